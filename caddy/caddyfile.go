@@ -1,0 +1,296 @@
+package caddy
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/dustin/go-humanize"
+
+	"github.com/caddy-realtime/caddy-realtime/module/origin"
+	"github.com/caddy-realtime/caddy-realtime/module/plainws"
+)
+
+func init() {
+	httpcaddyfile.RegisterHandlerDirective("realtime", parseDirective)
+	// Behind encode, which must not compress what is upgraded, and before what
+	// answers requests.
+	httpcaddyfile.RegisterDirectiveOrder("realtime", httpcaddyfile.After, "encode")
+}
+
+func parseDirective(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	h := new(Handler)
+	return h, h.UnmarshalCaddyfile(helper.Dispenser)
+}
+
+// subdirectives parse one subdirective each, whose name is the current token.
+var subdirectives = map[string]func(*Handler, *caddyfile.Dispenser) error{
+	"name":          func(h *Handler, d *caddyfile.Dispenser) error { return parseName(d, &h.Name) },
+	"hub":           func(h *Handler, d *caddyfile.Dispenser) error { return parseName(d, &h.Hub) },
+	"socketio":      parseSocketIO,
+	"websocket":     parseWebSocket,
+	"health":        parseHealth,
+	"namespaces":    parseNamespaces,
+	"origins":       parseOrigins,
+	"relay":         func(h *Handler, d *caddyfile.Dispenser) error { return parseHandlerGuest(h, d, "relay") },
+	"handler":       parseHandler,
+	"authenticator": parseAuthenticator,
+	"ping":          parsePing,
+	"limits":        parseLimits,
+}
+
+// UnmarshalCaddyfile implements caddyfile.Unmarshaler. Syntax:
+//
+//	realtime [<matcher>] {
+//		name       <endpoint>
+//		hub        <hub>
+//		socketio   [<path>] | off
+//		websocket  <path> [json|raw]
+//		health     [<path>] | off
+//		namespaces <glob>...
+//		origins    [strict] <origin>...
+//		relay {
+//			events <glob>...
+//			rooms  <glob>...
+//		}
+//		authenticator <guest> ...
+//		handler       <guest> ...
+//		ping       <interval> <timeout>
+//		limits {
+//			payload   <size>
+//			queue     <size>
+//			handshake <duration>
+//		}
+//	}
+func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the directive's name
+	if d.NextArg() {
+		return d.Errf("realtime takes a matcher and a block, not %q", d.Val())
+	}
+	seen := make(map[string]bool)
+	repeatable := []string{"websocket", "relay", "handler", "authenticator"}
+	for d.NextBlock(0) {
+		name := d.Val()
+		parse, ok := subdirectives[name]
+		if !ok {
+			return d.Errf("realtime has no subdirective %q; it has %s", name, subdirectiveNames())
+		}
+		if seen[name] && !slices.Contains(repeatable, name) {
+			return d.Errf("%s is there already; write it once", name)
+		}
+		seen[name] = true
+		if err := parse(h, d); err != nil {
+			return err
+		}
+		if err := checkPaths(h.socketioPath(), h.healthPath(), h.WebSockets); err != nil {
+			return d.WrapErr(err)
+		}
+	}
+	return nil
+}
+
+func subdirectiveNames() string {
+	names := make([]string, 0, len(subdirectives))
+	for name := range subdirectives {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
+
+func parseName(d *caddyfile.Dispenser, name *string) error {
+	subdirective := d.Val()
+	args := d.RemainingArgs()
+	if len(args) != 1 {
+		return d.Errf("%s takes one name", subdirective)
+	}
+	*name = args[0]
+	return nil
+}
+
+func parseSocketIO(h *Handler, d *caddyfile.Dispenser) error {
+	path, off, err := parsePathOrOff(d)
+	h.SocketIO = &SocketIO{Path: path, Off: off}
+	return err
+}
+
+func parseHealth(h *Handler, d *caddyfile.Dispenser) error {
+	path, off, err := parsePathOrOff(d)
+	h.Health = &Health{Path: path, Off: off}
+	return err
+}
+
+func parsePathOrOff(d *caddyfile.Dispenser) (path string, off bool, err error) {
+	subdirective := d.Val()
+	args := d.RemainingArgs()
+	switch {
+	case len(args) > 1:
+		return "", false, d.Errf("%s takes one path, or off", subdirective)
+	case len(args) == 0:
+		return "", false, nil
+	case args[0] == "off":
+		return "", true, nil
+	}
+	return args[0], false, nil
+}
+
+func parseWebSocket(h *Handler, d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	ws := WebSocket{Format: string(plainws.JSON)}
+	switch {
+	case len(args) < 1 || len(args) > 2:
+		return d.Err("websocket takes a path, then json or raw")
+	case len(args) == 2 && args[1] != string(plainws.JSON) && args[1] != string(plainws.Raw):
+		return d.Errf("websocket: the format %q is unknown; it is json or raw", args[1])
+	case len(args) == 2:
+		ws.Format = args[1]
+	}
+	ws.Path = args[0]
+	h.WebSockets = append(h.WebSockets, ws)
+	return nil
+}
+
+func parseNamespaces(h *Handler, d *caddyfile.Dispenser) error {
+	h.Namespaces = d.RemainingArgs()
+	if len(h.Namespaces) == 0 {
+		return d.Err("namespaces takes one or more globs, such as / or /tenant-*")
+	}
+	if err := h.Validate(); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
+func parseOrigins(h *Handler, d *caddyfile.Dispenser) error {
+	h.Origins = d.RemainingArgs()
+	if len(h.Origins) == 0 {
+		return d.Err("origins takes one or more origins, such as https://app.example.com; leave it out for the same origin only")
+	}
+	if strings.Contains(strings.Join(h.Origins, ""), "{") {
+		return nil // filled in when provisioned, and checked then
+	}
+	if _, err := origin.New(h.Origins...); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
+func parseHandler(h *Handler, d *caddyfile.Dispenser) error {
+	if !d.NextArg() {
+		return d.Errf("handler takes the name of a guest; there are %s", guestNames("realtime.handlers"))
+	}
+	return parseHandlerGuest(h, d, d.Val())
+}
+
+func parseHandlerGuest(h *Handler, d *caddyfile.Dispenser, name string) error {
+	guest, err := parseGuest(d, "realtime.handlers", "handler", name)
+	h.HandlersRaw = append(h.HandlersRaw, guest)
+	return err
+}
+
+func parseAuthenticator(h *Handler, d *caddyfile.Dispenser) error {
+	if !d.NextArg() {
+		return d.Errf("authenticator takes the name of a guest; there are %s", guestNames("realtime.authenticators"))
+	}
+	guest, err := parseGuest(d, "realtime.authenticators", "authenticator", d.Val())
+	h.AuthenticatorsRaw = append(h.AuthenticatorsRaw, guest)
+	return err
+}
+
+// parseGuest has the guest of a name parse its own options; the current token
+// is its name. It returns the guest's JSON.
+func parseGuest(d *caddyfile.Dispenser, namespace, key, name string) ([]byte, error) {
+	id := namespace + "." + name
+	if _, err := caddy.GetModule(id); err != nil {
+		return nil, d.Errf("there is no %s %q in this build; there are %s", key, name, guestNames(namespace))
+	}
+	guest, err := caddyfile.UnmarshalModule(d, id)
+	if err != nil {
+		return nil, err
+	}
+	return caddyconfig.JSONModuleObject(guest, key, name, nil), nil
+}
+
+// guestNames lists the guests in this build, for error messages.
+func guestNames(namespace string) string {
+	var names []string
+	for _, module := range caddy.GetModules(namespace) {
+		names = append(names, module.ID.Name())
+	}
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}
+
+func parsePing(h *Handler, d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) != 2 {
+		return d.Err("ping takes an interval and a timeout, such as 25s 20s")
+	}
+	for i, field := range []*caddy.Duration{&h.Ping.Interval, &h.Ping.Timeout} {
+		if err := parseDuration(d, "ping", args[i], field); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func parseLimits(h *Handler, d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.Err("limits takes a block, with payload, queue and handshake")
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		name := d.Val()
+		args := d.RemainingArgs()
+		if len(args) != 1 {
+			return d.Errf("limits: %s takes one value", name)
+		}
+		var err error
+		switch name {
+		case "payload":
+			err = parseSize(d, name, args[0], &h.Limits.Payload)
+		case "queue":
+			var size int64
+			err = parseSize(d, name, args[0], &size)
+			h.Limits.Queue = int(size)
+		case "handshake":
+			err = parseDuration(d, "limits: handshake", args[0], &h.Limits.Handshake)
+		default:
+			err = d.Errf("limits has no %q; it has payload, queue and handshake", name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxSize is the largest size that makes sense, and fits wherever it is used.
+const maxSize = 1 << 30
+
+func parseSize(d *caddyfile.Dispenser, name, text string, field *int64) error {
+	size, err := humanize.ParseBytes(text)
+	if err != nil || size == 0 || size > maxSize {
+		return d.Errf("limits: %s: %q is no size between 1B and 1GiB; write one such as 1MB or 64KiB", name, text)
+	}
+	*field = int64(size)
+	return nil
+}
+
+func parseDuration(d *caddyfile.Dispenser, name, text string, field *caddy.Duration) error {
+	duration, err := caddy.ParseDuration(text)
+	if err != nil || duration < time.Millisecond {
+		return d.Errf("%s: %q is no duration; write one such as 25s or 500ms", name, text)
+	}
+	*field = caddy.Duration(duration)
+	return nil
+}
+
+// Interface guards
+var _ caddyfile.Unmarshaler = (*Handler)(nil)

@@ -1,0 +1,14 @@
+// Package caddy makes the realtime library part of the Caddy web server: it is
+// the only package that imports Caddy.
+//
+//   - app.go: the app "realtime", which holds the options of hubs
+//   - handler.go: the HTTP handler "realtime", one configured endpoint
+//   - caddyfile.go and globaloption.go: their Caddyfile syntax
+//   - settings.go: what an endpoint's configuration comes to
+//   - hub.go, endpoint.go, lease.go: what survives a reload
+//   - relay.go, memory.go: guest modules
+//
+// Others extend it by guest modules of the namespaces realtime.handlers,
+// realtime.authenticators and realtime.brokers. A guest is the interface
+// itself: a [realtime.Handler], a [realtime.Authenticator], a [cluster.Broker].
+package caddy

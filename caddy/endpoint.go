@@ -1,0 +1,199 @@
+package caddy
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-realtime/caddy-realtime/module/plainws"
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+	"github.com/caddy-realtime/caddy-realtime/module/socketio"
+)
+
+// An endpoint is one configured entrance to a hub, with the connections that
+// came in by it. It outlives configurations: the newest one that has started
+// and not stopped sets its settings, all at once.
+type endpoint struct {
+	*realtime.Endpoint
+	name string
+	hub  *hub
+
+	current atomic.Pointer[lease]   // the newest of leases
+	servers atomic.Pointer[servers] // never changed, only replaced
+
+	mu      sync.Mutex
+	leases  []*lease      // the newest last
+	closing chan struct{} // closed when close is done; nil before it is called
+}
+
+func newEndpoint(h *hub, name string) *endpoint {
+	e := &endpoint{name: name, hub: h}
+	e.Endpoint = realtime.NewEndpoint(name, h.Hub, e.acquire)
+	e.servers.Store(new(servers))
+	return e
+}
+
+// acquire returns the policy of the moment and what to call when it is not
+// used any more.
+func (e *endpoint) acquire() (*realtime.Policy, func()) {
+	for {
+		l := e.current.Load()
+		if l.acquire() {
+			return &l.settings.policy, l.release
+		}
+		if l == e.current.Load() { // dropped, and nothing in its place
+			return new(realtime.Policy), func() {}
+		}
+	}
+}
+
+// push makes s the endpoint's settings, until the lease is dropped. Entrances
+// that s has no more stay open until the configuration that has them stops.
+func (e *endpoint) push(s *settings) *lease {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l := newLease(e, s)
+	e.leases = append(e.leases, l)
+	e.current.Store(l)
+	e.servers.Store(e.servers.Load().with(e, s))
+	return l
+}
+
+// drop ends a lease. The settings of the one before it hold again; without one
+// the endpoint is closed.
+func (e *endpoint) drop(ctx context.Context, l *lease) error {
+	e.mu.Lock()
+	e.leases = slices.DeleteFunc(e.leases, func(other *lease) bool { return other == l })
+	if len(e.leases) == 0 {
+		e.mu.Unlock()
+		return e.close(ctx, 0)
+	}
+	newest := e.leases[len(e.leases)-1]
+	e.current.Store(newest)
+	kept, retired := e.servers.Load().split(e.leases)
+	e.servers.Store(kept)
+	e.mu.Unlock()
+	if n := retired.connections(); n > 0 {
+		newest.settings.logger.Info("closing connections", zap.Int("connections", n),
+			zap.String("endpoint", e.name), zap.String("why", "the configuration has their path no more"))
+	}
+	return retired.close(ctx, 0)
+}
+
+// close ends all connections, spread over the window, and the endpoint. If it
+// is called again it waits for the first call.
+func (e *endpoint) close(ctx context.Context, window time.Duration) error {
+	e.mu.Lock()
+	if e.closing == nil {
+		e.closing = make(chan struct{})
+		go func() {
+			defer close(e.closing)
+			servers := e.servers.Load()
+			if n := servers.connections(); n > 0 {
+				e.current.Load().settings.logger.Info("closing connections", zap.Int("connections", n),
+					zap.String("endpoint", e.name), zap.String("why", e.whyClosed()))
+			}
+			_ = servers.close(context.Background(), window)
+			e.hub.remove(e)
+		}()
+	}
+	closing := e.closing
+	e.mu.Unlock()
+	select {
+	case <-closing:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (e *endpoint) whyClosed() string {
+	if e.hub.isDraining() {
+		return "the server exits"
+	}
+	return "the configuration has the endpoint no more"
+}
+
+// servers are the entrances of an endpoint. The zero value has none.
+type servers struct {
+	socketio *socketio.Server
+	plain    map[WebSocket]*plainws.Server
+}
+
+// with returns the servers and what more s asks for.
+func (v *servers) with(e *endpoint, s *settings) *servers {
+	more := &servers{socketio: v.socketio, plain: maps.Clone(v.plain)}
+	if more.socketio == nil && s.socketioPath != "" {
+		more.socketio = socketio.NewServer(e.Endpoint, func() *socketio.Options { return e.current.Load().settings.socketio })
+	}
+	if more.plain == nil {
+		more.plain = make(map[WebSocket]*plainws.Server)
+	}
+	for _, ws := range s.webSockets {
+		if more.plain[ws] == nil {
+			more.plain[ws] = plainws.NewServer(e.Endpoint, plainws.Format(ws.Format), func() *plainws.Options { return e.current.Load().settings.plain })
+		}
+	}
+	return more
+}
+
+// split returns the servers that the leases still need, and those they do not.
+func (v *servers) split(leases []*lease) (kept, retired *servers) {
+	kept = &servers{plain: make(map[WebSocket]*plainws.Server)}
+	retired = &servers{plain: maps.Clone(v.plain)}
+	retired.socketio = v.socketio
+	for _, l := range leases {
+		if l.settings.socketioPath != "" {
+			kept.socketio, retired.socketio = v.socketio, nil
+		}
+		for _, ws := range l.settings.webSockets {
+			kept.plain[ws] = v.plain[ws]
+			delete(retired.plain, ws)
+		}
+	}
+	return kept, retired
+}
+
+func (v *servers) connections() int {
+	n := 0
+	if v.socketio != nil {
+		n += v.socketio.Len()
+	}
+	for _, server := range v.plain {
+		n += server.Len()
+	}
+	return n
+}
+
+func (v *servers) countTransports(counts map[string]int) {
+	if v.socketio != nil {
+		v.socketio.CountTransports(counts)
+	}
+	for _, server := range v.plain {
+		counts["websocket"] += server.Len()
+	}
+}
+
+// close ends all connections, spread over the window.
+func (v *servers) close(ctx context.Context, window time.Duration) error {
+	var closers []func(context.Context, time.Duration) error
+	if v.socketio != nil {
+		closers = append(closers, v.socketio.Close)
+	}
+	for _, server := range v.plain {
+		closers = append(closers, server.Close)
+	}
+	errs := make([]error, len(closers))
+	var waits sync.WaitGroup
+	for i, closer := range closers {
+		waits.Go(func() { errs[i] = closer(ctx, window) })
+	}
+	waits.Wait()
+	return errors.Join(errs...)
+}

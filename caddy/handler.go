@@ -1,0 +1,277 @@
+package caddy
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-realtime/caddy-realtime/module/plainws"
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+)
+
+func init() { caddy.RegisterModule(new(Handler)) }
+
+// The defaults of a handler's fields.
+const (
+	defaultName         = "default"
+	defaultSocketIOPath = "/socket.io/"
+	defaultHealthPath   = "/health/realtime"
+)
+
+// Handler holds realtime connections: those of Socket.IO clients, and plain
+// WebSockets. A request for none of its paths goes on to the next handler,
+// untouched.
+//
+// Without any configuration it is a working Socket.IO endpoint at /socket.io/
+// for pages of the same origin, with its health at /health/realtime.
+type Handler struct {
+	// Name is the endpoint's name. Connections stay with the endpoint of their
+	// name when the configuration is reloaded. Handlers of one name must be
+	// identical. Default "default".
+	Name string `json:"name,omitempty"`
+
+	// Hub is the name of the hub whose sockets and rooms the endpoint shares
+	// with others. Default "default".
+	Hub string `json:"hub,omitempty"`
+
+	// SocketIO is where Socket.IO is served. Default: at /socket.io/.
+	SocketIO *SocketIO `json:"socketio,omitempty"`
+
+	// WebSockets are where plain WebSockets are served. Default: nowhere.
+	WebSockets []WebSocket `json:"websockets,omitempty"`
+
+	// Health is where the endpoint's health is told. Default: at
+	// /health/realtime.
+	Health *Health `json:"health,omitempty"`
+
+	// Namespaces that clients may connect to: globs, in which * stands for any
+	// characters. Plain WebSockets are always in "/". Default: "/" alone.
+	Namespaces realtime.Globs `json:"namespaces,omitempty"`
+
+	// Origins are the web pages that may connect, besides those of the same
+	// origin, such as https://app.example.com, https://*.example.com,
+	// http://localhost:*, http://172.16.0.0/12:*, null or *. A first word
+	// "strict" refuses clients that say no origin, which are not browsers.
+	// Default: the same origin only.
+	Origins []string `json:"origins,omitempty"`
+
+	// Authenticators must all accept a client, in this order. Later ones add to
+	// its identity. Default: everyone is let in.
+	AuthenticatorsRaw []json.RawMessage `json:"authenticators,omitempty" caddy:"namespace=realtime.authenticators inline_key=authenticator"`
+
+	// Handlers are asked in this order to handle what clients send; the first
+	// one that does so ends the search. Default: none.
+	HandlersRaw []json.RawMessage `json:"handlers,omitempty" caddy:"namespace=realtime.handlers inline_key=handler"`
+
+	// Ping says how dead connections are found.
+	Ping Ping `json:"ping,omitzero"`
+
+	// Limits bound what one client can take.
+	Limits Limits `json:"limits,omitzero"`
+
+	app            *App
+	settings       *settings
+	authenticators []realtime.Authenticator
+	handlers       []realtime.Handler
+}
+
+// SocketIO is where Socket.IO is served.
+type SocketIO struct {
+	// Path is where; everything under it is Socket.IO's. It ends with a slash.
+	// Default "/socket.io/".
+	Path string `json:"path,omitempty"`
+	// Off serves it nowhere.
+	Off bool `json:"off,omitempty"`
+}
+
+// WebSocket is where plain WebSockets are served.
+type WebSocket struct {
+	// Path is where, exactly.
+	Path string `json:"path"`
+	// Format is what frames mean: "json", objects with an event and its
+	// arguments, or "raw", the event "message" with the frame as its argument.
+	// Default "json".
+	Format string `json:"format,omitempty"`
+}
+
+// Health is where the endpoint's health is told.
+type Health struct {
+	// Path is where, exactly. Default "/health/realtime".
+	Path string `json:"path,omitempty"`
+	// Off tells it nowhere.
+	Off bool `json:"off,omitempty"`
+}
+
+// Ping says how dead connections are found.
+type Ping struct {
+	// Interval is how long after the last answer a client is pinged. Default 25s.
+	Interval caddy.Duration `json:"interval,omitempty"`
+	// Timeout is how long it may take to answer. Default 20s.
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+}
+
+// Limits bound what one client can take.
+type Limits struct {
+	// Payload is the size of the largest message, in bytes. Default 1000000.
+	Payload int64 `json:"payload,omitempty"`
+	// Queue is how many bytes may wait for one connection. One that would
+	// exceed it is closed. Default 1000000.
+	Queue int `json:"queue,omitempty"`
+	// Handshake is how long a Socket.IO client may take to enter its first
+	// namespace. Default 45s.
+	Handshake caddy.Duration `json:"handshake,omitempty"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.realtime", New: func() caddy.Module { return new(Handler) }}
+}
+
+// Provision implements caddy.Provisioner.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.setDefaults()
+	if err := h.Validate(); err != nil { // here, too: what follows changes what others see
+		return err
+	}
+	app, err := ctx.App("realtime")
+	if err != nil {
+		return fmt.Errorf("getting the realtime app: %w", err)
+	}
+	h.app = app.(*App)
+	if err := h.loadGuests(ctx); err != nil {
+		return err
+	}
+	s, err := newSettings(h, h.app.logger)
+	if err != nil {
+		return err
+	}
+	h.settings, err = h.app.register(s)
+	return err
+}
+
+func (h *Handler) setDefaults() {
+	if h.Name == "" {
+		h.Name = defaultName
+	}
+	if h.Hub == "" {
+		h.Hub = defaultName
+	}
+	for i := range h.WebSockets {
+		if h.WebSockets[i].Format == "" {
+			h.WebSockets[i].Format = string(plainws.JSON)
+		}
+	}
+}
+
+func (h *Handler) socketioPath() string {
+	switch {
+	case h.SocketIO == nil || !h.SocketIO.Off && h.SocketIO.Path == "":
+		return defaultSocketIOPath
+	case h.SocketIO.Off:
+		return ""
+	}
+	return strings.TrimSuffix(h.SocketIO.Path, "/") + "/"
+}
+
+func (h *Handler) healthPath() string {
+	switch {
+	case h.Health == nil || !h.Health.Off && h.Health.Path == "":
+		return defaultHealthPath
+	case h.Health.Off:
+		return ""
+	}
+	return h.Health.Path
+}
+
+func (h *Handler) loadGuests(ctx caddy.Context) error {
+	if h.AuthenticatorsRaw != nil {
+		guests, err := ctx.LoadModule(h, "AuthenticatorsRaw")
+		if err != nil {
+			return fmt.Errorf("loading authenticators: %w", err)
+		}
+		for _, guest := range guests.([]any) {
+			authenticator, ok := guest.(realtime.Authenticator)
+			if !ok {
+				return fmt.Errorf("the module %T in realtime.authenticators is no realtime.Authenticator", guest)
+			}
+			h.authenticators = append(h.authenticators, authenticator)
+		}
+	}
+	if h.HandlersRaw != nil {
+		guests, err := ctx.LoadModule(h, "HandlersRaw")
+		if err != nil {
+			return fmt.Errorf("loading handlers: %w", err)
+		}
+		for _, guest := range guests.([]any) {
+			handler, ok := guest.(realtime.Handler)
+			if !ok {
+				return fmt.Errorf("the module %T in realtime.handlers is no realtime.Handler", guest)
+			}
+			h.handlers = append(h.handlers, handler)
+		}
+	}
+	return nil
+}
+
+// Validate implements caddy.Validator.
+func (h *Handler) Validate() error {
+	for _, ws := range h.WebSockets {
+		if ws.Format != string(plainws.JSON) && ws.Format != string(plainws.Raw) {
+			return fmt.Errorf("websocket %s: the format %q is unknown; it is json or raw", ws.Path, ws.Format)
+		}
+	}
+	for _, namespace := range h.Namespaces {
+		if !strings.HasPrefix(namespace, "/") && !strings.HasPrefix(namespace, "*") {
+			return fmt.Errorf("namespaces: %q must begin with a slash", namespace)
+		}
+	}
+	switch {
+	case h.Ping.Interval < 0 || h.Ping.Timeout < 0:
+		return fmt.Errorf("ping: durations must be positive")
+	case h.Limits.Payload < 0 || h.Limits.Queue < 0 || h.Limits.Handshake < 0:
+		return fmt.Errorf("limits: values must be positive")
+	}
+	return checkPaths(h.socketioPath(), h.healthPath(), h.WebSockets)
+}
+
+// ServeHTTP implements caddyhttp.MiddlewareHandler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	s := h.settings
+	path := r.URL.Path
+	isSocketIO := s.socketioPath != "" && strings.HasPrefix(path, s.socketioPath)
+	ws, isWebSocket := s.webSocket(path)
+	isHealth := s.healthPath != "" && path == s.healthPath
+	if !isSocketIO && !isWebSocket && !isHealth {
+		return next.ServeHTTP(w, r)
+	}
+	// Caddy starts its apps in no particular order: the first request can be
+	// earlier than the endpoint.
+	select {
+	case <-h.app.started:
+	case <-r.Context().Done():
+		return r.Context().Err()
+	}
+	servers := s.lease.endpoint.servers.Load()
+	switch {
+	case isSocketIO && servers.socketio != nil:
+		servers.socketio.Serve(w, r, h.app.stopped)
+	case isWebSocket && servers.plain[ws] != nil:
+		servers.plain[ws].ServeHTTP(w, r)
+	case isHealth:
+		s.hub.serveHealth(w, r)
+	default: // a request that was late for the configuration that has its path
+		return caddyhttp.Error(http.StatusServiceUnavailable, fmt.Errorf("the endpoint is closing"))
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.Validator             = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

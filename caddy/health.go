@@ -1,0 +1,61 @@
+package caddy
+
+import (
+	"encoding/json"
+	"net/http"
+)
+
+// health is the answer of the health route.
+type health struct {
+	WebSocket struct {
+		Enabled     bool `json:"enabled"`
+		Connections int  `json:"connections"` // open ones, on this node
+	} `json:"websocket"`
+	*healthDetails
+}
+
+// healthDetails are added to it with ?verbose=1.
+type healthDetails struct {
+	Hub        string         `json:"hub"`
+	Node       string         `json:"node"`
+	Sockets    int            `json:"sockets"`
+	Transports map[string]int `json:"transports"`
+	Rooms      int            `json:"rooms"`
+	Broker     string         `json:"broker"`
+	Draining   bool           `json:"draining"`
+}
+
+// serveHealth tells whether new clients are welcome, and how many there are.
+func (h *hub) serveHealth(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, "health is told to GET and HEAD", http.StatusMethodNotAllowed)
+		return
+	}
+	draining := h.isDraining()
+	var answer health
+	answer.WebSocket.Enabled = !draining
+	answer.WebSocket.Connections = h.connections()
+	if r.URL.Query().Get("verbose") == "1" {
+		sockets, rooms := h.Stats()
+		answer.healthDetails = &healthDetails{
+			Hub:        h.Name(),
+			Node:       h.Node(),
+			Sockets:    sockets,
+			Transports: h.transports(),
+			Rooms:      rooms,
+			Broker:     h.brokerName,
+			Draining:   draining,
+		}
+	}
+	body, err := json.Marshal(answer)
+	if err != nil {
+		panic(err) // numbers and strings
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	if draining {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	_, _ = w.Write(body)
+}

@@ -1,0 +1,155 @@
+package caddy
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+)
+
+func init() { caddy.RegisterModule(new(Relay)) }
+
+// Relay handles events that need no backend: it passes them on to the other
+// members of the sender's rooms, as they came.
+//
+// Where it has rooms, it also handles the events "join" and "leave", whose one
+// argument is a room or an array of rooms. An awaited ack of these is
+// {"ok":true}, or {"error":{"code","message"}} where a room is none of those.
+// An awaited ack of an event that was passed on has no arguments.
+type Relay struct {
+	// Events are the names of the events to pass on: globs, in which * stands
+	// for any characters.
+	Events realtime.Globs `json:"events,omitempty"`
+
+	// Rooms are those that clients may join and leave by themselves: globs.
+	Rooms realtime.Globs `json:"rooms,omitempty"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Relay) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "realtime.handlers.relay", New: func() caddy.Module { return new(Relay) }}
+}
+
+// Validate implements caddy.Validator.
+func (r *Relay) Validate() error {
+	if len(r.Events) == 0 && len(r.Rooms) == 0 {
+		return fmt.Errorf("relay does nothing without events or rooms")
+	}
+	return nil
+}
+
+// HandleConnect implements realtime.Handler.
+func (r *Relay) HandleConnect(context.Context, *realtime.Socket) {}
+
+// HandleDisconnect implements realtime.Handler.
+func (r *Relay) HandleDisconnect(context.Context, *realtime.Socket, string) {}
+
+// HandleEvent implements realtime.Handler.
+func (r *Relay) HandleEvent(ctx context.Context, e *realtime.Event) (handled bool, err error) {
+	switch {
+	case len(r.Rooms) > 0 && e.Name == "join":
+		return true, r.move(e, e.Socket.Join)
+	case len(r.Rooms) > 0 && e.Name == "leave":
+		return true, r.move(e, e.Socket.Leave)
+	case !r.Events.Match(e.Name):
+		return false, nil
+	}
+	if rooms := e.Socket.Rooms(); len(rooms) > 0 {
+		if err := e.Socket.To(rooms...).Emit(ctx, e.Name, e.Args...); err != nil {
+			return true, err
+		}
+	}
+	return true, answer(e)
+}
+
+// move joins or leaves the rooms that an event names: all of them, or none.
+func (r *Relay) move(e *realtime.Event, move func(rooms ...string)) error {
+	rooms, ok := roomsOf(e.Args)
+	if !ok {
+		return &realtime.Error{Code: "bad_argument", Message: e.Name + " takes a room or an array of rooms"}
+	}
+	for _, room := range rooms {
+		if !r.Rooms.Match(room) {
+			return &realtime.Error{Code: "forbidden", Message: fmt.Sprintf("clients may not %s the room %q", e.Name, room)}
+		}
+	}
+	move(rooms...)
+	return answer(e, realtime.Arg{JSON: json.RawMessage(`{"ok":true}`)})
+}
+
+// maxRooms is how many rooms a client can name at once, and maxRoomName how
+// long such a name can be, in bytes.
+const (
+	maxRooms    = 100
+	maxRoomName = 256
+)
+
+// roomsOf reads the argument of join and leave.
+func roomsOf(args []realtime.Arg) ([]string, bool) {
+	if len(args) != 1 {
+		return nil, false
+	}
+	var rooms []string
+	if err := json.Unmarshal(args[0].JSON, &rooms); err != nil {
+		var room string
+		if err := json.Unmarshal(args[0].JSON, &room); err != nil {
+			return nil, false
+		}
+		rooms = []string{room}
+	}
+	tooLong := func(room string) bool { return room == "" || len(room) > maxRoomName }
+	return rooms, len(rooms) > 0 && len(rooms) <= maxRooms && !slices.ContainsFunc(rooms, tooLong)
+}
+
+// answer answers an event whose client awaits that.
+func answer(e *realtime.Event, args ...realtime.Arg) error {
+	if e.Ack == nil {
+		return nil
+	}
+	_ = e.Ack(args...) // a client that cannot get it is being disconnected
+	return nil
+}
+
+// UnmarshalCaddyfile implements caddyfile.Unmarshaler. Syntax:
+//
+//	relay {
+//		events <glob>...
+//		rooms  <glob>...
+//	}
+func (r *Relay) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the handler's name
+	if d.NextArg() {
+		return d.Err("relay takes no arguments; it has a block with events and rooms")
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		globs := &r.Events
+		switch d.Val() {
+		case "events":
+		case "rooms":
+			globs = &r.Rooms
+		default:
+			return d.Errf("relay has no option %q; it has events and rooms", d.Val())
+		}
+		args := d.RemainingArgs()
+		if len(args) == 0 {
+			return d.ArgErr()
+		}
+		*globs = append(*globs, args...)
+	}
+	if err := r.Validate(); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ realtime.Handler      = (*Relay)(nil)
+	_ caddy.Validator       = (*Relay)(nil)
+	_ caddyfile.Unmarshaler = (*Relay)(nil)
+)

@@ -1,0 +1,173 @@
+package caddy
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/caddy-realtime/caddy-realtime/module/engineio"
+	"github.com/caddy-realtime/caddy-realtime/module/origin"
+	"github.com/caddy-realtime/caddy-realtime/module/plainws"
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+	"github.com/caddy-realtime/caddy-realtime/module/socketio"
+)
+
+// settings are what an endpoint's configuration comes to. They never change.
+type settings struct {
+	name    string
+	hubName string
+	config  []byte // the handler's JSON
+
+	socketioPath string // "" if off
+	healthPath   string // "" if off
+	webSockets   []WebSocket
+
+	socketio *socketio.Options
+	plain    *plainws.Options
+	policy   realtime.Policy
+	logger   *zap.Logger
+
+	hub   *hub   // set when registered
+	lease *lease // set when the app starts
+}
+
+// newSettings compiles the configuration of a handler that has been validated
+// and whose guests are loaded.
+func newSettings(h *Handler, logger *zap.Logger) (*settings, error) {
+	config, err := json.Marshal(h)
+	if err != nil {
+		return nil, err
+	}
+	policy, err := origin.New(h.expandedOrigins()...)
+	if err != nil {
+		return nil, err
+	}
+	s := &settings{
+		name:         h.Name,
+		hubName:      h.Hub,
+		config:       config,
+		socketioPath: h.socketioPath(),
+		healthPath:   h.healthPath(),
+		webSockets:   h.WebSockets,
+		logger:       logger,
+		policy: realtime.Policy{
+			Namespaces:     h.Namespaces,
+			Authenticators: h.authenticators,
+			Handlers:       h.handlers,
+		},
+	}
+	if s.name != defaultName {
+		s.logger = logger.With(zap.String("endpoint", s.name))
+	}
+	s.policy.Logger = s.logger
+	s.socketio = socketio.Options{
+		ConnectTimeout: time.Duration(h.Limits.Handshake),
+		Engine: engineio.Options{
+			PingInterval: time.Duration(h.Ping.Interval),
+			PingTimeout:  time.Duration(h.Ping.Timeout),
+			MaxPayload:   h.Limits.Payload,
+			MaxQueue:     h.Limits.Queue,
+			Origins:      policy,
+			ClientIP:     clientIP,
+			Logger:       s.logger.With(zap.String("protocol", "socket.io")),
+		},
+	}.WithDefaults()
+	s.plain = plainws.Options{
+		PingInterval: time.Duration(h.Ping.Interval),
+		PingTimeout:  time.Duration(h.Ping.Timeout),
+		MaxPayload:   h.Limits.Payload,
+		MaxQueue:     h.Limits.Queue,
+		Origins:      policy,
+		ClientIP:     clientIP,
+		Logger:       s.logger.With(zap.String("protocol", "websocket")),
+	}.WithDefaults()
+	return s, nil
+}
+
+// equal reports whether two handlers say the same.
+func (s *settings) equal(other *settings) bool { return bytes.Equal(s.config, other.config) }
+
+// paths returns the paths that the endpoint answers itself.
+func (s *settings) paths() []string {
+	var paths []string
+	if s.socketioPath != "" {
+		paths = append(paths, s.socketioPath)
+	}
+	for _, ws := range s.webSockets {
+		paths = append(paths, ws.Path)
+	}
+	if s.healthPath != "" {
+		paths = append(paths, s.healthPath)
+	}
+	return paths
+}
+
+// webSocket returns the plain WebSocket at a path.
+func (s *settings) webSocket(path string) (WebSocket, bool) {
+	for _, ws := range s.webSockets {
+		if ws.Path == path {
+			return ws, true
+		}
+	}
+	return WebSocket{}, false
+}
+
+// checkPaths reports the first path that is not one, or that two parts of the
+// endpoint would answer.
+func checkPaths(socketioPath, healthPath string, webSockets []WebSocket) error {
+	users := make(map[string]string)
+	enter := func(user, path string) error {
+		if !strings.HasPrefix(path, "/") {
+			return fmt.Errorf("%s: the path %q must begin with a slash", user, path)
+		}
+		if other, used := users[path]; used {
+			return fmt.Errorf("%s: the path %q is that of %s already; each needs its own", user, path, other)
+		}
+		users[path] = user
+		if user != "socketio" && socketioPath != "" && strings.HasPrefix(path, socketioPath) {
+			return fmt.Errorf("%s: the path %q is under that of socketio, which answers everything under %q; choose another", user, path, socketioPath)
+		}
+		return nil
+	}
+	if socketioPath != "" {
+		if err := enter("socketio", socketioPath); err != nil {
+			return err
+		}
+	}
+	for _, ws := range webSockets {
+		if err := enter("websocket", ws.Path); err != nil {
+			return err
+		}
+	}
+	if healthPath != "" {
+		return enter("health", healthPath)
+	}
+	return nil
+}
+
+// clientIP returns the address that Caddy says a request came from, with
+// regard to trusted proxies.
+func clientIP(r *http.Request) string {
+	if ip, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok {
+		return ip
+	}
+	return r.RemoteAddr
+}
+
+// expandedOrigins are the origins with global placeholders such as {env.HOST}
+// filled in.
+func (h *Handler) expandedOrigins() []string {
+	replacer := caddy.NewReplacer()
+	origins := make([]string, len(h.Origins))
+	for i, o := range h.Origins {
+		origins[i] = replacer.ReplaceKnown(o, "")
+	}
+	return origins
+}

@@ -1,0 +1,86 @@
+package engineio
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// protocolVersion is the value of the query parameter EIO that is served.
+const protocolVersion = "4"
+
+// A Handshake is what a session remembers of the request that opened it. It
+// holds no part of the request alive but what it names.
+type Handshake struct {
+	Time     time.Time
+	ClientIP string
+	Origin   string // as the client sent it; "" for a native client
+	Path     string
+	RawQuery string // Engine.IO's own parameters included
+	Secure   bool   // whether the request came over TLS
+	Header   http.Header
+}
+
+func newHandshake(r *http.Request, o *Options) Handshake {
+	h := Handshake{
+		Time:     time.Now(),
+		ClientIP: strings.Clone(o.clientIP(r)),
+		Origin:   strings.Clone(r.Header.Get("Origin")),
+		Path:     strings.Clone(r.URL.Path),
+		RawQuery: strings.Clone(r.URL.RawQuery),
+		Secure:   r.TLS != nil,
+	}
+	for _, name := range o.KeepHeaders {
+		for _, value := range r.Header.Values(name) {
+			if h.Header == nil {
+				h.Header = make(http.Header)
+			}
+			h.Header.Add(name, strings.Clone(value))
+		}
+	}
+	return h
+}
+
+// openPacket is the first packet of a session.
+// https://socket.io/docs/v4/engine-io-protocol/#handshake
+func openPacket(id string, upgrades []string, o *Options) Packet {
+	data, err := json.Marshal(struct {
+		SID          string   `json:"sid"`
+		Upgrades     []string `json:"upgrades"`
+		PingInterval int64    `json:"pingInterval"` // milliseconds
+		PingTimeout  int64    `json:"pingTimeout"`  // milliseconds
+		MaxPayload   int64    `json:"maxPayload"`   // bytes
+	}{id, upgrades, o.PingInterval.Milliseconds(), o.PingTimeout.Milliseconds(), o.MaxPayload})
+	if err != nil {
+		panic(err) // strings and numbers
+	}
+	return Packet{Type: Open, Data: data}
+}
+
+// parameters are Engine.IO's own query parameters.
+type parameters struct {
+	transport, sid, version string
+	hasSID                  bool
+}
+
+func parseParameters(r *http.Request) parameters {
+	query := r.URL.Query()
+	_, hasSID := query["sid"]
+	return parameters{
+		transport: single(query, "transport"),
+		sid:       single(query, "sid"),
+		version:   single(query, "EIO"),
+		hasSID:    hasSID,
+	}
+}
+
+// single returns a parameter that is there once. A repeated one is none: two
+// readers of the query must never see two different values.
+func single(query url.Values, name string) string {
+	if values := query[name]; len(values) == 1 {
+		return values[0]
+	}
+	return ""
+}

@@ -1,0 +1,73 @@
+package engineio
+
+import (
+	"time"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
+)
+
+// heartbeat is a session's one timer: it runs until the next ping is due, or
+// until the answer to one is. It is guarded by the session's mutex.
+// https://socket.io/docs/v4/engine-io-protocol/#heartbeat
+type heartbeat struct {
+	timer    *time.Timer
+	waiting  bool   // for a pong
+	extended bool   // the wait has been extended
+	received uint32 // packets received when the wait began
+}
+
+func (s *Session) startHeartbeat(o *Options) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.heart.timer = time.AfterFunc(o.PingInterval, s.beat)
+	}
+}
+
+func (h *heartbeat) stop() {
+	if h.timer != nil {
+		h.timer.Stop()
+	}
+}
+
+// beat is called by the timer.
+func (s *Session) beat() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	o := s.server.options()
+	h := &s.heart
+	switch received := s.received.Load(); {
+	case !h.waiting:
+		h.waiting, h.extended, h.received = true, false, received
+		if err := s.transport.send(pingBurst, false); err != nil {
+			s.endLocked(reason.PingTimeout, discard)
+			return
+		}
+	case received != h.received && !h.extended:
+		// A client that sends is alive, its pong may be late: it has one more
+		// time-out, and only one, however much it goes on sending.
+		h.extended = true
+	case !s.inbox.TryLock():
+		// Its packets are not being read, because one is being handled.
+	default:
+		s.inbox.Unlock()
+		s.endLocked(reason.PingTimeout, flush)
+		return
+	}
+	h.timer.Reset(o.PingTimeout)
+}
+
+// pong notes the answer to a ping. One that nobody asked for changes nothing,
+// or a flood of them would be a flood of timer resets.
+func (s *Session) pong() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || !s.heart.waiting {
+		return
+	}
+	s.heart.waiting = false
+	s.heart.timer.Reset(s.server.options().PingInterval)
+}

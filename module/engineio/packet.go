@@ -1,0 +1,63 @@
+package engineio
+
+import (
+	"encoding/base64"
+	"errors"
+)
+
+// PacketType is the first character of an encoded packet.
+// https://socket.io/docs/v4/engine-io-protocol/#protocol
+type PacketType byte
+
+// The packet types of Engine.IO 4.
+const (
+	Open    PacketType = '0'
+	Close   PacketType = '1'
+	Ping    PacketType = '2'
+	Pong    PacketType = '3'
+	Message PacketType = '4'
+	Upgrade PacketType = '5'
+	Noop    PacketType = '6'
+)
+
+// errPacket says that bytes are not an Engine.IO packet.
+var errPacket = errors.New("not an Engine.IO packet")
+
+// A Packet is the unit that a session sends and receives. Binary packets are
+// always messages.
+type Packet struct {
+	Type   PacketType
+	Binary bool
+	Data   []byte
+}
+
+// parseText reads a packet as a text frame, or an element of a payload, has it:
+// the type, then the data.
+func parseText(text []byte) (Packet, error) {
+	if len(text) == 0 || text[0] < byte(Open) || text[0] > byte(Noop) {
+		return Packet{}, errPacket
+	}
+	return Packet{Type: PacketType(text[0]), Data: text[1:]}, nil
+}
+
+// parseElement reads one element of a polling payload: a text packet, or 'b'
+// and the base64 of a binary message.
+func parseElement(element []byte) (Packet, error) {
+	if len(element) == 0 || element[0] != 'b' {
+		return parseText(element)
+	}
+	data := make([]byte, base64.StdEncoding.DecodedLen(len(element)-1))
+	n, err := base64.StdEncoding.Decode(data, element[1:])
+	if err != nil {
+		return Packet{}, errPacket
+	}
+	return Packet{Type: Message, Binary: true, Data: data[:n]}, nil
+}
+
+// appendElement is the inverse of parseElement.
+func (p Packet) appendElement(dst []byte) []byte {
+	if p.Binary {
+		return base64.StdEncoding.AppendEncode(append(dst, 'b'), p.Data)
+	}
+	return append(append(dst, byte(p.Type)), p.Data...)
+}

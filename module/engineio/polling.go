@@ -1,0 +1,232 @@
+package engineio
+
+import (
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/refusal"
+)
+
+// polling is the HTTP long-polling transport: what is sent waits in a queue
+// until a GET takes all of it, and a POST brings what the client sends. At
+// most one of each is in flight.
+// https://socket.io/docs/v4/engine-io-protocol/#http-long-polling
+type polling struct {
+	limit int // of the queue, in bytes
+
+	queue   []*Burst
+	size    int           // bytes in queue
+	waiting chan struct{} // gets a value when the GET in flight should answer; nil: there is none
+	posting bool
+}
+
+func (p *polling) name() string { return pollingName }
+
+func (p *polling) send(b *Burst, _ bool) error {
+	if p.size > 0 && p.size+b.size > p.limit {
+		return outbox.ErrFull
+	}
+	p.push(b)
+	return nil
+}
+
+func (p *polling) push(b *Burst) {
+	p.queue = append(p.queue, b)
+	p.size += b.size
+	p.wake()
+}
+
+// wake makes the GET in flight, if any, answer with what is queued.
+func (p *polling) wake() {
+	select {
+	case p.waiting <- struct{}{}: // nil, or full, where there is nothing to do
+	default:
+	}
+}
+
+func (p *polling) writable() bool { return p.waiting != nil && len(p.queue) == 0 }
+
+func (p *polling) end(_ string, how ending) (lingers bool) {
+	switch how {
+	case flush:
+		p.push(closeBurst)
+		return p.waiting == nil
+	case discard:
+		p.queue = nil
+		p.push(closeBurst)
+		return p.waiting == nil
+	}
+	p.queue = nil
+	p.wake() // it answers with a noop
+	return false
+}
+
+// take empties the queue.
+func (p *polling) take() []*Burst {
+	queue := p.queue
+	p.queue, p.size = nil, 0
+	return queue
+}
+
+// servePoll answers a GET: at once if something is queued, else as soon as
+// something is.
+func (s *Session) servePoll(w http.ResponseWriter, r *http.Request, release <-chan struct{}) {
+	p, refused := s.beginPoll()
+	if refused != 0 {
+		s.refusePoll(w, r, refused)
+		return
+	}
+	select {
+	case <-p.waiting:
+	case <-s.probeNudge():
+	case <-release:
+		// Whatever answers next time, it is not behind this connection.
+		w.Header().Set("Connection", "close")
+	case <-r.Context().Done():
+	}
+	queue, ok := s.endPoll(r.Context(), p)
+	if !ok {
+		return
+	}
+	var payload []byte
+	for _, b := range queue {
+		if len(payload) > 0 {
+			payload = append(payload, separator)
+		}
+		payload = append(payload, b.elements()...)
+	}
+	if err := writePayload(w, payload); err != nil {
+		s.end(reason.TransportError, gone)
+	}
+}
+
+// beginPoll enters a GET as the one in flight. A status other than 0 says that
+// there is none, and why.
+func (s *Session) beginPoll() (p *polling, refused int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, ok := s.transport.(*polling)
+	if !ok {
+		return nil, statusMoved
+	}
+	if p.waiting != nil {
+		s.endLocked(reason.TransportError, flush)
+		return nil, http.StatusBadRequest
+	}
+	p.waiting = make(chan struct{}, 1)
+	if len(p.queue) > 0 {
+		p.wake()
+	}
+	return p, 0
+}
+
+// endPoll returns what the GET shall answer with, which is something, always.
+// It reports false where the client has gone away without waiting for it.
+func (s *Session) endPoll(ctx context.Context, p *polling) ([]*Burst, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.waiting = nil
+	if s.closed {
+		s.server.sessions.forget(s)
+	}
+	if ctx.Err() != nil {
+		s.endLocked(reason.TransportError, gone)
+		return nil, false
+	}
+	if queue := p.take(); len(queue) > 0 {
+		return queue, true
+	}
+	return []*Burst{noopBurst}, true
+}
+
+// servePost handles the packets that a POST brings, one after the other.
+func (s *Session) servePost(w http.ResponseWriter, r *http.Request) {
+	p, refused := s.beginPost()
+	if refused != 0 {
+		s.refusePoll(w, r, refused)
+		return
+	}
+	defer s.endPost(p)
+	// Engine.IO 3 had binary payloads; a server that waited for the rest of one
+	// would hold the request for ever.
+	if mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); mediaType == "application/octet-stream" {
+		s.end(reason.TransportError, flush)
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.server.options().MaxPayload))
+	if err != nil {
+		if _, tooBig := errors.AsType[*http.MaxBytesError](err); tooBig {
+			s.server.logRefused(r, "Payload too large", zap.String("session", s.id))
+			w.WriteHeader(http.StatusRequestEntityTooLarge)
+			return
+		}
+		s.end(reason.TransportError, gone)
+		return
+	}
+	if err := parsePayload(body, s.receive); err != nil {
+		s.end(reason.ParseError, flush)
+	}
+	w.Header().Set("Content-Type", "text/html")
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = io.WriteString(w, "ok")
+}
+
+// beginPost enters a POST as the one in flight, like beginPoll.
+func (s *Session) beginPost() (p *polling, refused int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, ok := s.transport.(*polling)
+	switch {
+	case !ok:
+		return nil, statusMoved
+	case s.closed:
+		return nil, statusEnded
+	case p.posting:
+		s.endLocked(reason.TransportError, flush)
+		return nil, http.StatusBadRequest
+	}
+	p.posting = true
+	return p, 0
+}
+
+func (s *Session) endPost(p *polling) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.posting = false
+}
+
+// Why there is no GET or POST to serve, beside an HTTP status: not one itself.
+const (
+	statusMoved = iota + 1 // the session has moved to WebSocket
+	statusEnded            // the session has ended
+)
+
+func (s *Session) refusePoll(w http.ResponseWriter, r *http.Request, refused int) {
+	switch refused {
+	case statusMoved:
+		s.server.refuse(w, r, refusal.BadRequest)
+	case statusEnded:
+		s.server.refuse(w, r, refusal.UnknownSession)
+	default: // the session's end is in the log
+		w.WriteHeader(refused)
+	}
+}
+
+// writePayload answers a GET.
+func writePayload(w http.ResponseWriter, payload []byte) error {
+	h := w.Header()
+	h.Set("Content-Type", "text/plain; charset=UTF-8")
+	h.Set("Content-Length", strconv.Itoa(len(payload)))
+	h.Set("Cache-Control", "no-store")
+	_, err := w.Write(payload)
+	return err
+}

@@ -1,0 +1,178 @@
+// Package engineio speaks Engine.IO 4: it turns HTTP requests into sessions,
+// over long-polling and WebSocket, that send and receive messages in order.
+//
+// A request enters at [Server.ServeHTTP]. handshake.go opens a session,
+// polling.go and websocket.go are its transports, upgrade.go moves it from one
+// to the other, and heartbeat.go finds out when its client is gone. What the
+// messages mean is the business of a [Receiver].
+//
+// The protocol: https://socket.io/docs/v4/engine-io-protocol/
+package engineio
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"go.uber.org/zap"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/refusal"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/wsconn"
+)
+
+// A Receiver handles what arrives at one session. Its methods are called one
+// at a time. While Receive runs, nothing else is read from the session, which
+// is what holds a client back that sends faster than it is served.
+type Receiver interface {
+	// Receive handles one message, whose data it may keep.
+	Receive(Packet)
+	// Closed is called once, after the last Receive has returned.
+	Closed(reason string)
+}
+
+// A Server holds the sessions of one endpoint. Its settings may change at any
+// time; open sessions follow them.
+type Server struct {
+	options func() *Options
+	accept  func(*Session) Receiver
+
+	sessions sessions
+}
+
+// NewServer returns a server that asks options for its settings whenever it
+// needs one, and accept for the receiver of each session that opens. accept
+// must not send anything yet. The settings must come from Options.WithDefaults.
+func NewServer(options func() *Options, accept func(*Session) Receiver) *Server {
+	return &Server{options: options, accept: accept}
+}
+
+// Len returns how many sessions are open.
+func (s *Server) Len() int { return s.sessions.Len() }
+
+// CountTransports adds the number of open sessions of each transport to counts.
+func (s *Server) CountTransports(counts map[string]int) {
+	for _, session := range s.sessions.All() {
+		counts[session.Transport()]++
+	}
+}
+
+// ServeHTTP handles a request whose path is the endpoint's.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.Serve(w, r, nil) }
+
+// Serve is ServeHTTP for a front that may have to end: once release is closed,
+// requests that only wait are answered with nothing in particular, so that
+// their clients ask again, elsewhere.
+func (s *Server) Serve(w http.ResponseWriter, r *http.Request, release <-chan struct{}) {
+	o := s.options()
+	// Every request is held against the policy, not only the first: a session
+	// id that leaked is of no use to another site.
+	if err := o.Origins.Check(r); err != nil {
+		s.refuse(w, r, refusal.Forbidden, zap.NamedError("reason", err), zap.Strings("origin", r.Header.Values("Origin")))
+		return
+	}
+	o.Origins.SetHeaders(w.Header(), r)
+	if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
+		o.Origins.Preflight(w, r)
+		return
+	}
+
+	p := parseParameters(r)
+	wantsWebSocket := websocket.IsWebSocketUpgrade(r)
+	switch {
+	case p.transport != pollingName && p.transport != webSocketName:
+		s.refuse(w, r, refusal.UnknownTransport)
+	case p.hasSID:
+		session, ok := s.sessions.get(p.sid)
+		switch {
+		case !ok:
+			s.refuse(w, r, refusal.UnknownSession)
+		case wantsWebSocket != (p.transport == webSocketName), p.version != protocolVersion:
+			s.refuse(w, r, refusal.BadRequest)
+		case wantsWebSocket:
+			session.serveUpgrade(w, r)
+		case r.Method == http.MethodGet:
+			session.servePoll(w, r, release)
+		case r.Method == http.MethodPost:
+			session.servePost(w, r)
+		default:
+			s.refuse(w, r, refusal.BadRequest)
+		}
+	case r.Method != http.MethodGet:
+		s.refuse(w, r, refusal.BadMethod)
+	case wantsWebSocket != (p.transport == webSocketName):
+		s.refuse(w, r, refusal.BadRequest)
+	case p.version != protocolVersion:
+		s.refuse(w, r, refusal.BadVersion)
+	case s.sessions.Closed():
+		unavailable(w)
+	case wantsWebSocket:
+		s.openWebSocket(w, r, o)
+	default:
+		s.openPolling(w, r, o)
+	}
+}
+
+// openPolling answers the first request of a polling session.
+func (s *Server) openPolling(w http.ResponseWriter, r *http.Request, o *Options) {
+	session := newSession(s, newHandshake(r, o), &polling{limit: o.MaxQueue})
+	if !s.open(session, o) {
+		unavailable(w)
+		return
+	}
+	open := openPacket(session.id, []string{webSocketName}, o)
+	if err := writePayload(w, appendPayload(nil, open)); err != nil {
+		session.end(reason.TransportError, gone)
+	}
+}
+
+// openWebSocket answers the first request of a session that starts out over
+// WebSocket, and leaves a goroutine that reads from it.
+func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, o *Options) {
+	handshake := newHandshake(r, o)
+	conn, err := wsconn.Upgrade(w, r, o.MaxQueue)
+	if err != nil {
+		o.Logger.Info("refused", zap.Error(err), zap.String("path", handshake.Path), zap.String("client_ip", handshake.ClientIP))
+		return
+	}
+	transport := &webSocket{conn}
+	session := newSession(s, handshake, transport)
+	if !s.open(session, o) {
+		conn.Close(reason.CloseCode(reason.ShuttingDown), "", true)
+		conn.Release()
+		return
+	}
+	_ = session.Send(NewBurst(openPacket(session.id, []string{}, o)))
+	session.startReading(transport)
+}
+
+// open enters a session into the table and starts its clock. It reports false
+// where the server takes no more sessions.
+func (s *Server) open(session *Session, o *Options) bool {
+	session.receiver = s.accept(session)
+	if !s.sessions.add(session) {
+		return false
+	}
+	session.startHeartbeat(o)
+	h := &session.handshake
+	o.Logger.Info("connected",
+		zap.String("session", session.id),
+		zap.String("transport", session.Transport()),
+		zap.String("client_ip", h.ClientIP),
+		zap.String("origin", h.Origin),
+		zap.String("user_agent", h.Header.Get("User-Agent")))
+	return true
+}
+
+// Close takes no more sessions and ends those that are open, spread evenly over
+// the window, the newest last. It returns when nothing of them runs any more,
+// or with ctx's error; then the rest has been ended at once.
+func (s *Server) Close(ctx context.Context, window time.Duration) error {
+	return s.sessions.Close(ctx, window, func(session *Session) { session.Close(reason.ShuttingDown) })
+}
+
+func unavailable(w http.ResponseWriter) {
+	w.Header().Set("Retry-After", "1")
+	http.Error(w, "server shutting down", http.StatusServiceUnavailable)
+}

@@ -1,0 +1,179 @@
+package engineio
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
+)
+
+// linger is how long an ended polling session can still be asked for what was
+// sent to it last.
+const linger = 5 * time.Second
+
+// A Session is one Engine.IO client, over whichever transport it uses at the
+// moment. All methods may be called concurrently, and none blocks.
+type Session struct {
+	id        string
+	server    *Server
+	handshake Handshake
+	receiver  Receiver
+
+	inbox    sync.Mutex // held while one packet is handled: one at a time, in order
+	received atomic.Uint32
+	sent     atomic.Uint32
+
+	mu        sync.Mutex
+	transport transport
+	candidate *candidate // the WebSocket that may become the transport
+	heart     heartbeat
+	closed    bool
+}
+
+func newSession(server *Server, handshake Handshake, transport transport) *Session {
+	return &Session{id: newID(), server: server, handshake: handshake, transport: transport}
+}
+
+// newID returns 128 random bits in 22 characters. Who knows a session's id can
+// speak for it, so it must not be guessable; nothing else goes into it.
+func newID() string {
+	var id [16]byte
+	_, _ = rand.Read(id[:]) // never fails
+	return base64.RawURLEncoding.EncodeToString(id[:])
+}
+
+// ID returns the session id, which is a secret of its client.
+func (s *Session) ID() string { return s.id }
+
+// Opened returns when the session was opened.
+func (s *Session) Opened() time.Time { return s.handshake.Time }
+
+// Handshake returns what is known of the request that opened the session. It
+// must not be changed.
+func (s *Session) Handshake() *Handshake { return &s.handshake }
+
+// Transport returns "polling" or "websocket".
+func (s *Session) Transport() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.transport.name()
+}
+
+// Send sends a burst behind those sent before. An error means that the session
+// has ended, possibly by this: its queue was full, or its connection broken.
+func (s *Session) Send(b *Burst) error { return s.send(b, false) }
+
+// Answer is Send for use within Receive only: several answers leave together,
+// at the latest when Receive has returned and the session waits for input.
+func (s *Session) Answer(b *Burst) error { return s.send(b, true) }
+
+func (s *Session) send(b *Burst, deferred bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	err := s.transport.send(b, deferred)
+	switch {
+	case err == nil:
+		s.sent.Add(uint32(len(b.packets)))
+	case errors.Is(err, outbox.ErrFull):
+		s.endLocked(reason.SlowConsumer, discard)
+	default:
+		s.endLocked(reason.TransportClose, gone)
+	}
+	return err
+}
+
+// Writable reports whether a burst sent now would leave at once. A volatile
+// event is dropped where it would not.
+func (s *Session) Writable() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.closed && s.transport.writable()
+}
+
+// Close ends the session once what was sent before has been delivered.
+func (s *Session) Close(why string) {
+	how := flush
+	if why == reason.SlowConsumer {
+		how = discard
+	}
+	s.end(why, how)
+}
+
+func (s *Session) end(why string, how ending) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.endLocked(why, how)
+}
+
+// endLocked ends the session unless it has ended. The receiver learns of it on
+// another goroutine: the caller may be the hub in the midst of a broadcast.
+func (s *Session) endLocked(why string, how ending) {
+	if s.closed {
+		return
+	}
+	s.closed = true
+	s.heart.stop()
+	s.dropCandidateLocked()
+	s.server.sessions.Remove(s)
+	if lingers := s.transport.end(why, how); lingers {
+		time.AfterFunc(linger, func() { s.server.sessions.forget(s) })
+	} else {
+		s.server.sessions.forget(s)
+	}
+	name := s.transport.name()
+	go s.finish(why, name)
+}
+
+// finish is the last that happens to a session. The server's Close waits for it.
+func (s *Session) finish(why, transport string) {
+	defer s.server.sessions.Done()
+	s.inbox.Lock()
+	defer s.inbox.Unlock()
+	s.receiver.Closed(why)
+	s.server.options().Logger.Info("disconnected",
+		zap.String("session", s.id),
+		zap.String("reason", why),
+		zap.String("transport", transport),
+		zap.Duration("duration", time.Since(s.handshake.Time)),
+		zap.Uint32("received", s.received.Load()),
+		zap.Uint32("sent", s.sent.Load()))
+}
+
+// receive handles one packet and reports whether the session goes on.
+func (s *Session) receive(p Packet) bool {
+	s.inbox.Lock()
+	defer s.inbox.Unlock()
+	if !s.isOpen() {
+		return false
+	}
+	s.received.Add(1)
+	switch p.Type {
+	case Message:
+		s.receiver.Receive(p)
+	case Pong:
+		s.pong()
+	case Close:
+		s.end(reason.TransportClose, closedByPeer)
+	case Ping: // in Engine.IO 4 the server asks, not the client
+		s.end(reason.TransportError, flush)
+	default:
+		s.end(reason.ParseError, flush)
+	}
+	return s.isOpen()
+}
+
+func (s *Session) isOpen() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.closed
+}

@@ -1,0 +1,45 @@
+package engineio
+
+import (
+	"sync"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/roster"
+)
+
+// sessions are those of a server: the open ones, and by their ids also those
+// that have ended but still owe their clients a last answer. The zero value is
+// empty.
+type sessions struct {
+	roster.Roster[*Session]
+
+	mu   sync.RWMutex
+	byID map[string]*Session
+}
+
+// add enters a session, unless the server takes no more of them.
+func (t *sessions) add(s *Session) bool {
+	if !t.Roster.Add(s) {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.byID == nil {
+		t.byID = make(map[string]*Session)
+	}
+	t.byID[s.id] = s
+	return true
+}
+
+func (t *sessions) get(id string) (*Session, bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	s, ok := t.byID[id]
+	return s, ok
+}
+
+// forget makes a session's id unknown.
+func (t *sessions) forget(s *Session) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.byID, s.id)
+}

@@ -1,0 +1,35 @@
+package engineio
+
+// The values of the query parameter "transport".
+const (
+	pollingName   = "polling"
+	webSocketName = "websocket"
+)
+
+// A transport carries a session's packets. Its methods are called with the
+// session's mutex held, and never block.
+type transport interface {
+	name() string
+
+	// send sends a burst, or queues it. With deferred it may wait for the next
+	// one, or until the session is read from again. The error outbox.ErrFull
+	// says that the queue is full; any other, that the transport is broken.
+	send(b *Burst, deferred bool) error
+
+	// writable reports whether a burst would leave at once.
+	writable() bool
+
+	// end closes the transport, once. It reports whether the client must come
+	// back to fetch the end of what was sent to it.
+	end(why string, how ending) (lingers bool)
+}
+
+// ending is how much a transport still says when its session ends.
+type ending int
+
+const (
+	flush        ending = iota // what is queued, then the close
+	discard                    // the close in place of what is queued
+	closedByPeer               // nothing but what ends the peer's own request
+	gone                       // nothing: nobody listens any more
+)

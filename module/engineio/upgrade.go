@@ -1,0 +1,149 @@
+package engineio
+
+import (
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/refusal"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/wsconn"
+)
+
+// probe is what the first packets on a candidate WebSocket carry.
+// https://socket.io/docs/v4/engine-io-protocol/#upgrade
+const probe = "probe"
+
+// nudgeInterval is how long a GET waits while a WebSocket is being probed: the
+// client cannot go on before its GET is answered.
+const nudgeInterval = 100 * time.Millisecond
+
+// A candidate is the WebSocket that a polling session may move to. It is
+// guarded by the session's mutex.
+type candidate struct {
+	conn   *wsconn.Conn // nil while the request is being upgraded
+	probed bool
+}
+
+// serveUpgrade handles a request for a WebSocket that names a session.
+func (s *Session) serveUpgrade(w http.ResponseWriter, r *http.Request) {
+	c, ok := s.reserveCandidate()
+	if !ok {
+		s.server.refuse(w, r, refusal.BadRequest)
+		return
+	}
+	o := s.server.options()
+	conn, err := wsconn.Upgrade(w, r, o.MaxQueue)
+	if err != nil {
+		s.dropCandidate(c)
+		s.server.logRefused(r, err.Error(), zap.String("session", s.id))
+		return
+	}
+	s.startProbing(c, conn, o)
+}
+
+// reserveCandidate makes sure that a session has one candidate at a time, and
+// none when it uses WebSocket already.
+func (s *Session) reserveCandidate() (*candidate, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.transport.(*polling); !ok || s.closed || s.candidate != nil {
+		return nil, false
+	}
+	s.candidate = new(candidate)
+	return s.candidate, true
+}
+
+func (s *Session) startProbing(c *candidate, conn *wsconn.Conn, o *Options) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.candidate != c { // the session ended meanwhile
+		conn.Close(0, "", true)
+		conn.Release()
+		return
+	}
+	c.conn = conn
+	conn.SetReadDeadline(time.Now().Add(o.UpgradeTimeout))
+	s.server.sessions.Go(func() { s.probe(c) })
+}
+
+// probe moves the session to the candidate if the client wants that. A failed
+// probe ends the candidate only; the session goes on over polling.
+func (s *Session) probe(c *candidate) {
+	if !s.expect(c, Ping, probe) || !s.answerProbe(c) || !s.expect(c, Upgrade, "") || !s.moveTo(c) {
+		s.dropCandidate(c)
+		c.conn.Drain()
+		c.conn.Release()
+		return
+	}
+	s.server.options().Logger.Info("upgraded", zap.String("session", s.id), zap.String("transport", webSocketName))
+	s.read(&webSocket{c.conn})
+}
+
+// expect reads the next packet and reports whether it is the one it must be.
+func (s *Session) expect(c *candidate, want PacketType, data string) bool {
+	opcode, text, err := c.conn.Read(s.server.options().MaxPayload)
+	if err != nil || opcode != wsconn.Text {
+		return false
+	}
+	packet, err := parseText(text)
+	return err == nil && packet.Type == want && string(packet.Data) == data
+}
+
+func (s *Session) answerProbe(c *candidate) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, ok := s.transport.(*polling)
+	if !ok || s.candidate != c {
+		return false
+	}
+	c.probed = true
+	p.wake()
+	return c.conn.Send(probePongBurst.wire()...) == nil
+}
+
+// moveTo makes the candidate the session's transport. What is queued for a GET
+// goes out over it, ahead of everything sent from now on.
+func (s *Session) moveTo(c *candidate) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, ok := s.transport.(*polling)
+	if !ok || s.candidate != c {
+		return false
+	}
+	c.conn.SetReadDeadline(time.Time{})
+	s.transport, s.candidate = &webSocket{c.conn}, nil
+	for _, b := range p.take() {
+		if err := c.conn.Send(b.wire()...); err != nil {
+			break // seen again by the reader
+		}
+	}
+	p.wake()
+	return true
+}
+
+func (s *Session) dropCandidate(c *candidate) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.candidate == c {
+		s.dropCandidateLocked()
+	}
+}
+
+func (s *Session) dropCandidateLocked() {
+	if s.candidate != nil && s.candidate.conn != nil {
+		s.candidate.conn.Close(0, "", true)
+	}
+	s.candidate = nil
+}
+
+// probeNudge returns a channel that tells a GET to answer soon, because the
+// client waits for it to move on; nil where it need not.
+func (s *Session) probeNudge() <-chan time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.candidate == nil || !s.candidate.probed {
+		return nil
+	}
+	return time.After(nudgeInterval)
+}

@@ -1,0 +1,67 @@
+package engineio
+
+import (
+	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/wsconn"
+)
+
+// webSocket is the WebSocket transport: a text frame for each packet, a binary
+// frame for each binary message.
+type webSocket struct{ conn *wsconn.Conn }
+
+func (t *webSocket) name() string { return webSocketName }
+
+func (t *webSocket) send(b *Burst, deferred bool) error {
+	if deferred {
+		return t.conn.Defer(b.wire()...)
+	}
+	return t.conn.Send(b.wire()...)
+}
+
+func (t *webSocket) writable() bool { return t.conn.Idle() }
+
+func (t *webSocket) end(why string, how ending) (lingers bool) {
+	if how != gone {
+		t.conn.Close(reason.CloseCode(why), "", how == discard)
+	}
+	return false
+}
+
+// startReading leaves a goroutine that reads from a new session's WebSocket.
+func (s *Session) startReading(t *webSocket) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed { // and counted as running no more
+		t.conn.Release()
+		return
+	}
+	s.server.sessions.Go(func() { s.read(t) })
+}
+
+// read handles what arrives over a WebSocket until it ends. It is the only
+// goroutine that an idle session has.
+func (s *Session) read(t *webSocket) {
+	defer t.conn.Release()
+	defer t.conn.Drain()
+	for {
+		opcode, data, err := t.conn.Read(s.server.options().MaxPayload)
+		if err != nil {
+			why := reason.TransportClose
+			if wsconn.Violation(err) {
+				why = reason.TransportError
+			}
+			s.end(why, gone)
+			return
+		}
+		packet := Packet{Type: Message, Binary: true, Data: data}
+		if opcode == wsconn.Text {
+			if packet, err = parseText(data); err != nil {
+				s.end(reason.ParseError, flush)
+				return
+			}
+		}
+		if !s.receive(packet) {
+			return
+		}
+	}
+}

@@ -1,0 +1,78 @@
+//go:build unix
+
+package outbox
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"syscall"
+)
+
+// newTryWriter returns nil for a connection that offers no file descriptor of
+// its own, such as TLS: all its writes go through the drain goroutine.
+func newTryWriter(conn net.Conn) tryWriter {
+	sc, ok := conn.(syscall.Conn)
+	if !ok {
+		return nil
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	return rawWriter{raw}
+}
+
+type rawWriter struct{ raw syscall.RawConn }
+
+func (w rawWriter) tryWrite(p []byte) (int, error) {
+	a := attempts.Get().(*attempt)
+	a.p = p
+	err := w.raw.Write(a.run)
+	n, werr := a.n, a.err
+	a.p, a.n, a.err = nil, 0, nil
+	attempts.Put(a)
+	if err == nil {
+		err = werr
+	}
+	return n, err
+}
+
+// attempt is one write(2). It is pooled with its bound method, since a fresh
+// closure for each write would be garbage for each recipient of a broadcast.
+type attempt struct {
+	p   []byte
+	n   int
+	err error
+	run func(fd uintptr) bool
+}
+
+var attempts = sync.Pool{New: func() any {
+	a := new(attempt)
+	a.run = a.write
+	return a
+}}
+
+// write reports true, "done", even if nothing was taken: reporting false would
+// make RawConn wait until the descriptor is writable.
+func (a *attempt) write(fd uintptr) bool {
+	for len(a.p) > 0 {
+		n, err := syscall.Write(int(fd), a.p)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+			continue
+		case errors.Is(err, syscall.EAGAIN):
+			return true
+		case err != nil:
+			a.err = err
+			return true
+		case n <= 0:
+			a.err = io.ErrUnexpectedEOF
+			return true
+		}
+		a.n += n
+		return true // a short write means that the kernel's buffer is full
+	}
+	return true
+}

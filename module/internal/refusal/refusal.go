@@ -1,0 +1,43 @@
+// Package refusal has the errors with which Engine.IO's servers answer a
+// request, for everything here that clients expect them from.
+package refusal
+
+import (
+	"encoding/json"
+	"net/http"
+)
+
+// An Error is why a request is refused, in the words of Socket.IO's own server.
+type Error struct {
+	Code    int    `json:"code"`
+	Message string `json:"message"`
+}
+
+var (
+	UnknownTransport = &Error{0, "Transport unknown"}
+	UnknownSession   = &Error{1, "Session ID unknown"}
+	BadMethod        = &Error{2, "Bad handshake method"}
+	BadRequest       = &Error{3, "Bad request"}
+	Forbidden        = &Error{4, "Forbidden"}
+	BadVersion       = &Error{5, "Unsupported protocol version"}
+)
+
+// Error implements error.
+func (e *Error) Error() string { return e.Message }
+
+// Write answers a request with the error: status 403 for Forbidden, else 400.
+// Socket.IO's server answers otherwise where a WebSocket was asked for, with
+// plain text or even with a 101; a proper answer serves everyone.
+func (e *Error) Write(w http.ResponseWriter) {
+	status := http.StatusBadRequest
+	if e == Forbidden {
+		status = http.StatusForbidden
+	}
+	body, err := json.Marshal(e)
+	if err != nil {
+		panic(err) // an int and a constant string
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(body)
+}

@@ -1,0 +1,159 @@
+// Package wsconn is the server's side of one WebSocket: gorilla does the
+// upgrade and the reading, an outbox the writing, which never blocks.
+package wsconn
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gorilla/websocket"
+)
+
+// closeTimeout is how long a peer may take to answer a close frame, and to
+// read what was queued before it.
+const closeTimeout = 5 * time.Second
+
+// Conn is one WebSocket. One goroutine reads; all other methods may be called
+// concurrently and never block.
+type Conn struct {
+	ws     *websocket.Conn
+	stream *stream
+}
+
+// upgrader has small buffers, which gorilla needs while idle, and a pool for
+// those it needs for a moment. Origins are decided before Upgrade is called.
+var upgrader = websocket.Upgrader{
+	ReadBufferSize:  512,
+	WriteBufferSize: 512,
+	WriteBufferPool: new(sync.Pool),
+	CheckOrigin:     func(*http.Request) bool { return true },
+	Error: func(w http.ResponseWriter, _ *http.Request, status int, reason error) {
+		http.Error(w, reason.Error(), status)
+	},
+}
+
+// Upgrade answers the request with 101 and takes its connection over. queue
+// limits, in bytes, what may wait to be sent. On an error the request has been
+// answered, or its connection closed.
+//
+// The caller must return from its HTTP handler soon, and let another goroutine
+// read: a handler that stays keeps the server's stack and buffers alive.
+func Upgrade(w http.ResponseWriter, r *http.Request, queue int) (*Conn, error) {
+	if r.ContentLength != 0 {
+		// The server would go on to read the body from under us.
+		err := errors.New("an upgrade request has no body")
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return nil, err
+	}
+	h := &hijacker{ResponseWriter: w, queue: queue}
+	ws, err := upgrader.Upgrade(h, r, nil)
+	if err != nil {
+		if h.stream != nil {
+			_ = h.stream.Conn.Close()
+			h.stream.out.Wait()
+		}
+		return nil, err
+	}
+	// Nothing reaches the wire by this any more, but an access log in between
+	// learns the status.
+	w.WriteHeader(http.StatusSwitchingProtocols)
+	return &Conn{ws: ws, stream: h.stream}, nil
+}
+
+// Read waits for the next message of at most limit bytes and returns its
+// opcode, Text or Binary, and its payload, which is the caller's. After an
+// error the connection is of no more use and must be released.
+func (c *Conn) Read(limit int64) (opcode int, payload []byte, err error) {
+	c.ws.SetReadLimit(limit) // counts bytes as they come, before inflation
+	opcode, reader, err := c.ws.NextReader()
+	if err != nil {
+		return 0, nil, readError(err)
+	}
+	buffer := buffers.Get().(*bytes.Buffer)
+	defer putBuffer(buffer)
+	n, err := buffer.ReadFrom(io.LimitReader(reader, limit+1))
+	switch {
+	case err != nil:
+		return 0, nil, readError(err)
+	case n > limit:
+		c.Close(websocket.CloseMessageTooBig, "", false)
+		return 0, nil, ErrTooBig
+	case opcode == Text && !utf8.Valid(buffer.Bytes()):
+		c.Close(websocket.CloseInvalidFramePayloadData, "", false)
+		return 0, nil, ErrNotUTF8
+	}
+	return opcode, bytes.Clone(buffer.Bytes()), nil
+}
+
+// Send writes whole frames in order, or queues what the kernel does not take.
+// The frames must not change any more. The error is outbox.ErrFull,
+// outbox.ErrClosed or that of an earlier write.
+func (c *Conn) Send(frames ...[]byte) error { return c.stream.out.Send(frames...) }
+
+// Defer is Send for answers to the message being handled: they go out together
+// when the connection is next read, or with the next Send.
+func (c *Conn) Defer(frames ...[]byte) error { return c.stream.out.Defer(frames...) }
+
+// Idle reports whether everything sent so far has been handed to the kernel.
+func (c *Conn) Idle() bool { return c.stream.out.Idle() }
+
+// Ping sends a ping frame; the pong arrives at the handler given to OnPong.
+func (c *Conn) Ping() error { return c.Send(Frame(websocket.PingMessage)) }
+
+// OnPong sets what the reading goroutine calls for every pong frame. It must
+// be set before the first Read.
+func (c *Conn) OnPong(f func()) {
+	c.ws.SetPongHandler(func(string) error { f(); return nil })
+}
+
+// Close sends a close frame behind what is queued, or, with discard, in its
+// place. A code of 0 sends a frame without one, as Socket.IO's server does.
+// The reader goes on until the peer has answered, for closeTimeout at most.
+func (c *Conn) Close(code int, reason string, discard bool) {
+	var payload []byte
+	if code != 0 {
+		payload = websocket.FormatCloseMessage(code, reason)
+	}
+	c.stream.out.Finish(Frame(websocket.CloseMessage, payload), discard)
+	_ = c.stream.Conn.SetReadDeadline(time.Now().Add(closeTimeout))
+}
+
+// Release closes the network connection and waits for its writer. The reading
+// goroutine calls it at its end.
+func (c *Conn) Release() {
+	_ = c.stream.Conn.Close()
+	c.stream.out.Wait()
+}
+
+// Drain reads and drops what still comes, until the peer has answered the
+// close frame or its time is up. It is what the reading goroutine does between
+// Close, or an error from Read, and Release: closing the connection with input
+// unread would make the kernel throw away what is still on its way out.
+func (c *Conn) Drain() {
+	_ = c.stream.Conn.SetReadDeadline(time.Now().Add(closeTimeout))
+	for {
+		if _, _, err := c.ws.NextReader(); err != nil {
+			if Violation(readError(err)) {
+				c.drainRaw()
+			}
+			return
+		}
+	}
+}
+
+// drainRaw is Drain after a breach of the protocol, when frames can no longer
+// be told apart. Ending our side makes the peer end its own.
+func (c *Conn) drainRaw() {
+	if half, ok := c.stream.Conn.(interface{ CloseWrite() error }); ok && c.Idle() {
+		_ = half.CloseWrite()
+	}
+	_, _ = io.Copy(io.Discard, c.stream.Conn)
+}
+
+// SetReadDeadline bounds the wait of Read; the zero time lifts the bound.
+func (c *Conn) SetReadDeadline(t time.Time) { _ = c.stream.Conn.SetReadDeadline(t) }

@@ -1,0 +1,38 @@
+package wsconn
+
+import (
+	"encoding/binary"
+
+	"github.com/gorilla/websocket"
+)
+
+// The opcodes of data frames (RFC 6455, section 5.2).
+const (
+	Text   = websocket.TextMessage
+	Binary = websocket.BinaryMessage
+)
+
+// Frame returns one whole, unmasked WebSocket frame (RFC 6455, section 5.2)
+// whose payload is the parts joined. The same bytes serve any number of
+// connections.
+func Frame(opcode int, parts ...[]byte) []byte {
+	const fin, maxHeader = 0x80, 10
+	size := 0
+	for _, part := range parts {
+		size += len(part)
+	}
+	frame := make([]byte, 1, min(maxHeader, 2+size/126*8)+size)
+	frame[0] = fin | byte(opcode)
+	switch {
+	case size < 126:
+		frame = append(frame, byte(size))
+	case size < 1<<16:
+		frame = binary.BigEndian.AppendUint16(append(frame, 126), uint16(size))
+	default:
+		frame = binary.BigEndian.AppendUint64(append(frame, 127), uint64(size))
+	}
+	for _, part := range parts {
+		frame = append(frame, part...)
+	}
+	return frame
+}

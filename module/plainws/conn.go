@@ -1,0 +1,232 @@
+package plainws
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/wsconn"
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+)
+
+// The close codes that only plain WebSockets use (RFC 6455, section 7.4.1).
+const (
+	closeNormal      = 1000
+	closeUnsupported = 1003
+	closeInvalid     = 1007
+)
+
+// A conn is one client: a connection and its socket. It is the socket's
+// realtime.Conn.
+type conn struct {
+	server *Server
+	ws     *wsconn.Conn
+	id     string
+	opened time.Time
+	socket *realtime.Socket // set before anything is read
+
+	inbox    sync.Mutex // held while one frame is handled
+	received atomic.Uint32
+	sent     atomic.Uint32
+
+	mu     sync.Mutex
+	closed bool
+	timer  *time.Timer // until the next ping is due, or the answer to one is
+	pinged bool        // an answer is due
+}
+
+// Opened implements roster.Member.
+func (c *conn) Opened() time.Time { return c.opened }
+
+// open enters the connection into the server's roster and starts its clock.
+func (c *conn) open(o *Options) bool {
+	if !c.server.conns.Add(c) {
+		return false
+	}
+	c.ws.OnPong(c.pong)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.timer = time.AfterFunc(o.PingInterval, c.beat)
+	return true
+}
+
+// start lets the client in and leaves a goroutine that reads from it.
+func (c *conn) start(n *realtime.Namespace, h *realtime.Handshake, identity realtime.Identity) {
+	c.inbox.Lock() // the end of the connection waits for its beginning
+	defer c.inbox.Unlock()
+	if _, err := n.Accept(n.Hub().Context(), h, identity, c); err != nil {
+		c.socket = nil // it has never connected
+		c.end(reason.TransportClose)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed { // and possibly done already
+		go c.release()
+		return
+	}
+	c.server.conns.Go(c.read)
+}
+
+// Connected implements realtime.Conn.
+func (c *conn) Connected(s *realtime.Socket) error {
+	c.socket = s
+	if c.server.format == Raw {
+		return nil
+	}
+	id, err := realtime.JSON(map[string]string{"id": s.ID()})
+	if err != nil {
+		return err
+	}
+	return c.send(encodeEvent(&realtime.Message{Event: "connect", Args: []realtime.Arg{id}}))
+}
+
+// Deliver implements realtime.Conn.
+func (c *conn) Deliver(m *realtime.Message) error {
+	if m.Volatile && !c.ws.Idle() {
+		return nil
+	}
+	frame := m.Encoding(c.server.format, func(m *realtime.Message) any { return c.server.format.encode(m) }).([]byte)
+	if frame == nil {
+		return nil
+	}
+	return c.send(frame)
+}
+
+// Leave implements realtime.Conn. There is no namespace to leave but the
+// connection itself.
+func (c *conn) Leave(bool) error {
+	c.finishWith(reason.ServerDisconnect, closeNormal)
+	return nil
+}
+
+func (c *conn) send(frame []byte) error {
+	err := c.ws.Send(frame)
+	switch {
+	case err == nil:
+		c.sent.Add(1)
+		return nil
+	case errors.Is(err, outbox.ErrFull):
+		c.end(reason.SlowConsumer)
+	default:
+		c.end(reason.TransportClose)
+	}
+	return errors.Join(realtime.ErrDisconnected, err)
+}
+
+// end closes the connection for a reason.
+func (c *conn) end(why string) { c.finishWith(why, reason.CloseCode(why)) }
+
+func (c *conn) finishWith(why string, code int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.finishLocked(why, code)
+}
+
+// finishLocked closes the connection unless it is closed. What follows from it
+// happens on another goroutine: the caller may be the hub in the midst of a
+// broadcast.
+func (c *conn) finishLocked(why string, code int) {
+	if c.closed {
+		return
+	}
+	c.closed = true
+	c.timer.Stop()
+	c.server.conns.Remove(c)
+	c.ws.Close(code, "", why == reason.SlowConsumer)
+	go c.finish(why)
+}
+
+// finish is the last that happens. The server's Close waits for it.
+func (c *conn) finish(why string) {
+	defer c.server.conns.Done()
+	c.inbox.Lock()
+	defer c.inbox.Unlock()
+	if c.socket != nil {
+		c.socket.HandleDisconnect(why)
+	}
+	c.server.options().Logger.Info("disconnected",
+		zap.String("session", c.id),
+		zap.String("reason", why),
+		zap.String("transport", "websocket"),
+		zap.Duration("duration", time.Since(c.opened)),
+		zap.Uint32("received", c.received.Load()),
+		zap.Uint32("sent", c.sent.Load()))
+}
+
+// read handles what arrives until the connection ends. It is the only goroutine
+// that an idle connection has.
+func (c *conn) read() {
+	defer c.release()
+	for {
+		opcode, payload, err := c.ws.Read(c.server.options().MaxPayload)
+		if err != nil {
+			why := reason.TransportClose
+			if wsconn.Violation(err) {
+				why = reason.TransportError
+			}
+			c.end(why)
+			return
+		}
+		if !c.receive(opcode, payload) {
+			return
+		}
+	}
+}
+
+func (c *conn) release() {
+	c.ws.Drain()
+	c.ws.Release()
+}
+
+// receive handles one frame and reports whether the connection goes on.
+func (c *conn) receive(opcode int, payload []byte) bool {
+	c.inbox.Lock()
+	defer c.inbox.Unlock()
+	if !c.isOpen() {
+		return false
+	}
+	c.received.Add(1)
+	f, err := c.parse(opcode, payload)
+	switch {
+	case errors.Is(err, errBinary):
+		c.finishWith(reason.ParseError, closeUnsupported)
+	case errors.Is(err, errJSON):
+		c.finishWith(reason.ParseError, closeInvalid)
+	case err != nil:
+		_ = c.send(encodeError("bad_frame", err.Error()))
+	case f.isEvent():
+		c.event(f)
+	default:
+		c.socket.HandleAck(f.ack, f.args)
+	}
+	return c.isOpen()
+}
+
+func (c *conn) parse(opcode int, payload []byte) (frame, error) {
+	switch {
+	case c.server.format == Raw:
+		return parseRaw(opcode, payload), nil
+	case opcode != wsconn.Text:
+		return frame{}, errBinary
+	}
+	return parseJSON(payload)
+}
+
+func (c *conn) event(f frame) {
+	var ack func(...realtime.Arg) error
+	if f.id != "" {
+		ack = func(args ...realtime.Arg) error { return c.send(encodeAck(f.id, args)) }
+	}
+	c.socket.HandleEvent(c.server.endpoint.Hub().Context(), f.event, f.args, ack)
+}
+
+func (c *conn) isOpen() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.closed
+}

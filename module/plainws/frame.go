@@ -1,0 +1,195 @@
+package plainws
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/rawjson"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/wsconn"
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+)
+
+// A Format says what the frames of a connection mean.
+type Format string
+
+const (
+	// JSON: text frames, each an event or an answer to one:
+	//
+	//	{"event":"greet","args":["hello"],"id":7}
+	//	{"ack":7,"args":["hello yourself"]}
+	//
+	// The id is there where an answer is awaited. Binary data is
+	// {"$binary":"<base64>"}, at any depth of an argument.
+	JSON Format = "json"
+
+	// Raw: a frame is the event "message" with one argument, a string or
+	// binary data. Only events of that name are sent, and no answers.
+	Raw Format = "raw"
+)
+
+// rawEvent is the name of every event of the raw format.
+const rawEvent = "message"
+
+// A frame is what a client sent: an event, which has a name, or an answer.
+type frame struct {
+	event string
+	args  []realtime.Arg
+	id    string // of an event: the digits to answer by, "" where no answer is awaited
+	ack   uint64 // of an answer
+}
+
+func (f frame) isEvent() bool { return f.event != "" }
+
+// errJSON says that a frame is not JSON at all: what sends it does not speak
+// the protocol.
+var errJSON = errors.New("frame is not valid JSON")
+
+// errBinary says that a frame is binary where only text means anything.
+var errBinary = errors.New("frame is binary")
+
+// parseJSON reads a text frame of the json format. Any error but errJSON says
+// what would be right.
+func parseJSON(text []byte) (frame, error) {
+	if !rawjson.Valid(text) {
+		return frame{}, errJSON
+	}
+	var f struct {
+		Event *string           `json:"event"`
+		Args  []json.RawMessage `json:"args"`
+		ID    *uint64           `json:"id"`
+		Ack   *uint64           `json:"ack"`
+	}
+	if err := json.Unmarshal(text, &f); err != nil {
+		return frame{}, errors.New(`a frame is {"event":"name","args":[…],"id":7} or {"ack":7,"args":[…]}, with whole numbers`)
+	}
+	parsed := frame{args: make([]realtime.Arg, len(f.Args))}
+	switch {
+	case f.Event != nil && f.Ack != nil || f.Event == nil && f.Ack == nil:
+		return frame{}, errors.New(`a frame has either "event" or "ack"`)
+	case f.Ack != nil:
+		parsed.ack = *f.Ack
+	case *f.Event == "" || realtime.Reserved(*f.Event):
+		return frame{}, fmt.Errorf("the event name %q is reserved", *f.Event)
+	default:
+		parsed.event = *f.Event
+		if f.ID != nil {
+			parsed.id = strconv.FormatUint(*f.ID, 10)
+		}
+	}
+	for i, raw := range f.Args {
+		arg, err := parseArg(raw)
+		if err != nil {
+			return frame{}, err
+		}
+		parsed.args[i] = arg
+	}
+	if n := len(realtime.CollectAttachments(parsed.args)); n > realtime.MaxAttachments {
+		return frame{}, fmt.Errorf("a frame has at most %d binary parts", realtime.MaxAttachments)
+	}
+	return parsed, nil
+}
+
+// parseArg turns the binary data in an argument into its parts.
+func parseArg(raw json.RawMessage) (realtime.Arg, error) {
+	arg := realtime.Arg{JSON: raw}
+	data, err := rawjson.Binaries(raw, func(dst []byte, value json.RawMessage) ([]byte, error) {
+		part, err := rawjson.DecodeBinary(value)
+		if err != nil {
+			return nil, err
+		}
+		arg.Binary = append(arg.Binary, part)
+		return rawjson.AppendPlaceholder(dst, len(arg.Binary)-1), nil
+	})
+	if err != nil || len(arg.Binary) == 0 {
+		return arg, err
+	}
+	// A placeholder that the client wrote itself would be taken for one of ours.
+	_, err = rawjson.Placeholders(raw, func([]byte, json.RawMessage) ([]byte, error) {
+		return nil, errors.New(`an argument with "$binary" has no "_placeholder"`)
+	})
+	arg.JSON = data
+	return arg, err
+}
+
+// parseRaw reads a frame of the raw format.
+func parseRaw(opcode int, payload []byte) frame {
+	if opcode == wsconn.Binary {
+		return frame{event: rawEvent, args: []realtime.Arg{realtime.Bytes(payload)}}
+	}
+	return frame{event: rawEvent, args: []realtime.Arg{realtime.String(string(payload))}}
+}
+
+// encode returns a message as a WebSocket frame; nil where the format has none
+// for it.
+func (f Format) encode(m *realtime.Message) any {
+	if f == Raw {
+		return encodeRaw(m)
+	}
+	return encodeEvent(m)
+}
+
+func encodeEvent(m *realtime.Message) []byte {
+	text := append([]byte(`{"event":`), realtime.String(m.Event).JSON...)
+	text = appendArgs(text, m.Args)
+	if m.Ack != 0 {
+		text = strconv.AppendUint(append(text, `,"id":`...), m.Ack, 10)
+	}
+	return wsconn.Frame(wsconn.Text, append(text, '}'))
+}
+
+func encodeAck(id string, args []realtime.Arg) []byte {
+	text := append([]byte(`{"ack":`), id...)
+	return wsconn.Frame(wsconn.Text, append(appendArgs(text, args), '}'))
+}
+
+func encodeError(code, message string) []byte {
+	arg, err := realtime.JSON(realtime.Error{Code: code, Message: message})
+	if err != nil {
+		panic(err) // two strings
+	}
+	return wsconn.Frame(wsconn.Text, append(appendArgs([]byte(`{"event":"error"`), []realtime.Arg{arg}), '}'))
+}
+
+func appendArgs(text []byte, args []realtime.Arg) []byte {
+	text = append(text, `,"args":[`...)
+	for i, arg := range args {
+		if i > 0 {
+			text = append(text, ',')
+		}
+		text = append(text, inlineBinary(arg)...)
+	}
+	return append(text, ']')
+}
+
+// inlineBinary is the inverse of parseArg.
+func inlineBinary(arg realtime.Arg) json.RawMessage {
+	if len(arg.Binary) == 0 {
+		return arg.JSON
+	}
+	data, err := rawjson.Placeholders(arg.JSON, func(dst []byte, num json.RawMessage) ([]byte, error) {
+		n, ok := rawjson.Index(num, len(arg.Binary))
+		if !ok {
+			return append(dst, "null"...), nil // an Arg made by hand, and wrongly
+		}
+		return rawjson.AppendBinary(dst, arg.Binary[n]), nil
+	})
+	if err != nil {
+		return json.RawMessage("null")
+	}
+	return data
+}
+
+func encodeRaw(m *realtime.Message) []byte {
+	if m.Event != rawEvent || len(m.Args) == 0 {
+		return nil
+	}
+	if data, ok := m.Args[0].IsBytes(); ok {
+		return wsconn.Frame(wsconn.Binary, data)
+	}
+	if text, ok := rawjson.Unquote(m.Args[0].JSON); ok {
+		return wsconn.Frame(wsconn.Text, []byte(text))
+	}
+	return wsconn.Frame(wsconn.Text, inlineBinary(m.Args[0]))
+}

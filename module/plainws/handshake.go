@@ -1,0 +1,33 @@
+package plainws
+
+import (
+	"crypto/rand"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+)
+
+// handshake copies out of a request what outlives it.
+func (s *Server) handshake(r *http.Request, o *Options) *realtime.Handshake {
+	header := make(http.Header)
+	for _, name := range o.KeepHeaders {
+		for _, value := range r.Header.Values(name) {
+			header.Add(name, strings.Clone(value))
+		}
+	}
+	return &realtime.Handshake{
+		Endpoint:  s.endpoint,
+		Session:   rand.Text(),
+		Protocol:  "websocket",
+		Transport: "websocket",
+		Time:      time.Now(),
+		ClientIP:  strings.Clone(o.ClientIP(r)),
+		Origin:    strings.Clone(r.Header.Get("Origin")),
+		Secure:    r.TLS != nil,
+		Path:      strings.Clone(r.URL.Path),
+		Query:     r.URL.Query(),
+		Header:    header,
+	}
+}

@@ -1,0 +1,78 @@
+package plainws
+
+import (
+	"net"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-realtime/caddy-realtime/module/origin"
+)
+
+// The defaults, which are those of Socket.IO's own server.
+const (
+	DefaultPingInterval = 25 * time.Second
+	DefaultPingTimeout  = 20 * time.Second
+	DefaultMaxPayload   = 1_000_000
+	DefaultMaxQueue     = 1_000_000
+)
+
+// Options are the settings of a Server. The zero value of a field means its
+// default.
+type Options struct {
+	// PingInterval is how long after a pong the next ping frame is sent.
+	// Default 25 s.
+	PingInterval time.Duration
+	// PingTimeout is how long a client may take to answer. Default 20 s.
+	PingTimeout time.Duration
+	// MaxPayload is the size in bytes of the largest message. Default 1,000,000.
+	MaxPayload int64
+	// MaxQueue is how many bytes may wait for one connection. One that would
+	// exceed it is closed as a slow consumer. Default 1,000,000.
+	MaxQueue int
+	// Origins decides which web pages may connect. Default: the same origin.
+	Origins *origin.Policy
+	// KeepHeaders are the names of the request headers that authenticators see.
+	// Default Cookie, Authorization, User-Agent.
+	KeepHeaders []string
+	// ClientIP returns the address of the client that sent a request. Default:
+	// the peer's.
+	ClientIP func(*http.Request) string
+	// Logger gets a line for each connection that opens or ends, and for each
+	// request refused. Default: none.
+	Logger *zap.Logger
+}
+
+// WithDefaults returns a copy that has no zero values.
+func (o Options) WithDefaults() *Options {
+	setDefault(&o.PingInterval, DefaultPingInterval)
+	setDefault(&o.PingTimeout, DefaultPingTimeout)
+	setDefault(&o.MaxPayload, DefaultMaxPayload)
+	setDefault(&o.MaxQueue, DefaultMaxQueue)
+	if o.KeepHeaders == nil {
+		o.KeepHeaders = []string{"Cookie", "Authorization", "User-Agent"}
+	}
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+	if o.ClientIP == nil {
+		o.ClientIP = peerIP
+	}
+	return &o
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+func peerIP(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}

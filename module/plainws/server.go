@@ -1,0 +1,134 @@
+// Package plainws serves the hub that Socket.IO clients are in over a bare
+// WebSocket, for clients that have no library for it: devices, scripts, other
+// servers. frame.go says what the frames mean.
+package plainws
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"go.uber.org/zap"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/refusal"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/roster"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/wsconn"
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+)
+
+// namespace is the one that plain clients are in.
+const namespace = "/"
+
+// A Server holds the plain WebSocket connections of one endpoint in one format.
+// Its settings may change at any time.
+type Server struct {
+	endpoint *realtime.Endpoint
+	format   Format
+	options  func() *Options
+	conns    roster.Roster[*conn]
+}
+
+// NewServer returns a server that asks options for its settings whenever it
+// needs one. They must come from Options.WithDefaults.
+func NewServer(endpoint *realtime.Endpoint, format Format, options func() *Options) *Server {
+	return &Server{endpoint: endpoint, format: format, options: options}
+}
+
+// Len returns how many connections are open.
+func (s *Server) Len() int { return s.conns.Len() }
+
+// ServeHTTP handles a request whose path is the server's. A client that may not
+// connect learns it by an HTTP status, before there is a WebSocket.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	o := s.options()
+	if err := o.Origins.Check(r); err != nil {
+		s.logRefused(r, refusal.Forbidden.Message, zap.NamedError("reason", err), zap.Strings("origin", r.Header.Values("Origin")))
+		refusal.Forbidden.Write(w)
+		return
+	}
+	if !websocket.IsWebSocketUpgrade(r) {
+		w.Header().Set("Upgrade", "websocket")
+		http.Error(w, "only WebSocket connections are served here", http.StatusUpgradeRequired)
+		return
+	}
+	if s.conns.Closed() {
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, "server shutting down", http.StatusServiceUnavailable)
+		return
+	}
+	h := s.handshake(r, o)
+	hub := s.endpoint.Hub()
+	identity, err := hub.Namespace(namespace).Authenticate(r.Context(), h)
+	if err != nil {
+		s.refuse(w, r, err)
+		return
+	}
+	ws, err := wsconn.Upgrade(w, r, o.MaxQueue)
+	if err != nil {
+		s.logRefused(r, err.Error())
+		return
+	}
+	c := &conn{server: s, ws: ws, id: h.Session, opened: h.Time}
+	if !c.open(o) {
+		ws.Close(reason.CloseCode(reason.ShuttingDown), "", true)
+		ws.Release()
+		return
+	}
+	o.Logger.Info("connected",
+		zap.String("session", h.Session),
+		zap.String("transport", h.Transport),
+		zap.String("client_ip", h.ClientIP),
+		zap.String("origin", h.Origin),
+		zap.String("user_agent", h.Header.Get("User-Agent")))
+	c.start(hub.Namespace(namespace), h, identity)
+}
+
+// refuse answers a request that an authenticator has not accepted.
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	s.logRefused(r, err.Error())
+	status := http.StatusForbidden
+	var body struct {
+		Error struct {
+			Message string          `json:"message"`
+			Data    json.RawMessage `json:"data,omitempty"`
+		} `json:"error"`
+	}
+	var refused *realtime.ConnectError
+	switch {
+	case errors.As(err, &refused):
+		body.Error.Message, body.Error.Data = refused.Message, refused.Data
+		if refused.Status == http.StatusUnauthorized {
+			status = refused.Status
+		}
+	case errors.Is(err, realtime.ErrNamespace):
+		body.Error.Message = realtime.ErrNamespace.Error()
+	default:
+		status = http.StatusServiceUnavailable
+		body.Error.Message = "the connection could not be authenticated"
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body)
+}
+
+// logRefused writes the one line that a refused request gets. The query is not
+// in it, since it may hold a secret.
+func (s *Server) logRefused(r *http.Request, message string, details ...zap.Field) {
+	o := s.options()
+	o.Logger.Info("refused", append([]zap.Field{
+		zap.String("message", message),
+		zap.String("method", r.Method),
+		zap.String("path", r.URL.Path),
+		zap.String("client_ip", o.ClientIP(r)),
+	}, details...)...)
+}
+
+// Close takes no more connections and ends those that are open, like
+// engineio.Server.Close.
+func (s *Server) Close(ctx context.Context, window time.Duration) error {
+	return s.conns.Close(ctx, window, func(c *conn) { c.end(reason.ShuttingDown) })
+}

@@ -1,0 +1,75 @@
+package realtime
+
+import "context"
+
+// Request sends an event to the socket's client and waits for its answer. The
+// error is ctx's, or ErrDisconnected. It must not be called from within a
+// Handler's method for the same client, which reads no answer meanwhile.
+func (s *Socket) Request(ctx context.Context, event string, args ...Arg) ([]Arg, error) {
+	type answer struct {
+		args []Arg
+		err  error
+	}
+	answers := make(chan answer, 1)
+	m, err := s.namespace.newMessage(event, args)
+	if err != nil {
+		return nil, err
+	}
+	m.Ack = s.namespace.acks.Add(1)
+	if !s.expectAck(m.Ack, func(args []Arg, err error) { answers <- answer{args, err} }) {
+		return nil, ErrDisconnected
+	}
+	defer s.forgetAck(m.Ack)
+	if err := s.conn.Deliver(m); err != nil {
+		return nil, err
+	}
+	select {
+	case a := <-answers:
+		return a.args, a.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// HandleAck takes a client's answer from the socket's protocol. An answer that
+// nobody waits for is ignored.
+func (s *Socket) HandleAck(number uint64, args []Arg) {
+	if answer := s.forgetAck(number); answer != nil {
+		answer(args, nil)
+	}
+}
+
+func (s *Socket) expectAck(number uint64, answer func([]Arg, error)) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gone {
+		return false
+	}
+	if s.acks == nil {
+		s.acks = make(map[uint64]func([]Arg, error))
+	}
+	s.acks[number] = answer
+	return true
+}
+
+func (s *Socket) forgetAck(number uint64) (answer func([]Arg, error)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	answer = s.acks[number]
+	delete(s.acks, number)
+	if len(s.acks) == 0 {
+		s.acks = nil
+	}
+	return answer
+}
+
+// failAcks tells everyone who waits that no answer will come.
+func (s *Socket) failAcks() {
+	s.mu.Lock()
+	acks := s.acks
+	s.acks = nil
+	s.mu.Unlock()
+	for _, answer := range acks {
+		answer(nil, ErrDisconnected)
+	}
+}

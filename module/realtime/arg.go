@@ -1,0 +1,81 @@
+package realtime
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"unsafe"
+)
+
+// An Arg is one argument of an event or an ack: a JSON value, passed on byte by
+// byte as it came. In an Arg with binary parts, each object
+// {"_placeholder":true,"num":N} in the JSON stands for Binary[N]; in one
+// without, such an object is just an object. Neither part may be changed.
+type Arg struct {
+	JSON   json.RawMessage
+	Binary [][]byte
+}
+
+// binaryArg is the JSON of an argument that is binary as a whole.
+var binaryArg = json.RawMessage(`{"_placeholder":true,"num":0}`)
+
+// JSON returns v as an argument, encoded by encoding/json.
+func JSON(v any) (Arg, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		return Arg{}, fmt.Errorf("encoding argument: %w", err)
+	}
+	return Arg{JSON: bytes.TrimSuffix(b.Bytes(), []byte("\n"))}, nil
+}
+
+// String returns a string as an argument.
+func String(s string) Arg {
+	arg, err := JSON(s)
+	if err != nil {
+		panic(err) // a string can always be encoded
+	}
+	return arg
+}
+
+// Bytes returns binary data as an argument.
+func Bytes(b []byte) Arg { return Arg{JSON: binaryArg, Binary: [][]byte{b}} }
+
+// IsBytes returns the data of an argument that is binary as a whole.
+func (a Arg) IsBytes() ([]byte, bool) {
+	if len(a.Binary) == 1 && bytes.Equal(a.JSON, binaryArg) {
+		return a.Binary[0], true
+	}
+	return nil, false
+}
+
+// MaxAttachments is how many different binary parts the arguments of one event
+// or ack can have. Socket.IO's parsers, clients included, refuse more.
+const MaxAttachments = 10
+
+// Attachments are the different binary parts of a list of arguments.
+type Attachments [][]byte
+
+// CollectAttachments returns the binary parts of args. A part that is used more
+// than once, the very same bytes in memory, is there once: a client that names
+// one attachment a thousand times must not have it sent a thousand times.
+func CollectAttachments(args []Arg) Attachments {
+	var all Attachments
+	for _, arg := range args {
+		for _, part := range arg.Binary {
+			if all.Index(part) < 0 {
+				all = append(all, part)
+			}
+		}
+	}
+	return all
+}
+
+// Index returns where part is among the attachments, or -1.
+func (a Attachments) Index(part []byte) int {
+	return slices.IndexFunc(a, func(b []byte) bool {
+		return len(b) == len(part) && unsafe.SliceData(b) == unsafe.SliceData(part)
+	})
+}

@@ -1,0 +1,115 @@
+package realtime
+
+import (
+	"context"
+	"slices"
+	"sync"
+)
+
+// A Broadcast is an event about to be sent to many sockets. It is a value: its
+// methods return copies, and one can be the start of several others.
+type Broadcast struct {
+	namespace *Namespace
+	rooms     []string
+	except    []string
+	local     bool
+	volatile  bool
+}
+
+// To adds rooms. A socket that is in several of them gets the event once. The
+// id of a socket is the name of its own room.
+func (b Broadcast) To(rooms ...string) Broadcast {
+	b.rooms = append(slices.Clip(b.rooms), rooms...)
+	return b
+}
+
+// Except leaves out the sockets in rooms.
+func (b Broadcast) Except(rooms ...string) Broadcast {
+	b.except = append(slices.Clip(b.except), rooms...)
+	return b
+}
+
+// Local keeps the event on this node.
+func (b Broadcast) Local() Broadcast {
+	b.local = true
+	return b
+}
+
+// Volatile lets the event be lost where a client could not get it at once.
+func (b Broadcast) Volatile() Broadcast {
+	b.volatile = true
+	return b
+}
+
+// Emit sends the event. It does not wait for anyone to get it. The error says
+// that the event is not valid, or could not be passed on to the other nodes.
+func (b Broadcast) Emit(ctx context.Context, event string, args ...Arg) error {
+	m, err := b.namespace.newMessage(event, args)
+	if err != nil {
+		return err
+	}
+	m.Volatile = b.volatile
+	b.deliver(m)
+	if b.local {
+		return nil
+	}
+	return b.namespace.hub.publish(ctx, b, m)
+}
+
+// deliver gives the message to each recipient on this node, once.
+func (b Broadcast) deliver(m *Message) {
+	defer b.namespace.order.lock(b.rooms)()
+	recipients := recipientLists.Get().(*[]*Socket)
+	*recipients = b.appendRecipients((*recipients)[:0])
+	for _, s := range *recipients {
+		_ = s.conn.Deliver(m) // a client that cannot get it is being disconnected
+	}
+	clear(*recipients) // the pool must not keep sockets alive
+	recipientLists.Put(recipients)
+}
+
+var recipientLists = sync.Pool{New: func() any { return new([]*Socket) }}
+
+// appendRecipients collects the recipients, so that no lock is held while they
+// are written to.
+func (b Broadcast) appendRecipients(list []*Socket) []*Socket {
+	n := b.namespace
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	excluded := func(s *Socket) bool {
+		for _, room := range b.except {
+			if room == s.id || n.rooms.has(room, s) {
+				return true
+			}
+		}
+		return false
+	}
+	if len(b.rooms) == 0 {
+		for _, s := range n.sockets {
+			if !excluded(s) {
+				list = append(list, s)
+			}
+		}
+		return list
+	}
+	for i, room := range b.rooms {
+		// A socket in several of the rooms is a recipient by the first.
+		counted := func(s *Socket) bool {
+			for _, earlier := range b.rooms[:i] {
+				if earlier == s.id || n.rooms.has(earlier, s) {
+					return true
+				}
+			}
+			return false
+		}
+		for s := range n.rooms[room] {
+			if !excluded(s) && !counted(s) {
+				list = append(list, s)
+			}
+		}
+		if s, ok := n.sockets[room]; ok && !n.rooms.has(room, s) && !excluded(s) && !counted(s) {
+			list = append(list, s)
+		}
+	}
+	return list
+}

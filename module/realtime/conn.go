@@ -1,0 +1,18 @@
+package realtime
+
+// A Conn is a socket's way to its client. Protocols implement it. Its methods
+// may be called concurrently, and must not block: a client that cannot keep up
+// is disconnected, it never slows the others.
+type Conn interface {
+	// Connected tells the client that it is in. It is called once, before
+	// anything else.
+	Connected(*Socket) error
+
+	// Deliver sends a message, or queues it.
+	Deliver(*Message) error
+
+	// Leave tells the client that the server made it leave the namespace, or,
+	// with closing, ends the client's whole connection, its other namespaces
+	// included.
+	Leave(closing bool) error
+}

@@ -1,0 +1,59 @@
+package realtime
+
+import "go.uber.org/zap"
+
+// A Policy is what the sockets of an endpoint live under.
+type Policy struct {
+	// Namespaces that clients may connect to. Default "/" alone.
+	Namespaces Globs
+	// Authenticators must all accept a socket, in this order; later ones add to
+	// the identity. Default: every client is let in.
+	Authenticators []Authenticator
+	// Handlers are asked in this order to handle an event; the first that does
+	// ends the search. Default: none.
+	Handlers []Handler
+	// Logger gets a line for each socket that connects or disconnects.
+	// Default: none.
+	Logger *zap.Logger
+}
+
+func (p *Policy) admits(namespace string) bool {
+	if len(p.Namespaces) == 0 {
+		return namespace == "/"
+	}
+	return p.Namespaces.Match(namespace)
+}
+
+func (p *Policy) logger() *zap.Logger {
+	if p.Logger == nil {
+		return zap.NewNop()
+	}
+	return p.Logger
+}
+
+// An Endpoint is one configured entrance to a hub. It outlives its settings.
+type Endpoint struct {
+	name    string
+	hub     *Hub
+	acquire func() (policy *Policy, release func())
+}
+
+// NewEndpoint returns an endpoint that asks acquire for its policy each time
+// something happens, and calls release when what happened has been dealt with:
+// until then nothing that the policy refers to may be cleaned up.
+func NewEndpoint(name string, hub *Hub, acquire func() (policy *Policy, release func())) *Endpoint {
+	return &Endpoint{name: name, hub: hub, acquire: acquire}
+}
+
+// Name returns the endpoint's name.
+func (e *Endpoint) Name() string { return e.name }
+
+// Hub returns the hub that the endpoint leads to.
+func (e *Endpoint) Hub() *Hub { return e.hub }
+
+// Admits reports whether clients may connect to the namespace of a name.
+func (e *Endpoint) Admits(namespace string) bool {
+	policy, release := e.acquire()
+	defer release()
+	return policy.admits(namespace)
+}

@@ -1,0 +1,38 @@
+package realtime
+
+import (
+	"encoding/json"
+	"errors"
+)
+
+var (
+	// ErrDisconnected says that the socket is not connected any more.
+	ErrDisconnected = errors.New("socket is disconnected")
+
+	// ErrNamespace says that clients may not connect to a namespace.
+	ErrNamespace = errors.New("Invalid namespace") //nolint:staticcheck // the client gets these very words, which are Socket.IO's
+)
+
+// An Error is what a client is told when an event of its own failed.
+type Error struct {
+	Code    string `json:"code"`    // for programs, such as "backend_unavailable"
+	Message string `json:"message"` // for people
+}
+
+// Error implements error.
+func (e *Error) Error() string { return e.Message }
+
+// A ConnectError is what a client is told when it may not connect. Any other
+// error of an Authenticator is one of the server's own.
+type ConnectError struct {
+	// Message is the message of the client's connect_error.
+	Message string
+	// Data is its data: any JSON value, or nothing.
+	Data json.RawMessage
+	// Status is the HTTP status, 401 or 403, for protocols that answer before
+	// they are connected. Default 403.
+	Status int
+}
+
+// Error implements error.
+func (e *ConnectError) Error() string { return e.Message }

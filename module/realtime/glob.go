@@ -1,0 +1,42 @@
+package realtime
+
+// Globs are patterns of names. In a pattern, "*" stands for any number of any
+// characters, "?" for one; everything else stands for itself.
+type Globs []string
+
+// Match reports whether any of the patterns matches the whole name. No
+// patterns match nothing.
+func (g Globs) Match(name string) bool {
+	for _, pattern := range g {
+		if match(pattern, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// match takes time in proportion to len(pattern) * len(name) at most: names
+// come from clients.
+func match(pattern, name string) bool {
+	p, n := 0, 0
+	star, restart := -1, 0 // the last "*" seen, and where it would try next
+	for n < len(name) {
+		switch {
+		case p < len(pattern) && pattern[p] == '*':
+			star, restart = p, n
+			p++
+		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == name[n]):
+			p++
+			n++
+		case star >= 0:
+			restart++
+			p, n = star+1, restart
+		default:
+			return false
+		}
+	}
+	for p < len(pattern) && pattern[p] == '*' {
+		p++
+	}
+	return p == len(pattern)
+}

@@ -1,0 +1,24 @@
+package realtime
+
+import "context"
+
+// A Handler is the application's side of a hub: it learns what clients do. A
+// socket's calls come one at a time, in order, and concurrently with those of
+// other sockets.
+//
+// They are made on the goroutine that reads from the client's connection: until
+// a call returns nothing more is read from it, pings included. A handler that
+// has to wait for long returns, and calls Event.Ack later.
+type Handler interface {
+	// HandleConnect is called when a socket has connected.
+	HandleConnect(ctx context.Context, s *Socket)
+
+	// HandleEvent reports whether it handled the event; if not, the next
+	// handler is asked. An *Error is passed on to a client that awaits an ack;
+	// of any other error it learns only that there was one.
+	HandleEvent(ctx context.Context, e *Event) (handled bool, err error)
+
+	// HandleDisconnect is called when a socket that had connected is gone, with
+	// the reason in Socket.IO's words. Its rooms can still be read.
+	HandleDisconnect(ctx context.Context, s *Socket, reason string)
+}

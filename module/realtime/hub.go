@@ -1,0 +1,134 @@
+// Package realtime is the protocol-neutral core: who is connected, in which
+// rooms, and what reaches them.
+//
+// A [Hub] holds [Namespace]s, a namespace holds [Socket]s and rooms, and a
+// [Broadcast] delivers one [Message] to many sockets. What the application
+// decides comes in through [Authenticator] and [Handler]; what protocols do
+// goes out through [Conn]. The package knows neither HTTP nor Caddy.
+package realtime
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-realtime/caddy-realtime/module/cluster"
+)
+
+// Options are the settings of a Hub.
+type Options struct {
+	// Name tells hubs of one cluster apart: those of one name share rooms.
+	// Default "default".
+	Name string
+	// Node identifies this process among the nodes of a cluster. Default: random.
+	Node string
+	// Broker carries broadcasts to the other nodes. The hub closes it. Default:
+	// there are none.
+	Broker cluster.Broker
+	// Logger gets what concerns the hub as a whole. Default: none.
+	Logger *zap.Logger
+}
+
+// A Hub is the set of sockets and rooms that endpoints share. All methods may
+// be called concurrently.
+type Hub struct {
+	name   string
+	node   string
+	broker cluster.Broker
+	logger *zap.Logger
+
+	subscription cluster.Subscription
+
+	life context.Context // ends with Close
+	end  context.CancelFunc
+
+	mu         sync.RWMutex
+	namespaces map[string]*Namespace
+}
+
+// NewHub returns a hub that listens to its broker.
+func NewHub(o Options) (*Hub, error) {
+	h := &Hub{name: o.Name, node: o.Node, broker: o.Broker, logger: o.Logger, namespaces: make(map[string]*Namespace)}
+	h.life, h.end = context.WithCancel(context.Background())
+	if h.name == "" {
+		h.name = "default"
+	}
+	if h.node == "" {
+		h.node = newID()
+	}
+	if h.logger == nil {
+		h.logger = zap.NewNop()
+	}
+	if h.broker != nil {
+		subscription, err := h.broker.Subscribe(context.Background(), h.topic(), h.receive)
+		if err != nil {
+			h.end()
+			return nil, fmt.Errorf("subscribing to the broker: %w", err)
+		}
+		h.subscription = subscription
+	}
+	return h, nil
+}
+
+// Name returns the hub's name.
+func (h *Hub) Name() string { return h.name }
+
+// Node returns what identifies this process among the nodes of a cluster.
+func (h *Hub) Node() string { return h.node }
+
+// Namespace returns the namespace of a name, such as "/" or "/admin". It exists
+// from its first use.
+func (h *Hub) Namespace(name string) *Namespace {
+	h.mu.RLock()
+	n := h.namespaces[name]
+	h.mu.RUnlock()
+	if n != nil {
+		return n
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if n = h.namespaces[name]; n == nil {
+		n = newNamespace(h, name)
+		h.namespaces[name] = n
+	}
+	return n
+}
+
+// Stats returns how many sockets are connected, and how many rooms have at
+// least one, in all namespaces of this node. A socket's own room is not counted.
+func (h *Hub) Stats() (sockets, rooms int) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for _, n := range h.namespaces {
+		s, r := n.stats()
+		sockets += s
+		rooms += r
+	}
+	return sockets, rooms
+}
+
+// Context returns the context of everything that happens in the hub. It ends
+// with Close.
+func (h *Hub) Context() context.Context { return h.life }
+
+// Close stops listening to the broker and closes it. Sockets are the business
+// of the servers that accepted them, and must be gone by now.
+func (h *Hub) Close() error {
+	h.end()
+	if h.broker == nil {
+		return nil
+	}
+	return errors.Join(h.subscription.Close(), h.broker.Close())
+}
+
+// newID returns 128 random bits in 22 characters.
+func newID() string {
+	var id [16]byte
+	_, _ = rand.Read(id[:]) // never fails
+	return base64.RawURLEncoding.EncodeToString(id[:])
+}

@@ -1,0 +1,36 @@
+package realtime
+
+import (
+	"hash/maphash"
+	"sync"
+)
+
+// order makes broadcasts to one room reach all of its members in the same
+// order, while those to other rooms go on beside them. The zero value is ready.
+type order struct{ stripes [32]sync.Mutex }
+
+var orderSeed = maphash.MakeSeed()
+
+// lock waits until no broadcast to one of the rooms is under way. A broadcast
+// to the whole namespace counts as one to the room "".
+func (o *order) lock(rooms []string) (unlock func()) {
+	var set uint32 // locked from the lowest up, so that two never wait for one another
+	for _, room := range rooms {
+		set |= 1 << (maphash.String(orderSeed, room) % uint64(len(o.stripes)))
+	}
+	if len(rooms) == 0 {
+		set = 1
+	}
+	for i := range o.stripes {
+		if set&(1<<i) != 0 {
+			o.stripes[i].Lock()
+		}
+	}
+	return func() {
+		for i := range o.stripes {
+			if set&(1<<i) != 0 {
+				o.stripes[i].Unlock()
+			}
+		}
+	}
+}

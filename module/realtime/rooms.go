@@ -1,0 +1,46 @@
+package realtime
+
+import "slices"
+
+// rooms is who is in which room. It is guarded by its namespace.
+type rooms map[string]map[*Socket]struct{}
+
+func (r rooms) has(room string, s *Socket) bool {
+	_, ok := r[room][s]
+	return ok
+}
+
+func (r rooms) add(room string, s *Socket) {
+	if r.has(room, s) {
+		return
+	}
+	if r[room] == nil {
+		r[room] = make(map[*Socket]struct{})
+	}
+	r[room][s] = struct{}{}
+	s.rooms = append(s.rooms, room)
+}
+
+func (r rooms) remove(room string, s *Socket) {
+	if !r.has(room, s) {
+		return
+	}
+	r.drop(room, s)
+	i := slices.Index(s.rooms, room)
+	s.rooms = slices.Delete(s.rooms, i, i+1)
+}
+
+// removeAll takes a socket out of every room. What it was in can still be read
+// from the socket.
+func (r rooms) removeAll(s *Socket) {
+	for _, room := range s.rooms {
+		r.drop(room, s)
+	}
+}
+
+func (r rooms) drop(room string, s *Socket) {
+	delete(r[room], s)
+	if len(r[room]) == 0 {
+		delete(r, room)
+	}
+}

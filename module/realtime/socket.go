@@ -1,0 +1,138 @@
+package realtime
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
+)
+
+// A Socket is one client in one namespace. All methods may be called
+// concurrently.
+type Socket struct {
+	id        string
+	namespace *Namespace
+	endpoint  *Endpoint
+	conn      Conn
+	session   string
+	user      string
+	connected time.Time
+
+	rooms []string // guarded by the namespace, like its place in it
+
+	mu   sync.Mutex
+	data map[string]json.RawMessage
+	acks map[uint64]func([]Arg, error)
+	gone bool
+}
+
+// ID returns the socket's id, which is also the name of a room of its own.
+func (s *Socket) ID() string { return s.id }
+
+// Session returns what identifies the connection that the socket shares with
+// the same client's sockets in other namespaces, for logs.
+func (s *Socket) Session() string { return s.session }
+
+// Namespace returns the namespace that the socket is in.
+func (s *Socket) Namespace() *Namespace { return s.namespace }
+
+// User returns the user's id. It is "" where no authenticator said one.
+func (s *Socket) User() string { return s.user }
+
+// Data returns a copy of the socket's data.
+func (s *Socket) Data() map[string]json.RawMessage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.data)
+}
+
+// SetData replaces the members of the socket's data that patch has.
+func (s *Socket) SetData(patch map[string]json.RawMessage) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.data == nil {
+		s.data = make(map[string]json.RawMessage, len(patch))
+	}
+	maps.Copy(s.data, patch)
+}
+
+// Rooms returns the rooms that the socket is in, but for its own.
+func (s *Socket) Rooms() []string {
+	s.namespace.mu.RLock()
+	defer s.namespace.mu.RUnlock()
+	return slices.Clone(s.rooms)
+}
+
+// Join enters the socket into rooms. It does nothing for a socket that has
+// disconnected.
+func (s *Socket) Join(rooms ...string) { s.namespace.join(s, rooms) }
+
+// Leave takes the socket out of rooms.
+func (s *Socket) Leave(rooms ...string) { s.namespace.leave(s, rooms) }
+
+// To returns a broadcast to the rooms, without the socket itself. Without
+// rooms it goes to everyone else in the namespace.
+func (s *Socket) To(rooms ...string) Broadcast {
+	return s.namespace.To(rooms...).Except(s.id)
+}
+
+// Emit sends an event to the socket's client.
+func (s *Socket) Emit(_ context.Context, event string, args ...Arg) error {
+	m, err := s.namespace.newMessage(event, args)
+	if err != nil {
+		return err
+	}
+	return s.conn.Deliver(m)
+}
+
+// Disconnect makes the client leave the namespace. With closing, it leaves all
+// of its namespaces, and its connection is closed. Socket.IO's clients do not
+// come back by themselves from either.
+func (s *Socket) Disconnect(closing bool) error {
+	if !s.begone() {
+		return ErrDisconnected
+	}
+	err := s.conn.Leave(closing)
+	s.finish(reason.ServerDisconnect)
+	return err
+}
+
+// HandleDisconnect takes from the socket's protocol that its client has left,
+// or that the connection has ended.
+func (s *Socket) HandleDisconnect(why string) {
+	if s.begone() {
+		s.finish(why)
+	}
+}
+
+// begone reports whether the caller is the one to say that the socket is gone.
+func (s *Socket) begone() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first := !s.gone
+	s.gone = true
+	return first
+}
+
+// finish lets the handlers know, then takes the socket out of the namespace.
+func (s *Socket) finish(why string) {
+	s.failAcks()
+	policy, release := s.endpoint.acquire()
+	defer release()
+	for _, handler := range policy.Handlers {
+		handler.HandleDisconnect(s.namespace.hub.Context(), s, why)
+	}
+	s.namespace.remove(s)
+	policy.logger().Info("socket disconnected",
+		zap.String("socket", s.id),
+		zap.String("namespace", s.namespace.name),
+		zap.String("user", s.user),
+		zap.String("reason", why),
+		zap.Duration("duration", time.Since(s.connected)))
+}

@@ -1,0 +1,78 @@
+package socketio
+
+import (
+	"encoding/json"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/rawjson"
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+)
+
+// An assembly is a packet whose attachments are still to come.
+type assembly struct {
+	packet
+	received [][]byte
+}
+
+// add takes the next attachment and reports whether it was the last.
+func (a *assembly) add(attachment []byte) (complete bool) {
+	a.received = append(a.received, attachment)
+	return len(a.received) == a.attachments
+}
+
+// parseArgs splits the data of an event or an ack, with the attachments that
+// came with it. A first element that is the event's name is not an argument
+// and must have been cut off.
+func parseArgs(elements []json.RawMessage, attachments [][]byte) ([]realtime.Arg, error) {
+	args := make([]realtime.Arg, len(elements))
+	for i, element := range elements {
+		args[i].JSON = element
+		if len(attachments) == 0 {
+			continue // what looks like a placeholder is none
+		}
+		arg, err := parseBinaryArg(element, attachments)
+		if err != nil {
+			return nil, err
+		}
+		args[i] = arg
+	}
+	return args, nil
+}
+
+// parseBinaryArg numbers the placeholders of one argument anew, by the
+// attachments that this argument uses.
+func parseBinaryArg(element json.RawMessage, attachments [][]byte) (realtime.Arg, error) {
+	var arg realtime.Arg
+	var local [realtime.MaxAttachments]int // 1 + the number that an attachment has in the argument
+	data, err := rawjson.Placeholders(element, func(dst []byte, num json.RawMessage) ([]byte, error) {
+		n, ok := rawjson.Index(num, len(attachments))
+		if !ok {
+			return nil, errPacket // CVE-2022-2421
+		}
+		if local[n] == 0 {
+			arg.Binary = append(arg.Binary, attachments[n])
+			local[n] = len(arg.Binary)
+		}
+		return rawjson.AppendPlaceholder(dst, local[n]-1), nil
+	})
+	arg.JSON = data
+	return arg, err
+}
+
+// appendArg is the inverse of parseBinaryArg: it appends the argument's JSON,
+// with its placeholders numbered by all the attachments of the packet.
+func appendArg(data []byte, arg realtime.Arg, all realtime.Attachments) []byte {
+	if len(arg.Binary) == 0 {
+		return append(data, arg.JSON...)
+	}
+	renumbered, err := rawjson.Placeholders(arg.JSON, func(dst []byte, num json.RawMessage) ([]byte, error) {
+		n, ok := rawjson.Index(num, len(arg.Binary))
+		if !ok {
+			return append(dst, "null"...), nil // an Arg made by hand, and wrongly
+		}
+		return rawjson.AppendPlaceholder(dst, all.Index(arg.Binary[n])), nil
+	})
+	if err != nil {
+		return append(data, "null"...)
+	}
+	return append(data, renumbered...)
+}

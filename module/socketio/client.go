@@ -1,0 +1,260 @@
+package socketio
+
+import (
+	"encoding/json"
+	"errors"
+	"maps"
+	"net/url"
+	"strconv"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-realtime/caddy-realtime/module/engineio"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/rawjson"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+)
+
+// A client is what one session means to Socket.IO: its sockets, one in each
+// namespace that it has entered. It is the session's one consumer.
+type client struct {
+	server  *Server
+	session *engineio.Session
+	pending *assembly // touched by Receive only
+
+	mu      sync.Mutex
+	conns   map[string]*conn // by namespace
+	waiting *time.Timer      // until the first namespace is entered
+}
+
+// accept implements the hook of engineio.NewServer.
+func (s *Server) accept(session *engineio.Session) engineio.Receiver {
+	c := &client{server: s, session: session}
+	c.waiting = time.AfterFunc(s.options().ConnectTimeout, func() { session.Close(reason.ForcedClose) })
+	return c
+}
+
+// Receive implements engineio.Receiver.
+func (c *client) Receive(p engineio.Packet) {
+	if err := c.receive(p); err != nil {
+		// As in Socket.IO's own server, a client that breaks the rules in one
+		// namespace loses them all: its next packets could mean anything.
+		c.session.Close(reason.ParseError)
+	}
+}
+
+func (c *client) receive(p engineio.Packet) error {
+	switch {
+	case p.Binary && c.pending != nil:
+		if !c.pending.add(p.Data) {
+			return nil
+		}
+		complete := c.pending
+		c.pending = nil
+		return c.handle(complete.packet, complete.received)
+	case p.Binary, c.pending != nil:
+		return errPacket // an attachment of nothing, or nothing where one was due
+	}
+	text, err := parsePacket(p.Data)
+	if err != nil {
+		return err
+	}
+	if text.kind.binary() {
+		c.pending = &assembly{packet: text}
+		return nil
+	}
+	return c.handle(text, nil)
+}
+
+// handle deals with a whole packet.
+func (c *client) handle(p packet, attachments [][]byte) error {
+	conn := c.conn(p.namespace)
+	if p.kind == typeConnect {
+		if conn != nil {
+			return errPacket
+		}
+		c.connect(p)
+		return nil
+	}
+	if conn == nil {
+		return errPacket
+	}
+	switch p.kind {
+	case typeDisconnect:
+		c.remove(conn)
+		conn.socket.HandleDisconnect(reason.ClientDisconnect)
+		return nil
+	case typeEvent, typeBinaryEvent:
+		return conn.event(p, attachments)
+	case typeAck, typeBinaryAck:
+		return conn.ack(p, attachments)
+	}
+	return errPacket // only servers send CONNECT_ERROR
+}
+
+// connect lets the client into a namespace, or tells it why not.
+func (c *client) connect(p packet) {
+	endpoint := c.server.endpoint
+	if !endpoint.Admits(p.namespace) { // before a namespace of that name comes to be
+		c.refuse(p.namespace, realtime.ErrNamespace.Error(), nil)
+		return
+	}
+	conn := &conn{client: c, namespace: p.namespace}
+	c.add(conn)
+	hub := endpoint.Hub()
+	_, err := hub.Namespace(p.namespace).Connect(hub.Context(), c.handshake(p), conn)
+	if err == nil {
+		c.waiting.Stop()
+		return
+	}
+	c.remove(conn)
+	var refusal *realtime.ConnectError
+	switch {
+	case errors.As(err, &refusal):
+		c.refuse(p.namespace, refusal.Message, refusal.Data)
+	case errors.Is(err, realtime.ErrNamespace):
+		c.refuse(p.namespace, realtime.ErrNamespace.Error(), nil)
+	default:
+		// Not the client's fault, so it shall come back: a client whose
+		// connection closes does, one that gets a CONNECT_ERROR does not.
+		c.server.options().Engine.Logger.Error("connecting socket",
+			zap.String("session", c.session.ID()), zap.String("namespace", p.namespace), zap.Error(err))
+		c.session.Close(reason.ForcedClose)
+	}
+}
+
+func (c *client) refuse(namespace, message string, data json.RawMessage) {
+	object, err := realtime.JSON(struct {
+		Message string          `json:"message"`
+		Data    json.RawMessage `json:"data,omitempty"`
+	}{message, data})
+	if err != nil { // an authenticator's data is no JSON
+		object, _ = realtime.JSON(map[string]string{"message": message})
+	}
+	_ = c.session.Send(encodePacket(typeConnectError, namespace, object.JSON))
+}
+
+func (c *client) handshake(p packet) *realtime.Handshake {
+	h := c.session.Handshake()
+	query, err := url.ParseQuery(h.RawQuery)
+	if err != nil {
+		query = url.Values{} // what could be read of it might have been meant otherwise
+	}
+	return &realtime.Handshake{
+		Endpoint:  c.server.endpoint,
+		Session:   c.session.ID(),
+		Protocol:  "socket.io",
+		Transport: c.session.Transport(),
+		Time:      h.Time,
+		ClientIP:  h.ClientIP,
+		Origin:    h.Origin,
+		Secure:    h.Secure,
+		Path:      h.Path,
+		Query:     query,
+		Header:    h.Header,
+		Auth:      p.data,
+	}
+}
+
+// event hands an event to the socket.
+func (c *conn) event(p packet, attachments [][]byte) error {
+	if len(p.data) == 0 {
+		return nil // without a name it is nothing, but Socket.IO's parser lets it pass
+	}
+	elements, err := rawjson.Split(p.data)
+	if err != nil || len(elements) == 0 {
+		return errPacket
+	}
+	name, ok := rawjson.Unquote(elements[0])
+	if !ok {
+		if !rawjson.Number(elements[0]) {
+			return errPacket // CVE-2023-32695
+		}
+		name = string(elements[0])
+	} else if realtime.Reserved(name) {
+		return errPacket
+	}
+	args, err := parseArgs(elements[1:], attachments)
+	if err != nil {
+		return err
+	}
+	ctx := c.client.server.endpoint.Hub().Context()
+	if p.id == "" {
+		c.socket.HandleEvent(ctx, name, args, nil)
+		return nil
+	}
+	a := &ack{conn: c, id: p.id, handling: true}
+	defer a.handled()
+	c.socket.HandleEvent(ctx, name, args, a.answer)
+	return nil
+}
+
+// ack hands the answer to an event of ours to the socket.
+func (c *conn) ack(p packet, attachments [][]byte) error {
+	if len(p.data) == 0 {
+		return nil
+	}
+	elements, err := rawjson.Split(p.data)
+	if err != nil {
+		return errPacket
+	}
+	args, err := parseArgs(elements, attachments)
+	if err != nil {
+		return err
+	}
+	if number, err := strconv.ParseUint(p.id, 10, 64); err == nil {
+		c.socket.HandleAck(number, args)
+	}
+	return nil
+}
+
+// Closed implements engineio.Receiver.
+func (c *client) Closed(why string) {
+	c.waiting.Stop()
+	c.mu.Lock()
+	conns := c.conns
+	c.conns = nil
+	c.mu.Unlock()
+	for _, conn := range conns {
+		if conn.socket != nil {
+			conn.socket.HandleDisconnect(why)
+		}
+	}
+}
+
+// leaveAll makes the client leave every namespace, so that it does not come
+// back by itself, and ends its session.
+func (c *client) leaveAll() {
+	c.mu.Lock()
+	conns := maps.Clone(c.conns)
+	c.mu.Unlock()
+	for namespace := range conns {
+		_ = c.session.Send(encodePacket(typeDisconnect, namespace, nil))
+	}
+	c.session.Close(reason.ForcedClose)
+}
+
+func (c *client) conn(namespace string) *conn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.conns[namespace]
+}
+
+func (c *client) add(added *conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conns == nil {
+		c.conns = make(map[string]*conn, 1)
+	}
+	c.conns[added.namespace] = added
+}
+
+func (c *client) remove(conn *conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conns[conn.namespace] == conn {
+		delete(c.conns, conn.namespace)
+	}
+}

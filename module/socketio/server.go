@@ -1,0 +1,54 @@
+// Package socketio speaks Socket.IO 5 over Engine.IO sessions: it lets clients
+// into namespaces of a [realtime.Hub] and carries events and acks between them
+// and it.
+//
+// client.go handles what arrives on a session, packet.go and binary.go parse
+// it, conn.go is one namespace's way back, encode.go what goes out over it.
+//
+// The protocol: https://socket.io/docs/v4/socket-io-protocol/
+package socketio
+
+import (
+	"time"
+
+	"github.com/caddy-realtime/caddy-realtime/module/engineio"
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+)
+
+// DefaultConnectTimeout is that of Socket.IO's own server.
+const DefaultConnectTimeout = 45 * time.Second
+
+// Options are the settings of a Server. The zero value of a field means its
+// default.
+type Options struct {
+	// Engine are the settings of the sessions below.
+	Engine engineio.Options
+	// ConnectTimeout is how long a client may take to enter its first
+	// namespace. Default 45 s.
+	ConnectTimeout time.Duration
+}
+
+// WithDefaults returns a copy that has no zero values.
+func (o Options) WithDefaults() *Options {
+	o.Engine = *o.Engine.WithDefaults()
+	if o.ConnectTimeout == 0 {
+		o.ConnectTimeout = DefaultConnectTimeout
+	}
+	return &o
+}
+
+// A Server is the Socket.IO side of one endpoint. It is an [engineio.Server]
+// whose sessions lead to the endpoint's hub.
+type Server struct {
+	*engineio.Server
+	endpoint *realtime.Endpoint
+	options  func() *Options
+}
+
+// NewServer returns a server that asks options for its settings whenever it
+// needs one. They must come from Options.WithDefaults.
+func NewServer(endpoint *realtime.Endpoint, options func() *Options) *Server {
+	s := &Server{endpoint: endpoint, options: options}
+	s.Server = engineio.NewServer(func() *engineio.Options { return &options().Engine }, s.accept)
+	return s
+}
