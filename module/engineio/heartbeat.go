@@ -42,7 +42,7 @@ func (s *Session) beat() {
 	switch received := s.received.Load(); {
 	case !h.waiting:
 		h.waiting, h.extended, h.received = true, false, received
-		if err := s.transport.send(pingBurst, false); err != nil {
+		if err := s.transport.send(pingBurst, nil); err != nil {
 			s.endLocked(reason.PingTimeout, discard)
 			return
 		}

@@ -30,7 +30,7 @@ type polling struct {
 
 func (p *polling) name() string { return pollingName }
 
-func (p *polling) send(b *Burst, _ bool) error {
+func (p *polling) send(b *Burst, _ *Batch) error {
 	if p.size > 0 && p.size+b.size > p.limit {
 		return outbox.ErrFull
 	}
@@ -172,7 +172,7 @@ func (s *Session) servePost(w http.ResponseWriter, r *http.Request) {
 		s.end(reason.TransportError, gone)
 		return
 	}
-	if err := parsePayload(body, s.receive); err != nil {
+	if err := parsePayload(body, func(p Packet) bool { return s.receive(p, nil) }); err != nil {
 		s.end(reason.ParseError, flush)
 	}
 	w.Header().Set("Content-Type", "text/html")

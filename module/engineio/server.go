@@ -17,6 +17,7 @@ import (
 	"github.com/gorilla/websocket"
 	"go.uber.org/zap"
 
+	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/refusal"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/wsconn"
@@ -26,11 +27,17 @@ import (
 // at a time. While Receive runs, nothing else is read from the session, which
 // is what holds a client back that sends faster than it is served.
 type Receiver interface {
-	// Receive handles one message, whose data it may keep.
-	Receive(Packet)
+	// Receive handles one message, whose data it may keep. What is sent because
+	// of it, to whichever session, is best sent in the batch.
+	Receive(Packet, *Batch)
 	// Closed is called once, after the last Receive has returned.
 	Closed(reason string)
 }
+
+// A Batch holds back what is sent while the input that a session has at the
+// moment is handled, so that all of it for one session leaves in one write. It
+// is fit for any goroutine and any time: once it has ended, it holds nothing back.
+type Batch = outbox.Batch
 
 // A Server holds the sessions of one endpoint. Its settings may change at any
 // time; open sessions follow them.

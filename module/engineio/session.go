@@ -68,19 +68,17 @@ func (s *Session) Transport() string {
 
 // Send sends a burst behind those sent before. An error means that the session
 // has ended, possibly by this: its queue was full, or its connection broken.
-func (s *Session) Send(b *Burst) error { return s.send(b, false) }
+func (s *Session) Send(b *Burst) error { return s.SendIn(nil, b) }
 
-// Answer is Send for use within Receive only: several answers leave together,
-// at the latest when Receive has returned and the session waits for input.
-func (s *Session) Answer(b *Burst) error { return s.send(b, true) }
-
-func (s *Session) send(b *Burst, deferred bool) error {
+// SendIn is Send, but what is sent may be held back until the batch ends: the
+// one that Receive was called with, or nil.
+func (s *Session) SendIn(in *Batch, b *Burst) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return ErrClosed
 	}
-	err := s.transport.send(b, deferred)
+	err := s.transport.send(b, in)
 	switch {
 	case err == nil:
 		s.sent.Add(uint32(len(b.packets)))
@@ -150,7 +148,7 @@ func (s *Session) finish(why, transport string) {
 }
 
 // receive handles one packet and reports whether the session goes on.
-func (s *Session) receive(p Packet) bool {
+func (s *Session) receive(p Packet, batch *Batch) bool {
 	s.inbox.Lock()
 	defer s.inbox.Unlock()
 	if !s.isOpen() {
@@ -159,7 +157,7 @@ func (s *Session) receive(p Packet) bool {
 	s.received.Add(1)
 	switch p.Type {
 	case Message:
-		s.receiver.Receive(p)
+		s.receiver.Receive(p, batch)
 	case Pong:
 		s.pong()
 	case Close:

@@ -11,10 +11,10 @@ const (
 type transport interface {
 	name() string
 
-	// send sends a burst, or queues it. With deferred it may wait for the next
-	// one, or until the session is read from again. The error outbox.ErrFull
-	// says that the queue is full; any other, that the transport is broken.
-	send(b *Burst, deferred bool) error
+	// send sends a burst, or queues it; in a batch, which may be nil, it may be
+	// held back until that ends. The error outbox.ErrFull says that the queue
+	// is full; any other, that the transport is broken.
+	send(b *Burst, in *Batch) error
 
 	// writable reports whether a burst would leave at once.
 	writable() bool

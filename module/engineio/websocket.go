@@ -11,12 +11,7 @@ type webSocket struct{ conn *wsconn.Conn }
 
 func (t *webSocket) name() string { return webSocketName }
 
-func (t *webSocket) send(b *Burst, deferred bool) error {
-	if deferred {
-		return t.conn.Defer(b.wire()...)
-	}
-	return t.conn.Send(b.wire()...)
-}
+func (t *webSocket) send(b *Burst, in *Batch) error { return t.conn.SendIn(in, b.wire()...) }
 
 func (t *webSocket) writable() bool { return t.conn.Idle() }
 
@@ -60,7 +55,7 @@ func (s *Session) read(t *webSocket) {
 				return
 			}
 		}
-		if !s.receive(packet) {
+		if !s.receive(packet, t.conn.Batch()) {
 			return
 		}
 	}

@@ -82,11 +82,11 @@ func (c *conn) Connected(s *realtime.Socket) error {
 	if err != nil {
 		return err
 	}
-	return c.send(encodeEvent(&realtime.Message{Event: "connect", Args: []realtime.Arg{id}}))
+	return c.send(encodeEvent(&realtime.Message{Event: "connect", Args: []realtime.Arg{id}}), nil)
 }
 
 // Deliver implements realtime.Conn.
-func (c *conn) Deliver(m *realtime.Message) error {
+func (c *conn) Deliver(m *realtime.Message, in *realtime.Batch) error {
 	if m.Volatile && !c.ws.Idle() {
 		return nil
 	}
@@ -94,7 +94,7 @@ func (c *conn) Deliver(m *realtime.Message) error {
 	if frame == nil {
 		return nil
 	}
-	return c.send(frame)
+	return c.send(frame, in)
 }
 
 // Leave implements realtime.Conn. There is no namespace to leave but the
@@ -104,8 +104,8 @@ func (c *conn) Leave(bool) error {
 	return nil
 }
 
-func (c *conn) send(frame []byte) error {
-	err := c.ws.Send(frame)
+func (c *conn) send(frame []byte, in *realtime.Batch) error {
+	err := c.ws.SendIn(in, frame)
 	switch {
 	case err == nil:
 		c.sent.Add(1)
@@ -198,7 +198,7 @@ func (c *conn) receive(opcode int, payload []byte) bool {
 	case errors.Is(err, errJSON):
 		c.finishWith(reason.ParseError, closeInvalid)
 	case err != nil:
-		_ = c.send(encodeError("bad_frame", err.Error()))
+		_ = c.send(encodeError("bad_frame", err.Error()), c.ws.Batch())
 	case f.isEvent():
 		c.event(f)
 	default:
@@ -220,9 +220,10 @@ func (c *conn) parse(opcode int, payload []byte) (frame, error) {
 func (c *conn) event(f frame) {
 	var ack func(...realtime.Arg) error
 	if f.id != "" {
-		ack = func(args ...realtime.Arg) error { return c.send(encodeAck(f.id, args)) }
+		ack = func(args ...realtime.Arg) error { return c.send(encodeAck(f.id, args), c.ws.Batch()) }
 	}
-	c.socket.HandleEvent(c.server.endpoint.Hub().Context(), f.event, f.args, ack)
+	ctx := realtime.WithBatch(c.server.endpoint.Hub().Context(), c.ws.Batch())
+	c.socket.HandleEvent(ctx, f.event, f.args, ack)
 }
 
 func (c *conn) isOpen() bool {

@@ -20,7 +20,7 @@ func (s *Socket) Request(ctx context.Context, event string, args ...Arg) ([]Arg,
 		return nil, ErrDisconnected
 	}
 	defer s.forgetAck(m.Ack)
-	if err := s.conn.Deliver(m); err != nil {
+	if err := s.conn.Deliver(m, nil); err != nil {
 		return nil, err
 	}
 	select {

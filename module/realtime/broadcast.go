@@ -49,7 +49,7 @@ func (b Broadcast) Emit(ctx context.Context, event string, args ...Arg) error {
 		return err
 	}
 	m.Volatile = b.volatile
-	b.deliver(m)
+	b.deliver(m, batchOf(ctx))
 	if b.local {
 		return nil
 	}
@@ -57,12 +57,12 @@ func (b Broadcast) Emit(ctx context.Context, event string, args ...Arg) error {
 }
 
 // deliver gives the message to each recipient on this node, once.
-func (b Broadcast) deliver(m *Message) {
+func (b Broadcast) deliver(m *Message, in *Batch) {
 	defer b.namespace.order.lock(b.rooms)()
 	recipients := recipientLists.Get().(*[]*Socket)
 	*recipients = b.appendRecipients((*recipients)[:0])
 	for _, s := range *recipients {
-		_ = s.conn.Deliver(m) // a client that cannot get it is being disconnected
+		_ = s.conn.Deliver(m, in) // a client that cannot get it is being disconnected
 	}
 	clear(*recipients) // the pool must not keep sockets alive
 	recipientLists.Put(recipients)

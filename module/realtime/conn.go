@@ -8,8 +8,9 @@ type Conn interface {
 	// anything else.
 	Connected(*Socket) error
 
-	// Deliver sends a message, or queues it.
-	Deliver(*Message) error
+	// Deliver sends a message, or queues it; in a batch, which may be nil, it
+	// may be held back until that ends.
+	Deliver(*Message, *Batch) error
 
 	// Leave tells the client that the server made it leave the namespace, or,
 	// with closing, ends the client's whole connection, its other namespaces

@@ -89,5 +89,5 @@ func (h *Hub) receive(e cluster.Envelope) {
 	for i, arg := range remote.Args {
 		m.Args[i] = Arg(arg)
 	}
-	Broadcast{namespace: n, rooms: remote.Rooms, except: remote.Except}.deliver(m)
+	Broadcast{namespace: n, rooms: remote.Rooms, except: remote.Except}.deliver(m, nil)
 }

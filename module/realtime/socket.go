@@ -83,12 +83,12 @@ func (s *Socket) To(rooms ...string) Broadcast {
 }
 
 // Emit sends an event to the socket's client.
-func (s *Socket) Emit(_ context.Context, event string, args ...Arg) error {
+func (s *Socket) Emit(ctx context.Context, event string, args ...Arg) error {
 	m, err := s.namespace.newMessage(event, args)
 	if err != nil {
 		return err
 	}
-	return s.conn.Deliver(m)
+	return s.conn.Deliver(m, batchOf(ctx))
 }
 
 // Disconnect makes the client leave the namespace. With closing, it leaves all

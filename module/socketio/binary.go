@@ -24,12 +24,13 @@ func (a *assembly) add(attachment []byte) (complete bool) {
 // and must have been cut off.
 func parseArgs(elements []json.RawMessage, attachments [][]byte) ([]realtime.Arg, error) {
 	args := make([]realtime.Arg, len(elements))
+	references := 0
 	for i, element := range elements {
 		args[i].JSON = element
 		if len(attachments) == 0 {
 			continue // what looks like a placeholder is none
 		}
-		arg, err := parseBinaryArg(element, attachments)
+		arg, err := parseBinaryArg(element, attachments, &references)
 		if err != nil {
 			return nil, err
 		}
@@ -38,14 +39,19 @@ func parseArgs(elements []json.RawMessage, attachments [][]byte) ([]realtime.Arg
 	return args, nil
 }
 
+// maxReferences is how many placeholders a packet can have. Clients write one
+// for each attachment; more would be a way to have an attachment repeated, at
+// the cost of 30 bytes each, wherever it is written out in full.
+const maxReferences = 2 * realtime.MaxAttachments
+
 // parseBinaryArg numbers the placeholders of one argument anew, by the
-// attachments that this argument uses.
-func parseBinaryArg(element json.RawMessage, attachments [][]byte) (realtime.Arg, error) {
+// attachments that this argument uses. It adds to the references of the packet.
+func parseBinaryArg(element json.RawMessage, attachments [][]byte, references *int) (realtime.Arg, error) {
 	var arg realtime.Arg
 	var local [realtime.MaxAttachments]int // 1 + the number that an attachment has in the argument
 	data, err := rawjson.Placeholders(element, func(dst []byte, num json.RawMessage) ([]byte, error) {
 		n, ok := rawjson.Index(num, len(attachments))
-		if !ok {
+		if *references++; !ok || *references > maxReferences {
 			return nil, errPacket // CVE-2022-2421
 		}
 		if local[n] == 0 {
@@ -59,15 +65,17 @@ func parseBinaryArg(element json.RawMessage, attachments [][]byte) (realtime.Arg
 }
 
 // appendArg is the inverse of parseBinaryArg: it appends the argument's JSON,
-// with its placeholders numbered by all the attachments of the packet.
+// with its placeholders numbered by all the attachments of the packet. Beside
+// attachments, an object that only looks like a placeholder becomes null: the
+// clients would take it for one, and close their connection.
 func appendArg(data []byte, arg realtime.Arg, all realtime.Attachments) []byte {
-	if len(arg.Binary) == 0 {
+	if len(all) == 0 {
 		return append(data, arg.JSON...)
 	}
 	renumbered, err := rawjson.Placeholders(arg.JSON, func(dst []byte, num json.RawMessage) ([]byte, error) {
 		n, ok := rawjson.Index(num, len(arg.Binary))
 		if !ok {
-			return append(dst, "null"...), nil // an Arg made by hand, and wrongly
+			return append(dst, "null"...), nil
 		}
 		return rawjson.AppendPlaceholder(dst, all.Index(arg.Binary[n])), nil
 	})

@@ -37,15 +37,15 @@ func (s *Server) accept(session *engineio.Session) engineio.Receiver {
 }
 
 // Receive implements engineio.Receiver.
-func (c *client) Receive(p engineio.Packet) {
-	if err := c.receive(p); err != nil {
+func (c *client) Receive(p engineio.Packet, batch *engineio.Batch) {
+	if err := c.receive(p, batch); err != nil {
 		// As in Socket.IO's own server, a client that breaks the rules in one
 		// namespace loses them all: its next packets could mean anything.
 		c.session.Close(reason.ParseError)
 	}
 }
 
-func (c *client) receive(p engineio.Packet) error {
+func (c *client) receive(p engineio.Packet, batch *engineio.Batch) error {
 	switch {
 	case p.Binary && c.pending != nil:
 		if !c.pending.add(p.Data) {
@@ -53,7 +53,7 @@ func (c *client) receive(p engineio.Packet) error {
 		}
 		complete := c.pending
 		c.pending = nil
-		return c.handle(complete.packet, complete.received)
+		return c.handle(complete.packet, complete.received, batch)
 	case p.Binary, c.pending != nil:
 		return errPacket // an attachment of nothing, or nothing where one was due
 	}
@@ -65,15 +65,18 @@ func (c *client) receive(p engineio.Packet) error {
 		c.pending = &assembly{packet: text}
 		return nil
 	}
-	return c.handle(text, nil)
+	return c.handle(text, nil, batch)
 }
 
 // handle deals with a whole packet.
-func (c *client) handle(p packet, attachments [][]byte) error {
+func (c *client) handle(p packet, attachments [][]byte, batch *engineio.Batch) error {
 	conn := c.conn(p.namespace)
 	if p.kind == typeConnect {
 		if conn != nil {
 			return errPacket
+		}
+		if batch != nil {
+			batch.Close() // who is let in may take its time to decide; nobody else shall wait for it
 		}
 		c.connect(p)
 		return nil
@@ -87,7 +90,7 @@ func (c *client) handle(p packet, attachments [][]byte) error {
 		conn.socket.HandleDisconnect(reason.ClientDisconnect)
 		return nil
 	case typeEvent, typeBinaryEvent:
-		return conn.event(p, attachments)
+		return conn.event(p, attachments, batch)
 	case typeAck, typeBinaryAck:
 		return conn.ack(p, attachments)
 	}
@@ -159,7 +162,7 @@ func (c *client) handshake(p packet) *realtime.Handshake {
 }
 
 // event hands an event to the socket.
-func (c *conn) event(p packet, attachments [][]byte) error {
+func (c *conn) event(p packet, attachments [][]byte, batch *engineio.Batch) error {
 	if len(p.data) == 0 {
 		return nil // without a name it is nothing, but Socket.IO's parser lets it pass
 	}
@@ -180,14 +183,13 @@ func (c *conn) event(p packet, attachments [][]byte) error {
 	if err != nil {
 		return err
 	}
-	ctx := c.client.server.endpoint.Hub().Context()
-	if p.id == "" {
-		c.socket.HandleEvent(ctx, name, args, nil)
-		return nil
+	var ack func(...realtime.Arg) error
+	if p.id != "" {
+		ack = func(args ...realtime.Arg) error {
+			return c.client.session.SendIn(batch, encodeAck(c.namespace, p.id, args))
+		}
 	}
-	a := &ack{conn: c, id: p.id, handling: true}
-	defer a.handled()
-	c.socket.HandleEvent(ctx, name, args, a.answer)
+	c.socket.HandleEvent(realtime.WithBatch(c.client.server.endpoint.Hub().Context(), batch), name, args, ack)
 	return nil
 }
 

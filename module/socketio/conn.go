@@ -28,12 +28,12 @@ func (c *conn) Connected(s *realtime.Socket) error {
 }
 
 // Deliver implements realtime.Conn.
-func (c *conn) Deliver(m *realtime.Message) error {
+func (c *conn) Deliver(m *realtime.Message, in *realtime.Batch) error {
 	if m.Volatile && !c.client.session.Writable() {
 		return nil
 	}
 	burst := m.Encoding(format{}, encodeMessage).(*engineio.Burst)
-	if err := c.client.session.Send(burst); err != nil {
+	if err := c.client.session.SendIn(in, burst); err != nil {
 		return errors.Join(realtime.ErrDisconnected, err)
 	}
 	return nil

@@ -37,6 +37,7 @@ type Outbox struct {
 	partial  bool // the head of the queue is the rest of a chunk begun on the wire
 	busy     bool // a drain goroutine owns the wire
 	finished bool
+	batch    *Batch // the last one that promised to flush what is queued
 	err      error
 }
 
@@ -62,22 +63,31 @@ func (o *Outbox) Send(chunks ...[]byte) error {
 	return o.flush()
 }
 
-// Defer queues chunks without writing them: the next Send or Flush will. It is
-// for answers that are given while more input is being handled, so that several
-// of them leave in one write.
-func (o *Outbox) Defer(chunks ...[]byte) error {
+// SendIn is Send, but for a batch that is open: then the chunks are queued, and
+// the batch's end writes them, or the next Send. The batch may be nil.
+func (o *Outbox) SendIn(b *Batch, chunks ...[]byte) error {
+	if b == nil {
+		return o.Send(chunks...)
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.push(chunks)
+	if err := o.push(chunks); err != nil {
+		return err
+	}
+	if o.busy || o.batch == b {
+		return nil // somebody will write it anyway
+	}
+	if !b.add(o) {
+		return o.flush()
+	}
+	o.batch = b
+	return nil
 }
 
-// Flush begins to write what Defer queued.
+// Flush begins to write what is queued.
 func (o *Outbox) Flush() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.queue) == 0 {
-		return o.err
-	}
 	return o.flush()
 }
 
@@ -101,11 +111,12 @@ func (o *Outbox) Finish(last []byte, discard bool) {
 	_ = o.flush() // an error is kept, and seen by the connection's reader
 }
 
-// Idle reports whether everything sent so far has been handed to the kernel.
+// Idle reports whether nothing waits for the peer: what was sent so far has been
+// handed to the kernel, or is only held back by a batch.
 func (o *Outbox) Idle() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.size == 0
+	return o.size == 0 || o.batch != nil && !o.busy
 }
 
 // Wait returns once no goroutine of the outbox runs. The caller must have
@@ -156,8 +167,9 @@ func (o *Outbox) push(chunks [][]byte) error {
 // flush writes what the kernel takes at once and leaves the rest to a
 // goroutine.
 func (o *Outbox) flush() error {
-	if o.busy {
-		return nil
+	o.batch = nil
+	if o.busy || o.err != nil {
+		return o.err
 	}
 	for o.try != nil && len(o.queue) > 0 {
 		batch, done := gather(o.queue)

@@ -12,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
 )
 
 // closeTimeout is how long a peer may take to answer a close frame, and to
@@ -25,10 +27,10 @@ type Conn struct {
 	stream *stream
 }
 
-// upgrader has small buffers, which gorilla needs while idle, and a pool for
-// those it needs for a moment. Origins are decided before Upgrade is called.
+// upgrader has a pool for the buffers that gorilla needs for a moment only. It
+// reads through the buffer that hijacker gives it. Origins are decided before
+// Upgrade is called.
 var upgrader = websocket.Upgrader{
-	ReadBufferSize:  512,
 	WriteBufferSize: 512,
 	WriteBufferPool: new(sync.Pool),
 	CheckOrigin:     func(*http.Request) bool { return true },
@@ -59,9 +61,11 @@ func Upgrade(w http.ResponseWriter, r *http.Request, queue int) (*Conn, error) {
 		}
 		return nil, err
 	}
-	// Nothing reaches the wire by this any more, but an access log in between
-	// learns the status.
-	w.WriteHeader(http.StatusSwitchingProtocols)
+	if innermost(w) != w {
+		// Nothing reaches the wire by this any more, but an access log in
+		// between learns the status.
+		w.WriteHeader(http.StatusSwitchingProtocols)
+	}
 	return &Conn{ws: ws, stream: h.stream}, nil
 }
 
@@ -69,6 +73,9 @@ func Upgrade(w http.ResponseWriter, r *http.Request, queue int) (*Conn, error) {
 // opcode, Text or Binary, and its payload, which is the caller's. After an
 // error the connection is of no more use and must be released.
 func (c *Conn) Read(limit int64) (opcode int, payload []byte, err error) {
+	if err := c.stream.await(); err != nil {
+		return 0, nil, err
+	}
 	c.ws.SetReadLimit(limit) // counts bytes as they come, before inflation
 	opcode, reader, err := c.ws.NextReader()
 	if err != nil {
@@ -95,9 +102,12 @@ func (c *Conn) Read(limit int64) (opcode int, payload []byte, err error) {
 // outbox.ErrClosed or that of an earlier write.
 func (c *Conn) Send(frames ...[]byte) error { return c.stream.out.Send(frames...) }
 
-// Defer is Send for answers to the message being handled: they go out together
-// when the connection is next read, or with the next Send.
-func (c *Conn) Defer(frames ...[]byte) error { return c.stream.out.Defer(frames...) }
+// SendIn is Send, but held back until the batch ends.
+func (c *Conn) SendIn(b *outbox.Batch, frames ...[]byte) error { return c.stream.out.SendIn(b, frames...) }
+
+// Batch returns the batch of what is sent because of a message that Read has
+// returned. It ends when there is nothing more to read at the moment.
+func (c *Conn) Batch() *outbox.Batch { return &c.stream.batch }
 
 // Idle reports whether everything sent so far has been handed to the kernel.
 func (c *Conn) Idle() bool { return c.stream.out.Idle() }

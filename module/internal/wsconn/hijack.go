@@ -4,8 +4,6 @@ import (
 	"bufio"
 	"net"
 	"net/http"
-
-	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
 )
 
 // hijacker is the http.ResponseWriter that gorilla upgrades. It hijacks the
@@ -24,7 +22,10 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	h.stream = &stream{Conn: conn, out: outbox.New(conn, h.queue)}
+	h.stream = newStream(conn, h.queue)
+	if brw.Reader.Buffered() == 0 { // else gorilla refuses the connection
+		brw.Reader = h.stream.buffer
+	}
 	return h.stream, brw, nil
 }
 

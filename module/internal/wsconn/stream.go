@@ -1,6 +1,7 @@
 package wsconn
 
 import (
+	"bufio"
 	"bytes"
 	"net"
 	"time"
@@ -8,21 +9,52 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
 )
 
+// frameBuffer is the size of the buffer that gorilla reads through. It is kept
+// while the connection is idle. gorilla takes no smaller one from outside, and
+// would silently make its own.
+const frameBuffer = 257
+
 // stream is the network connection as gorilla sees it: it reads from the real
 // one and writes into the outbox, so that nothing that gorilla sends by itself
 // (a pong, a close) blocks or overtakes what is queued.
 type stream struct {
 	net.Conn
-	out *outbox.Outbox
+	out    *outbox.Outbox
+	batch  outbox.Batch
+	buffer *bufio.Reader // gorilla's
+	input                // what await has read
 }
 
-// Read waits for input. Whatever was answered to the input before goes out
-// first, in one write.
-func (s *stream) Read(p []byte) (int, error) {
-	if err := s.out.Flush(); err != nil {
-		return 0, err
+func newStream(conn net.Conn, queue int) *stream {
+	s := &stream{Conn: conn, out: outbox.New(conn, queue)}
+	s.input.open(conn)
+	s.buffer = bufio.NewReaderSize(s, frameBuffer)
+	return s
+}
+
+// await waits for input, unless some has been read already. It is where an idle
+// connection's goroutine is, and it waits there without a buffer and with
+// little on its stack, which the runtime then shrinks.
+func (s *stream) await() error {
+	if s.buffer.Buffered() > 0 || s.input.buffered() {
+		return nil
 	}
-	return s.Conn.Read(p)
+	s.batch.Close()
+	err := s.input.fill()
+	s.batch.Open()
+	return err
+}
+
+// Read returns what await has read, or waits for more. Whatever was sent
+// because of the input before goes out first.
+func (s *stream) Read(p []byte) (int, error) {
+	if s.input.buffered() {
+		return s.input.take(p), nil
+	}
+	s.batch.Close()
+	n, err := s.Conn.Read(p)
+	s.batch.Open()
+	return n, err
 }
 
 // Write queues a copy of p: gorilla uses its buffers again.

@@ -1,0 +1,87 @@
+package clustertest
+
+import (
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/caddy-realtime/caddy-realtime/module/cluster"
+)
+
+// An inbox keeps what one subscription receives.
+type inbox struct {
+	name         string
+	subscription cluster.Subscription
+	more         chan struct{} // has a token after something came in
+
+	busy       atomic.Bool // receive is being called
+	overlapped atomic.Bool // and was called by another goroutine meanwhile
+
+	mu  sync.Mutex
+	got []cluster.Envelope
+}
+
+func newInbox(name string) *inbox { return &inbox{name: name, more: make(chan struct{}, 1)} }
+
+func (in *inbox) receive(e cluster.Envelope) {
+	if in.busy.Swap(true) {
+		in.overlapped.Store(true)
+	}
+	runtime.Gosched() // makes room for whoever should not be here
+	in.mu.Lock()
+	in.got = append(in.got, e)
+	in.mu.Unlock()
+	in.busy.Store(false)
+	select {
+	case in.more <- struct{}{}:
+	default:
+	}
+}
+
+// all returns what has come in so far.
+func (in *inbox) all() []cluster.Envelope {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return slices.Clone(in.got)
+}
+
+// count returns how many all returns.
+func (in *inbox) count() int {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return len(in.got)
+}
+
+// expectInOrder fails unless in has the numbers 0 to n-1 of each node of publishers, each once and in order, on topic, and
+// nothing else.
+func (in *inbox) expectInOrder(t testing.TB, topic string, n int, publishers ...string) {
+	t.Helper()
+	next := make(map[string]int)
+	for _, e := range in.all() {
+		switch {
+		case e.Gap:
+			t.Errorf("%s: gap", in.name)
+		case e.Topic != topic || !slices.Contains(publishers, e.Node):
+			t.Errorf("%s: envelope of %.30q from %q", in.name, e.Topic, e.Node)
+		case numberOf(e.Payload) != next[e.Node]:
+			t.Fatalf("%s: number %d of %s where %d is due", in.name, numberOf(e.Payload), e.Node, next[e.Node])
+		}
+		next[e.Node]++
+	}
+	for _, publisher := range publishers {
+		if next[publisher] != n {
+			t.Errorf("%s: %d envelopes from %s, want %d", in.name, next[publisher], publisher, n)
+		}
+	}
+	in.expectAlone(t)
+}
+
+// expectAlone fails if receive was called by two goroutines at once.
+func (in *inbox) expectAlone(t testing.TB) {
+	t.Helper()
+	if in.overlapped.Load() {
+		t.Errorf("%s: receive was called by two goroutines at once", in.name)
+	}
+}

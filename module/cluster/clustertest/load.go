@@ -1,0 +1,194 @@
+package clustertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddy-realtime/caddy-realtime/module/cluster"
+)
+
+// slowSubscriber: one that blocks in receive stops neither publishers nor other topics, and is told where it lost something.
+func slowSubscriber(t *trial) {
+	const topic, n, size = "slow", 2000, 4 << 10
+	gate := make(chan struct{})
+	open := sync.OnceFunc(func() { close(gate) })
+	defer open()
+	slow := newInbox("slow subscriber")
+	var gapped atomic.Bool
+	var due [2]atomic.Int64 // behind the last number of each broker
+	t.subscribeFunc(0, topic, func(e cluster.Envelope) {
+		<-gate
+		if b := slices.Index([]string{node(0), node(1)}, e.Node); b >= 0 {
+			due[b].Store(int64(numberOf(e.Payload) + 1))
+		}
+		if e.Gap {
+			gapped.Store(true)
+		}
+		slow.receive(e)
+	})
+	other := t.subscribe(0, "other")
+
+	for i := range n {
+		for b := range t.brokers {
+			t.publish(b, topic, number(i, size)) // which fails if it has to wait
+		}
+	}
+	t.publish(0, "other", number(0, 0))
+	t.await(other, 1)
+	open()
+
+	// A gap does not wait for an envelope to come after it.
+	t.awaitThat(slow, "the last envelope or a gap", func() bool {
+		return gapped.Load() || due[0].Load() == n && due[1].Load() == n
+	})
+
+	// Now that it is not slow any more, something gets through from everyone, however long a broker takes to recover.
+	sent := n
+	for deadline := time.Now().Add(t.patience); due[0].Load() <= n || due[1].Load() <= n; {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: nothing arrives any more; %d and %d were due", slow.name, due[0].Load(), due[1].Load())
+		}
+		for b := range t.brokers {
+			t.publish(b, topic, number(sent, 0))
+		}
+		sent++
+		select {
+		case <-slow.more:
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	t.closeAll()
+
+	next := make(map[string]int)
+	excused := make(map[string]bool) // a gap has been seen since the last envelope of this node
+	gaps, lost := 0, 0
+	for _, e := range slow.all() {
+		if e.Gap {
+			if e.Node != "" || e.Topic != topic || len(e.Payload) != 0 {
+				t.Errorf("gap with more than its topic: %+v", e)
+			}
+			gaps++
+			for b := range t.brokers {
+				excused[node(b)] = true
+			}
+			continue
+		}
+		number := numberOf(e.Payload)
+		if number < next[e.Node] || number > next[e.Node] && !excused[e.Node] {
+			t.Fatalf("number %d of %s where %d is due, and no gap between", number, e.Node, next[e.Node])
+		}
+		lost += number - next[e.Node]
+		next[e.Node] = number + 1
+		excused[e.Node] = false
+	}
+	t.Logf("lost %d of %d in %d gaps", lost, 2*sent, gaps)
+	slow.expectAlone(t)
+}
+
+// concurrentUse: everything at once, until the brokers are closed in the middle of it. The race detector sees more.
+func concurrentUse(t *trial) {
+	const publishers, n = 2, 40
+	steady := make([]*inbox, len(t.brokers))
+	for b := range t.brokers {
+		steady[b] = t.subscribe(b, "steady")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), t.patience)
+	defer cancel()
+	var finite, endless sync.WaitGroup
+	var stop atomic.Bool
+	failed := func(what string, err error) bool {
+		if err != nil && !errors.Is(err, cluster.ErrClosed) {
+			t.Errorf("%s: %v", what, err)
+		}
+		return err != nil
+	}
+	for b, broker := range t.brokers {
+		for p := range publishers {
+			finite.Go(func() {
+				for i := range n {
+					if err := broker.Publish(ctx, cluster.Envelope{Node: fmt.Sprintf("%d/%d", b, p), Topic: "steady", Payload: number(i, 32)}); err != nil {
+						t.Errorf("publishing: %v", err)
+						return
+					}
+				}
+			})
+		}
+		endless.Go(func() {
+			for i := 0; !stop.Load(); i++ {
+				topic := fmt.Sprint("brief/", i%3)
+				in := newInbox(topic)
+				s, err := broker.Subscribe(ctx, topic, in.receive)
+				if failed("subscribing", err) {
+					return
+				}
+				if audience, ok := broker.(cluster.Audience); ok {
+					audience.Listeners(topic)
+				}
+				err = broker.Publish(ctx, cluster.Envelope{Topic: topic, Payload: number(i, 0)})
+				if failed("closing a subscription", s.Close()) || failed("publishing", err) {
+					return
+				}
+				in.expectAlone(t)
+			}
+		})
+	}
+	finite.Wait()
+	for _, in := range steady {
+		t.await(in, len(t.brokers)*publishers*n)
+	}
+	t.closeAll()
+	stop.Store(true)
+	t.within("a call when its broker is closed", endless.Wait)
+
+	var names []string
+	for b := range t.brokers {
+		for p := range publishers {
+			names = append(names, fmt.Sprintf("%d/%d", b, p))
+		}
+	}
+	for _, in := range steady {
+		in.expectInOrder(t, "steady", n, names...)
+	}
+}
+
+// audience: no listener is overlooked.
+func audience(t *trial) {
+	const topic = "audience"
+	expect := func(when string, least int) {
+		t.Helper()
+		for b, broker := range t.brokers {
+			if n := broker.(cluster.Audience).Listeners(topic); n < least {
+				t.Errorf("%s: %d listeners at broker %d, want %d", when, n, b, least)
+			}
+		}
+	}
+	if _, ok := t.brokers[0].(cluster.Audience); !ok {
+		t.Log("not a cluster.Audience")
+		return
+	}
+	t.subscribe(0, "another")
+	expect("at first", 0)
+	own := t.subscribe(0, topic)
+	expect("one subscription", 1)
+	others := t.subscribe(1, topic)
+	expect("one at each broker", 2)
+	more := t.subscribe(1, topic)
+	expect("two at one broker", 3)
+	t.closeSubscription(more.subscription)
+	expect("one closed", 2)
+	t.closeSubscription(own.subscription)
+	expect("only the other broker's", 1)
+	t.closeBroker(0)
+	if n := t.brokers[0].(cluster.Audience).Listeners(topic); n != 0 {
+		t.Errorf("closed: %d listeners, want 0", n)
+	}
+	if n := t.brokers[1].(cluster.Audience).Listeners(topic); n < 1 {
+		t.Errorf("the other closed: %d listeners, want 1", n)
+	}
+	t.closeSubscription(others.subscription)
+}

@@ -1,0 +1,121 @@
+// Package membroker is the broker within a process: the default, for a single node.
+package membroker
+
+import (
+	"context"
+	"sync"
+
+	"github.com/caddy-realtime/caddy-realtime/module/cluster"
+)
+
+// Options bound what a slow subscriber may pile up. What exceeds either is dropped, and the subscription receives a gap in
+// its place.
+type Options struct {
+	// Queue is how many envelopes wait for one subscription. Default 16,384.
+	Queue int
+
+	// QueueBytes is how many bytes of payloads wait for one subscription, one envelope more than which may. Default 16 MiB.
+	QueueBytes int
+}
+
+func (o Options) withDefaults() Options {
+	if o.Queue <= 0 {
+		o.Queue = 16 << 10
+	}
+	if o.QueueBytes <= 0 {
+		o.QueueBytes = 16 << 20
+	}
+	return o
+}
+
+// A Broker is a [cluster.Broker] and a [cluster.Audience] that connects whoever shares it, and the other brokers of its
+// process that came from it by Peer. It copies no payload, and has no goroutine while nothing is on its way.
+type Broker struct {
+	options Options
+	bus     *bus
+
+	// Guarded by bus.mu.
+	closed        bool
+	subscriptions map[*subscription]struct{}
+
+	end sync.Once
+}
+
+// New returns a Broker that is connected to no other.
+func New(o Options) *Broker {
+	return newBroker(o.withDefaults(), &bus{topics: make(map[string][]*subscription)})
+}
+
+func newBroker(o Options, bus *bus) *Broker {
+	return &Broker{options: o, bus: bus, subscriptions: make(map[*subscription]struct{})}
+}
+
+// Peer returns a new Broker with the same options that is connected to b, and to whatever b is connected to: another node
+// in the same process. Either is closed by itself.
+func (b *Broker) Peer() *Broker { return newBroker(b.options, b.bus) }
+
+// Publish is [cluster.Broker]'s. It waits for nothing.
+func (b *Broker) Publish(ctx context.Context, e cluster.Envelope) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	e.Gap = false
+	b.bus.mu.RLock()
+	defer b.bus.mu.RUnlock()
+	if b.closed {
+		return cluster.ErrClosed
+	}
+	for _, s := range b.bus.topics[e.Topic] {
+		s.enqueue(e)
+	}
+	return nil
+}
+
+// Subscribe is [cluster.Broker]'s.
+func (b *Broker) Subscribe(ctx context.Context, topic string, receive func(cluster.Envelope)) (cluster.Subscription, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s := &subscription{broker: b, topic: topic, receive: receive}
+	b.bus.mu.Lock()
+	defer b.bus.mu.Unlock()
+	if b.closed {
+		return nil, cluster.ErrClosed
+	}
+	b.subscriptions[s] = struct{}{}
+	b.bus.add(s)
+	return s, nil
+}
+
+// Listeners is [cluster.Audience]'s, and exact.
+func (b *Broker) Listeners(topic string) int {
+	b.bus.mu.RLock()
+	defer b.bus.mu.RUnlock()
+	if b.closed {
+		return 0
+	}
+	return len(b.bus.topics[topic])
+}
+
+// Close is [cluster.Broker]'s.
+func (b *Broker) Close() error {
+	b.end.Do(func() {
+		b.bus.mu.Lock()
+		b.closed = true
+		open := make([]*subscription, 0, len(b.subscriptions))
+		for s := range b.subscriptions {
+			open = append(open, s)
+		}
+		b.bus.mu.Unlock()
+		for _, s := range open {
+			s.Close()
+		}
+	})
+	return nil
+}
+
+// Interface guards.
+var (
+	_ cluster.Broker   = (*Broker)(nil)
+	_ cluster.Audience = (*Broker)(nil)
+)

@@ -1,0 +1,27 @@
+package rawjson
+
+import (
+	"bytes"
+	"encoding/json"
+	"unicode/utf8"
+)
+
+// Object reports whether data, valid JSON without white space before it, is an object.
+func Object(data json.RawMessage) bool { return len(data) != 0 && data[0] == '{' }
+
+// Number reports whether data, valid JSON without white space before it, is a number.
+func Number(data json.RawMessage) bool {
+	return len(data) != 0 && (data[0] == '-' || '0' <= data[0] && data[0] <= '9')
+}
+
+// Unquote returns the text of data, valid JSON without white space around it; it is not ok where that is not a string. As in
+// encoding/json, what is not UTF-8 and half a surrogate pair become U+FFFD.
+func Unquote(data json.RawMessage) (text string, ok bool) {
+	if len(data) < 2 || data[0] != '"' {
+		return "", false
+	}
+	if inner := data[1 : len(data)-1]; bytes.IndexByte(inner, '\\') < 0 && utf8.Valid(inner) {
+		return string(inner), true
+	}
+	return text, json.Unmarshal(data, &text) == nil
+}

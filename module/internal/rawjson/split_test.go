@@ -1,0 +1,158 @@
+package rawjson
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestSplit(t *testing.T) {
+	tests := []struct {
+		data     string
+		elements []string
+	}{
+		{`[]`, []string{}},
+		{" [\n] ", []string{}},
+		{`["message"]`, []string{`"message"`}},
+		{"\t[ \"a,]\\\"\" ,\r\n{ \"b\" : [ 1 , 2 ] } , -1.5e+3 , null ]\n", []string{`"a,]\""`, `{ "b" : [ 1 , 2 ] }`, `-1.5e+3`, `null`}},
+		{`[1,2,3,4,5,6,7,8,9,10]`, []string{"1", "2", "3", "4", "5", "6", "7", "8", "9", "10"}},
+	}
+	for _, test := range tests {
+		elements, err := Split([]byte(test.data))
+		if err != nil || elements == nil || len(elements) != len(test.elements) || cap(elements) != len(elements) {
+			t.Errorf("Split(%q) = %q, cap %d, %v", test.data, elements, cap(elements), err)
+			continue
+		}
+		for i, element := range elements {
+			if string(element) != test.elements[i] || cap(element) != len(element) {
+				t.Errorf("Split(%q)[%d] = %q, cap %d, want %q", test.data, i, element, cap(element), test.elements[i])
+			}
+		}
+	}
+}
+
+func TestSplitErrorSaysWhere(t *testing.T) {
+	tests := []struct {
+		data   string
+		offset int
+	}{
+		{``, 0}, {`  `, 2}, {`null`, 0}, {` {}`, 1}, {`[1,]`, 3}, {`[1`, 2}, {`[1 2]`, 3}, {`[]]`, 2}, {`["a` + "\n" + `"]`, 3}, {`[tru3]`, 4}, {`["\u12x4"]`, 6},
+		{`[{"a":1,}]`, 8}, {`[1}`, 2}, {strings.Repeat("[", 10001), 10000},
+	}
+	for _, test := range tests {
+		before := []json.RawMessage{json.RawMessage("1")}
+		after, err := AppendSplit(before, []byte(test.data))
+		var syntax *SyntaxError
+		if !errors.As(err, &syntax) || syntax.Offset != test.offset {
+			t.Errorf("AppendSplit(%.20q): %v, want offset %d", test.data, err, test.offset)
+		}
+		if len(after) != 1 {
+			t.Errorf("AppendSplit(%.20q) returned %q with its error", test.data, after)
+		}
+		if elements, err := Split([]byte(test.data)); err == nil || elements != nil {
+			t.Errorf("Split(%.20q) = %q, %v", test.data, elements, err)
+		}
+	}
+}
+
+func TestAppendSplit(t *testing.T) {
+	elements := []json.RawMessage{json.RawMessage(`"kept"`)}
+	elements, err := AppendSplit(elements, []byte(`[1,2]`))
+	if got := bytes.Join([][]byte{elements[0], elements[1], elements[2]}, []byte(" ")); err != nil || string(got) != `"kept" 1 2` {
+		t.Errorf("AppendSplit = %q, %v", elements, err)
+	}
+}
+
+func TestSplitAllocatesItsResultOnly(t *testing.T) {
+	if n := testing.AllocsPerRun(100, func() { Split(record) }); n != 1 {
+		t.Errorf("Split allocates %v times", n)
+	}
+	dst := make([]json.RawMessage, 0, 4)
+	if n := testing.AllocsPerRun(100, func() { AppendSplit(dst, record) }); n != 0 {
+		t.Errorf("AppendSplit allocates %v times", n)
+	}
+	if n := testing.AllocsPerRun(100, func() { Valid(record) }); n != 0 {
+		t.Errorf("Valid allocates %v times", n)
+	}
+}
+
+// No input may cost memory out of proportion to what it took to send.
+func TestMemoryIsEarned(t *testing.T) {
+	replace := func(dst []byte, num json.RawMessage) ([]byte, error) { return append(dst, '0'), nil }
+	all := func(data []byte) {
+		Valid(data)
+		Split(data)
+		Placeholders(data, replace)
+		Binaries(data, replace)
+	}
+	for _, data := range []string{
+		strings.Repeat("[", 100_000),
+		strings.Repeat(`{"":`, 100_000),
+		strings.Repeat(`{"_placeholder":`, 10_000),
+		strings.Repeat(`{"$binary":`, 10_000),
+		strings.Repeat(`{"_placeholder":true,"num":`, 10_000) + "1" + strings.Repeat("}", 10_000),
+		`["_placeholder","$binary",` + strings.Repeat(`{"":`, 9_000) + "1" + strings.Repeat("}", 9_000) + "]",
+		"[" + strings.Repeat("0,", 100_000) + "0]",
+		"[" + strings.Repeat(`{"_placeholder":true},`, 10_000) + "0]",
+		"[" + strings.Repeat(`{"$binary":""},`, 10_000) + "0]",
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		all([]byte(data))
+		runtime.ReadMemStats(&after)
+		// What append leaves behind as it grows is in this too.
+		if allocated := after.TotalAlloc - before.TotalAlloc; allocated > uint64(120*len(data)) {
+			t.Errorf("%.30s…, %d bytes: %d bytes allocated", data, len(data), allocated)
+		} else {
+			t.Logf("%.30s…, %d bytes: %.1f bytes allocated for each", data, len(data), float64(allocated)/float64(len(data)))
+		}
+	}
+}
+
+func TestSplitAgreesWithEncodingJSON(t *testing.T) {
+	for _, sample := range slices.Concat(samples, deep) {
+		compareSplit(t, []byte(sample))
+	}
+}
+
+func FuzzSplit(f *testing.F) {
+	for _, sample := range samples {
+		f.Add([]byte(sample))
+	}
+	f.Add(small)
+	f.Add(record)
+	f.Fuzz(compareSplit)
+}
+
+// compareSplit holds Split against encoding/json.
+func compareSplit(t *testing.T, data []byte) {
+	input := bytes.Clone(data)
+	got, err := Split(data)
+	if !bytes.Equal(data, input) {
+		t.Fatal("Split modified its input")
+	}
+	var want []json.RawMessage
+	wantErr := json.Unmarshal(data, &want)
+	if wantErr == nil && want == nil {
+		wantErr = errors.New("null") // which Unmarshal lets pass for a slice
+	}
+	if (err == nil) != (wantErr == nil) {
+		t.Fatalf("Split(%q): %v, want %v", data, err, wantErr)
+	}
+	if len(got) != len(want) {
+		t.Fatalf("Split(%q) = %q, want %q", data, got, want)
+	}
+	for i := range got {
+		if !bytes.Equal(got[i], want[i]) {
+			t.Fatalf("Split(%q)[%d] = %q, want %q", data, i, got[i], want[i])
+		}
+	}
+	var syntax *SyntaxError
+	if err != nil && (!errors.As(err, &syntax) || syntax.Offset < 0 || syntax.Offset > len(data)) {
+		t.Fatalf("Split(%q): %v", data, err)
+	}
+}

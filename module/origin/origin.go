@@ -1,0 +1,169 @@
+package origin
+
+import (
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// maxLength is more than the longest name (253 bytes in ASCII), scheme and port
+// take together. It bounds what a stranger can have parsed and logged.
+const maxLength = 512
+
+// An origin is a scheme, a host and a port in normal form ("tuple origin" in the
+// HTML standard), so that == compares as it should. The opaque origin "null" is
+// not one of them.
+type origin struct {
+	scheme string     // lower case
+	host   string     // a name in lower case and Punycode; "" where addr is set
+	addr   netip.Addr // an IP address, which then is the host
+	port   uint16     // 0 for none: a scheme that has no default port
+}
+
+// parse reads an Origin header. It is stricter than [net/url], which takes user
+// names, paths and empty ports in its stride: only what a browser could have
+// serialised (https://html.spec.whatwg.org/#ascii-serialisation-of-an-origin) is
+// an origin, except that case, default ports and Unicode are normalised.
+func parse(s string) (origin, error) {
+	scheme, rest, err := cutScheme(s)
+	if err != nil {
+		return origin{}, err
+	}
+	host, tail, err := cutHost(rest)
+	if err != nil {
+		return origin{}, err
+	}
+	o := origin{scheme: scheme, port: defaultPort(scheme)}
+	if o.host, o.addr, err = parseHost(host); err != nil {
+		return origin{}, err
+	}
+	if tail == "" {
+		return o, nil
+	}
+	if strings.Contains(tail, "/") {
+		return origin{}, flawPath
+	}
+	o.port, err = parsePort(tail[1:])
+	return o, err
+}
+
+// serves reports whether a page of this origin came from the site that r asks.
+func (o origin) serves(r *http.Request) bool {
+	if !o.web() || r.TLS != nil && o.scheme != "https" {
+		return false
+	}
+	host, tail, err := cutHost(r.Host)
+	if err != nil {
+		return false
+	}
+	name, addr, err := parseHost(host)
+	if err != nil || name != o.host || addr != o.addr {
+		return false
+	}
+	if tail == "" {
+		return o.port == defaultPort(o.scheme)
+	}
+	port, err := parsePort(tail[1:])
+	return err == nil && tail[0] == ':' && port == o.port
+}
+
+// web reports whether the origin is that of a web site, and not of an app or a
+// browser extension.
+func (o origin) web() bool { return defaultPort(o.scheme) != 0 }
+
+// String returns the origin as a browser would send it.
+func (o origin) String() string { return o.authority("") + o.portSuffix() }
+
+// authority is all before the port, with prefix put in front of the host.
+func (o origin) authority(prefix string) string {
+	host := o.host
+	if o.addr.Is6() {
+		host = "[" + o.addr.String() + "]"
+	} else if o.addr.IsValid() {
+		host = o.addr.String()
+	}
+	return o.scheme + "://" + prefix + host
+}
+
+func (o origin) portSuffix() string {
+	if o.port == defaultPort(o.scheme) {
+		return ""
+	}
+	return ":" + strconv.Itoa(int(o.port))
+}
+
+// cutScheme returns the scheme in lower case and what follows "://", and refuses
+// every byte that no origin has, so that its callers need to look at hosts, ports
+// and slashes only.
+func cutScheme(s string) (scheme, rest string, err error) {
+	if len(s) > maxLength {
+		return "", "", flawLong
+	}
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == ' ' || c == '\t' || c == ',':
+			return "", "", flawList
+		case c < ' ' || c == 0x7f:
+			return "", "", flawControl
+		case c == '@':
+			return "", "", flawUser
+		case c == '?':
+			return "", "", flawQuery
+		case c == '#':
+			return "", "", flawFragment
+		}
+	}
+	scheme, rest, found := strings.Cut(s, "://")
+	if !found {
+		return "", "", flawNoScheme
+	}
+	if !isScheme(scheme) {
+		return "", "", flawScheme
+	}
+	scheme = strings.ToLower(scheme)
+	if scheme == "file" {
+		return "", "", flawFile
+	}
+	return scheme, rest, nil
+}
+
+// isScheme follows RFC 3986, section 3.1.
+func isScheme(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		letter := 'a' <= c|0x20 && c|0x20 <= 'z'
+		if !letter && (i == 0 || !isDigit(c) && c != '+' && c != '-' && c != '.') {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// parsePort reads a port as browsers write it, without leading zeros.
+func parsePort(s string) (uint16, error) {
+	if s == "" {
+		return 0, flawNoPort
+	}
+	if s[0] < '1' || s[0] > '9' {
+		return 0, flawPort
+	}
+	n, err := strconv.ParseUint(s, 10, 16)
+	if err != nil {
+		return 0, flawPort
+	}
+	return uint16(n), nil
+}
+
+// defaultPort is 0 for schemes other than those of the web.
+func defaultPort(scheme string) uint16 {
+	switch scheme {
+	case "http":
+		return 80
+	case "https":
+		return 443
+	}
+	return 0
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
