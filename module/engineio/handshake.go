@@ -20,7 +20,21 @@ type Handshake struct {
 	Path     string
 	RawQuery string // Engine.IO's own parameters included
 	Secure   bool   // whether the request came over TLS
-	Header   http.Header
+
+	headers []header // those that the options keep
+}
+
+// header is one field. A few of them take a tenth of what an http.Header does,
+// and every session has some.
+type header struct{ name, value string }
+
+// Header returns the headers of the request that the server's options keep.
+func (h *Handshake) Header() http.Header {
+	kept := make(http.Header, len(h.headers))
+	for _, header := range h.headers {
+		kept.Add(header.name, header.value)
+	}
+	return kept
 }
 
 func newHandshake(r *http.Request, o *Options) Handshake {
@@ -34,10 +48,7 @@ func newHandshake(r *http.Request, o *Options) Handshake {
 	}
 	for _, name := range o.KeepHeaders {
 		for _, value := range r.Header.Values(name) {
-			if h.Header == nil {
-				h.Header = make(http.Header)
-			}
-			h.Header.Add(name, strings.Clone(value))
+			h.headers = append(h.headers, header{name, strings.Clone(value)})
 		}
 	}
 	return h

@@ -168,7 +168,7 @@ func (s *Server) open(session *Session, o *Options) bool {
 		zap.String("transport", session.Transport()),
 		zap.String("client_ip", h.ClientIP),
 		zap.String("origin", h.Origin),
-		zap.String("user_agent", h.Header.Get("User-Agent")))
+		zap.String("user_agent", h.Header().Get("User-Agent")))
 	return true
 }
 

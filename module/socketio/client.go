@@ -3,8 +3,8 @@ package socketio
 import (
 	"encoding/json"
 	"errors"
-	"maps"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -25,8 +25,8 @@ type client struct {
 	pending *assembly // touched by Receive only
 
 	mu      sync.Mutex
-	conns   map[string]*conn // by namespace
-	waiting *time.Timer      // until the first namespace is entered
+	conns   []*conn     // one in most cases; a map would take more than all the rest
+	waiting *time.Timer // until the first namespace is entered, then nil
 }
 
 // accept implements the hook of engineio.NewServer.
@@ -78,7 +78,12 @@ func (c *client) handle(p packet, attachments [][]byte, batch *engineio.Batch) e
 		if batch != nil {
 			batch.Close() // who is let in may take its time to decide; nobody else shall wait for it
 		}
-		c.connect(p)
+		// On a goroutine of its own, for its stack: to let a client in takes
+		// more of it than anything else that most of them ever do, and the
+		// reader's would stay that large.
+		var entering sync.WaitGroup
+		entering.Go(func() { c.connect(p) })
+		entering.Wait()
 		return nil
 	}
 	if conn == nil {
@@ -109,7 +114,7 @@ func (c *client) connect(p packet) {
 	hub := endpoint.Hub()
 	_, err := hub.Namespace(p.namespace).Connect(hub.Context(), c.handshake(p), conn)
 	if err == nil {
-		c.waiting.Stop()
+		c.entered()
 		return
 	}
 	c.remove(conn)
@@ -156,7 +161,7 @@ func (c *client) handshake(p packet) *realtime.Handshake {
 		Secure:    h.Secure,
 		Path:      h.Path,
 		Query:     query,
-		Header:    h.Header,
+		Header:    h.Header(),
 		Auth:      p.data,
 	}
 }
@@ -212,9 +217,19 @@ func (c *conn) ack(p packet, attachments [][]byte) error {
 	return nil
 }
 
+// entered stops the clock: the client is in a namespace, or gone.
+func (c *client) entered() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.waiting != nil {
+		c.waiting.Stop()
+		c.waiting = nil
+	}
+}
+
 // Closed implements engineio.Receiver.
 func (c *client) Closed(why string) {
-	c.waiting.Stop()
+	c.entered()
 	c.mu.Lock()
 	conns := c.conns
 	c.conns = nil
@@ -230,10 +245,10 @@ func (c *client) Closed(why string) {
 // back by itself, and ends its session.
 func (c *client) leaveAll() {
 	c.mu.Lock()
-	conns := maps.Clone(c.conns)
+	conns := slices.Clone(c.conns)
 	c.mu.Unlock()
-	for namespace := range conns {
-		_ = c.session.Send(encodePacket(typeDisconnect, namespace, nil))
+	for _, conn := range conns {
+		_ = c.session.Send(encodePacket(typeDisconnect, conn.namespace, nil))
 	}
 	c.session.Close(reason.ForcedClose)
 }
@@ -241,22 +256,22 @@ func (c *client) leaveAll() {
 func (c *client) conn(namespace string) *conn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.conns[namespace]
+	for _, conn := range c.conns {
+		if conn.namespace == namespace {
+			return conn
+		}
+	}
+	return nil
 }
 
 func (c *client) add(added *conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.conns == nil {
-		c.conns = make(map[string]*conn, 1)
-	}
-	c.conns[added.namespace] = added
+	c.conns = append(c.conns, added)
 }
 
-func (c *client) remove(conn *conn) {
+func (c *client) remove(removed *conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.conns[conn.namespace] == conn {
-		delete(c.conns, conn.namespace)
-	}
+	c.conns = slices.DeleteFunc(c.conns, func(conn *conn) bool { return conn == removed })
 }

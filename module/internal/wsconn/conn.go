@@ -103,7 +103,9 @@ func (c *Conn) Read(limit int64) (opcode int, payload []byte, err error) {
 func (c *Conn) Send(frames ...[]byte) error { return c.stream.out.Send(frames...) }
 
 // SendIn is Send, but held back until the batch ends.
-func (c *Conn) SendIn(b *outbox.Batch, frames ...[]byte) error { return c.stream.out.SendIn(b, frames...) }
+func (c *Conn) SendIn(b *outbox.Batch, frames ...[]byte) error {
+	return c.stream.out.SendIn(b, frames...)
+}
 
 // Batch returns the batch of what is sent because of a message that Read has
 // returned. It ends when there is nothing more to read at the moment.
