@@ -26,6 +26,7 @@ func (f flaw) Error() string { return string(f) }
 
 const (
 	flawAbsent   flaw = "a strict policy wants one, and the request has none"
+	flawEmbedded flaw = "a page of another site caused the request, and sent none"
 	flawSeveral  flaw = "the request has more than one"
 	flawNull     flaw = "null is not listed"
 	flawForeign  flaw = "not this site, and no other is listed"

@@ -28,7 +28,7 @@ import (
 // that answer to any name (a bare ":80") are open to that.
 //
 // A request without an Origin comes from a native client and is let in, unless
-// the policy is strict. A browser also sends none with a GET to its own site, so
+// the policy is strict, or the browser says that another site's page caused it. A browser also sends none with a GET to its own site, so
 // a strict policy keeps a site's own pages from long polling.
 //
 // The zero Policy and a nil *Policy let in the endpoint's own site only. A
@@ -130,6 +130,10 @@ func (p *Policy) Check(r *http.Request) error {
 		return &ForbiddenError{Origin: strings.Join(sent, ", "), Reason: flawSeveral.Error()}
 	case p.strict:
 		return &ForbiddenError{Reason: flawAbsent.Error()}
+	case r.Header.Get("Sec-Fetch-Site") == "cross-site" && !p.any:
+		// No native client: a page elsewhere has us load an image or a script,
+		// for which browsers send cookies, but no Origin.
+		return &ForbiddenError{Reason: flawEmbedded.Error()}
 	}
 	return nil
 }

@@ -437,3 +437,33 @@ func BenchmarkCheck(b *testing.B) {
 		})
 	}
 }
+
+// A page elsewhere can have us load an image or a script: browsers send cookies
+// with that, but no Origin.
+func TestEmbeddedRequests(t *testing.T) {
+	for _, test := range []struct {
+		patterns []string
+		site     string
+		allowed  bool
+	}{
+		{nil, "", true}, // a native client
+		{nil, "same-origin", true},
+		{nil, "same-site", true},
+		{nil, "none", true}, // typed into the address bar
+		{nil, "cross-site", false},
+		{[]string{"https://app.example.com"}, "cross-site", false},
+		{[]string{"*"}, "cross-site", true},
+	} {
+		policy, err := New(test.patterns...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := httptest.NewRequest(http.MethodGet, "https://example.com/socket.io/", nil)
+		if test.site != "" {
+			r.Header.Set("Sec-Fetch-Site", test.site)
+		}
+		if err := policy.Check(r); (err == nil) != test.allowed {
+			t.Errorf("%q with Sec-Fetch-Site %q: %v", policy, test.site, err)
+		}
+	}
+}
