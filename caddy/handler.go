@@ -2,6 +2,7 @@ package caddy
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -231,9 +232,9 @@ func (h *Handler) Validate() error {
 	}
 	switch {
 	case h.Ping.Interval < 0 || h.Ping.Timeout < 0:
-		return fmt.Errorf("ping: durations must be positive")
+		return errors.New("ping: durations must be positive")
 	case h.Limits.Payload < 0 || h.Limits.Queue < 0 || h.Limits.Handshake < 0:
-		return fmt.Errorf("limits: values must be positive")
+		return errors.New("limits: values must be positive")
 	}
 	return checkPaths(h.socketioPath(), h.healthPath(), h.WebSockets)
 }
@@ -264,7 +265,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	case isHealth:
 		s.hub.serveHealth(w, r)
 	default: // a request that was late for the configuration that has its path
-		return caddyhttp.Error(http.StatusServiceUnavailable, fmt.Errorf("the endpoint is closing"))
+		return caddyhttp.Error(http.StatusServiceUnavailable, errors.New("the endpoint is closing"))
 	}
 	return nil
 }

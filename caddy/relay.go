@@ -3,6 +3,7 @@ package caddy
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -38,7 +39,7 @@ func (*Relay) CaddyModule() caddy.ModuleInfo {
 // Validate implements caddy.Validator.
 func (r *Relay) Validate() error {
 	if len(r.Events) == 0 && len(r.Rooms) == 0 {
-		return fmt.Errorf("relay does nothing without events or rooms")
+		return errors.New("relay does nothing without events or rooms")
 	}
 	return nil
 }

@@ -65,7 +65,7 @@ func compile(s string) (pattern, error) {
 	}
 	scheme, rest, err := cutScheme(s)
 	switch {
-	case err == flawList:
+	case errors.Is(err, flawList):
 		return pattern{}, mistake("white space or a comma makes it a list; write each origin as a word of its own")
 	case err != nil:
 		return pattern{}, err

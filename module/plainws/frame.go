@@ -15,7 +15,7 @@ import (
 type Format string
 
 const (
-	// JSON: text frames, each an event or an answer to one:
+	// JSON is text frames, each an event or an answer to one:
 	//
 	//	{"event":"greet","args":["hello"],"id":7}
 	//	{"ack":7,"args":["hello yourself"]}
@@ -24,8 +24,8 @@ const (
 	// {"$binary":"<base64>"}, at any depth of an argument.
 	JSON Format = "json"
 
-	// Raw: a frame is the event "message" with one argument, a string or
-	// binary data. Only events of that name are sent, and no answers.
+	// Raw is frames that are each the event "message" with one argument, a
+	// string or binary data. Only events of that name are sent, and no answers.
 	Raw Format = "raw"
 )
 

@@ -19,7 +19,7 @@ func (s *Socket) Request(ctx context.Context, event string, args ...Arg) ([]Arg,
 	if !s.expectAck(m.Ack, func(args []Arg, err error) { answers <- answer{args, err} }) {
 		return nil, ErrDisconnected
 	}
-	defer s.forgetAck(m.Ack)
+	defer func() { s.forgetAck(m.Ack) }()
 	if err := s.conn.Deliver(m, nil); err != nil {
 		return nil, err
 	}

@@ -108,7 +108,7 @@ func (b *Broker) Close() error {
 		}
 		b.bus.mu.Unlock()
 		for _, s := range open {
-			s.Close()
+			_ = s.Close()
 		}
 	})
 	return nil

@@ -2,6 +2,7 @@
 // where it has one, since front ends and log searches know them.
 package reason
 
+// The reasons.
 const (
 	TransportClose   = "transport close"             // the peer, or the network, closed the connection
 	TransportError   = "transport error"             // the peer broke the transport's protocol

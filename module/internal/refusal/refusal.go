@@ -13,6 +13,7 @@ type Error struct {
 	Message string `json:"message"`
 }
 
+// The errors of Engine.IO, by their codes.
 var (
 	UnknownTransport = &Error{0, "Transport unknown"}
 	UnknownSession   = &Error{1, "Session ID unknown"}

@@ -1,0 +1,44 @@
+# What a developer runs. The first build of Caddy takes minutes, later ones seconds.
+
+.PHONY: test deps lint fuzz bench build
+
+# All tests, under the race detector, with real clients and a real browser.
+test: deps
+	gofmt -l . | grep -v node_modules | (! grep .)
+	go vet ./...
+	go test -race -timeout 30m ./...
+
+# What the tests need and a fresh machine lacks. It says what it does.
+deps: test/node_modules/.package-lock.json
+	@command -v gcc >/dev/null || { echo "The race detector needs a C compiler: installing Debian's gcc"; $(APT) gcc libc6-dev; }
+	@test -x /usr/bin/chromium || { echo "The chat is tested in a browser: installing Debian's chromium"; $(APT) chromium; }
+
+APT = command -v apt-get >/dev/null || { echo "no apt-get here: install it by hand" >&2; exit 1; }; \
+	apt-get -qq update && apt-get -qq install -y --no-install-recommends
+
+test/node_modules/.package-lock.json: test/package.json test/package-lock.json
+	@command -v npm >/dev/null || { echo "The clients run on Node: installing Debian's nodejs and npm"; $(APT) nodejs npm; }
+	@echo "Installing the real clients from npm, as test/package-lock.json pins them"
+	npm ci --prefix test --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# The linters of .golangci.yml.
+lint:
+	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run
+
+# Every fuzz target for a while: make fuzz FUZZTIME=60s
+FUZZTIME ?= 20s
+fuzz:
+	@for package in $$(go list ./module/...); do \
+		for target in $$(go test -list '^Fuzz' $$package | grep ^Fuzz); do \
+			echo "$$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$package || exit 1; \
+		done; \
+	done
+
+# The figures of the README: this server beside npm socket.io, in one run.
+bench:
+	go run ./bench -markdown
+
+build:
+	go build -o dist/caddy ./caddy/realtime

@@ -1,0 +1,76 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+)
+
+// clockTick is the unit of /proc/<pid>/stat: USER_HZ, 100 a second on every Linux architecture that Go and Node share.
+const clockTick = 10 * time.Millisecond
+
+// readCPU returns the user and system time that a process has taken, all its threads together.
+func readCPU(pid int) (time.Duration, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, fmt.Errorf("reading CPU time: %w", err)
+	}
+	// The second field, the name in parentheses, may hold spaces; utime and stime are fields 14 and 15.
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("reading CPU time: %q has too few fields", stat)
+	}
+	var ticks int64
+	for _, field := range fields[11:13] {
+		n, err := strconv.ParseInt(string(field), 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("reading CPU time: %w", err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * clockTick, nil
+}
+
+// cost is what count deliveries or acks took.
+type cost struct {
+	count  int
+	server time.Duration // CPU time of the server
+	client time.Duration // CPU time of this process
+	wall   time.Duration
+	// slowest is the longest that a packet was under way, from its sending until everybody had what it is to bring.
+	slowest time.Duration
+}
+
+func (c cost) perMillion() float64       { return c.server.Seconds() * 1e6 / float64(c.count) }
+func (c cost) clientPerMillion() float64 { return c.client.Seconds() * 1e6 / float64(c.count) }
+func (c cost) rate() float64             { return float64(c.count) / c.wall.Seconds() }
+
+// account runs work, which returns the slowest packet, and returns what it took.
+func account(s *server, count int, work func() (slowest time.Duration, err error)) (cost, error) {
+	server, err := readCPU(s.pid())
+	if err != nil {
+		return cost{}, err
+	}
+	client, err := readCPU(os.Getpid())
+	if err != nil {
+		return cost{}, err
+	}
+	start := time.Now()
+	slowest, err := work()
+	if err != nil {
+		return cost{}, err
+	}
+	c := cost{count: count, wall: time.Since(start), slowest: slowest}
+	after, err := readCPU(s.pid())
+	if err != nil {
+		return cost{}, err
+	}
+	c.server = after - server
+	after, err = readCPU(os.Getpid())
+	c.client = after - client
+	return c, err
+}

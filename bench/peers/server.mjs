@@ -1,0 +1,24 @@
+// npm socket.io with its defaults, doing what the `relay` block of ../Caddyfile does.
+import { createServer } from "node:http";
+import { Server } from "socket.io";
+
+const httpServer = createServer();
+const io = new Server(httpServer);
+
+io.on("connection", (socket) => {
+  socket.on("join", (room, ack) => {
+    socket.join(room);
+    ack?.({ ok: true });
+  });
+
+  // Passed to the other members of the sender's rooms, unchanged; an awaited ack gets no arguments.
+  socket.on("message", (...args) => {
+    const ack = typeof args.at(-1) === "function" ? args.pop() : undefined;
+    const rooms = [...socket.rooms].filter((room) => room !== socket.id);
+    if (rooms.length > 0) socket.to(rooms).emit("message", ...args);
+    ack?.();
+  });
+});
+
+httpServer.listen(Number(process.env.BENCH_PORT), "127.0.0.1");
+process.on("SIGTERM", () => process.exit(0));

@@ -1,0 +1,122 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+const (
+	startTimeout = 30 * time.Second
+	stopTimeout  = 15 * time.Second
+)
+
+// server is a process under measure, listening on a port of its own on 127.0.0.1.
+type server struct {
+	name string
+	port int
+	cmd  *exec.Cmd
+	log  string // the file with its output
+	done chan struct{}
+}
+
+// startServer starts a program and returns when a client has connected to it. It tells the program its port in
+// BENCH_PORT, and in BENCH_ACCESS_LOG a file for its access log. The process ends with ctx, with stop, and with this
+// process, however this one ends.
+func startServer(ctx context.Context, dir, program string, args []string, env ...string) (*server, error) {
+	name := filepath.Base(program)
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	output, err := os.Create(filepath.Join(dir, name+".log"))
+	if err != nil {
+		return nil, fmt.Errorf("making the log of %s: %w", name, err)
+	}
+	defer output.Close() // the process has its own
+
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Stdout, cmd.Stderr = output, output
+	cmd.Env = append(os.Environ(),
+		"HOME="+dir, "XDG_CONFIG_HOME="+dir, "XDG_DATA_HOME="+dir,
+		fmt.Sprint("BENCH_PORT=", port), "BENCH_ACCESS_LOG="+filepath.Join(dir, name+"-access.log"))
+	cmd.Env = append(cmd.Env, env...)
+	// A group of its own keeps a terminal's interrupt away from the server: it must not end before its clients.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("starting %s: %w", name, err)
+	}
+	s := &server{name: name, port: port, cmd: cmd, log: output.Name(), done: make(chan struct{})}
+	go func() {
+		defer close(s.done)
+		_ = cmd.Wait() // how it ended matters to nobody: before stop, s.done alone is the error
+	}()
+	if err := s.ready(ctx); err != nil {
+		err = fmt.Errorf("starting %s: %w\n%s", name, err, s.tail())
+		s.stop()
+		return nil, err
+	}
+	return s, nil
+}
+
+// ready waits for a client to get through.
+func (s *server) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	for {
+		c, err := dial(ctx, s.address())
+		if err == nil {
+			c.close()
+			return nil
+		}
+		select {
+		case <-s.done:
+			return fmt.Errorf("it ended: %v", s.cmd.ProcessState)
+		case <-ctx.Done():
+			return fmt.Errorf("no client gets through: %w", err)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func (s *server) address() string { return fmt.Sprintf("127.0.0.1:%d", s.port) }
+func (s *server) pid() int        { return s.cmd.Process.Pid }
+
+// stop ends the process and waits until it is gone.
+func (s *server) stop() {
+	_ = s.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-s.done:
+		return
+	case <-time.After(stopTimeout):
+	}
+	_ = s.cmd.Process.Kill()
+	<-s.done
+}
+
+// tail returns the end of the server's output, for an error message.
+func (s *server) tail() string {
+	text, err := os.ReadFile(s.log)
+	if err != nil {
+		return err.Error()
+	}
+	text = bytes.TrimSpace(text)
+	return fmt.Sprintf("%s's output: %s", s.name, text[max(0, len(text)-1000):])
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return 0, fmt.Errorf("looking for a free port: %w", err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
