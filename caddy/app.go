@@ -155,7 +155,8 @@ func (a *App) drain(hub string) time.Duration {
 	return defaultDrain
 }
 
-// patience is how long Stop waits for what its settings are still needed for.
+// patience is how long Stop waits, beyond the time that draining takes, for
+// what its settings are still needed for.
 const patience = 30 * time.Second
 
 // Stop implements caddy.App. It waits until nothing is done by this app's
@@ -163,7 +164,11 @@ const patience = 30 * time.Second
 // that no other configuration has are closed.
 func (a *App) Stop() error {
 	a.stop.Do(func() { close(a.stopped) })
-	ctx, cancel := context.WithTimeoutCause(context.Background(), patience, errors.New("connections did not end in time"))
+	limit := patience
+	for _, s := range a.endpoints {
+		limit = max(limit, patience+a.drain(s.hubName))
+	}
+	ctx, cancel := context.WithTimeoutCause(context.Background(), limit, errors.New("connections did not end in time"))
 	defer cancel()
 	var waits sync.WaitGroup
 	var failed error
