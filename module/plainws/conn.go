@@ -45,12 +45,12 @@ func (c *conn) Opened() time.Time { return c.opened }
 
 // open enters the connection into the server's roster and starts its clock.
 func (c *conn) open(o *Options) bool {
+	c.mu.Lock() // from here on the server may end it
+	defer c.mu.Unlock()
 	if !c.server.conns.Add(c) {
 		return false
 	}
 	c.ws.OnPong(c.pong)
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.timer = time.AfterFunc(o.PingInterval, c.beat)
 	return true
 }

@@ -1,0 +1,237 @@
+package layering_test
+
+import (
+	"fmt"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const (
+	module = "github.com/caddy-realtime/caddy-realtime"
+	caddy  = "github.com/caddyserver/caddy"
+)
+
+// arrows says which of our packages another may import: ARCHITECTURE.md's
+// drawing. A name that ends with /... stands for itself and all packages under it.
+var arrows = map[string][]string{
+	"caddy":          {"module/..."},
+	"caddy/realtime": {"caddy"},
+
+	"module/socketio": {"module/engineio", "module/realtime", "module/origin", "module/internal/..."},
+	"module/plainws":  {"module/realtime", "module/origin", "module/internal/..."},
+	"module/webhook":  {"module/realtime", "module/origin", "module/internal/..."},
+	"module/publish":  {"module/realtime", "module/origin", "module/internal/..."},
+	"module/metrics":  {"module/realtime", "module/origin", "module/internal/..."},
+
+	"module/engineio": {"module/origin", "module/internal/..."},
+	"module/realtime": {"module/cluster", "module/internal/..."},
+	"module/origin":   {"module/internal/..."},
+
+	"module/cluster":             {},
+	"module/cluster/membroker":   {"module/cluster"},
+	"module/cluster/redisbroker": {"module/cluster"},
+	"module/cluster/natsbroker":  {"module/cluster"},
+	"module/cluster/clustertest": {"module/cluster"},
+
+	"module/internal/...": {"module/internal/..."},
+
+	// Programs of their own, beside the drawing.
+	"bench/...":    {},
+	"examples/...": {},
+	"test/...":     {"caddy", "module/...", "test/..."},
+}
+
+// matches reports whether a pattern of arrows stands for a package.
+func matches(pattern, pkg string) bool {
+	root, all := strings.CutSuffix(pattern, "/...")
+	return pkg == root || all && strings.HasPrefix(pkg, root+"/")
+}
+
+// below returns what a package may import of ours.
+func below(pkg string) (allowed []string, drawn bool) {
+	for pattern, allowed := range arrows {
+		if matches(pattern, pkg) {
+			return allowed, true
+		}
+	}
+	return nil, false
+}
+
+// A file is what matters of one: its package's directory and its imports.
+type file struct {
+	name    string // slash-separated, from the root of the repository
+	imports []string
+}
+
+// violations returns what is wrong with the imports of a file. Tests may look
+// at anything that is not Caddy: an import cycle is the compiler's business.
+func (f file) violations() []string {
+	var found []string
+	report := func(imported, why string) {
+		found = append(found, fmt.Sprintf("%s imports %s: %s", f.name, imported, why))
+	}
+	pkg, isTest := path.Dir(f.name), strings.HasSuffix(f.name, "_test.go")
+	allowed, drawn := below(pkg)
+	if !drawn && !isTest {
+		return []string{fmt.Sprintf("%s: the package %s is not in the drawing: enter it in ARCHITECTURE.md and here", f.name, pkg)}
+	}
+	for _, imported := range f.imports {
+		ours, isOurs := strings.CutPrefix(imported, module+"/")
+		switch {
+		case imported == caddy || strings.HasPrefix(imported, caddy+"/"):
+			if !matches("caddy/...", pkg) && !matches("test/...", pkg) {
+				report(imported, "only caddy/ knows Caddy")
+			}
+		case imported == module:
+			report(imported, "the root has no package")
+		case isOurs && !isTest && !slices.ContainsFunc(allowed, func(pattern string) bool { return matches(pattern, ours) }):
+			report(imported, "the arrow points the wrong way, or there is none")
+		case isOurs && !isTest && ours == "module/cluster/clustertest":
+			report(imported, "it is for tests")
+		case imported == "testing" && !isTest && pkg != "module/cluster/clustertest":
+			report(imported, "it is for tests")
+		}
+	}
+	return found
+}
+
+// files returns all Go files of the repository.
+func files(t *testing.T) []file {
+	t.Helper()
+	var all []file
+	err := filepath.WalkDir(".", func(name string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && name != "." && (strings.HasPrefix(entry.Name(), ".") || entry.Name() == "testdata" || entry.Name() == "node_modules"):
+			return filepath.SkipDir
+		case entry.IsDir() || filepath.Ext(name) != ".go":
+			return nil
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		f := file{name: filepath.ToSlash(name)}
+		for _, spec := range parsed.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			f.imports = append(f.imports, imported)
+		}
+		all = append(all, f)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func TestLayering(t *testing.T) {
+	seen := make(map[string]bool)
+	for _, f := range files(t) {
+		seen[path.Dir(f.name)] = true
+		for _, violation := range f.violations() {
+			t.Error(violation)
+		}
+	}
+	// A walk that sees nothing finds nothing.
+	for _, pkg := range []string{"caddy", "caddy/realtime", "module/realtime", "module/engineio", "module/socketio", "module/plainws", "module/origin", "module/cluster", "module/internal/wsconn"} {
+		if !seen[pkg] {
+			t.Errorf("no file of %s was looked at", pkg)
+		}
+	}
+}
+
+// TestLayeringCanFail plants violations, and what looks like them.
+func TestLayeringCanFail(t *testing.T) {
+	tests := []struct {
+		name, imported string
+		bad            bool
+	}{
+		// Only caddy/ knows Caddy, and tests are no exception.
+		{"module/realtime/hub.go", caddy + "/v2", true},
+		{"module/realtime/hub_test.go", caddy + "/v2", true},
+		{"module/webhook/client.go", caddy + "/v2/modules/caddyhttp", true},
+		{"module/internal/wsconn/conn.go", caddy + "/v3", true},
+		{"layering_test.go", caddy + "/v2", true},
+		{"bench/main.go", caddy + "/v2", true},
+		{"caddy/app.go", caddy + "/v2/caddyconfig", false},
+		{"caddy/app_test.go", caddy + "/v2/caddytest", false},
+		{"caddy/realtime/main.go", caddy + "/v2/cmd", false},
+		{"test/reload_test.go", caddy + "/v2", false},
+		{"module/realtime/hub.go", caddy + "fork/v2", false},
+
+		// Up.
+		{"module/realtime/hub.go", module + "/caddy", true},
+		{"module/realtime/conn.go", module + "/module/socketio", true},
+		{"module/realtime/remote.go", module + "/module/cluster/membroker", true},
+		{"module/engineio/session.go", module + "/module/realtime", true},
+		{"module/engineio/session.go", module + "/module/socketio", true},
+		{"module/cluster/broker.go", module + "/module/realtime", true},
+		{"module/cluster/broker.go", module + "/module/internal/rawjson", true},
+		{"module/cluster/membroker/bus.go", module + "/module/internal/rawjson", true},
+		{"module/cluster/membroker/bus.go", module + "/module/realtime", true},
+		{"module/origin/policy.go", module + "/module/engineio", true},
+		{"module/internal/wsconn/conn.go", module + "/module/engineio", true},
+		{"module/internal/wsconn/conn.go", module + "/module/cluster", true},
+		{"module/internal/new/new.go", module + "/module/origin", true},
+		{"caddy/app.go", module + "/caddy/realtime", true},
+
+		// Across.
+		{"module/plainws/server.go", module + "/module/engineio", true},
+		{"module/plainws/server.go", module + "/module/socketio", true},
+		{"module/webhook/client.go", module + "/module/publish", true},
+		{"module/cluster/redisbroker/broker.go", module + "/module/cluster/membroker", true},
+		{"module/metrics/metrics.go", module + "/module/cluster", true},
+		{"caddy/realtime/main.go", module + "/module/realtime", true},
+		{"bench/main.go", module + "/module/realtime", true},
+		{"caddy/app.go", module + "/test/guests", true},
+		{"module/realtime/hub.go", module + "/bench", true},
+
+		// Where nothing is.
+		{"module/realtime/hub.go", module, true},
+		{"module/reltime/hub.go", "fmt", true},
+		{"module/cluster/mybroker/broker.go", "fmt", true},
+		{"realtime.go", "fmt", true},
+
+		// What is for tests.
+		{"module/realtime/hub.go", "testing", true},
+		{"caddy/app.go", module + "/module/cluster/clustertest", true},
+		{"module/realtime/hub_test.go", "testing", false},
+		{"module/cluster/clustertest/load.go", "testing", false},
+		{"module/cluster/membroker/broker_test.go", module + "/module/cluster/clustertest", false},
+		{"module/realtime/remote_test.go", module + "/module/cluster/membroker", false},
+
+		// Down.
+		{"caddy/app.go", module + "/module/cluster/membroker", false},
+		{"caddy/realtime/main.go", module + "/caddy", false},
+		{"module/socketio/server.go", module + "/module/engineio", false},
+		{"module/socketio/server.go", module + "/module/realtime", false},
+		{"module/plainws/server.go", module + "/module/origin", false},
+		{"module/engineio/server.go", module + "/module/origin", false},
+		{"module/engineio/server.go", module + "/module/internal/wsconn", false},
+		{"module/realtime/remote.go", module + "/module/cluster", false},
+		{"module/cluster/natsbroker/broker.go", module + "/module/cluster", false},
+		{"module/internal/wsconn/conn.go", module + "/module/internal/outbox", false},
+		{"module/cluster/broker.go", "context", false},
+		{"bench/peers/gen/main.go", "net/http", false},
+		{"test/server/main.go", module + "/caddy", false},
+		{"test/guests/echo.go", module + "/module/realtime", false},
+	}
+	for _, test := range tests {
+		found := file{test.name, []string{"context", test.imported}}.violations()
+		if (len(found) > 0) != test.bad {
+			t.Errorf("%s importing %s: %q", test.name, test.imported, found)
+		}
+	}
+}

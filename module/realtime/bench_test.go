@@ -1,0 +1,129 @@
+package realtime_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+)
+
+// A sink is a client that takes what it gets, encoded, and forgets it.
+type sink struct{ bytes int }
+
+func (s *sink) Connected(*realtime.Socket) error { return nil }
+func (s *sink) Leave(bool) error                 { return nil }
+
+func (s *sink) Deliver(m *realtime.Message, _ *realtime.Batch) error {
+	s.bytes += len(m.Encoding("", encode).([]byte))
+	return nil
+}
+
+func encode(m *realtime.Message) any { return append([]byte(m.Event), m.Args[0].JSON...) }
+
+func joinSink(b *testing.B, e *entrance, rooms ...string) *realtime.Socket {
+	b.Helper()
+	s, err := e.Hub().Namespace("/").Connect(b.Context(), handshake(e), new(sink))
+	if err != nil {
+		b.Fatal(err)
+	}
+	s.Join(rooms...)
+	return s
+}
+
+func BenchmarkBroadcast(b *testing.B) {
+	const members = 1000
+	e := open(hub(b, realtime.Options{}), realtime.Policy{})
+	ns := e.Hub().Namespace("/")
+	var first *realtime.Socket
+	for i := range members {
+		s := joinSink(b, e, "all", fmt.Sprint("half ", i%2), fmt.Sprint("tenth ", i%10))
+		if i == 0 {
+			first = s
+		}
+	}
+	ctx, payload := context.Background(), arg(`{"text":"hello","at":1700000000}`)
+	for name, broadcast := range map[string]realtime.Broadcast{
+		"namespace":   ns.To(),
+		"room":        ns.To("all"),
+		"two rooms":   ns.To("half 0", "half 1"),
+		"overlapping": ns.To("tenth 0", "tenth 2", "half 0", "all"),
+		"from one":    first.To("all"),
+	} {
+		b.Run(fmt.Sprintf("%s/%d", name, members), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := broadcast.Emit(ctx, "message", payload); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/members, "ns/recipient")
+		})
+	}
+}
+
+// BenchmarkBroadcasts has goroutines broadcast to rooms of their own, or all to one.
+func BenchmarkBroadcasts(b *testing.B) {
+	for _, rooms := range []int{1, 16} {
+		b.Run(fmt.Sprintf("%d rooms of 100", rooms), func(b *testing.B) {
+			e := open(hub(b, realtime.Options{}), realtime.Policy{})
+			for i := range rooms {
+				for range 100 {
+					s, err := e.Hub().Namespace("/").Connect(b.Context(), handshake(e), deaf{})
+					if err != nil {
+						b.Fatal(err)
+					}
+					s.Join(fmt.Sprint(i))
+				}
+			}
+			b.ReportAllocs()
+			b.RunParallel(func(p *testing.PB) {
+				for i := 0; p.Next(); i++ {
+					_ = e.Hub().Namespace("/").To(fmt.Sprint(i%rooms)).Emit(context.Background(), "message")
+				}
+			})
+		})
+	}
+}
+
+// A deaf client does nothing at all.
+type deaf struct{}
+
+func (deaf) Connected(*realtime.Socket) error                 { return nil }
+func (deaf) Leave(bool) error                                 { return nil }
+func (deaf) Deliver(*realtime.Message, *realtime.Batch) error { return nil }
+
+func BenchmarkJoinLeave(b *testing.B) {
+	for _, size := range []int{1, 1000} {
+		b.Run(fmt.Sprintf("room of %d", size), func(b *testing.B) {
+			e := open(hub(b, realtime.Options{}), realtime.Policy{})
+			for range size - 1 {
+				joinSink(b, e, "room")
+			}
+			s := joinSink(b, e)
+			b.ReportAllocs()
+			for b.Loop() {
+				s.Join("room")
+				s.Leave("room")
+			}
+		})
+	}
+}
+
+func BenchmarkConnect(b *testing.B) {
+	e := open(hub(b, realtime.Options{}), realtime.Policy{})
+	b.ReportAllocs()
+	for b.Loop() {
+		joinSink(b, e, "room").HandleDisconnect("done")
+	}
+}
+
+func BenchmarkGlob(b *testing.B) {
+	globs := realtime.Globs{"/", "/tenant-*", "*:chat:*"}
+	b.ReportAllocs()
+	for b.Loop() {
+		if !globs.Match("room:1234:chat:5678") {
+			b.Fatal("no match")
+		}
+	}
+}

@@ -1,0 +1,122 @@
+package realtime_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/caddy-realtime/caddy-realtime/module/cluster"
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+)
+
+func TestHub(t *testing.T) {
+	a, b := hub(t, realtime.Options{}), hub(t, realtime.Options{Name: "b", Node: "n"})
+	if a.Name() != "default" || len(a.Node()) != 22 || b.Name() != "b" || b.Node() != "n" || hub(t, realtime.Options{}).Node() == a.Node() {
+		t.Errorf("hubs %q at %q and %q at %q", a.Name(), a.Node(), b.Name(), b.Node())
+	}
+	namespaces := make(chan *realtime.Namespace, 20)
+	var running sync.WaitGroup
+	for range cap(namespaces) {
+		running.Go(func() { namespaces <- a.Namespace("/chat") })
+	}
+	running.Wait()
+	close(namespaces)
+	for n := range namespaces {
+		if n != a.Namespace("/chat") || n == b.Namespace("/chat") || n.Name() != "/chat" || n.Hub() != a {
+			t.Fatal("a namespace is there twice")
+		}
+	}
+}
+
+func TestStats(t *testing.T) {
+	h := hub(t, realtime.Options{})
+	e := open(h, realtime.Policy{Namespaces: realtime.Globs{"*"}})
+	check := func(sockets, rooms int) {
+		t.Helper()
+		if s, r := h.Stats(); s != sockets || r != rooms {
+			t.Errorf("%d sockets in %d rooms, want %d in %d", s, r, sockets, rooms)
+		}
+	}
+	check(0, 0)
+	a := join(t, e, "red", "blue")
+	b := joinNamespace(t, e, "/other", "red")
+	check(2, 3)
+	b.Leave("red")
+	check(2, 2)
+	a.HandleDisconnect("done")
+	check(1, 0)
+	b.HandleDisconnect("done")
+	check(0, 0)
+}
+
+func TestClose(t *testing.T) {
+	broken := errors.New("connection lost")
+	b := &fakeBroker{closeErr: broken, subscription: &fakeSubscription{}}
+	h, err := realtime.NewHub(realtime.Options{Broker: b})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Context().Err(); err != nil {
+		t.Error("the hub's context has ended:", err)
+	}
+	if err := h.Close(); !errors.Is(err, broken) {
+		t.Error("Close:", err)
+	}
+	if !b.closed || !b.subscription.closed {
+		t.Errorf("broker closed: %v, subscription closed: %v", b.closed, b.subscription.closed)
+	}
+	if err := h.Context().Err(); !errors.Is(err, context.Canceled) {
+		t.Error("the hub's context:", err)
+	}
+	if _, err := realtime.NewHub(realtime.Options{Broker: &fakeBroker{subscribeErr: broken}}); !errors.Is(err, broken) {
+		t.Error("NewHub:", err)
+	}
+}
+
+// A fakeBroker does what a test tells it to.
+type fakeBroker struct {
+	subscribeErr, publishErr, closeErr error
+
+	subscription *fakeSubscription
+	topic        string
+	receive      func(cluster.Envelope)
+	published    []cluster.Envelope
+	closed       bool
+}
+
+func (b *fakeBroker) Publish(ctx context.Context, e cluster.Envelope) error {
+	b.published = append(b.published, e)
+	return errors.Join(b.publishErr, ctx.Err())
+}
+
+func (b *fakeBroker) Subscribe(_ context.Context, topic string, receive func(cluster.Envelope)) (cluster.Subscription, error) {
+	if b.subscribeErr != nil {
+		return nil, b.subscribeErr
+	}
+	if b.subscription == nil {
+		b.subscription = new(fakeSubscription)
+	}
+	b.topic, b.receive = topic, receive
+	return b.subscription, nil
+}
+
+func (b *fakeBroker) Close() error {
+	b.closed = true
+	return b.closeErr
+}
+
+type fakeSubscription struct{ closed bool }
+
+func (s *fakeSubscription) Close() error {
+	s.closed = true
+	return nil
+}
+
+// An audience is a broker that knows how many listen.
+type audience struct {
+	*fakeBroker
+	listeners int
+}
+
+func (b audience) Listeners(string) int { return b.listeners }

@@ -1,0 +1,264 @@
+package realtime_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/caddy-realtime/caddy-realtime/module/cluster"
+	"github.com/caddy-realtime/caddy-realtime/module/cluster/membroker"
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+)
+
+// TestCluster has two nodes, and another hub beside them.
+func TestCluster(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broker := membroker.New(membroker.Options{})
+		policy := realtime.Policy{Namespaces: realtime.Globs{"*"}}
+		here := open(hub(t, realtime.Options{Broker: broker}), policy)
+		there := open(hub(t, realtime.Options{Broker: broker.Peer()}), policy)
+		beside := open(hub(t, realtime.Options{Broker: broker.Peer(), Name: "beside"}), policy)
+		members := map[string]*member{
+			"a": join(t, here, "red"), "b": join(t, here, "blue"),
+			"c": join(t, there, "red"), "d": join(t, there, "red", "blue"),
+			"other hub":       join(t, beside, "red", "blue"),
+			"other namespace": joinNamespace(t, there, "/other", "red", "blue"),
+		}
+		ns := here.Hub().Namespace("/")
+		parts := [][]byte{[]byte("one"), {0, 1, 0xff}, {}}
+		binary := realtime.Arg{JSON: raw(`[{"_placeholder":true,"num":0},{"_placeholder":true,"num":1},{"_placeholder":true,"num":2}]`), Binary: parts}
+		tests := []struct {
+			name      string
+			broadcast realtime.Broadcast
+			want      string
+		}{
+			{"everyone", ns.To(), "abcd"},
+			{"a room", ns.To("red"), "acd"},
+			{"rooms", ns.To("red", "blue"), "abcd"},
+			{"a room, but not another", ns.To("red").Except("blue"), "ac"},
+			{"a socket there", ns.To(members["c"].ID()), "c"},
+			{"except a socket there", ns.To("red").Except(members["c"].ID()), "ad"},
+			{"from a socket here", members["a"].To("red"), "cd"},
+			{"from a socket there", members["d"].To("red", "blue"), "abc"},
+			{"local", ns.To().Local(), "ab"},
+			{"volatile", ns.To("red").Volatile(), "acd"},
+		}
+		for _, test := range tests {
+			args := []realtime.Arg{arg(`{"a":[1,"ü",null],"a":1.0}`), binary}
+			if err := test.broadcast.Emit(t.Context(), test.name, args...); err != nil {
+				t.Errorf("%s: %v", test.name, err)
+			}
+			synctest.Wait()
+			var got []string
+			for name, m := range members {
+				for _, message := range m.client.received() {
+					if message.Event != test.name {
+						continue
+					}
+					got = append(got, name)
+					equal(t, test.name, texts(message.Args), texts(args))
+					if message.Namespace != "/" || message.Ack != 0 || message.Volatile != (test.name == "volatile") {
+						t.Errorf("%s: %v", test.name, message)
+					}
+					if !slices.EqualFunc(message.Args[1].Binary, parts, bytes.Equal) {
+						t.Errorf("%s: parts %q", test.name, message.Args[1].Binary)
+					}
+				}
+			}
+			slices.Sort(got)
+			if strings.Join(got, "") != test.want {
+				t.Errorf("%s: %q got it, want %q", test.name, got, test.want)
+			}
+		}
+		if err := here.Hub().Namespace("/only here").To().Emit(t.Context(), "event"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestClusterArgs has arguments that encoding/json likes to write otherwise.
+func TestClusterArgs(t *testing.T) {
+	t.Skip("known bug: an argument does not reach the other nodes byte by byte")
+	synctest.Test(t, func(t *testing.T) {
+		broker := membroker.New(membroker.Options{})
+		here := hub(t, realtime.Options{Broker: broker})
+		m := join(t, open(hub(t, realtime.Options{Broker: broker.Peer()}), realtime.Policy{}))
+		args := []realtime.Arg{arg(`"<b>&amp;"`), arg("\"\u2028\"")}
+		if err := here.Namespace("/").To().Emit(t.Context(), "event", args...); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		equal(t, "arguments", texts(m.client.received()[0].Args), texts(args))
+	})
+}
+
+// TestClusterOrder checks that what one node sends to a room arrives in order
+// on the other.
+func TestClusterOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broker := membroker.New(membroker.Options{})
+		here := hub(t, realtime.Options{Broker: broker})
+		there := open(hub(t, realtime.Options{Broker: broker.Peer()}), realtime.Policy{})
+		m := join(t, there, "room")
+		var want []string
+		for i := range 1000 {
+			event := fmt.Sprint("event ", i)
+			if err := here.Namespace("/").To("room").Emit(t.Context(), event); err != nil {
+				t.Fatal(err)
+			}
+			want = append(want, event)
+		}
+		synctest.Wait()
+		equal(t, "events", m.client.events(), want)
+	})
+}
+
+func TestPublish(t *testing.T) {
+	broken := errors.New("connection lost")
+	b := &fakeBroker{publishErr: broken}
+	e := open(hub(t, realtime.Options{Broker: b, Name: "main", Node: "n1"}), realtime.Policy{})
+	m := join(t, e, "red")
+	if err := e.Hub().Namespace("/").To("red").Except("blue").Emit(t.Context(), "event", arg("1")); !errors.Is(err, broken) {
+		t.Error("Emit:", err)
+	}
+	equal(t, "events, although the broker is down", m.client.events(), []string{"event"})
+	if len(b.published) != 1 || b.published[0].Node != "n1" || b.published[0].Topic != b.topic || !strings.HasSuffix(b.topic, "main") {
+		t.Fatalf("published %v, listens to %s", b.published, b.topic)
+	}
+	var told map[string]any
+	if err := json.Unmarshal(b.published[0].Payload, &told); err != nil || told["namespace"] != "/" || told["event"] != "event" {
+		t.Errorf("published %s, %v", b.published[0].Payload, err)
+	}
+	if err := e.Hub().Namespace("/").To().Emit(t.Context(), "event", arg("{")); err == nil {
+		t.Error("what is no JSON was published")
+	}
+
+	// Nothing is encoded for nobody.
+	for listeners, want := range []int{0, 0, 1, 1} {
+		b := &fakeBroker{}
+		h := hub(t, realtime.Options{Broker: audience{b, listeners}})
+		if err := h.Namespace("/").To().Emit(t.Context(), "event"); err != nil || len(b.published) != want {
+			t.Errorf("with %d listeners, %d were published, %v", listeners, len(b.published), err)
+		}
+	}
+}
+
+// receiver returns a hub's ear, a member of a room of its, and its log.
+func receiver(t testing.TB) (receive func(node, payload string), m *member, lines *observer.ObservedLogs) {
+	logs, lines := observer.New(zapcore.WarnLevel)
+	b := new(fakeBroker)
+	e := open(hub(t, realtime.Options{Broker: b, Node: "here", Logger: zap.New(logs)}), realtime.Policy{})
+	m = join(t, e, "red")
+	return func(node, payload string) {
+		b.receive(cluster.Envelope{Node: node, Topic: b.topic, Payload: []byte(payload)})
+	}, m, lines
+}
+
+func TestReceive(t *testing.T) {
+	receive, m, lines := receiver(t)
+	valid := `{"namespace":"/","rooms":["red"],"event":"ok","args":[{"json":1}]}`
+	receive("here", valid)
+	receive("there", `{"namespace":"/nobody","event":"ok","args":[]}`)
+	receive("there", `{"namespace":"/","rooms":["blue"],"event":"ok","args":[]}`)
+	equal(t, "events", m.client.events(), []string{})
+	if lines.Len() != 0 {
+		t.Errorf("logged %v", lines.All())
+	}
+	receive("there", valid)
+	receive("", `{"namespace":"/","event":"minimal"}`)
+	equal(t, "events", m.client.events(), []string{"ok", "minimal"})
+
+	for i, payload := range []string{
+		"", "null", "[]", "1", `"x"`, "{", "\x00\xff", "{}", `{"event":"e","args":[]}`, `{"namespace":1,"event":"e"}`,
+		`{"namespace":"/","event":"e","rooms":"red"}`, `{"namespace":"/","event":"e","args":{}}`,
+		`{"namespace":"/","event":"e","args":[{"json":{]}`, `{"namespace":"/","event":"e","args":[{"json":1,"binary":["not base64"]}]}`,
+		`{"namespace":"/","event":"disconnect","args":[]}`,
+		valid + valid, strings.Repeat("[", 1<<20),
+	} {
+		receive("there", payload)
+		if lines.Len() != i+1 {
+			t.Errorf("%.40q: %d lines logged, want %d", payload, lines.Len(), i+1)
+		}
+	}
+	equal(t, "events", m.client.events(), []string{"ok", "minimal"})
+	for _, line := range lines.All() {
+		if line.ContextMap()["node"] != "there" {
+			t.Errorf("logged %v", line)
+		}
+	}
+}
+
+// TestReceiveInvalid has broadcasts whose JSON is fine but which no hub sends:
+// their encodings would make clients close their connections.
+func TestReceiveInvalid(t *testing.T) {
+	t.Skip("known bug: arguments without JSON, and more attachments than clients take, are delivered")
+	part := `{"json":{"_placeholder":true,"num":0},"binary":["AA=="]}`
+	for _, payload := range []string{
+		`{"namespace":"/","event":"e","args":[{}]}`,
+		`{"namespace":"/","event":"e","args":[null]}`,
+		`{"namespace":"/","event":"e","args":[{"binary":["AA=="]}]}`,
+		`{"namespace":"/","event":"e","args":[` + strings.Repeat(part+",", realtime.MaxAttachments) + part + `]}`,
+	} {
+		receive, m, lines := receiver(t)
+		receive("there", payload)
+		if len(m.client.events()) != 0 || lines.Len() != 1 {
+			t.Errorf("%s: delivered %v, logged %v", payload, m.client.events(), lines.All())
+		}
+	}
+}
+
+func TestReceiveGap(t *testing.T) {
+	logs, lines := observer.New(zapcore.WarnLevel)
+	b := new(fakeBroker)
+	hub(t, realtime.Options{Broker: b, Logger: zap.New(logs)})
+	b.receive(cluster.Envelope{Topic: b.topic, Gap: true})
+	if lines.Len() != 1 || !strings.Contains(lines.All()[0].Message, "missing") {
+		t.Errorf("logged %v", lines.All())
+	}
+}
+
+// FuzzReceive gives a hub what a broker should not have.
+func FuzzReceive(f *testing.F) {
+	for _, sample := range []string{
+		`{"namespace":"/","rooms":["red"],"except":["blue"],"volatile":true,"event":"e","args":[{"json":1},{"json":{"_placeholder":true,"num":0},"binary":["AAEC"]}]}`,
+		`{"namespace":"/"}`, `{"namespace":"/","event":"connect"}`, `{"namespace":"/","args":[null,{}]}`, `[`, ``,
+	} {
+		f.Add("there", sample)
+	}
+	receive, m, _ := receiver(f)
+	f.Fuzz(func(t *testing.T, node, payload string) {
+		receive(node, payload)
+		m.client.mu.Lock()
+		messages := m.client.messages
+		m.client.messages, m.client.batches = nil, nil
+		m.client.mu.Unlock()
+		if len(messages) > 1 {
+			t.Fatalf("delivered %d times", len(messages))
+		}
+		for _, message := range messages {
+			if node == "here" || realtime.Reserved(message.Event) || message.Namespace != "/" || message.Ack != 0 {
+				t.Errorf("delivered %v", message)
+			}
+			for _, a := range message.Args {
+				if len(a.JSON) != 0 && !json.Valid(a.JSON) { // see TestReceiveInvalid
+					t.Errorf("delivered %q", a.JSON)
+				}
+			}
+		}
+	})
+}
+
+// Interface guards
+var (
+	_ cluster.Broker   = (*fakeBroker)(nil)
+	_ cluster.Audience = audience{}
+)

@@ -1,0 +1,108 @@
+package socketio
+
+import (
+	"bytes"
+	"encoding/json"
+	"testing"
+)
+
+func equal(a, b packet) bool {
+	return a.kind == b.kind && a.attachments == b.attachments && a.namespace == b.namespace && a.id == b.id &&
+		bytes.Equal(a.data, b.data)
+}
+
+func TestParsePacket(t *testing.T) {
+	for text, want := range map[string]packet{
+		`0`:                             {kind: typeConnect, namespace: "/"},
+		`0/`:                            {kind: typeConnect, namespace: "/"},
+		`0/,`:                           {kind: typeConnect, namespace: "/"},
+		`0{"token":"x"}`:                {kind: typeConnect, namespace: "/", data: []byte(`{"token":"x"}`)},
+		`0/admin,{"token":"x"}`:         {kind: typeConnect, namespace: "/admin", data: []byte(`{"token":"x"}`)},
+		`0/admin?x=1,`:                  {kind: typeConnect, namespace: "/admin?x=1"},
+		`1`:                             {kind: typeDisconnect, namespace: "/"},
+		`1/admin,`:                      {kind: typeDisconnect, namespace: "/admin"},
+		`2["a"]`:                        {kind: typeEvent, namespace: "/", data: []byte(`["a"]`)},
+		`2/admin,["a"]`:                 {kind: typeEvent, namespace: "/admin", data: []byte(`["a"]`)},
+		`212["a"]`:                      {kind: typeEvent, namespace: "/", id: "12", data: []byte(`["a"]`)},
+		`2/admin,007["a"]`:              {kind: typeEvent, namespace: "/admin", id: "007", data: []byte(`["a"]`)},
+		`312[]`:                         {kind: typeAck, namespace: "/", id: "12", data: []byte(`[]`)},
+		`4{"message":"x"}`:              {kind: typeConnectError, namespace: "/", data: []byte(`{"message":"x"}`)},
+		`51-["a"]`:                      {kind: typeBinaryEvent, attachments: 1, namespace: "/", data: []byte(`["a"]`)},
+		`510-/admin,3["a"]`:             {kind: typeBinaryEvent, attachments: 10, namespace: "/admin", id: "3", data: []byte(`["a"]`)},
+		`61-/admin,3[]`:                 {kind: typeBinaryAck, attachments: 1, namespace: "/admin", id: "3", data: []byte(`[]`)},
+		`2["1-/x,"]`:                    {kind: typeEvent, namespace: "/", data: []byte(`["1-/x,"]`)},
+		`2/admin`:                       {kind: typeEvent, namespace: "/admin"},
+		`2`:                             {kind: typeEvent, namespace: "/"},
+		"0 {\"a\":1}\n":                 {kind: typeConnect, namespace: "/", data: []byte(" {\"a\":1}\n")},
+		`0/a"b,{"c":[{"d":"e\u0000"}]}`: {kind: typeConnect, namespace: `/a"b`, data: []byte(`{"c":[{"d":"e\u0000"}]}`)},
+	} {
+		got, err := parsePacket([]byte(text))
+		if err != nil || !equal(got, want) {
+			t.Errorf("%s is %+v, %v; want %+v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{
+		``, `7`, `/`, `a`, ` 0`, `-`,
+		// auth that is no object
+		`0[]`, `0"x"`, `0null`, `0{`, `0{"a":1}x`, `0{"a":1}{}`, `0x`, `0-1`, `0{a:1}`, `0 `,
+		// a DISCONNECT has no data
+		`1{}`, `1[]`, `1/admin,"x"`,
+		// the count of attachments: too many (CVE-2026-33151), none (CVE-2026-69185), none at all
+		`511-["a"]`, `5100-["a"]`, `599999999999999999999-["a"]`, `50-["a"]`, `500-["a"]`, `60-[]`,
+		`5-["a"]`, `5["a"]`, `5`, `51`, `5x-["a"]`, `5-1-["a"]`, `5+1-["a"]`, `51.0-["a"]`, `51e0-["a"]`, `5 1-["a"]`, `50x1-["a"]`, `5１-["a"]`,
+	} {
+		if got, err := parsePacket([]byte(text)); err == nil {
+			t.Errorf("%s is %+v; want an error", text, got)
+		}
+	}
+}
+
+// texts are packets from docs/socket.io-protocol, and some that are none.
+var texts = []string{
+	`0`, `0/`, `0/,`, `0{"token":"123"}`, `0/admin,{"sid":"oSO0OpakMV_3jnilAAAA"}`, `0[]`, `0null`,
+	`1`, `1/admin,`, `1{}`,
+	`2["foo"]`, `2/admin,["bar"]`, `212["foo"]`, `2/admin,12["foo",{"a":[1.0,-0,1e400,"\ud800"]}]`, `2`, `2[]`, `2-1["x"]`, `2/,/x`,
+	`3`, `312[]`, `3/admin,1["x"]`, `399999999999999999999["x"]`,
+	`4{"message":"Not authorized"}`, `4/admin,{"message":"x","data":{"code":"y"}}`,
+	`51-["baz",{"_placeholder":true,"num":0}]`, `52-/admin,["baz",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]`,
+	`51-/admin,7["a"]`, `50-["a"]`, `511-["a"]`, `5-["a"]`,
+	`61-1[{"_placeholder":true,"num":0}]`, `61-/admin,1[]`, `61-/admin,456[{"_placeholder":true,"num":0}]`,
+}
+
+// FuzzPacket: a packet is the same when it comes back, if its data is any that
+// could be encoded.
+func FuzzPacket(f *testing.F) {
+	for _, text := range texts {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		p, err := parsePacket(text)
+		if err != nil {
+			return
+		}
+		if len(p.namespace) == 0 || p.namespace[0] != '/' || bytes.IndexByte([]byte(p.namespace), ',') >= 0 {
+			t.Errorf("the namespace of %q is %q", text, p.namespace)
+		}
+		if p.kind.binary() != (p.attachments > 0) {
+			t.Errorf("%q has %d attachments", text, p.attachments)
+		}
+		if len(p.data) > 0 && !json.Valid(p.data) {
+			return // of events and acks, which look into it where they split it
+		}
+		again, err := parsePacket(p.append(nil))
+		if err != nil || !equal(again, p) {
+			t.Errorf("%+v became %+v, %v", p, again, err)
+		}
+	})
+}
+
+func BenchmarkParsePacket(b *testing.B) {
+	text := []byte(`2/orders,17["order:create",{"sku":"x","quantity":3,"note":"as soon as possible, please"}]`)
+	b.ReportAllocs()
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		if _, err := parsePacket(text); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
