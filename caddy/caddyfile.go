@@ -182,7 +182,7 @@ func parseOrigins(h *Handler, d *caddyfile.Dispenser) error {
 
 func parseHandler(h *Handler, d *caddyfile.Dispenser) error {
 	if !d.NextArg() {
-		return d.Errf("handler takes the name of a guest; there are %s", guestNames("realtime.handlers"))
+		return d.Errf("handler takes the name of a guest; this build has %s", guestNames("realtime.handlers"))
 	}
 	return parseHandlerGuest(h, d, d.Val())
 }
@@ -195,7 +195,7 @@ func parseHandlerGuest(h *Handler, d *caddyfile.Dispenser, name string) error {
 
 func parseAuthenticator(h *Handler, d *caddyfile.Dispenser) error {
 	if !d.NextArg() {
-		return d.Errf("authenticator takes the name of a guest; there are %s", guestNames("realtime.authenticators"))
+		return d.Errf("authenticator takes the name of a guest; this build has %s", guestNames("realtime.authenticators"))
 	}
 	guest, err := parseGuest(d, "realtime.authenticators", "authenticator", d.Val())
 	h.AuthenticatorsRaw = append(h.AuthenticatorsRaw, guest)
@@ -207,7 +207,7 @@ func parseAuthenticator(h *Handler, d *caddyfile.Dispenser) error {
 func parseGuest(d *caddyfile.Dispenser, namespace, key, name string) ([]byte, error) {
 	id := namespace + "." + name
 	if _, err := caddy.GetModule(id); err != nil {
-		return nil, d.Errf("there is no %s %q in this build; there are %s", key, name, guestNames(namespace))
+		return nil, d.Errf("there is no %s %q in this build; it has %s", key, name, guestNames(namespace))
 	}
 	guest, err := caddyfile.UnmarshalModule(d, id)
 	if err != nil {

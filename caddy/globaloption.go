@@ -49,7 +49,7 @@ func (o *HubOptions) parse(d *caddyfile.Dispenser) error {
 	switch name := d.Val(); name {
 	case "broker":
 		if !d.NextArg() {
-			return d.Errf("broker takes the name of a guest; there are %s", guestNames("realtime.brokers"))
+			return d.Errf("broker takes the name of a guest; this build has %s", guestNames("realtime.brokers"))
 		}
 		broker, err := parseGuest(d, "realtime.brokers", "broker", d.Val())
 		o.BrokerRaw = broker

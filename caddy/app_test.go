@@ -1,0 +1,237 @@
+package caddy
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/gorilla/websocket"
+)
+
+// config adapts a Caddyfile to the JSON that Caddy loads. It has no admin
+// endpoint and writes nothing to disk.
+func config(t *testing.T, caddyfile string) []byte {
+	t.Helper()
+	input := "{\n\tadmin off\n\tpersist_config off\n\tauto_https off\n\tlog {\n\t\tlevel ERROR\n\t}\n}\n" + caddyfile
+	result, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(input), map[string]any{"filename": "Caddyfile"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return result
+}
+
+// validate provisions a Caddyfile, and cleans it up again.
+func validate(t *testing.T, caddyfile string) error {
+	t.Helper()
+	var c caddy.Config
+	if err := json.Unmarshal(config(t, caddyfile), &c); err != nil {
+		t.Fatal(err)
+	}
+	return caddy.Validate(&c)
+}
+
+// references returns how many configurations use a hub.
+func references(hub string) int {
+	n, _ := pool.References(hub)
+	return n
+}
+
+func TestValidate(t *testing.T) {
+	for _, test := range []struct {
+		name, caddyfile, problem string
+	}{
+		{"bare", ":0 {\n\trealtime\n}", ""},
+		{"identical blocks", ":0 {\n\trealtime\n}\nlocalhost:0 {\n\trealtime\n}", ""},
+		{"two names", ":0 {\n\trealtime\n}\nlocalhost:0 {\n\trealtime {\n\t\tname other\n\t\tnamespaces /x\n\t}\n}", ""},
+		{
+			"blocks of one name that differ",
+			":0 {\n\trealtime\n}\nlocalhost:0 {\n\trealtime {\n\t\tnamespaces /x\n\t}\n}",
+			`two realtime blocks are named "default" but differ: make them identical, or give one of them another name`,
+		},
+		{
+			"an origin that is only known now",
+			":0 {\n\trealtime {\n\t\torigins {env.NOT_SET_ANYWHERE}\n\t}\n}",
+			"origins",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			err := validate(t, test.caddyfile)
+			switch {
+			case test.problem == "" && err != nil:
+				t.Error(err)
+			case test.problem != "" && (err == nil || !strings.Contains(err.Error(), test.problem)):
+				t.Errorf("error %v, want one with %q", err, test.problem)
+			}
+			if n := references("default"); n != 0 {
+				t.Errorf("the hub has %d references left", n)
+			}
+		})
+	}
+}
+
+// load makes Caddy run a Caddyfile until the test ends.
+func load(t *testing.T, caddyfile string) {
+	t.Helper()
+	if err := caddy.Load(config(t, caddyfile), true); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := caddy.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// connect opens a Socket.IO session over WebSocket.
+func connect(t *testing.T, port int, path string, header http.Header) *websocket.Conn {
+	t.Helper()
+	target := url.URL{Scheme: "ws", Host: fmt.Sprintf("127.0.0.1:%d", port), Path: path, RawQuery: "EIO=4&transport=websocket"}
+	conn, response, err := websocket.DefaultDialer.Dial(target.String(), header)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// exchange sends a packet and returns the next one that is no ping.
+func exchange(t *testing.T, conn *websocket.Conn, packet string) string {
+	t.Helper()
+	if err := conn.WriteMessage(websocket.TextMessage, []byte(packet)); err != nil {
+		t.Fatal(err)
+	}
+	return receive(t, conn)
+}
+
+func receive(t *testing.T, conn *websocket.Conn) string {
+	t.Helper()
+	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_, packet, err := conn.ReadMessage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(packet)
+}
+
+func TestReload(t *testing.T) {
+	port := freePort(t)
+	site := func(options string) string {
+		return fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\trelay {\n\t\t\tevents message\n\t\t\trooms *\n\t\t}\n%s\n\t}\n}", port, options)
+	}
+	load(t, site("\t\twebsocket /ws"))
+	conn := connect(t, port, "/socket.io/", nil)
+	receive(t, conn) // open
+	if got := exchange(t, conn, "40"); !strings.HasPrefix(got, "40{") {
+		t.Fatalf("CONNECT was answered by %s", got)
+	}
+	plain := connect(t, port, "/ws", nil)
+	receive(t, plain) // connect
+	exchange(t, plain, `{"event":"join","args":["a"],"id":1}`)
+
+	// Settings change, both connections go on.
+	if err := caddy.Load(config(t, site("\t\twebsocket /ws\n\t\tnamespaces / /x")), true); err != nil {
+		t.Fatal(err)
+	}
+	if got := exchange(t, conn, "40/x,"); !strings.HasPrefix(got, "40/x,{") {
+		t.Errorf("a namespace of the new settings was answered by %s", got)
+	}
+	if got := exchange(t, plain, `{"event":"join","args":["b"],"id":2}`); got != `{"ack":2,"args":[{"ok":true}]}` {
+		t.Errorf("join was answered by %s", got)
+	}
+
+	// One that cannot start changes nothing: the second site's address is taken.
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close() }()
+	broken := site("\t\tnamespaces /") + fmt.Sprintf("\nhttp://127.0.0.1:%d {\n\trespond ok\n}", taken.Addr().(*net.TCPAddr).Port)
+	if err := caddy.Load(config(t, broken), true); err == nil {
+		t.Fatal("an address in use was listened to")
+	}
+	if err := conn.WriteMessage(websocket.TextMessage, []byte("41/x,")); err != nil {
+		t.Fatal(err)
+	}
+	if got := exchange(t, conn, "40/x,"); !strings.HasPrefix(got, "40/x,{") {
+		t.Errorf("after a reload that failed, the namespace was answered by %s", got)
+	}
+
+	// A path that goes takes its connections with it, and no others.
+	if err := caddy.Load(config(t, site("")), true); err != nil {
+		t.Fatal(err)
+	}
+	_ = plain.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, _, err := plain.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseGoingAway) {
+		t.Errorf("the plain WebSocket ended with %v, want 1001", err)
+	}
+	if got := exchange(t, conn, `421["join","a"]`); got != `431[{"ok":true}]` {
+		t.Errorf("join was answered by %s", got)
+	}
+	if n := references("default"); n != 1 {
+		t.Errorf("the hub has %d references, want that of the one configuration", n)
+	}
+}
+
+func TestHealth(t *testing.T) {
+	port := freePort(t)
+	load(t, fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\twebsocket /ws\n\t}\n\trespond next\n}", port))
+	get := func(method, path string) (int, string) {
+		t.Helper()
+		request, err := http.NewRequestWithContext(t.Context(), method, fmt.Sprintf("http://127.0.0.1:%d%s", port, path), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = response.Body.Close() }()
+		body, err := io.ReadAll(response.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return response.StatusCode, string(body)
+	}
+	for _, test := range []struct {
+		method, path string
+		status       int
+		body         string
+	}{
+		{http.MethodGet, "/health/realtime", 200, `{"websocket":{"enabled":true,"connections":0}}`},
+		{http.MethodHead, "/health/realtime", 200, ""},
+		{http.MethodPost, "/health/realtime", 405, "health is told to GET and HEAD\n"},
+		{http.MethodGet, "/health", 200, "next"},
+		{http.MethodGet, "/health/realtime/", 200, "next"},
+		{http.MethodGet, "/socket.io", 200, "next"},
+		{http.MethodGet, "/ws", 426, "only WebSocket connections are served here\n"},
+	} {
+		if status, body := get(test.method, test.path); status != test.status || body != test.body {
+			t.Errorf("%s %s: %d %q, want %d %q", test.method, test.path, status, body, test.status, test.body)
+		}
+	}
+	connect(t, port, "/socket.io/", nil)
+	connect(t, port, "/ws", nil)
+	want := `"transports":{"polling":0,"websocket":2},"rooms":0,"broker":"memory","draining":false}`
+	if _, body := get(http.MethodGet, "/health/realtime?verbose=1"); !strings.HasPrefix(body, `{"websocket":{"enabled":true,"connections":2},"hub":"default",`) || !strings.HasSuffix(body, want) {
+		t.Errorf("verbose: %s", body)
+	}
+}
