@@ -70,6 +70,9 @@ type file struct {
 	imports []string
 }
 
+// testOnly are the packages that only tests import.
+var testOnly = []string{"module/cluster/clustertest", "module/internal/scenario"}
+
 // violations returns what is wrong with the imports of a file. Tests may look
 // at anything that is not Caddy: an import cycle is the compiler's business.
 func (f file) violations() []string {
@@ -93,9 +96,9 @@ func (f file) violations() []string {
 			report(imported, "the root has no package")
 		case isOurs && !isTest && !slices.ContainsFunc(allowed, func(pattern string) bool { return matches(pattern, ours) }):
 			report(imported, "the arrow points the wrong way, or there is none")
-		case isOurs && !isTest && ours == "module/cluster/clustertest":
+		case isOurs && !isTest && slices.Contains(testOnly, ours):
 			report(imported, "it is for tests")
-		case imported == "testing" && !isTest && pkg != "module/cluster/clustertest":
+		case imported == "testing" && !isTest && !slices.Contains(testOnly, pkg):
 			report(imported, "it is for tests")
 		}
 	}

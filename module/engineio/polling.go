@@ -104,7 +104,7 @@ func (s *Session) servePoll(w http.ResponseWriter, r *http.Request, release <-ch
 		payload = append(payload, b.elements()...)
 	}
 	if err := writePayload(w, payload); err != nil {
-		s.end(reason.TransportError, gone)
+		s.endOn(p, reason.TransportError, gone)
 	}
 }
 
@@ -114,10 +114,12 @@ func (s *Session) beginPoll() (p *polling, refused int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p, ok := s.transport.(*polling)
-	if !ok {
+	switch {
+	case !ok:
 		return nil, statusMoved
-	}
-	if p.waiting != nil {
+	case s.closed && len(p.queue) == 0: // it ended after it was looked up
+		return nil, statusEnded
+	case p.waiting != nil:
 		s.endLocked(reason.TransportError, flush)
 		return nil, http.StatusBadRequest
 	}
@@ -138,7 +140,9 @@ func (s *Session) endPoll(ctx context.Context, p *polling) ([]*Burst, bool) {
 		s.server.sessions.forget(s)
 	}
 	if ctx.Err() != nil {
-		s.endLocked(reason.TransportError, gone)
+		if s.transport == p {
+			s.endLocked(reason.TransportError, gone)
+		}
 		return nil, false
 	}
 	if queue := p.take(); len(queue) > 0 {
@@ -158,7 +162,7 @@ func (s *Session) servePost(w http.ResponseWriter, r *http.Request) {
 	// Engine.IO 3 had binary payloads; a server that waited for the rest of one
 	// would hold the request for ever.
 	if mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); mediaType == "application/octet-stream" {
-		s.end(reason.TransportError, flush)
+		s.endOn(p, reason.TransportError, flush)
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
@@ -169,7 +173,7 @@ func (s *Session) servePost(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(http.StatusRequestEntityTooLarge)
 			return
 		}
-		s.end(reason.TransportError, gone)
+		s.endOn(p, reason.TransportError, gone)
 		return
 	}
 	if err := parsePayload(body, func(p Packet) bool { return s.receive(p, nil) }); err != nil {

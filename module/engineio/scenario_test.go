@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/caddy-realtime/caddy-realtime/module/engineio"
-	"github.com/caddy-realtime/caddy-realtime/module/engineio/testdata/scenario"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/scenario"
 	"github.com/caddy-realtime/caddy-realtime/module/origin"
 )
 

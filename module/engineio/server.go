@@ -157,10 +157,13 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, o *Option
 // open enters a session into the table and starts its clock. It reports false
 // where the server takes no more sessions.
 func (s *Server) open(session *Session, o *Options) bool {
-	session.receiver = s.accept(session)
+	// Whoever ends the session from here on has to wait for its receiver.
+	session.inbox.Lock()
+	defer session.inbox.Unlock()
 	if !s.sessions.add(session) {
 		return false
 	}
+	session.receiver = s.accept(session)
 	session.startHeartbeat(o)
 	h := &session.handshake
 	o.Logger.Info("connected",

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -73,17 +74,14 @@ func dial(t *testing.T, address string) *net.TCPConn {
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { conn.Close() })
+	t.Cleanup(func() { _ = conn.Close() })
 	return conn.(*net.TCPConn)
 }
 
 // request is a request as it is on the wire; lines are further headers.
 func request(method, query string, lines ...string) string {
-	text := method + " /socket.io/?" + query + " HTTP/1.1\r\nHost: example.com\r\n"
-	for _, line := range lines {
-		text += line + "\r\n"
-	}
-	return text + "\r\n"
+	head := []string{method + " /socket.io/?" + query + " HTTP/1.1", "Host: example.com"}
+	return strings.Join(slices.Concat(head, lines, []string{"", ""}), "\r\n")
 }
 
 var upgrade = []string{
@@ -95,8 +93,15 @@ const (
 	webSocket = "EIO=4&transport=websocket"
 )
 
+// An answer is what is of interest in an http.Response.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
 // exchange sends bytes and returns the answer to them.
-func exchange(t *testing.T, address, text string) (*http.Response, string) {
+func exchange(t *testing.T, address, text string) answer {
 	t.Helper()
 	conn := dial(t, address)
 	if _, err := io.WriteString(conn, text); err != nil {
@@ -106,24 +111,26 @@ func exchange(t *testing.T, address, text string) (*http.Response, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if response.StatusCode == http.StatusSwitchingProtocols {
-		return response, ""
+	a := answer{status: response.StatusCode, header: response.Header}
+	if a.status != http.StatusSwitchingProtocols {
+		body, err := io.ReadAll(response.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.body = string(body)
 	}
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return response, string(body)
+	_ = response.Body.Close()
+	return a
 }
 
 // open opens a session over polling and returns its query.
 func open(t *testing.T, address string) (query string) {
 	t.Helper()
-	_, body := exchange(t, address, request(http.MethodGet, polling))
-	_, rest, _ := strings.Cut(body, `"sid":"`)
+	a := exchange(t, address, request(http.MethodGet, polling))
+	_, rest, _ := strings.Cut(a.body, `"sid":"`)
 	sid, _, found := strings.Cut(rest, `"`)
 	if !found {
-		t.Fatalf("no session: %s", body)
+		t.Fatalf("no session: %+v", a)
 	}
 	return "&sid=" + sid
 }
@@ -154,11 +161,11 @@ func TestOddUpgrades(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			begun := time.Now()
-			response, body := exchange(t, address, request(http.MethodGet, webSocket, test.lines...))
-			if response.StatusCode != test.status {
-				t.Errorf("status %d: %s", response.StatusCode, body)
+			a := exchange(t, address, request(http.MethodGet, webSocket, test.lines...))
+			if a.status != test.status {
+				t.Errorf("status %d: %s", a.status, a.body)
 			}
-			if extensions := response.Header.Get("Sec-WebSocket-Extensions"); extensions != "" {
+			if extensions := a.header.Get("Sec-WebSocket-Extensions"); extensions != "" {
 				t.Errorf("agreed to %s", extensions)
 			}
 			if took := time.Since(begun); took > time.Second {
@@ -218,7 +225,7 @@ func TestResets(t *testing.T) {
 
 func within(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !done(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); !done(); time.Sleep(time.Millisecond) { //nolint:forbidigo // nobody tells when a connection is forgotten
 		if time.Now().After(deadline) {
 			t.Fatalf("waited %v for %s", patience, what)
 		}
@@ -259,13 +266,29 @@ func TestChunks(t *testing.T) {
 	for _, b := range []byte(text) {
 		fmt.Fprintf(&chunked, "1\r\n%s\r\n", []byte{b})
 	}
-	response, body := exchange(t, address,
+	a := exchange(t, address,
 		request(http.MethodPost, polling+open(t, address), "Transfer-Encoding: chunked")+chunked.String()+"0\r\n\r\n")
-	if response.StatusCode != http.StatusOK || body != "ok" {
-		t.Errorf("status %d: %s", response.StatusCode, body)
+	if a.status != http.StatusOK || a.body != "ok" {
+		t.Errorf("status %d: %s", a.status, a.body)
 	}
 	if got := <-received; got != text[1:] {
 		t.Errorf("received %q", got)
+	}
+}
+
+// TestManyPackets: as many packets as a POST can hold (CVE-2020-36048) take no
+// more than their time.
+func TestManyPackets(t *testing.T) {
+	received := 0
+	_, address := serve(t, func(*engineio.Session) engineio.Receiver {
+		return funcs{receive: func(engineio.Packet) { received++ }}
+	})
+	const n = engineio.DefaultMaxPayload / 2
+	payload := strings.Repeat("4\x1e", n-1) + "4"
+	a := exchange(t, address,
+		request(http.MethodPost, polling+open(t, address), "Content-Length: "+strconv.Itoa(len(payload)))+payload)
+	if a.body != "ok" || received != n {
+		t.Errorf("status %d %s, and %d packets of %d", a.status, a.body, received, n)
 	}
 }
 
@@ -291,9 +314,9 @@ func TestOneAtATime(t *testing.T) {
 	if got := <-received; got != "one" {
 		t.Errorf("received %q", got)
 	}
-	response, body := exchange(t, address, request(http.MethodPost, polling+query, "Content-Length: 2")+"4x")
-	if response.StatusCode != http.StatusBadRequest {
-		t.Errorf("second POST: status %d: %s", response.StatusCode, body)
+	a := exchange(t, address, request(http.MethodPost, polling+query, "Content-Length: 2")+"4x")
+	if a.status != http.StatusBadRequest {
+		t.Errorf("second POST: status %d: %s", a.status, a.body)
 	}
 	select {
 	case reason := <-closed:
@@ -389,12 +412,12 @@ func (c *traveller) travel(messages, first int) {
 		}
 	})
 
-	ws, _, err := websocket.DefaultDialer.Dial("ws://"+c.address+"/socket.io/?"+webSocket+c.query, nil)
+	ws, _, err := websocket.DefaultDialer.Dial("ws://"+c.address+"/socket.io/?"+webSocket+c.query, nil) //nolint:bodyclose // there is none
 	if err != nil {
 		c.t.Error(err)
 		return
 	}
-	c.t.Cleanup(func() { ws.Close() })
+	c.t.Cleanup(func() { _ = ws.Close() })
 	c.write(ws, "2probe")
 	if answer := c.read(ws); answer != "3probe" {
 		c.t.Errorf("the probe is answered with %q", answer)
@@ -432,8 +455,8 @@ func (c *traveller) http(method, body string) string {
 		c.t.Error(err)
 		return ""
 	}
-	defer response.Body.Close()
 	answer, err := io.ReadAll(response.Body)
+	_ = response.Body.Close()
 	if err != nil || response.StatusCode != http.StatusOK {
 		c.t.Errorf("%s: status %d, %v", method, response.StatusCode, err)
 	}

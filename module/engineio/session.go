@@ -113,6 +113,16 @@ func (s *Session) end(why string, how ending) {
 	s.endLocked(why, how)
 }
 
+// endOn ends the session because of its transport, unless it has moved to
+// another one.
+func (s *Session) endOn(t transport, why string, how ending) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.transport == t {
+		s.endLocked(why, how)
+	}
+}
+
 // endLocked ends the session unless it has ended. The receiver learns of it on
 // another goroutine: the caller may be the hub in the midst of a broadcast.
 func (s *Session) endLocked(why string, how ending) {

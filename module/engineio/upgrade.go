@@ -1,11 +1,14 @@
 package engineio
 
 import (
+	"errors"
 	"net/http"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/refusal"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/wsconn"
 )
@@ -55,16 +58,22 @@ func (s *Session) reserveCandidate() (*candidate, bool) {
 }
 
 func (s *Session) startProbing(c *candidate, conn *wsconn.Conn, o *Options) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.candidate != c { // the session ended meanwhile
+	conn.SetReadDeadline(time.Now().Add(o.UpgradeTimeout))
+	if !s.beginProbe(c, conn) { // the session ended meanwhile
 		conn.Close(0, "", true)
 		conn.Release()
-		return
+	}
+}
+
+func (s *Session) beginProbe(c *candidate, conn *wsconn.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.candidate != c {
+		return false
 	}
 	c.conn = conn
-	conn.SetReadDeadline(time.Now().Add(o.UpgradeTimeout))
 	s.server.sessions.Go(func() { s.probe(c) })
+	return true
 }
 
 // probe moves the session to the candidate if the client wants that. A failed
@@ -113,11 +122,14 @@ func (s *Session) moveTo(c *candidate) bool {
 	}
 	c.conn.SetReadDeadline(time.Time{})
 	s.transport, s.candidate = &webSocket{c.conn}, nil
+	var frames [][]byte
 	for _, b := range p.take() {
-		if err := c.conn.Send(b.wire()...); err != nil {
-			break // seen again by the reader
-		}
+		frames = append(frames, b.wire()...)
 	}
+	// In one piece, which the outbox takes whatever its limit says.
+	if err := c.conn.Send(frames...); errors.Is(err, outbox.ErrFull) {
+		s.endLocked(reason.SlowConsumer, discard)
+	} // any other error is seen again by the reader
 	p.wake()
 	return true
 }

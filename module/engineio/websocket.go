@@ -24,13 +24,19 @@ func (t *webSocket) end(why string, how ending) (lingers bool) {
 
 // startReading leaves a goroutine that reads from a new session's WebSocket.
 func (s *Session) startReading(t *webSocket) {
+	if !s.beginReading(t) { // it has ended, and counts as running no more
+		t.conn.Release()
+	}
+}
+
+func (s *Session) beginReading(t *webSocket) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed { // and counted as running no more
-		t.conn.Release()
-		return
+	if s.closed {
+		return false
 	}
 	s.server.sessions.Go(func() { s.read(t) })
+	return true
 }
 
 // read handles what arrives over a WebSocket until it ends. It is the only

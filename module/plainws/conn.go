@@ -63,13 +63,19 @@ func (c *conn) start(n *realtime.Namespace, h *realtime.Handshake, identity real
 		c.socket = nil // it has never connected
 		c.end(reason.TransportClose)
 	}
+	if !c.beginReading() { // it has ended, and counts as running no more
+		c.ws.Release()
+	}
+}
+
+func (c *conn) beginReading() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed { // and possibly done already
-		go c.release()
-		return
+	if c.closed {
+		return false
 	}
 	c.server.conns.Go(c.read)
+	return true
 }
 
 // Connected implements realtime.Conn.

@@ -108,30 +108,31 @@ func TestParseJSONFails(t *testing.T) {
 	}
 }
 
-// TestParseTime has a frame with as many binary parts as fit into it.
+// TestParseTime has frames with as many binary parts as fit into them.
 func TestParseTime(t *testing.T) {
+	t.Skip("known bug: takes a second for a megabyte, since each part is compared with all others")
+	start := time.Now()
 	for name, text := range map[string]string{
 		"in one argument": `{"event":"e","args":[[` + strings.Repeat(`{"$binary":"YQ=="},`, 50_000) + `1]]}`,
 		"in many":         `{"event":"e","args":[` + strings.Repeat(`{"$binary":"YQ=="},`, 50_000) + `1]}`,
 	} {
-		start := time.Now()
 		if _, err := parseJSON([]byte(text)); err == nil {
 			t.Error(name, "parsed")
 		}
-		if took := time.Since(start); took > 500*time.Millisecond {
-			t.Skipf("known bug: 50,000 binary parts %s, in one frame of 950 KB, take %v", name, took)
-		}
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("took %v", took)
 	}
 }
 
 // TestInlineMemory has an argument that names one attachment again and again:
 // Socket.IO clients may, and are sent it once.
 func TestInlineMemory(t *testing.T) {
+	t.Skip("known bug: 110 KB become 38 MB, for the clients of each format; 2 MB become 40 GB")
 	part := bytes.Repeat([]byte("x"), 100_000)
 	a := realtime.Arg{JSON: json.RawMessage("[" + strings.Repeat(`{"_placeholder":true,"num":0},`, 300) + "1]"), Binary: [][]byte{part}}
-	f := encodeEvent(&realtime.Message{Event: "e", Args: []realtime.Arg{a}})
-	if len(f) > 20<<20 {
-		t.Skipf("known bug: 110 KB from one client become %d MB for the clients of each format, and 2 MB some 40 GB", len(f)>>20)
+	if f := encodeEvent(&realtime.Message{Event: "e", Args: []realtime.Arg{a}}); len(f) > 20<<20 {
+		t.Errorf("%d KB from one client become %d MB", (len(a.JSON)+len(part))>>10, len(f)>>20)
 	}
 }
 

@@ -63,7 +63,18 @@ func start(t testing.TB, format Format, policy realtime.Policy, options Options)
 		defer f.mu.Unlock()
 		return f.options.WithDefaults()
 	})
-	s := &http.Server{Handler: f.Server, ErrorLog: log.New(io.Discard, "", 0)}
+	var requests sync.WaitGroup
+	closed := false // guarded by f.mu
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		f.mu.Lock()
+		if !closed {
+			requests.Add(1)
+			defer requests.Done()
+		}
+		f.mu.Unlock()
+		f.Server.ServeHTTP(w, r)
+	})
+	s := &http.Server{Handler: handler, ErrorLog: log.New(io.Discard, "", 0)}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -75,6 +86,10 @@ func start(t testing.TB, format Format, policy realtime.Policy, options Options)
 		}
 		s.Close()
 		<-done
+		f.mu.Lock()
+		closed = true
+		f.mu.Unlock()
+		requests.Wait() // those that were upgraded are none of the server's any more
 		if sockets, rooms := hub.Stats(); sockets != 0 || rooms != 0 {
 			t.Errorf("%d sockets and %d rooms are left", sockets, rooms)
 		}

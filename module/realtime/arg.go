@@ -79,3 +79,10 @@ func (a Attachments) Index(part []byte) int {
 		return len(b) == len(part) && unsafe.SliceData(b) == unsafe.SliceData(part)
 	})
 }
+
+func checkAttachments(args []Arg) error {
+	if n := len(CollectAttachments(args)); n > MaxAttachments {
+		return fmt.Errorf("there are %d binary parts: at most %d can be sent", n, MaxAttachments)
+	}
+	return nil
+}

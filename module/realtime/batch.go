@@ -20,6 +20,14 @@ func WithBatch(ctx context.Context, batch *Batch) context.Context {
 	return batchContext{ctx, batch}
 }
 
+// Flush sends what a Handler has emitted so far, and what other events of the
+// same input had held back. A Handler calls it before it waits for anything.
+func Flush(ctx context.Context) {
+	if batch := batchOf(ctx); batch != nil {
+		batch.Close()
+	}
+}
+
 type batchContext struct {
 	context.Context
 	batch *Batch

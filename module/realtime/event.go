@@ -39,6 +39,9 @@ func (s *Socket) HandleEvent(ctx context.Context, name string, args []Arg, ack f
 	if ack != nil {
 		var once sync.Once
 		e.Ack = func(args ...Arg) (err error) {
+			if err := checkAttachments(args); err != nil {
+				return err
+			}
 			once.Do(func() { err = ack(args...) })
 			return err
 		}

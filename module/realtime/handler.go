@@ -7,8 +7,10 @@ import "context"
 // other sockets.
 //
 // They are made on the goroutine that reads from the client's connection: until
-// a call returns nothing more is read from it, pings included. A handler that
-// has to wait for long returns, and calls Event.Ack later.
+// a call returns nothing more is read from it, pings included, and what was
+// emitted or acked is held back, to be sent with what the next events cause. A
+// handler that waits for something calls Flush before; one that has to wait for
+// long returns, and calls Event.Ack later.
 type Handler interface {
 	// HandleConnect is called when a socket has connected.
 	HandleConnect(ctx context.Context, s *Socket)

@@ -143,8 +143,8 @@ func (n *Namespace) newMessage(event string, args []Arg) (*Message, error) {
 	if Reserved(event) {
 		return nil, fmt.Errorf("the event name %q is reserved", event)
 	}
-	if n := len(CollectAttachments(args)); n > MaxAttachments {
-		return nil, fmt.Errorf("the event has %d binary parts: at most %d can be sent", n, MaxAttachments)
+	if err := checkAttachments(args); err != nil {
+		return nil, err
 	}
 	return &Message{Namespace: n.name, Event: event, Args: args}, nil
 }

@@ -124,6 +124,8 @@ func (c *client) connect(p packet) {
 		c.refuse(p.namespace, refusal.Message, refusal.Data)
 	case errors.Is(err, realtime.ErrNamespace):
 		c.refuse(p.namespace, realtime.ErrNamespace.Error(), nil)
+	case errors.Is(err, engineio.ErrClosed):
+		// It has gone meanwhile.
 	default:
 		// Not the client's fault, so it shall come back: a client whose
 		// connection closes does, one that gets a CONNECT_ERROR does not.

@@ -119,13 +119,11 @@ func (o *Outbox) Idle() bool {
 	return o.size == 0 || o.batch != nil && !o.busy
 }
 
-// Wait returns once no goroutine of the outbox runs. The caller must have
-// closed the connection, so that a write in progress ends.
+// Wait returns once no goroutine of the outbox runs. The caller must have set a
+// write deadline, or closed the connection, so that a write in progress ends.
 func (o *Outbox) Wait() {
 	o.mu.Lock()
-	if o.err == nil {
-		o.err = ErrClosed
-	}
+	o.finished = true
 	o.mu.Unlock()
 	o.draining.Wait()
 }

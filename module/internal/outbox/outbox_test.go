@@ -227,7 +227,7 @@ func TestFull(t *testing.T) {
 		w.gate <- struct{}{}
 		synctest.Wait()
 		send(nil, "one")
-		synctest.Wait() // it is being written
+		synctest.Wait()      // it is being written
 		send(nil, "seven77") // exactly the limit, what is being written included
 		send(ErrFull, "x")
 		send(nil) // adds nothing

@@ -79,14 +79,14 @@ func (c *Conn) Read(limit int64) (opcode int, payload []byte, err error) {
 	c.ws.SetReadLimit(limit) // counts bytes as they come, before inflation
 	opcode, reader, err := c.ws.NextReader()
 	if err != nil {
-		return 0, nil, readError(err)
+		return 0, nil, c.failed(err)
 	}
 	buffer := buffers.Get().(*bytes.Buffer)
 	defer putBuffer(buffer)
 	n, err := buffer.ReadFrom(io.LimitReader(reader, limit+1))
 	switch {
 	case err != nil:
-		return 0, nil, readError(err)
+		return 0, nil, c.failed(err)
 	case n > limit:
 		c.Close(websocket.CloseMessageTooBig, "", false)
 		return 0, nil, ErrTooBig
@@ -95,6 +95,17 @@ func (c *Conn) Read(limit int64) (opcode int, payload []byte, err error) {
 		return 0, nil, ErrNotUTF8
 	}
 	return opcode, bytes.Clone(buffer.Bytes()), nil
+}
+
+// failed turns an error of gorilla's reader into one of ours, and makes sure that
+// a peer that broke the protocol is told: gorilla does not where a length has its
+// top bit set.
+func (c *Conn) failed(err error) error {
+	err = readError(err)
+	if errors.Is(err, ErrTooBig) && !c.stream.told {
+		c.Close(websocket.CloseMessageTooBig, "", false)
+	}
+	return err
 }
 
 // Send writes whole frames in order, or queues what the kernel does not take.
@@ -138,8 +149,10 @@ func (c *Conn) Close(code int, reason string, discard bool) {
 // Release closes the network connection and waits for its writer. The reading
 // goroutine calls it at its end.
 func (c *Conn) Release() {
-	_ = c.stream.Conn.Close()
+	_ = c.stream.Conn.SetWriteDeadline(time.Now().Add(closeTimeout))
+	c.stream.out.Finish(nil, false)
 	c.stream.out.Wait()
+	_ = c.stream.Conn.Close()
 }
 
 // Drain reads and drops what still comes, until the peer has answered the

@@ -6,6 +6,8 @@ import (
 	"net"
 	"time"
 
+	"github.com/gorilla/websocket"
+
 	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
 )
 
@@ -20,6 +22,7 @@ const frameBuffer = 257
 type stream struct {
 	net.Conn
 	out    *outbox.Outbox
+	told   bool // gorilla has sent a close frame
 	batch  outbox.Batch
 	buffer *bufio.Reader // gorilla's
 	input                // what await has read
@@ -59,6 +62,7 @@ func (s *stream) Read(p []byte) (int, error) {
 
 // Write queues a copy of p: gorilla uses its buffers again.
 func (s *stream) Write(p []byte) (int, error) {
+	s.told = s.told || len(p) > 0 && p[0] == 0x80|websocket.CloseMessage
 	if err := s.out.Send(bytes.Clone(p)); err != nil {
 		return 0, err
 	}

@@ -140,21 +140,21 @@ func (c *client) request(ctx context.Context, method, target, text string, heade
 }
 
 func (c *client) answered(response *http.Response) {
-	answer := strconv.Itoa(response.StatusCode)
+	answer := []string{strconv.Itoa(response.StatusCode)}
 	if response.Close { // net/http takes the header out
 		response.Header.Set("Connection", "close")
 	}
 	for _, name := range c.play.shown {
 		if values := response.Header.Values(name); len(values) > 0 {
-			answer += " {" + name + ": " + strings.Join(values, ", ") + "}"
+			answer = append(answer, "{"+name+": "+strings.Join(values, ", ")+"}")
 		}
 	}
 	body, err := io.ReadAll(response.Body)
-	response.Body.Close()
 	if err != nil {
-		answer += " broken off"
+		answer = append(answer, "broken off")
 	}
-	c.say("%s %s", answer, strings.TrimSpace(string(body)))
+	_ = response.Body.Close()
+	c.say("%s %s", strings.Join(answer, " "), strings.TrimSpace(string(body)))
 }
 
 // open opens a WebSocket and reads from it until it ends.
@@ -170,7 +170,7 @@ func (c *client) open(target string, header http.Header) {
 		return
 	}
 	c.ws = ws
-	defer ws.Close()
+	defer func() { _ = ws.Close() }()
 	for {
 		kind, data, err := ws.ReadMessage()
 		if closed, ok := errors.AsType[*websocket.CloseError](err); ok {

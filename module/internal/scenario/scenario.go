@@ -134,7 +134,7 @@ func newPlay(t *testing.T, start func(*Play) http.Handler) *Play {
 		if err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(d)
+		time.Sleep(d) //nolint:forbidigo // of virtual time
 	})
 	p.Command("header", func(args string) {
 		name, value, _ := strings.Cut(args, ": ")
@@ -144,14 +144,14 @@ func newPlay(t *testing.T, start func(*Play) http.Handler) *Play {
 	p.Command("show", func(args string) { p.shown = append(p.shown, strings.Fields(args)...) })
 
 	// Runs last: what still runs has a minute to end, or synctest says so.
-	t.Cleanup(func() { time.Sleep(time.Minute) })
+	t.Cleanup(func() { time.Sleep(time.Minute) }) //nolint:forbidigo // of virtual time
 	handler := start(p)
 	serve := p.network.serve(handler)
 	t.Cleanup(func() {
 		for _, c := range p.clients {
 			c.abort()
 		}
-		serve.Close()
+		_ = serve.Close()
 		for _, c := range p.clients {
 			c.running.Wait()
 		}
@@ -315,7 +315,7 @@ func difference(want, got []string) string {
 
 // format writes a log entry as "message key=value ...".
 func format(entry observer.LoggedEntry) string {
-	line := entry.Message
+	words := []string{entry.Message}
 	for _, field := range entry.Context {
 		encoder := zapcore.NewMapObjectEncoder()
 		field.AddTo(encoder)
@@ -324,8 +324,8 @@ func format(entry observer.LoggedEntry) string {
 			if text == "" || strings.Contains(text, " ") {
 				text = fmt.Sprintf("%q", text)
 			}
-			line += " " + key + "=" + text
+			words = append(words, key+"="+text)
 		}
 	}
-	return line
+	return strings.Join(words, " ")
 }
