@@ -136,7 +136,7 @@ func (a *App) register(s *settings) (*settings, error) {
 // settings: a configuration that could not be provisioned has changed nothing.
 func (a *App) Start() error {
 	for _, s := range a.endpoints {
-		s.hub.setDrain(a.drain(s.hubName))
+		s.drain = a.drain(s.hubName)
 		s.lease = s.hub.endpoint(s.name).push(s)
 		a.logger.Info("realtime ready",
 			zap.String("endpoint", s.name),

@@ -113,6 +113,12 @@ func (e *endpoint) close(ctx context.Context, window time.Duration) error {
 	}
 }
 
+func (e *endpoint) isClosing() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.closing != nil
+}
+
 func (e *endpoint) whyClosed() string {
 	if e.hub.isDraining() {
 		return "the server exits"

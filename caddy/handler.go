@@ -255,6 +255,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	case <-h.app.started:
 	case <-r.Context().Done():
 		return r.Context().Err()
+	case <-h.app.ctx.Done(): // the configuration never started
+		return caddyhttp.Error(http.StatusServiceUnavailable, errors.New("the endpoint is closing"))
 	}
 	servers := s.lease.endpoint.servers.Load()
 	switch {

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -25,7 +24,6 @@ type hub struct {
 
 	mu        sync.Mutex
 	endpoints map[string]*endpoint
-	window    time.Duration
 	draining  bool
 }
 
@@ -56,7 +54,7 @@ func (h *hub) endpoint(name string) *endpoint {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	e, ok := h.endpoints[name]
-	if !ok {
+	if !ok || e.isClosing() {
 		e = newEndpoint(h, name)
 		h.endpoints[name] = e
 	}
@@ -96,12 +94,6 @@ func (h *hub) transports() map[string]int {
 	return counts
 }
 
-func (h *hub) setDrain(window time.Duration) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.window = window
-}
-
 func (h *hub) isDraining() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -114,12 +106,16 @@ func (h *hub) drain() {
 	h.mu.Lock()
 	first := !h.draining
 	h.draining = true
-	window := h.window
 	h.mu.Unlock()
 	if !first {
 		return
 	}
 	for _, e := range h.all() {
+		l := e.current.Load()
+		if l == nil {
+			continue // it is about to begin
+		}
+		window := l.settings.drain
 		go func() { _ = e.close(context.Background(), window) }() // joined by lease.drop
 	}
 }

@@ -75,18 +75,24 @@ func (r *Relay) move(e *realtime.Event, move func(rooms ...string)) error {
 		return &realtime.Error{Code: "bad_argument", Message: e.Name + " takes a room or an array of rooms"}
 	}
 	for _, room := range rooms {
-		if !r.Rooms.Match(room) {
+		// A socket's id is the name of its own room: who joined that would get
+		// what is meant for it alone.
+		if _, taken := e.Socket.Namespace().Socket(room); taken || !r.Rooms.Match(room) {
 			return &realtime.Error{Code: "forbidden", Message: fmt.Sprintf("clients may not %s the room %q", e.Name, room)}
 		}
+	}
+	if e.Name == "join" && len(e.Socket.Rooms())+len(rooms) > maxJoined {
+		return &realtime.Error{Code: "limit", Message: fmt.Sprintf("a client can be in %d rooms", maxJoined)}
 	}
 	move(rooms...)
 	return answer(e, realtime.Arg{JSON: json.RawMessage(`{"ok":true}`)})
 }
 
-// maxRooms is how many rooms a client can name at once, and maxRoomName how
-// long such a name can be, in bytes.
+// What one client can take: rooms named at once, rooms joined, and bytes of a
+// name. Every event of its own goes to all of its rooms.
 const (
 	maxRooms    = 100
+	maxJoined   = 1000
 	maxRoomName = 256
 )
 

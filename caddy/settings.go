@@ -34,8 +34,9 @@ type settings struct {
 	policy   realtime.Policy
 	logger   *zap.Logger
 
-	hub   *hub   // set when registered
-	lease *lease // set when the app starts
+	hub   *hub          // set when registered
+	drain time.Duration // set when the app starts, like lease
+	lease *lease
 }
 
 // newSettings compiles the configuration of a handler that has been validated

@@ -11,15 +11,17 @@ import (
 // https://socket.io/docs/v4/engine-io-protocol/#heartbeat
 type heartbeat struct {
 	timer    *time.Timer
-	waiting  bool   // for a pong
-	extended bool   // the wait has been extended
-	received uint32 // packets received when the wait began
+	interval time.Duration // that the client was told: it takes a longer silence for the end
+	waiting  bool          // for a pong
+	extended bool          // the wait has been extended
+	received uint32        // packets received when the wait began
 }
 
 func (s *Session) startHeartbeat(o *Options) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.closed {
+		s.heart.interval = o.PingInterval
 		s.heart.timer = time.AfterFunc(o.PingInterval, s.beat)
 	}
 }
@@ -69,5 +71,5 @@ func (s *Session) pong() {
 		return
 	}
 	s.heart.waiting = false
-	s.heart.timer.Reset(s.server.options().PingInterval)
+	s.heart.timer.Reset(min(s.heart.interval, s.server.options().PingInterval))
 }

@@ -26,6 +26,7 @@ type polling struct {
 	size    int           // bytes in queue
 	waiting chan struct{} // gets a value when the GET in flight should answer; nil: there is none
 	posting bool
+	closing bool // once the queue is empty, a GET is answered with the close
 }
 
 func (p *polling) name() string { return pollingName }
@@ -55,24 +56,27 @@ func (p *polling) wake() {
 func (p *polling) writable() bool { return p.waiting != nil && len(p.queue) == 0 }
 
 func (p *polling) end(_ string, how ending) (lingers bool) {
-	switch how {
-	case flush:
-		p.push(closeBurst)
-		return p.waiting == nil
-	case discard:
-		p.queue = nil
-		p.push(closeBurst)
-		return p.waiting == nil
+	if how != flush {
+		p.queue, p.size = nil, 0
 	}
-	p.queue = nil
-	p.wake() // it answers with a noop
-	return false
+	// The close comes alone, as from Socket.IO's own server: its clients act on
+	// a close at once, and on what came with it only afterwards.
+	p.closing = how == flush || how == discard
+	p.wake() // if there is nothing to say, with a noop
+	return p.closing && (p.waiting == nil || len(p.queue) > 0)
 }
 
-// take empties the queue.
+// owes reports whether there is something for a GET to take.
+func (p *polling) owes() bool { return len(p.queue) > 0 || p.closing }
+
+// take empties the queue. A close is due only when it is empty already.
 func (p *polling) take() []*Burst {
 	queue := p.queue
 	p.queue, p.size = nil, 0
+	if len(queue) == 0 && p.closing {
+		p.closing = false
+		return []*Burst{closeBurst}
+	}
 	return queue
 }
 
@@ -117,14 +121,14 @@ func (s *Session) beginPoll() (p *polling, refused int) {
 	switch {
 	case !ok:
 		return nil, statusMoved
-	case s.closed && len(p.queue) == 0: // it ended after it was looked up
+	case s.closed && !p.owes(): // it ended after it was looked up
 		return nil, statusEnded
 	case p.waiting != nil:
 		s.endLocked(reason.TransportError, flush)
 		return nil, http.StatusBadRequest
 	}
 	p.waiting = make(chan struct{}, 1)
-	if len(p.queue) > 0 {
+	if p.owes() {
 		p.wake()
 	}
 	return p, 0
@@ -136,7 +140,8 @@ func (s *Session) endPoll(ctx context.Context, p *polling) ([]*Burst, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p.waiting = nil
-	if s.closed {
+	queue := p.take()
+	if s.closed && !p.owes() {
 		s.server.sessions.forget(s)
 	}
 	if ctx.Err() != nil {
@@ -145,7 +150,7 @@ func (s *Session) endPoll(ctx context.Context, p *polling) ([]*Burst, bool) {
 		}
 		return nil, false
 	}
-	if queue := p.take(); len(queue) > 0 {
+	if len(queue) > 0 {
 		return queue, true
 	}
 	return []*Burst{noopBurst}, true

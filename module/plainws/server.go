@@ -51,7 +51,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !websocket.IsWebSocketUpgrade(r) {
-		w.Header().Set("Upgrade", "websocket")
+		if r.ProtoMajor == 1 { // later versions have no such header
+			w.Header().Set("Upgrade", "websocket")
+		}
 		http.Error(w, "only WebSocket connections are served here", http.StatusUpgradeRequired)
 		return
 	}

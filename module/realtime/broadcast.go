@@ -92,23 +92,25 @@ func (b Broadcast) appendRecipients(list []*Socket) []*Socket {
 		}
 		return list
 	}
-	for i, room := range b.rooms {
-		// A socket in several of the rooms is a recipient by the first.
-		counted := func(s *Socket) bool {
-			for _, earlier := range b.rooms[:i] {
-				if earlier == s.id || n.rooms.has(earlier, s) {
-					return true
-				}
-			}
-			return false
+	var seen map[*Socket]struct{} // a socket in several rooms is there once
+	if len(b.rooms) > 1 {
+		seen = make(map[*Socket]struct{})
+	}
+	add := func(s *Socket) {
+		if _, twice := seen[s]; twice || excluded(s) {
+			return
 		}
+		if seen != nil {
+			seen[s] = struct{}{}
+		}
+		list = append(list, s)
+	}
+	for _, room := range b.rooms {
 		for s := range n.rooms[room] {
-			if !excluded(s) && !counted(s) {
-				list = append(list, s)
-			}
+			add(s)
 		}
-		if s, ok := n.sockets[room]; ok && !n.rooms.has(room, s) && !excluded(s) && !counted(s) {
-			list = append(list, s)
+		if s, ok := n.sockets[room]; ok && !n.rooms.has(room, s) {
+			add(s)
 		}
 	}
 	return list

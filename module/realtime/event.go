@@ -3,7 +3,6 @@ package realtime
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 
 	"go.uber.org/zap"
@@ -56,7 +55,7 @@ func (s *Socket) HandleEvent(ctx context.Context, name string, args []Arg, ack f
 			return
 		}
 	}
-	s.reject(e, &Error{Code: "unhandled_event", Message: fmt.Sprintf("nothing handles the event %q here", name)}, policy.logger())
+	s.reject(e, &Error{Code: "unhandled_event", Message: "nothing handles an event of this name here"}, policy.logger())
 }
 
 // reject tells the client why its event failed, if it asked.

@@ -99,6 +99,24 @@ func (h *Hub) Namespace(name string) *Namespace {
 	return n
 }
 
+// maxNamespaces is how many namespaces the wishes of clients can bring about.
+// A pattern among an endpoint's namespaces lets in any number of names.
+const maxNamespaces = 10_000
+
+// Admit returns the namespace that a client asks for. It reports false where
+// there are too many to make another one.
+func (h *Hub) Admit(name string) (*Namespace, bool) {
+	h.mu.RLock()
+	_, exists := h.namespaces[name]
+	full := len(h.namespaces) >= maxNamespaces
+	h.mu.RUnlock()
+	if full && !exists {
+		h.logger.Warn("a client's namespace was refused: there are too many", zap.Int("namespaces", maxNamespaces))
+		return nil, false
+	}
+	return h.Namespace(name), true
+}
+
 // Stats returns how many sockets are connected, and how many rooms have at
 // least one, in all namespaces of this node. A socket's own room is not counted.
 func (h *Hub) Stats() (sockets, rooms int) {

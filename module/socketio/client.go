@@ -109,10 +109,15 @@ func (c *client) connect(p packet) {
 		c.refuse(p.namespace, realtime.ErrNamespace.Error(), nil)
 		return
 	}
+	hub := endpoint.Hub()
+	namespace, ok := hub.Admit(p.namespace)
+	if !ok {
+		c.refuse(p.namespace, realtime.ErrNamespace.Error(), nil)
+		return
+	}
 	conn := &conn{client: c, namespace: p.namespace}
 	c.add(conn)
-	hub := endpoint.Hub()
-	_, err := hub.Namespace(p.namespace).Connect(hub.Context(), c.handshake(p), conn)
+	_, err := namespace.Connect(hub.Context(), c.handshake(p), conn)
 	if err == nil {
 		c.entered()
 		return
@@ -152,6 +157,10 @@ func (c *client) handshake(p packet) *realtime.Handshake {
 	if err != nil {
 		query = url.Values{} // what could be read of it might have been meant otherwise
 	}
+	var auth json.RawMessage // nil where the client sent none
+	if len(p.data) > 0 {
+		auth = p.data
+	}
 	return &realtime.Handshake{
 		Endpoint:  c.server.endpoint,
 		Session:   c.session.ID(),
@@ -164,7 +173,7 @@ func (c *client) handshake(p packet) *realtime.Handshake {
 		Path:      h.Path,
 		Query:     query,
 		Header:    h.Header(),
-		Auth:      p.data,
+		Auth:      auth,
 	}
 }
 

@@ -29,6 +29,10 @@ func (t packetType) binary() bool { return t == typeBinaryEvent || t == typeBina
 // errPacket says that text is not a Socket.IO packet.
 var errPacket = errors.New("not a Socket.IO packet")
 
+// maxNamespace is the length of the longest name of a namespace, in bytes: one
+// may be remembered for as long as the hub lives.
+const maxNamespace = 256
+
 // A packet is the text part of a Socket.IO packet:
 //
 //	<type>[<attachments>-][<namespace>,][<id>][<data>]
@@ -61,6 +65,9 @@ func parsePacket(text []byte) (packet, error) {
 	}
 	if len(text) > 0 && text[0] == '/' {
 		namespace, rest, _ := bytes.Cut(text, []byte{','})
+		if len(namespace) > maxNamespace {
+			return packet{}, errPacket
+		}
 		p.namespace, text = string(namespace), rest
 	}
 	digits := 0

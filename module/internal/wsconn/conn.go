@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -23,8 +24,9 @@ const closeTimeout = 5 * time.Second
 // Conn is one WebSocket. One goroutine reads; all other methods may be called
 // concurrently and never block.
 type Conn struct {
-	ws     *websocket.Conn
-	stream *stream
+	ws      *websocket.Conn
+	stream  *stream
+	closeBy atomic.Int64 // when the peer's time to end is over, in Unix nanoseconds; 0: not set
 }
 
 // upgrader has a pool for the buffers that gorilla needs for a moment only. It
@@ -143,13 +145,21 @@ func (c *Conn) Close(code int, reason string, discard bool) {
 		payload = websocket.FormatCloseMessage(code, reason)
 	}
 	c.stream.out.Finish(Frame(websocket.CloseMessage, payload), discard)
-	_ = c.stream.Conn.SetReadDeadline(time.Now().Add(closeTimeout))
+	_ = c.stream.Conn.SetReadDeadline(c.deadline())
+}
+
+// deadline returns when the end of the connection must be over. The clock runs
+// from the first call.
+func (c *Conn) deadline() time.Time {
+	c.closeBy.CompareAndSwap(0, time.Now().Add(closeTimeout).UnixNano())
+	return time.Unix(0, c.closeBy.Load())
 }
 
 // Release closes the network connection and waits for its writer. The reading
 // goroutine calls it at its end.
 func (c *Conn) Release() {
-	_ = c.stream.Conn.SetWriteDeadline(time.Now().Add(closeTimeout))
+	c.stream.batch.Close() // nobody reads any more, and so nobody else would
+	_ = c.stream.Conn.SetWriteDeadline(c.deadline())
 	c.stream.out.Finish(nil, false)
 	c.stream.out.Wait()
 	_ = c.stream.Conn.Close()
@@ -160,7 +170,8 @@ func (c *Conn) Release() {
 // Close, or an error from Read, and Release: closing the connection with input
 // unread would make the kernel throw away what is still on its way out.
 func (c *Conn) Drain() {
-	_ = c.stream.Conn.SetReadDeadline(time.Now().Add(closeTimeout))
+	c.stream.batch.Close() // what the last input caused does not wait for this peer
+	_ = c.stream.Conn.SetReadDeadline(c.deadline())
 	for {
 		if _, _, err := c.ws.NextReader(); err != nil {
 			if Violation(readError(err)) {

@@ -44,7 +44,9 @@ func (s *stream) await() error {
 	}
 	s.batch.Close()
 	err := s.input.fill()
-	s.batch.Open()
+	if err == nil {
+		s.batch.Open()
+	}
 	return err
 }
 
@@ -56,7 +58,9 @@ func (s *stream) Read(p []byte) (int, error) {
 	}
 	s.batch.Close()
 	n, err := s.Conn.Read(p)
-	s.batch.Open()
+	if err == nil {
+		s.batch.Open()
+	}
 	return n, err
 }
 

@@ -1,0 +1,375 @@
+package caddy
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-realtime/caddy-realtime/module/plainws"
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+	"github.com/caddy-realtime/caddy-realtime/module/socketio"
+)
+
+// entrances returns settings with Socket.IO, if it has a path, and plain
+// WebSockets.
+func entrances(namespace, socketioPath string, webSockets ...WebSocket) *settings {
+	s := testSettings(namespace)
+	s.socketioPath, s.webSockets = socketioPath, webSockets
+	s.socketio, s.plain = socketio.Options{}.WithDefaults(), plainws.Options{}.WithDefaults()
+	return s
+}
+
+// TestDropInAnyOrder drops leases as Caddy does not, but could.
+func TestDropInAnyOrder(t *testing.T) {
+	for _, order := range [][]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}} {
+		e := testEndpoint(t)
+		names := []string{"/a", "/b", "/c"}
+		var leases []*lease
+		for _, name := range names {
+			leases = append(leases, e.push(testSettings(name)))
+		}
+		var dropped []int
+		for _, i := range order {
+			newest := -1
+			for j := range names {
+				if !slices.Contains(dropped, j) {
+					newest = j
+				}
+			}
+			for j, name := range names {
+				if e.Admits(name) != (j == newest) {
+					t.Errorf("order %v, after %v: admits %s: %v", order, dropped, name, e.Admits(name))
+				}
+			}
+			if err := leases[i].drop(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			dropped = append(dropped, i)
+		}
+		select {
+		case <-e.closing:
+		default:
+			t.Errorf("order %v: the endpoint is not closed", order)
+		}
+	}
+}
+
+// TestEntrances follows the entrances of an endpoint through configurations.
+func TestEntrances(t *testing.T) {
+	json, raw := WebSocket{"/ws", "json"}, WebSocket{"/ws", "raw"}
+	other := WebSocket{"/other", "json"}
+	e := testEndpoint(t)
+	check := func(step string, hasSocketIO bool, plain ...WebSocket) {
+		t.Helper()
+		v := e.servers.Load()
+		if (v.socketio != nil) != hasSocketIO {
+			t.Errorf("%s: Socket.IO is served: %v", step, v.socketio != nil)
+		}
+		for _, ws := range []WebSocket{json, raw, other} {
+			if want := slices.Contains(plain, ws); (v.plain[ws] != nil) != want {
+				t.Errorf("%s: %v is served: %v", step, ws, !want)
+			}
+		}
+		if v.connections() != 0 {
+			t.Errorf("%s: there are connections", step)
+		}
+	}
+	check("new", false)
+	first := e.push(entrances("/1", "/socket.io/", json))
+	check("first", true, json)
+	kept, keptPlain := e.servers.Load().socketio, e.servers.Load().plain[json]
+
+	second := e.push(entrances("/2", "/elsewhere/", json, other))
+	check("second", true, json, other)
+	if err := first.drop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	check("second alone", true, json, other)
+	if v := e.servers.Load(); v.socketio != kept || v.plain[json] != keptPlain {
+		t.Error("a server that is still needed was replaced: its connections are lost")
+	}
+
+	third := e.push(entrances("/3", "", raw))
+	check("third", true, json, raw, other)
+	if err := second.drop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	check("third alone", false, raw)
+
+	// A configuration that does not get to live.
+	fourth := e.push(entrances("/4", "/socket.io/", json))
+	check("fourth", true, json, raw)
+	if err := fourth.drop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	check("third again", false, raw)
+	if err := third.drop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestAcquire has settings used while they come and go: none is used that has
+// been dropped, which is when its guests are cleaned up.
+func TestAcquire(t *testing.T) {
+	e := testEndpoint(t)
+	const configurations = 100
+	var cleaned [configurations + 1]atomic.Bool
+	index := make(map[*realtime.Policy]int)
+	all := make([]*settings, len(cleaned))
+	for i := range all {
+		all[i] = testSettings("/")
+		index[&all[i].policy] = i
+	}
+	current := e.push(all[0])
+	done := make(chan struct{})
+	var using sync.WaitGroup
+	var uses atomic.Int64
+	for range 4 {
+		using.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				policy, release := e.acquire()
+				i, ok := index[policy]
+				if !ok {
+					t.Error("a policy that nobody has configured")
+				}
+				if cleaned[i].Load() {
+					t.Errorf("the settings %d are used after they were dropped", i)
+				}
+				uses.Add(1)
+				if cleaned[i].Load() {
+					t.Errorf("the settings %d were dropped while they are used", i)
+				}
+				release()
+				runtime.Gosched()
+			}
+		})
+	}
+	for i := range configurations {
+		next := e.push(all[i+1])
+		for before := uses.Load(); i%10 == 0 && uses.Load() < before+10; {
+			runtime.Gosched() // lets the others have a look
+		}
+		if err := current.drop(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		cleaned[i].Store(true)
+		current = next
+	}
+	close(done)
+	using.Wait()
+	if err := current.drop(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if current.acquire() {
+		t.Error("settings that nobody uses any more are acquired")
+	}
+}
+
+// TestCloseOnce closes an endpoint by several ways at a time, as an exit does:
+// by the event and by Stop.
+func TestCloseOnce(t *testing.T) {
+	e := testEndpoint(t)
+	l := e.push(entrances("/", "/socket.io/"))
+	var closing sync.WaitGroup
+	for range 3 {
+		closing.Go(func() {
+			if err := e.close(context.Background(), 0); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	closing.Go(func() {
+		if err := l.drop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	closing.Wait()
+	w := httptest.NewRecorder()
+	e.servers.Load().socketio.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/socket.io/?EIO=4&transport=polling", nil))
+	if w.Code != http.StatusServiceUnavailable {
+		t.Errorf("a closed endpoint answers %d", w.Code)
+	}
+}
+
+// TestCloseInTime gives up on an endpoint whose connections do not end.
+func TestCloseInTime(t *testing.T) {
+	e := testEndpoint(t)
+	l := e.push(testSettings("/"))
+	_, release := e.acquire()
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 10*time.Millisecond, errors.New("no patience"))
+	defer cancel()
+	if err := l.drop(ctx); err == nil || err.Error() != "no patience" {
+		t.Error(err)
+	}
+	release()
+	<-l.idle
+}
+
+// TestEndpointComesBack configures an endpoint again while the one of its name
+// is still closing: a handler of its connections has not returned in time.
+func TestEndpointComesBack(t *testing.T) {
+	h, err := newHub("test", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = h.Destruct() }()
+	old := h.endpoint("test")
+	old.push(entrances("/", "/socket.io/"))
+	stuck := make(chan struct{}) // what close has not come to the end of
+	old.mu.Lock()
+	old.closing = stuck
+	old.mu.Unlock()
+	if err := old.servers.Load().close(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+
+	again := h.endpoint("test")
+	l := again.push(entrances("/", "/socket.io/"))
+	w := httptest.NewRecorder()
+	again.servers.Load().socketio.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/socket.io/?EIO=4&transport=polling", nil))
+	if w.Code != http.StatusOK {
+		t.Errorf("a new client is answered %d", w.Code)
+	}
+	close(stuck)
+	h.remove(old)
+	if h.endpoint("test") != again {
+		t.Error("the new endpoint went with the old one")
+	}
+	if err := l.drop(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestServeHTTP has the handler by itself: what waits for the start, and what
+// comes late for an entrance that is gone.
+func TestServeHTTP(t *testing.T) {
+	e := testEndpoint(t)
+	s := entrances("/", "/socket.io/", WebSocket{"/ws", "json"})
+	s.healthPath = "/health"
+	s.hub = e.hub
+	life, fail := context.WithCancel(t.Context())
+	app := &App{ctx: caddy.Context{Context: life}, started: make(chan struct{}), stopped: make(chan struct{})}
+	h := &Handler{app: app, settings: s}
+	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+		w.WriteHeader(http.StatusTeapot)
+		return nil
+	})
+	serve := func(ctx context.Context, path string) (int, error) {
+		w := httptest.NewRecorder()
+		err := h.ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodGet, path, nil), next)
+		return w.Code, err
+	}
+	// What is none of ours waits for nothing.
+	for _, path := range []string{"/", "/socket.io", "/ws/", "/WS", "/health/", "/healthz", "/socket.iO/"} {
+		if status, err := serve(t.Context(), path); status != http.StatusTeapot || err != nil {
+			t.Errorf("%s: %d, %v", path, status, err)
+		}
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, path := range []string{"/socket.io/", "/socket.io/x", "/ws", "/health"} {
+		if _, err := serve(gone, path); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s before the start: %v", path, err)
+		}
+	}
+	never := &Handler{app: &App{ctx: caddy.Context{Context: life}, started: make(chan struct{})}, settings: s}
+	s.lease = e.push(s)
+	close(app.started)
+	for path, want := range map[string]int{"/socket.io/": 400, "/ws": 426, "/health": 200} {
+		if status, err := serve(t.Context(), path); status != want || err != nil {
+			t.Errorf("%s: %d, %v, want %d", path, status, err, want)
+		}
+	}
+	e.servers.Store(new(servers))
+	for _, path := range []string{"/socket.io/", "/ws"} {
+		_, err := serve(t.Context(), path)
+		if failed, ok := errors.AsType[caddyhttp.HandlerError](err); !ok || failed.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("%s, which is gone: %v", path, err)
+		}
+	}
+	fail() // a configuration that never starts
+	err := never.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/health", nil), next)
+	if failed, ok := errors.AsType[caddyhttp.HandlerError](err); !ok || failed.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("an endpoint that never starts: %v", err)
+	}
+	if err := s.lease.drop(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestHealthDraining asks a hub that exits.
+func TestHealthDraining(t *testing.T) {
+	h, err := newHub("exits", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = h.Destruct() }()
+	ask := func(query string) (int, string) {
+		w := httptest.NewRecorder()
+		h.serveHealth(w, httptest.NewRequest(http.MethodGet, "/health"+query, nil))
+		if w.Header().Get("Content-Type") != "application/json" || w.Header().Get("Cache-Control") != "no-store" {
+			t.Errorf("headers %v", w.Header())
+		}
+		return w.Code, w.Body.String()
+	}
+	details := `"hub":"exits","node":"` + h.Node() + `","sockets":0,"transports":{"polling":0,"websocket":0},"rooms":0,"broker":"memory","draining":`
+	for query, want := range map[string]string{
+		"":                      `{"websocket":{"enabled":true,"connections":0}}`,
+		"?verbose=0":            `{"websocket":{"enabled":true,"connections":0}}`,
+		"?verbose":              `{"websocket":{"enabled":true,"connections":0}}`,
+		"?verbose=1":            `{"websocket":{"enabled":true,"connections":0},` + details + `false}`,
+		"?verbose=1&verbose=00": `{"websocket":{"enabled":true,"connections":0},` + details + `false}`,
+	} {
+		if status, body := ask(query); status != 200 || body != want {
+			t.Errorf("%s: %d %s, want %s", query, status, body, want)
+		}
+	}
+	e := h.endpoint("default")
+	s := entrances("/", "/socket.io/")
+	s.drain = time.Hour
+	l := e.push(s)
+	h.drain()
+	h.drain()
+	if status, body := ask(""); status != 503 || body != `{"websocket":{"enabled":false,"connections":0}}` {
+		t.Errorf("draining: %d %s", status, body)
+	}
+	if status, body := ask("?verbose=1"); status != 503 || body != `{"websocket":{"enabled":false,"connections":0},`+details+`true}` {
+		t.Errorf("draining: %d %s", status, body)
+	}
+	if err := l.drop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	w := httptest.NewRecorder()
+	h.serveHealth(w, httptest.NewRequest(http.MethodDelete, "/health", nil))
+	if w.Code != http.StatusMethodNotAllowed || w.Header().Get("Allow") != "GET, HEAD" {
+		t.Errorf("DELETE: %d %v", w.Code, w.Header())
+	}
+}
+
+func TestClientIP(t *testing.T) {
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	r.RemoteAddr = "192.0.2.1:1234"
+	if got := clientIP(r); got != "192.0.2.1:1234" && got != "192.0.2.1" {
+		t.Error(got)
+	}
+	vars := map[string]any{caddyhttp.ClientIPVarKey: "203.0.113.7"}
+	r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, vars))
+	if got := clientIP(r); got != "203.0.113.7" {
+		t.Error(got)
+	}
+}

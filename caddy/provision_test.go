@@ -1,0 +1,225 @@
+package caddy
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// patched returns the JSON of a Caddyfile with members put into it, each by its
+// path.
+func patched(t *testing.T, caddyfile string, members map[string]string) []byte {
+	t.Helper()
+	var root map[string]any
+	if err := json.Unmarshal(config(t, caddyfile), &root); err != nil {
+		t.Fatal(err)
+	}
+	for path, value := range members {
+		var v any
+		if err := json.Unmarshal([]byte(value), &v); err != nil {
+			t.Fatal(err)
+		}
+		object := root
+		names := strings.Split(path, "/")
+		for _, name := range names[:len(names)-1] {
+			next, ok := object[name].(map[string]any)
+			if !ok {
+				next = make(map[string]any)
+				object[name] = next
+			}
+			object = next
+		}
+		object[names[len(names)-1]] = v
+	}
+	patched, err := json.Marshal(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return patched
+}
+
+// validateJSON provisions a configuration whose one site has a handler by its
+// JSON, and cleans it up again.
+func validateJSON(t *testing.T, handler string, apps string) error {
+	t.Helper()
+	text := `{"admin":{"disabled":true},"logging":{"logs":{"default":{"level":"ERROR"}}},"apps":{` + apps +
+		`"http":{"servers":{"s":{"listen":["127.0.0.1:0"],"routes":[{"handle":[` + handler + `]}]}}}}}`
+	var c caddy.Config
+	if err := json.Unmarshal([]byte(text), &c); err != nil {
+		t.Fatal(err)
+	}
+	return caddy.Validate(&c)
+}
+
+// TestValidateJSON has what a Caddyfile cannot say.
+func TestValidateJSON(t *testing.T) {
+	const h = `{"handler":"realtime"`
+	for _, test := range []struct {
+		name, handler, apps string
+		problem             string // "" for none
+	}{
+		{"nothing", h + `}`, ``, ""},
+		{"an empty app", h + `}`, `"realtime":{},`, ""},
+		{"empty parts", h + `,"socketio":{},"health":{},"websockets":[],"origins":[],"namespaces":[],"handlers":[],"authenticators":[],"ping":{},"limits":{}}`, `"realtime":{"hubs":{"default":{}}},`, ""},
+		{"a format by default", h + `,"websockets":[{"path":"/ws"}]}`, ``, ""},
+		{"a hub without a handler", h + `}`, `"realtime":{"hubs":{"other":{"broker":{"broker":"test","name":"never used"}}}},`, ""},
+		{"off and a path", h + `,"socketio":{"off":true,"path":"relative"},"health":{"off":true,"path":"x"}}`, ``, ""},
+
+		{"an unknown field", h + `,"colour":"red"}`, ``, "colour"},
+		{"a format", h + `,"websockets":[{"path":"/ws","format":"xml"}]}`, ``, `websocket /ws: the format "xml" is unknown; it is json or raw`},
+		{"no path", h + `,"websockets":[{}]}`, ``, `websocket: the path "" must begin with a slash`},
+		{"a path twice", h + `,"websockets":[{"path":"/ws"},{"path":"/ws","format":"raw"}]}`, ``, `the path "/ws" is that of websocket already`},
+		{"a path under socketio's", h + `,"health":{"path":"/socket.io/health"}}`, ``, `is under that of socketio`},
+		{"a namespace", h + `,"namespaces":["chat"]}`, ``, `namespaces: "chat" must begin with a slash`},
+		{"an origin", h + `,"origins":["example.com"]}`, ``, `origins "example.com": the scheme is missing; write https://example.com`},
+		{"any origin and another", h + `,"origins":["*","https://example.com"]}`, ``, `origins "*"`},
+		{"a negative interval", h + `,"ping":{"interval":"-1s"}}`, ``, "ping: durations must be positive"},
+		{"a negative timeout", h + `,"ping":{"timeout":-1}}`, ``, "ping: durations must be positive"},
+		{"a negative payload", h + `,"limits":{"payload":-1}}`, ``, "limits: values must be positive"},
+		{"a negative queue", h + `,"limits":{"queue":-1}}`, ``, "limits: values must be positive"},
+		{"a negative handshake", h + `,"limits":{"handshake":-1}}`, ``, "limits: values must be positive"},
+		{"an unknown handler", h + `,"handlers":[{"handler":"nobody"}]}`, ``, "loading handlers"},
+		{"a handler that is none", h + `,"handlers":[{"handler":"test_misfit"}]}`, ``, "the module *caddy.testMisfit in realtime.handlers is no realtime.Handler"},
+		{"a broken handler", h + `,"handlers":[{"handler":"test","tag":"broken"}]}`, ``, "the handler is broken"},
+		{"a relay of nothing", h + `,"handlers":[{"handler":"relay"}]}`, ``, "relay does nothing without events or rooms"},
+		{"an unknown authenticator", h + `,"authenticators":[{"authenticator":"nobody"}]}`, ``, "loading authenticators"},
+		{"an unknown broker", h + `}`, `"realtime":{"hubs":{"default":{"broker":{"broker":"nobody"}}}},`, `hub "default": loading broker`},
+		{"no options", h + `}`, `"realtime":{"hubs":{"default":null}},`, `hub "default": options are missing`},
+		{"an unreachable broker", h + `}`, `"realtime":{"hubs":{"default":{"broker":{"broker":"test","name":"unreachable"}}}},`, "the broker is unreachable"},
+		{"two that differ", h + `},` + h + `,"namespaces":["/x"]}`, ``, `two realtime blocks are named "default" but differ`},
+		{"two that differ in the hub", h + `},` + h + `,"hub":"other"}`, ``, `two realtime blocks are named "default" but differ`},
+		{"two that are the same, one by its defaults", h + `},` + h + `,"name":"default","hub":"default"}`, ``, ""},
+		{"two names", h + `},` + h + `,"name":"other","hub":"other"}`, ``, ""},
+		{"the first fine, the second not", h + `},` + h + `,"name":"other","hub":"other","origins":["x"]}`, ``, `origins "x"`},
+	} {
+		err := validateJSON(t, test.handler, test.apps)
+		if test.problem == "" && err != nil || test.problem != "" && (err == nil || !strings.Contains(err.Error(), test.problem)) {
+			t.Errorf("%s: %v, want %q", test.name, err, test.problem)
+		}
+		for _, name := range []string{"default", "other"} {
+			if n := references(name); n != 0 {
+				t.Errorf("%s: the hub %q has %d references left", test.name, name, n)
+			}
+		}
+	}
+}
+
+// TestFailedProvision has a running configuration, beside which others fail in
+// all the places where they can: it keeps its hub.
+func TestFailedProvision(t *testing.T) {
+	port := freePort(t)
+	site := func(inside string) string {
+		return fmt.Sprintf("http://127.0.0.1:%d {\n%s\n}\n", port, inside)
+	}
+	load(t, site("realtime {\n\thandler test running\n}"))
+	conn := connect(t, port, "/socket.io/", nil)
+	receive(t, conn)
+	exchange(t, conn, "40")
+	before, ok := pool.References("default")
+	if !ok || before != 1 {
+		t.Fatalf("%d references", before)
+	}
+	for name, broken := range map[string][]byte{
+		"an origin":                config(t, site("realtime {\n\torigins {env.REALTIME_TEST_UNSET}\n}")),
+		"a guest":                  config(t, site("realtime {\n\thandler test broken\n}")),
+		"a second block":           config(t, site("realtime\nrealtime {\n\tname other\n\torigins {env.REALTIME_TEST_UNSET}\n}")),
+		"blocks that differ":       config(t, site("realtime\nrealtime {\n\tnamespaces /x\n}")),
+		"another hub":              config(t, site("realtime\nrealtime {\n\tname other\n\thub other\n\thandler test broken\n}")),
+		"another app, provisioned": patched(t, site("realtime {\n\thandler test newer\n}"), map[string]string{"apps/realtime_test": `{"fail":"provision"}`}),
+		"another app, started":     patched(t, site("realtime {\n\thandler test newer\n}"), map[string]string{"apps/realtime_test": `{"fail":"start"}`}),
+		"a broker":                 patched(t, site("realtime {\n\thub other\n}"), map[string]string{"apps/realtime/hubs/other": `{"broker":{"broker":"test","name":"unreachable"}}`}),
+	} {
+		for range 3 {
+			if err := caddy.Load(broken, true); err == nil {
+				t.Fatalf("%s: loaded", name)
+			}
+			if n := references("default"); n != before {
+				t.Errorf("%s: the hub has %d references, %d before", name, n, before)
+			}
+			if n := references("other"); n != 0 {
+				t.Errorf("%s: another hub has %d references", name, n)
+			}
+			if got := exchange(t, conn, `421["who"]`); got != `431["running"]` {
+				t.Errorf("%s: who was answered by %s", name, got)
+			}
+		}
+	}
+}
+
+// TestBrokerLives checks that a hub whose broker cannot be reached leaves
+// nothing behind that a better configuration would stumble over.
+func TestBrokerLives(t *testing.T) {
+	lives.begin()
+	port := freePort(t)
+	site := fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\thub brokered\n\t}\n}\n", port)
+	with := func(name string) []byte {
+		return patched(t, site, map[string]string{"apps/realtime/hubs/brokered": `{"broker":{"broker":"test","name":"` + name + `"}}`})
+	}
+	if err := caddy.Load(with("unreachable"), true); err == nil {
+		t.Fatal("loaded without its broker")
+	}
+	if err := caddy.Load(with("first"), true); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := caddy.Stop(); err != nil {
+			t.Error(err)
+		}
+		if n := lives.count("broker first closed"); n != 1 {
+			t.Errorf("the hub's broker was closed %d times", n)
+		}
+	}()
+	// The hub lives on, and its broker with it, whatever is configured.
+	for _, name := range []string{"first", "second", "unreachable"} {
+		if err := caddy.Load(with(name), true); err != nil {
+			t.Error(err)
+		}
+		if n := references("brokered"); n != 1 {
+			t.Errorf("%d references", n)
+		}
+	}
+	if n := lives.count("broker first closed"); n != 0 {
+		t.Error("a reload closed the hub's broker")
+	}
+}
+
+// TestModules checks the names that others rely on.
+func TestModules(t *testing.T) {
+	for _, id := range []string{"realtime", "http.handlers.realtime", "realtime.handlers.relay", "realtime.brokers.memory"} {
+		if _, err := caddy.GetModule(id); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestMemoryBroker is here for its audience: without one every broadcast would
+// be encoded for nobody.
+func TestMemoryBroker(t *testing.T) {
+	b := new(MemoryBroker)
+	if err := b.Provision(caddy.Context{}); err != nil {
+		t.Fatal(err)
+	}
+	h, err := newHub("named", b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.brokerName != "memory" || b.Listeners("broadcast/named") != 1 || b.Listeners("other") != 0 {
+		t.Errorf("the broker %s has %d listeners", h.brokerName, b.Listeners("broadcast/named"))
+	}
+	if err := h.Destruct(); err != nil {
+		t.Error(err)
+	}
+	if b.Listeners("broadcast/named") != 0 {
+		t.Error("the broker is not closed")
+	}
+	if names := guestNames("realtime.brokers"); !slices.Contains(strings.Split(names, ", "), "memory") {
+		t.Error(names)
+	}
+	if guestNames("realtime.nothing") != "none" {
+		t.Error("there are guests of nothing")
+	}
+}

@@ -1,0 +1,384 @@
+package caddy
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/gorilla/websocket"
+)
+
+// testPatience is how long a test waits for what must happen.
+const testPatience = 30 * time.Second
+
+// await waits for an entry in the guests' diary.
+func await(t *testing.T, entry string) {
+	t.Helper()
+	deadline := time.After(testPatience)
+	for {
+		found, changed := lives.has(entry)
+		if found {
+			return
+		}
+		select {
+		case <-changed:
+		case <-deadline:
+			t.Fatalf("waited too long for %q", entry)
+		}
+	}
+}
+
+// reload makes Caddy run another Caddyfile in place of the one that load did.
+func reload(t *testing.T, caddyfile string) {
+	t.Helper()
+	if err := caddy.Load(config(t, caddyfile), true); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// dial connects a WebSocket. In the moment of a reload Caddy itself resets what
+// its old listener has not accepted yet: then it tries again.
+func dial(t *testing.T, port int, path string) (*websocket.Conn, *http.Response) {
+	t.Helper()
+	target := fmt.Sprintf("ws://127.0.0.1:%d%s?EIO=4&transport=websocket", port, path)
+	for deadline := time.Now().Add(testPatience); ; {
+		conn, response, err := websocket.DefaultDialer.DialContext(t.Context(), target, nil)
+		switch {
+		case err == nil:
+			t.Cleanup(func() { _ = conn.Close() })
+			return conn, response
+		case response != nil:
+			return nil, response
+		case time.Now().After(deadline):
+			t.Fatal(err)
+		}
+	}
+}
+
+// enter connects a Socket.IO client that is in "/".
+func enter(t *testing.T, port int, path string) *websocket.Conn {
+	t.Helper()
+	conn, response := dial(t, port, path)
+	if conn == nil {
+		t.Fatal(response.Status)
+	}
+	receive(t, conn)
+	if got := exchange(t, conn, "40"); !strings.HasPrefix(got, "40{") {
+		t.Fatalf("CONNECT was answered by %s", got)
+	}
+	return conn
+}
+
+func who(t *testing.T, conn *websocket.Conn, want string) {
+	t.Helper()
+	if got := exchange(t, conn, `421["who"]`); got != `431["`+want+`"]` {
+		t.Errorf("who was answered by %s, want %s", got, want)
+	}
+}
+
+// ended waits for the end of a connection and returns its close code.
+func ended(t *testing.T, conn *websocket.Conn) int {
+	t.Helper()
+	_ = conn.SetReadDeadline(time.Now().Add(testPatience))
+	for {
+		_, _, err := conn.ReadMessage()
+		if closed, ok := err.(*websocket.CloseError); ok {
+			return closed.Code
+		}
+		if err != nil {
+			t.Fatal("the connection did not end by a close frame:", err)
+		}
+	}
+}
+
+// TestEventInFlight reloads while an event is handled: it is finished by the
+// guests that it began with, which are cleaned up after that; other events are
+// handled by the new ones meanwhile.
+func TestEventInFlight(t *testing.T) {
+	lives.begin()
+	port := freePort(t)
+	site := func(tag string) string {
+		return fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\thandler test %s\n\t}\n}\n", port, tag)
+	}
+	load(t, site("old-1"))
+	busy, other := enter(t, port, "/socket.io/"), enter(t, port, "/socket.io/")
+	if err := busy.WriteMessage(websocket.TextMessage, []byte(`427["wait"]`)); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "handler old-1 waits")
+	loaded := make(chan error, 1)
+	go func() { loaded <- caddy.Load(config(t, site("new-1")), true) }()
+	await(t, "handler new-1 provisioned")
+	for deadline := time.Now().Add(testPatience); exchange(t, other, `421["who"]`) != `431["new-1"]`; {
+		if time.Now().After(deadline) {
+			t.Fatal("the new configuration does not hold")
+		}
+	}
+	if cleaned, _ := lives.has("handler old-1 cleaned up"); cleaned {
+		t.Error("the old handler was cleaned up while it handles an event")
+	}
+	gate <- struct{}{}
+	if got := receive(t, busy); got != `437["old-1"]` {
+		t.Errorf("the event in flight was answered by %s", got)
+	}
+	if err := <-loaded; err != nil {
+		t.Fatal(err)
+	}
+	await(t, "handler old-1 cleaned up")
+	who(t, busy, "new-1")
+	if lives.index("handler old-1 goes on") > lives.index("handler old-1 cleaned up") {
+		t.Error("the old handler was cleaned up before the event was over")
+	}
+}
+
+// TestPollInFlight reloads while a long-poll waits: it is answered, for the
+// client to ask again elsewhere, and the session goes on.
+func TestPollInFlight(t *testing.T) {
+	lives.begin()
+	port := freePort(t)
+	site := func(tag string) string {
+		return fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime_test\n\trealtime {\n\t\thandler test %s\n\t}\n}\n", port, tag)
+	}
+	load(t, site("poll-1"))
+	client := &http.Client{Timeout: testPatience, Transport: new(http.Transport)}
+	defer client.CloseIdleConnections()
+	target := fmt.Sprintf("http://127.0.0.1:%d/socket.io/?EIO=4&transport=polling", port)
+	do := func(method, query, body string) string {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), method, target+query, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = response.Body.Close() }()
+		text, err := io.ReadAll(response.Body)
+		if err != nil || response.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %d %s %v", method, response.StatusCode, text, err)
+		}
+		return string(text)
+	}
+	var open struct{ SID string }
+	if err := json.Unmarshal([]byte(strings.TrimPrefix(do(http.MethodGet, "", ""), "0")), &open); err != nil {
+		t.Fatal(err)
+	}
+	session := "&sid=" + open.SID
+	do(http.MethodPost, session, "40")
+	do(http.MethodGet, session, "")
+	for i := range 3 {
+		polled := make(chan string, 1)
+		go func() { polled <- do(http.MethodGet, session, "") }()
+		// The poll has to be there before the reload, or there is nothing to see.
+		for deadline := time.Now().Add(testPatience); polls.Load() == 0; runtime.Gosched() {
+			if time.Now().After(deadline) {
+				t.Fatal("the poll does not arrive")
+			}
+		}
+		reload(t, site(fmt.Sprint("poll-", i+2)))
+		select {
+		case got := <-polled:
+			if got != "6" {
+				t.Errorf("the poll was answered by %s, want a noop", got)
+			}
+		case <-time.After(testPatience):
+			t.Fatal("the poll was not answered")
+		}
+		do(http.MethodPost, session, `421["who"]`)
+		if got, want := do(http.MethodGet, session, ""), fmt.Sprintf(`431["poll-%d"]`, i+2); got != want {
+			t.Errorf("who was answered by %s, want %s", got, want)
+		}
+	}
+}
+
+// TestEndpointRemoved takes one of two endpoints away, and gives it back.
+func TestEndpointRemoved(t *testing.T) {
+	lives.begin()
+	port := freePort(t)
+	both := fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\thandler test stays\n\t}\n\trealtime {\n\t\tname second\n\t\tsocketio /second\n\t\thealth off\n\t\twebsocket /ws\n\t\thandler test goes\n\t\tauthenticator test bob\n\t}\n}\n", port)
+	one := fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\thandler test stays\n\t}\n\trespond \"not here\" 404\n}\n", port)
+	load(t, both)
+	stays, goes, plain := enter(t, port, "/socket.io/"), enter(t, port, "/second/"), connect(t, port, "/ws", nil)
+	receive(t, plain)
+	codes := make(chan int, 2)
+	for _, conn := range []*websocket.Conn{goes, plain} {
+		go func() { codes <- ended(t, conn) }()
+	}
+	reload(t, one)
+	for range 2 {
+		if code := <-codes; code != websocket.CloseGoingAway {
+			t.Errorf("an endpoint that is gone closed a connection by %d", code)
+		}
+	}
+	who(t, stays, "stays")
+	if n := lives.count("handler goes: bob disconnected: server shutting down"); n != 2 {
+		t.Errorf("%d of 2 disconnects were told", n)
+	}
+	if lives.index("handler goes cleaned up") < lives.index("handler goes: bob disconnected: server shutting down") {
+		t.Error("the handler was cleaned up before it was told")
+	}
+	if n := references("default"); n != 1 {
+		t.Errorf("the hub has %d references", n)
+	}
+	if _, response := dial(t, port, "/second/"); response.StatusCode != http.StatusNotFound {
+		t.Errorf("an endpoint that is gone answers %s", response.Status)
+	}
+	reload(t, both)
+	who(t, enter(t, port, "/second/"), "goes")
+	who(t, stays, "stays")
+}
+
+// TestHubMoves gives an endpoint another hub: its connections cannot go with it.
+func TestHubMoves(t *testing.T) {
+	lives.begin()
+	port := freePort(t)
+	site := func(hub string) string {
+		return fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\thub %s\n\t\thandler test %s\n\t}\n}\n", port, hub, hub)
+	}
+	load(t, site("here"))
+	conn := enter(t, port, "/socket.io/")
+	code := make(chan int, 1)
+	go func() { code <- ended(t, conn) }()
+	reload(t, site("there"))
+	if got := <-code; got != websocket.CloseGoingAway {
+		t.Errorf("closed by %d", got)
+	}
+	if references("here") != 0 || references("there") != 1 {
+		t.Errorf("%d and %d references", references("here"), references("there"))
+	}
+	who(t, enter(t, port, "/socket.io/"), "there")
+}
+
+// TestManyReloads reloads again and again, well and badly, while clients of
+// both kinds talk: each question gets its answer, and nobody is thrown out.
+func TestManyReloads(t *testing.T) {
+	lives.begin()
+	port := freePort(t)
+	site := func(i int, more string) string {
+		return fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\twebsocket /ws\n\t\thandler test many-%d\n%s\n\t}\n}\n", port, i, more)
+	}
+	load(t, site(0, ""))
+	var clients []*websocket.Conn
+	for range 4 {
+		clients = append(clients, enter(t, port, "/socket.io/"))
+	}
+	for range 4 {
+		conn := connect(t, port, "/ws", nil)
+		receive(t, conn)
+		clients = append(clients, conn)
+	}
+	done := make(chan struct{})
+	counts := make([]int, len(clients))
+	var talking sync.WaitGroup
+	for i, conn := range clients {
+		talking.Go(func() {
+			for n := 1; ; n++ {
+				select {
+				case <-done:
+					counts[i] = n - 1
+					return
+				default:
+				}
+				question, answer := fmt.Sprintf(`42%d["who"]`, n), fmt.Sprintf(`43%d["many-`, n)
+				if i >= 4 {
+					question, answer = fmt.Sprintf(`{"event":"who","id":%d}`, n), fmt.Sprintf(`{"ack":%d,"args":["many-`, n)
+				}
+				if err := conn.WriteMessage(websocket.TextMessage, []byte(question)); err != nil {
+					t.Errorf("client %d, question %d: %v", i, n, err)
+					return
+				}
+				_ = conn.SetReadDeadline(time.Now().Add(testPatience))
+				_, got, err := conn.ReadMessage()
+				if err != nil || !strings.HasPrefix(string(got), answer) {
+					t.Errorf("client %d, question %d: %s, %v", i, n, got, err)
+					return
+				}
+			}
+		})
+	}
+	for i := range 15 {
+		switch i % 3 {
+		case 0:
+			reload(t, site(i+1, ""))
+		case 1:
+			if err := caddy.Load(config(t, site(i+1, "\t\torigins {env.REALTIME_TEST_UNSET}")), true); err == nil {
+				t.Error("a broken configuration was loaded")
+			}
+		case 2:
+			broken := patched(t, site(i+1, "\t\tnamespaces /x"), map[string]string{"apps/realtime_test": `{"fail":"start"}`})
+			if err := caddy.Load(broken, true); err == nil {
+				t.Error("a broken configuration was loaded")
+			}
+		}
+	}
+	close(done)
+	talking.Wait()
+	for i, n := range counts {
+		if n == 0 {
+			t.Errorf("client %d got no answers", i)
+		}
+	}
+	if n := references("default"); n != 1 {
+		t.Errorf("the hub has %d references", n)
+	}
+	for _, conn := range clients[:4] {
+		who(t, conn, "many-13")
+	}
+}
+
+// TestDrain closes a hub as an exit does: spread over its window, the oldest
+// first, while its health tells so.
+func TestDrain(t *testing.T) {
+	port := freePort(t)
+	site := fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\thub drained\n\t\twebsocket /ws\n\t}\n}\n", port)
+	load(t, site)
+	if err := caddy.Load(patched(t, site, map[string]string{"apps/realtime/hubs/drained": `{"drain":"600ms"}`}), true); err != nil {
+		t.Fatal(err)
+	}
+	var first, second, third *websocket.Conn
+	first, second = enter(t, port, "/socket.io/"), enter(t, port, "/socket.io/")
+	third, _ = dial(t, port, "/ws")
+	receive(t, third)
+	order := make(chan string, 3)
+	for name, conn := range map[string]*websocket.Conn{"first": first, "second": second, "third": third} {
+		go func() { order <- fmt.Sprint(name, " ", ended(t, conn)) }()
+	}
+	var drained *hub
+	pool.Range(func(key, value any) bool {
+		if key == "drained" {
+			drained = value.(*hub)
+		}
+		return drained == nil
+	})
+	drained.drain()
+	response, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/health/realtime", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(response.Body)
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusServiceUnavailable || !strings.HasPrefix(string(body), `{"websocket":{"enabled":false,`) {
+		t.Errorf("health: %s %s", response.Status, body)
+	}
+	for _, path := range []string{"/socket.io/", "/ws"} {
+		if _, response := dial(t, port, path); response.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("%s answers %s", path, response.Status)
+		}
+	}
+	var ends []string
+	for range 3 {
+		ends = append(ends, <-order)
+	}
+	if slices.Index(ends, "first 1001") < 0 || slices.Index(ends, "second 1001") < slices.Index(ends, "first 1001") || slices.Index(ends, "third 1001") < 0 {
+		t.Errorf("ended %q", ends)
+	}
+}
