@@ -235,3 +235,35 @@ func TestHealth(t *testing.T) {
 		t.Errorf("verbose: %s", body)
 	}
 }
+
+// What a client sent last reaches the others at once, though there is nothing
+// to read from it any more: not with their next ping.
+func TestLastWords(t *testing.T) {
+	port := freePort(t)
+	load(t, fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\trelay {\n\t\t\tevents message\n\t\t\trooms *\n\t\t}\n\t}\n}", port))
+	enter := func() *websocket.Conn {
+		conn := connect(t, port, "/socket.io/", nil)
+		receive(t, conn) // open
+		exchange(t, conn, "40")
+		exchange(t, conn, `421["join","a"]`)
+		return conn
+	}
+	frame := func(head byte, payload string) string { // masked by zeros
+		return string([]byte{head, 0x80 | byte(len(payload)), 0, 0, 0, 0}) + payload
+	}
+	for _, last := range []string{
+		frame(0x88, ""),                     // a close frame
+		frame(0x8f, ""),                     // an unknown opcode
+		frame(0x81, "41") + frame(0x88, ""), // as socket.disconnect() does
+		frame(0x81, "x"),                    // no packet
+	} {
+		listener, speaker := enter(), enter()
+		if _, err := speaker.NetConn().Write([]byte(frame(0x81, `42["message",1]`) + last)); err != nil {
+			t.Fatal(err)
+		}
+		if got := receive(t, listener); got != `42["message",1]` {
+			t.Errorf("after %q: %s", last, got)
+		}
+		_ = listener.Close()
+	}
+}
