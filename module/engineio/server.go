@@ -21,6 +21,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/refusal"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/wsconn"
+	"github.com/caddy-realtime/caddy-realtime/module/origin"
 )
 
 // A Receiver handles what arrives at one session. Its methods are called one
@@ -75,17 +76,22 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, release <-chan st
 	o := s.options()
 	// Every request is held against the policy, not only the first: a session
 	// id that leaked is of no use to another site.
-	if err := o.Origins.Check(r); err != nil {
-		s.refuse(w, r, refusal.Forbidden, zap.NamedError("reason", err), zap.Strings("origin", r.Header.Values("Origin")))
-		return
+	p := parseParameters(r)
+	origins := o.Origins
+	if err := origins.Check(r); err != nil {
+		kept, ok := s.keptOrigin(p.sid, r)
+		if !ok {
+			s.refuse(w, r, refusal.Forbidden, zap.NamedError("reason", err), zap.Strings("origin", r.Header.Values("Origin")))
+			return
+		}
+		origins = kept
 	}
-	o.Origins.SetHeaders(w.Header(), r)
+	origins.SetHeaders(w.Header(), r)
 	if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
-		o.Origins.Preflight(w, r)
+		origins.Preflight(w, r)
 		return
 	}
 
-	p := parseParameters(r)
 	wantsWebSocket := websocket.IsWebSocketUpgrade(r)
 	switch {
 	case p.transport != pollingName && p.transport != webSocketName:
@@ -119,6 +125,18 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, release <-chan st
 	default:
 		s.openPolling(w, r, o)
 	}
+}
+
+// keptOrigin returns a policy for the origin of a session that was opened while
+// that was let in: new origins hold for new sessions.
+func (s *Server) keptOrigin(sid string, r *http.Request) (*origin.Policy, bool) {
+	session, ok := s.sessions.get(sid)
+	sent := r.Header.Values("Origin")
+	if !ok || len(sent) != 1 || sent[0] != session.handshake.Origin {
+		return nil, false
+	}
+	policy, err := origin.New(sent[0])
+	return policy, err == nil
 }
 
 // openPolling answers the first request of a polling session.

@@ -203,9 +203,6 @@ func TestCloseCodes(t *testing.T) {
 				}
 				test.act(t, f, ws)
 				code := closeCode(ws)
-				if test.name == "the client closes" && code == 0 {
-					code = 1000 // see TestCloseEcho in wsconn
-				}
 				if code != test.code {
 					t.Errorf("%s, %s: close code %d, want %d", test.name, format, code, test.code)
 				}

@@ -1,0 +1,61 @@
+// One socket.io-client that does what the test says, and says what happens to it. By default it does not come back.
+
+import { EventEmitter } from "node:events";
+import http from "node:http";
+import { io } from "socket.io-client";
+
+import { obey, tell, until, url } from "./driver.mjs";
+
+// Knows whether a long-poll is on its way: only then can a server see at once that its client is gone.
+const polls = Object.assign(new EventEmitter(), { sent: false });
+const { request } = http;
+http.request = (...args) => {
+  const sent = request(...args);
+  if (sent.method === "GET") {
+    sent.on("finish", () => polls.emit("change", (polls.sent = true)));
+    sent.on("response", () => (polls.sent = false));
+  }
+  return sent;
+};
+
+const socket = io(url, {
+  transports: process.env.TRANSPORTS.split(","),
+  auth: { token: process.env.TOKEN ?? "" },
+  extraHeaders: process.env.ORIGIN ? { Origin: process.env.ORIGIN } : {},
+  reconnection: process.env.RECONNECT === "yes",
+  reconnectionDelay: 50,
+  reconnectionDelayMax: 500,
+});
+const isFinal = () => process.env.TRANSPORTS.endsWith(socket.io.engine.transport.name);
+
+socket.on("connect", async () => {
+  if (!isFinal()) await new Promise((resolve) => socket.io.engine.once("upgrade", resolve));
+  tell("connected", { id: socket.id, session: socket.io.engine.id, transport: socket.io.engine.transport.name, recovered: socket.recovered });
+});
+socket.on("connect_error", ({ message, data }) => {
+  // While the server is away these come with each attempt, as many as there happen to be.
+  if (!socket.active || process.env.RECONNECT !== "yes") tell("refused", { message, data });
+});
+socket.on("disconnect", (reason) => tell("disconnected", reason));
+
+obey({
+  disconnect: () => socket.disconnect(),
+  close: () => socket.io.engine.close(),
+  emit: (...args) => socket.emit(...args),
+  ask: async (...args) => tell("answered", await socket.emitWithAck(...args)),
+  // A Socket.IO packet that is none.
+  garbage: () => socket.io.engine.write("9"),
+  // Gets pings and does not answer them.
+  silence: () => {
+    const { engine } = socket.io;
+    const send = engine._sendPacket.bind(engine);
+    engine._sendPacket = (type, ...rest) => type === "pong" || send(type, ...rest);
+    tell("silent");
+  },
+  // Says when the connection is at rest.
+  rest: async () => {
+    if (socket.io.engine.transport.name === "polling") await until(polls, "change", () => polls.sent);
+    tell("resting");
+  },
+  exit: () => process.exit(0),
+});

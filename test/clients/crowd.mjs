@@ -1,0 +1,129 @@
+// A hundred clients of every kind that talk in rooms of ten, through whatever the test does to the server meanwhile.
+//
+// Each says lines with its own number and their sequence, one after the other as they are acknowledged. The promise is
+// checked at every receiver: each line of each other member of the room, once and in order, and nobody disconnected.
+
+import assert from "node:assert/strict";
+import { setTimeout } from "node:timers/promises";
+import { io } from "socket.io-client";
+import WebSocket from "ws";
+
+import { event, tell, told, url, within } from "./driver.mjs";
+
+const CLIENTS = 100;
+const ROOM = 10;
+const PAUSE = 300; // ms between two lines of a client; it bounds the load and nothing waits for it
+const kinds = ["websocket", "polling", "upgraded", "plain"];
+
+const failures = [];
+const fail = (client, what) => failures.push(`client ${client.number} (${client.kind}): ${what}`);
+let ending = false;
+
+class Client {
+  said = 0; // lines that have been acknowledged
+  heard = new Map(); // number of another → lines of it
+
+  constructor(number) {
+    this.number = number;
+    this.kind = kinds[number % kinds.length];
+    this.room = Math.floor(number / ROOM);
+  }
+
+  hear(number, sequence) {
+    const due = this.heard.get(number) ?? 0;
+    if (sequence !== due) fail(this, `heard ${sequence} of ${number}, and not ${due}`);
+    this.heard.set(number, sequence + 1);
+  }
+
+  lost(why) {
+    if (!ending) fail(this, `disconnected: ${why}`);
+  }
+
+  async talk() {
+    while (!ending) {
+      await within(`an ack of line ${this.said} of client ${this.number} (${this.kind})`, this.ask("chat:line", this.number, this.said));
+      this.said++;
+      await setTimeout(PAUSE);
+    }
+  }
+}
+
+class SocketIO extends Client {
+  async enter() {
+    const transports = { websocket: ["websocket"], polling: ["polling"], upgraded: ["polling", "websocket"] }[this.kind];
+    const address = this.kind === "polling" ? process.env.POLLING_URL : url;
+    const socket = (this.socket = io(address, { transports, forceNew: true, reconnection: false }));
+    socket.on("disconnect", (why, details) => this.lost(`${why} (${details?.message}: ${details?.description}, ${details?.context?.responseText})`));
+    socket.on("chat:line", (number, sequence) => this.hear(number, sequence));
+    await event(socket, "connect");
+    assert.deepStrictEqual(await this.ask("join", `room:${this.room}`), { ok: true });
+    if (transports.length > 1 && socket.io.engine.transport.name === "polling") await event(socket.io.engine, "upgrade");
+  }
+
+  ask(...args) {
+    return this.socket.emitWithAck(...args);
+  }
+
+  leave() {
+    this.socket.disconnect();
+  }
+}
+
+class Plain extends Client {
+  waiting = new Map();
+  next = 0;
+
+  async enter() {
+    const ws = (this.ws = new WebSocket(url.replace("http", "ws") + "/ws"));
+    ws.on("close", (code) => this.lost(code));
+    ws.on("message", (data) => {
+      const frame = JSON.parse(data);
+      if (frame.event === "chat:line") this.hear(...frame.args);
+      if ("ack" in frame) this.waiting.get(frame.ack)(frame.args[0]);
+    });
+    await event(ws, "open");
+    assert.deepStrictEqual(await this.ask("join", `room:${this.room}`), { ok: true });
+  }
+
+  ask(name, ...args) {
+    const id = this.next++;
+    this.ws.send(JSON.stringify({ event: name, args, id }));
+    return new Promise((resolve) => this.waiting.set(id, resolve));
+  }
+
+  leave() {
+    this.ws.close();
+  }
+}
+
+const clients = Array.from({ length: CLIENTS }, (_, i) => new (kinds[i % kinds.length] === "plain" ? Plain : SocketIO)(i));
+for (let i = 0; i < CLIENTS; i += ROOM) await Promise.all(clients.slice(i, i + ROOM).map((client) => client.enter()));
+
+const talks = clients.map((client) => client.talk());
+talks.forEach((talk) => talk.catch((error) => failures.push(error.message)));
+
+/** Waits until everyone has said some more. */
+async function progress() {
+  const goals = clients.map((client) => client.said + 3);
+  while (clients.some((client, i) => client.said < goals[i]) && failures.length === 0) await setTimeout(20);
+}
+
+// The test says what it is about to do; we say that everybody talked before it, and after it.
+for (let rounds = Number(process.env.ROUNDS); rounds > 0; rounds--) {
+  await progress();
+  tell("talking", failures);
+  await told("done");
+}
+await progress();
+ending = true;
+await Promise.all(talks);
+
+// What was acknowledged has been passed on: it arrives, if only later.
+const missing = () => clients.flatMap((client) => clients
+  .filter((other) => other.room === client.room && other !== client && (client.heard.get(other.number) ?? 0) < other.said)
+  .map((other) => `client ${client.number} (${client.kind}) has ${client.heard.get(other.number)} of ${other.said} lines of ${other.number}`));
+const deadline = Date.now() + 30_000;
+while (missing().length > 0 && Date.now() < deadline && failures.length === 0) await setTimeout(20);
+failures.push(...missing());
+tell("finished", { failures, said: clients.reduce((sum, client) => sum + client.said, 0) });
+clients.forEach((client) => client.leave());

@@ -1,0 +1,14 @@
+// Package test tests the built binary from outside: with the clients that
+// people use (socket.io-client and ws in Node, a browser), with hand-made
+// requests where clients are too well-behaved, and with the signals and
+// reloads of an operator.
+//
+//   - build_test.go, server_test.go, journal_test.go: the binaries, a running
+//     server, what it logs
+//   - node_test.go and clients/: Node programs and how the tests talk to them
+//   - engine_test.go: an Engine.IO client that does nothing by itself
+//   - guests/ and server/: the application that runs inside the server
+//
+// Both binaries are built with the race detector; a race, a panic or an error
+// in the log that a test did not expect fails the test whose server it was.
+package test

@@ -1,0 +1,297 @@
+package guests
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+)
+
+func init() { caddy.RegisterModule(new(Echo)) }
+
+// Echo is an application that does what it is told. On connect it emits "auth"
+// with what the client sent to authenticate itself, as the handlers of
+// Socket.IO's own protocol test suite do, or null if no authenticator kept it. The events:
+//
+//	message           emits message-back with the same arguments
+//	message-with-ack  acks with the same arguments
+//	whoami            acks with what is known of the socket
+//	label             acks with the label of this configuration
+//	never             handles the event and never acks it
+//	fail              fails with an error of the server's own
+//	ask e …           sends the event e with the rest to the client, and acks with the client's answer, or its error
+//	flood n size      emits n events "drop" with their numbers and size bytes of ballast, then acks
+//	tick              emits events "tick" with their numbers until there is an event "tock", which acks with how many
+//	hold key          emits "holding", returns only once somebody sends release with the key, and acks with the label
+//	release key       see hold
+//	kick, kick all    disconnects the socket; with "all", the client
+//
+// It must not be used once it has been cleaned up, and panics if it is.
+type Echo struct {
+	// Label tells configurations apart.
+	Label string `json:"label,omitempty"`
+
+	ctx     context.Context
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	cleaned atomic.Bool
+	ticking sync.Map // *realtime.Socket → *ticker
+}
+
+// maxWait bounds everything that waits for a client.
+const maxWait = 30 * time.Second
+
+// CaddyModule returns the Caddy module information.
+func (*Echo) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "realtime.handlers.echo", New: func() caddy.Module { return new(Echo) }}
+}
+
+// Provision implements caddy.Provisioner.
+func (e *Echo) Provision(caddy.Context) error {
+	e.ctx, e.cancel = context.WithCancel(context.Background())
+	return nil
+}
+
+// HandleConnect implements realtime.Handler.
+func (e *Echo) HandleConnect(ctx context.Context, s *realtime.Socket) {
+	e.assertAlive()
+	auth, ok := s.Data()["auth"]
+	if !ok {
+		auth = json.RawMessage("null")
+	}
+	_ = s.Emit(ctx, "auth", realtime.Arg{JSON: auth})
+}
+
+// HandleDisconnect implements realtime.Handler.
+func (e *Echo) HandleDisconnect(_ context.Context, s *realtime.Socket, _ string) {
+	e.assertAlive()
+	if t, ok := e.ticking.LoadAndDelete(s); ok {
+		t.(*ticker).stop()
+	}
+}
+
+// HandleEvent implements realtime.Handler.
+func (e *Echo) HandleEvent(ctx context.Context, event *realtime.Event) (handled bool, err error) {
+	e.assertAlive()
+	s := event.Socket
+	ack := event.Ack
+	if ack == nil {
+		ack = func(...realtime.Arg) error { return nil }
+	}
+	switch event.Name {
+	case "message":
+		return true, s.Emit(ctx, "message-back", event.Args...)
+	case "message-with-ack":
+		return true, ack(event.Args...)
+	case "whoami":
+		return true, ack(describe(s))
+	case "label":
+		return true, ack(realtime.String(e.Label))
+	case "never":
+		return true, nil
+	case "fail":
+		return true, errors.New("a secret of the server's")
+	case "ask":
+		name, args, err := nameAndRest(event.Args)
+		if err != nil {
+			return true, err
+		}
+		e.running.Go(func() { e.ask(s, name, args, ack) })
+	case "flood":
+		var n, size int
+		if err := decode(event.Args, &n, &size); err != nil {
+			return true, err
+		}
+		e.running.Go(func() { e.flood(s, n, size, ack) })
+	case "tick":
+		t := &ticker{done: make(chan struct{}), stopped: make(chan int, 1)}
+		e.ticking.Store(s, t)
+		e.running.Go(func() { t.run(e.ctx, s) })
+	case "tock":
+		t, ok := e.ticking.LoadAndDelete(s)
+		if !ok {
+			return true, &realtime.Error{Code: "not_ticking", Message: "send tick first"}
+		}
+		e.running.Go(func() { _ = ack(number(t.(*ticker).stop())) })
+	case "hold":
+		var key string
+		if err := decode(event.Args, &key); err != nil {
+			return true, err
+		}
+		return true, e.hold(s, key, ack)
+	case "release":
+		var key string
+		if err := decode(event.Args, &key); err != nil {
+			return true, err
+		}
+		close(gate(key))
+		return true, ack()
+	case "kick":
+		return true, s.Disconnect(len(event.Args) > 0)
+	default:
+		return false, nil
+	}
+	return true, nil
+}
+
+// ask is not done by the handler itself: while that runs, no answer is read.
+func (e *Echo) ask(s *realtime.Socket, name string, args []realtime.Arg, ack func(...realtime.Arg) error) {
+	ctx, cancel := context.WithTimeout(e.ctx, maxWait)
+	if name == "unanswered" {
+		ctx, cancel = context.WithTimeout(e.ctx, 100*time.Millisecond)
+	}
+	defer cancel()
+	answer, err := s.Request(ctx, name, args...)
+	if err != nil {
+		_ = ack(realtime.String("error"), realtime.String(err.Error()))
+		return
+	}
+	_ = ack(answer...)
+}
+
+func (e *Echo) flood(s *realtime.Socket, n, size int, ack func(...realtime.Arg) error) {
+	ballast := realtime.String(strings.Repeat("x", size))
+	for i := range n {
+		if s.Emit(e.ctx, "drop", number(i), ballast) != nil {
+			return
+		}
+	}
+	_ = ack(number(n))
+}
+
+func (e *Echo) hold(s *realtime.Socket, key string, ack func(...realtime.Arg) error) error {
+	if err := s.Emit(e.ctx, "holding"); err != nil {
+		return err
+	}
+	select {
+	case <-gate(key):
+	case <-time.After(maxWait):
+		return errors.New("nobody released " + key)
+	}
+	e.assertAlive() // whoever holds an event holds its settings
+	return ack(realtime.String(e.Label))
+}
+
+// gates outlive configurations, since what is held under one is released
+// under the next.
+var gates sync.Map // key → chan struct{}
+
+func gate(key string) chan struct{} {
+	g, _ := gates.LoadOrStore(key, make(chan struct{}))
+	return g.(chan struct{})
+}
+
+// Cleanup implements caddy.CleanerUpper.
+func (e *Echo) Cleanup() error {
+	e.cleaned.Store(true)
+	if e.cancel != nil {
+		e.cancel()
+	}
+	e.running.Wait()
+	return nil
+}
+
+func (e *Echo) assertAlive() {
+	if e.cleaned.Load() {
+		panic("the handler is used after its cleanup")
+	}
+}
+
+// A ticker emits numbered events until it is stopped.
+type ticker struct {
+	done    chan struct{}
+	stopped chan int // how many
+}
+
+func (t *ticker) run(ctx context.Context, s *realtime.Socket) {
+	clock := time.NewTicker(time.Millisecond)
+	defer clock.Stop()
+	for i := 0; ; i++ {
+		select {
+		case <-clock.C:
+			_ = s.Emit(ctx, "tick", number(i))
+			continue
+		case <-t.done:
+		case <-ctx.Done():
+		}
+		t.stopped <- i
+		return
+	}
+}
+
+// stop returns how many events there were.
+func (t *ticker) stop() int {
+	close(t.done)
+	return <-t.stopped
+}
+
+func describe(s *realtime.Socket) realtime.Arg {
+	arg, err := realtime.JSON(struct {
+		ID    string                     `json:"id"`
+		User  string                     `json:"user"`
+		Rooms []string                   `json:"rooms"`
+		Data  map[string]json.RawMessage `json:"data"`
+	}{s.ID(), s.User(), append([]string{}, s.Rooms()...), s.Data()})
+	if err != nil {
+		panic(err)
+	}
+	return arg
+}
+
+func number(n int) realtime.Arg {
+	arg, err := realtime.JSON(n)
+	if err != nil {
+		panic(err)
+	}
+	return arg
+}
+
+func nameAndRest(args []realtime.Arg) (name string, rest []realtime.Arg, err error) {
+	if len(args) == 0 {
+		return "", nil, &realtime.Error{Code: "bad_argument", Message: "an event's name is missing"}
+	}
+	return name, args[1:], decode(args[:1], &name)
+}
+
+// decode reads arguments into as many values.
+func decode(args []realtime.Arg, values ...any) error {
+	if len(args) != len(values) {
+		return &realtime.Error{Code: "bad_argument", Message: "the number of arguments is wrong"}
+	}
+	for i, value := range values {
+		if err := json.Unmarshal(args[i].JSON, value); err != nil {
+			return &realtime.Error{Code: "bad_argument", Message: err.Error()}
+		}
+	}
+	return nil
+}
+
+// UnmarshalCaddyfile implements caddyfile.Unmarshaler. Syntax:
+//
+//	handler echo [<label>]
+func (e *Echo) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the guest's name
+	if d.NextArg() {
+		e.Label = d.Val()
+	}
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ realtime.Handler      = (*Echo)(nil)
+	_ caddy.Provisioner     = (*Echo)(nil)
+	_ caddy.CleanerUpper    = (*Echo)(nil)
+	_ caddyfile.Unmarshaler = (*Echo)(nil)
+)

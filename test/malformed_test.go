@@ -1,0 +1,843 @@
+package test
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// A witness is a client that has nothing to do with what the others do, and
+// must not notice it.
+type witness struct {
+	ws    *wire
+	plain *wire
+	poll  *session
+}
+
+func (s *server) witness(t *testing.T) *witness {
+	w := &witness{ws: s.openWire(t), plain: plainWire(t, s), poll: s.openSession(t)}
+	w.ws.connect()
+	w.poll.connect()
+	return w
+}
+
+func (w *witness) check(t *testing.T) {
+	t.Helper()
+	w.ws.t, w.plain.t, w.poll.t = t, t, t
+	w.ws.alive()
+	w.poll.alive()
+	_ = w.plain.SetReadDeadline(time.Now().Add(patience))
+	w.plain.send(`{"event":"message-with-ack","args":["alive"],"id":7}`)
+	if got := w.plain.receive(); got != `{"ack":7,"args":["alive"]}` {
+		t.Fatalf("the plain witness got %s", got)
+	}
+}
+
+// hostile is a server whose clients' pings do not come into the way.
+func hostile(t *testing.T) (*server, *witness) {
+	s := start(t, withGuest, config{site: `realtime {
+		namespaces / /custom
+		websocket /ws
+		authenticator token
+		handler echo
+		ping 10m 1m
+	}
+	respond 404`})
+	return s, s.witness(t)
+}
+
+// wantOneEnd wants exactly one line about a session's end, and none about
+// anything else.
+func (s *server) wantOneEnd(t *testing.T, mark int, session, reason string) {
+	t.Helper()
+	s.log.wait(t, mark, "disconnected", "session", session)
+	lines := s.settle(t, mark)
+	if refused := only(lines, "refused"); len(refused) > 0 {
+		t.Errorf("a refusal was logged besides: %s", refused[0].text)
+	}
+	ended := only(lines, "disconnected")
+	if len(ended) != 1 || ended[0].string("session") != session || ended[0].string("reason") != reason {
+		t.Errorf("the log has not one %q of the session %s:\n%s", reason, session, s.log.text(mark))
+	}
+	for _, l := range lines {
+		if level := l.string("level"); level != "info" {
+			t.Errorf("the fault is the client's, but there is this: %s", l.text)
+		}
+	}
+}
+
+// What is no packet, or one out of place, ends the connection: over WebSocket
+// by a close frame without a code, as Socket.IO's own server does it, over
+// polling by a close packet.
+func TestMalformedPackets(t *testing.T) {
+	t.Parallel()
+	s, w := hostile(t)
+	const (
+		parseError     = "parse error"
+		transportError = "transport error"
+	)
+	event := func(name string) string { return `42["` + name + `"]` }
+	deep := strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000)
+	cases := map[string]struct {
+		packets   []string // b in front stands for a binary one
+		unentered bool     // the client has entered no namespace
+		reason    string
+	}{
+		"an empty packet":                  {packets: []string{""}, reason: parseError},
+		"an unknown packet type":           {packets: []string{"7"}, reason: parseError},
+		"another":                          {packets: []string{"x"}, reason: parseError},
+		"a type beyond ASCII":              {packets: []string{"é"}, reason: parseError},
+		"an open packet":                   {packets: []string{"0{}"}, reason: parseError},
+		"an upgrade packet":                {packets: []string{"5"}, reason: parseError},
+		"a noop packet":                    {packets: []string{"6"}, reason: parseError},
+		"a ping, which is the server's":    {packets: []string{"2"}, reason: transportError},
+		"an empty message":                 {packets: []string{"4"}, reason: parseError},
+		"an unknown type":                  {packets: []string{"47"}, reason: parseError},
+		"a letter for a type":              {packets: []string{"4a"}, reason: parseError},
+		"an event before CONNECT":          {packets: []string{event("message")}, unentered: true, reason: parseError},
+		"an ack before CONNECT":            {packets: []string{"430[]"}, unentered: true, reason: parseError},
+		"a disconnect before CONNECT":      {packets: []string{"41"}, unentered: true, reason: parseError},
+		"a binary packet before CONNECT":   {packets: []string{"bx"}, unentered: true, reason: parseError},
+		"CONNECT twice":                    {packets: []string{"40"}, reason: parseError},
+		"CONNECT_ERROR":                    {packets: []string{`44{"message":"x"}`}, reason: parseError},
+		"CONNECT with an array":            {packets: []string{`40["x"]`}, unentered: true, reason: parseError},
+		"CONNECT with a string":            {packets: []string{`40"x"`}, unentered: true, reason: parseError},
+		"CONNECT with null":                {packets: []string{`40null`}, unentered: true, reason: parseError},
+		"CONNECT with bad JSON":            {packets: []string{`40{"token":}`}, unentered: true, reason: parseError},
+		"CONNECT with two objects":         {packets: []string{`40{}{}`}, unentered: true, reason: parseError},
+		"DISCONNECT with data":             {packets: []string{`41{}`}, reason: parseError},
+		"an event of another namespace":    {packets: []string{`42/custom,["message"]`}, reason: parseError},
+		"an event after leaving":           {packets: []string{"41", event("message")}, reason: parseError},
+		"an event that is no JSON":         {packets: []string{`42["message",]`}, reason: parseError},
+		"an event that is no array":        {packets: []string{`42{"0":"message"}`}, reason: parseError},
+		"an event that is not whole":       {packets: []string{`42["message"`}, reason: parseError},
+		"an event and more":                {packets: []string{`42["message"][]`}, reason: parseError},
+		"an event without a name":          {packets: []string{`42[]`}, reason: parseError},
+		"an event nested too deep":         {packets: []string{`42["message",` + deep + `]`}, reason: parseError},
+		"an object for a name":             {packets: []string{`42[{"toString":"message"}]`}, reason: parseError},
+		"an array for a name":              {packets: []string{`42[["message"]]`}, reason: parseError},
+		"null for a name":                  {packets: []string{`42[null]`}, reason: parseError},
+		"true for a name":                  {packets: []string{`42[true]`}, reason: parseError},
+		"the reserved connect":             {packets: []string{event("connect")}, reason: parseError},
+		"the reserved connect_error":       {packets: []string{event("connect_error")}, reason: parseError},
+		"the reserved disconnect":          {packets: []string{event("disconnect")}, reason: parseError},
+		"the reserved disconnecting":       {packets: []string{event("disconnecting")}, reason: parseError},
+		"the reserved newListener":         {packets: []string{event("newListener")}, reason: parseError},
+		"the reserved removeListener":      {packets: []string{event("removeListener")}, reason: parseError},
+		"a reserved name in escapes":       {packets: []string{event(`\u0063onnect`)}, reason: parseError},
+		"a negative id":                    {packets: []string{`42-1["message"]`}, reason: parseError},
+		"an ack that is no array":          {packets: []string{`430{}`}, reason: parseError},
+		"no attachments":                   {packets: []string{`450-["message"]`}, reason: parseError},
+		"a negative number of attachments": {packets: []string{`45-1-["message"]`}, reason: parseError},
+		"attachments without a number":     {packets: []string{`45["message"]`}, reason: parseError},
+		"attachments without a dash":       {packets: []string{`451["message"]`}, reason: parseError},
+		"half an attachment":               {packets: []string{`451.5-["message"]`}, reason: parseError},
+		"eleven attachments":               {packets: []string{`4511-["message"]`}, reason: parseError},
+		"countless attachments":            {packets: []string{`4599999999999999999999-["message"]`}, reason: parseError},
+		"an attachment of nothing":         {packets: []string{"bx"}, reason: parseError},
+		"text where binary is due":         {packets: []string{`451-["message",{"_placeholder":true,"num":0}]`, event("message")}, reason: parseError},
+		"CONNECT where binary is due":      {packets: []string{`451-["message"]`, "40/custom,"}, reason: parseError},
+		"one attachment too many":          {packets: []string{`451-["never",{"_placeholder":true,"num":0}]`, "bx", "bx"}, reason: parseError},
+		"a placeholder out of range":       {packets: []string{`451-["message",{"_placeholder":true,"num":1}]`, "bx"}, reason: parseError},
+		"a placeholder below zero":         {packets: []string{`451-["message",{"_placeholder":true,"num":-1}]`, "bx"}, reason: parseError},
+		"a placeholder between":            {packets: []string{`451-["message",{"_placeholder":true,"num":0.5}]`, "bx"}, reason: parseError},
+		"a method for a placeholder":       {packets: []string{`451-["message",{"_placeholder":true,"num":"splice"}]`, "bx"}, reason: parseError},
+		"a string for a placeholder":       {packets: []string{`451-["message",{"_placeholder":true,"num":"0"}]`, "bx"}, reason: parseError},
+		"a placeholder without a number":   {packets: []string{`451-["message",{"_placeholder":true}]`, "bx"}, reason: parseError},
+		"a placeholder deep down":          {packets: []string{`451-["message",[[{"a":{"_placeholder":true,"num":7}}]]]`, "bx"}, reason: parseError},
+		"a placeholder of a binary ack":    {packets: []string{`461-0[{"_placeholder":true,"num":1}]`, "bx"}, reason: parseError},
+		"a placeholder for a name":         {packets: []string{`451-[{"_placeholder":true,"num":0}]`, "bx"}, reason: parseError},
+		"a binary event that is no JSON":   {packets: []string{`451-["message"`, "bx"}, reason: parseError},
+	}
+	for name, c := range cases {
+		t.Run("websocket/"+name, func(t *testing.T) {
+			mark := s.log.mark()
+			ws := s.openWire(t)
+			if !c.unentered {
+				ws.connect()
+			}
+			for _, packet := range c.packets {
+				if data, isBinary := strings.CutPrefix(packet, "b"); isBinary {
+					ws.sendBinary(data)
+				} else {
+					ws.send(packet)
+				}
+			}
+			if code := ws.closed(); code != websocket.CloseNoStatusReceived {
+				t.Errorf("the close code is %d", code)
+			}
+			s.wantOneEnd(t, mark, ws.id, c.reason)
+			w.check(t)
+		})
+		t.Run("polling/"+name, func(t *testing.T) {
+			mark := s.log.mark()
+			poll := s.openSession(t)
+			if !c.unentered {
+				poll.connect()
+			}
+			payload := strings.ReplaceAll(strings.Join(c.packets, "\x1e"), "bx", "beA==")
+			// Socket.IO's own server says ok to it, too; the end comes with the GET.
+			if a := poll.post(payload); a.status != http.StatusOK && a.status != http.StatusBadRequest {
+				t.Errorf("the POST is answered %d %s", a.status, a.body)
+			}
+			if a := poll.get(); a.status != http.StatusOK || !strings.HasSuffix("\x1e"+a.body, "\x1e1") {
+				t.Errorf("the GET is answered %d %q", a.status, a.body)
+			}
+			if a := poll.get(); a.status != http.StatusBadRequest || a.body != `{"code":1,"message":"Session ID unknown"}` {
+				t.Errorf("the next GET is answered %d %q", a.status, a.body)
+			}
+			s.log.wait(t, mark, "disconnected", "session", poll.id, "reason", c.reason)
+			if n := len(only(s.settle(t, mark), "disconnected")); n != 1 {
+				t.Errorf("the log has %d lines of its end:\n%s", n, s.log.text(mark))
+			}
+			w.check(t)
+		})
+	}
+}
+
+// What looks odd but is allowed, and changes nothing.
+func TestOddPackets(t *testing.T) {
+	t.Parallel()
+	s, w := hostile(t)
+	ws := s.openWire(t)
+	ws.connect()
+	for name, packets := range map[string][]string{
+		"an event without data":       {"42"},
+		"an ack without data":         {"430"},
+		"an answer nobody waits for":  {"4399[1]"},
+		"an id beyond numbers":        {"4399999999999999999999999[1]"},
+		"a number for a name":         {"42[7]"},
+		"a pong nobody asked for":     {"3", "3", "3probe"},
+		"an unknown event":            {`42["no such event",1]`},
+		"a binary ack nobody expects": {`461-99[{"_placeholder":true,"num":0}]`, "bx"},
+		"attachments nobody names":    {`452-["never"]`, "bx", "by"},
+		"names of the prototype":      {`42["__proto__"]`, `42["constructor"]`, `42["hasOwnProperty"]`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ws.t = t
+			for _, packet := range packets {
+				if data, isBinary := strings.CutPrefix(packet, "b"); isBinary {
+					ws.sendBinary(data)
+				} else {
+					ws.send(packet)
+				}
+			}
+			ws.alive()
+		})
+	}
+
+	t.Run("a pong where binary is due", func(t *testing.T) {
+		ws.t = t
+		ws.send(`451-3["message-with-ack",{"_placeholder":true,"num":0}]`)
+		ws.send("3")
+		ws.sendBinary("data")
+		if got := ws.receive(); got != `461-3[{"_placeholder":true,"num":0}]` {
+			t.Errorf("the ack is %s", got)
+		}
+		if got := ws.receive(); got != "data" {
+			t.Errorf("the attachment is %q", got)
+		}
+	})
+	t.Run("one attachment named twice", func(t *testing.T) {
+		ws.t = t
+		ws.send(`451-4["message-with-ack",{"_placeholder":true,"num":0},[{"_placeholder":true,"num":0}]]`)
+		ws.sendBinary("data")
+		if got := ws.receive(); got != `461-4[{"_placeholder":true,"num":0},[{"_placeholder":true,"num":0}]]` {
+			t.Errorf("the ack is %s", got)
+		}
+		ws.receive()
+	})
+	t.Run("a placeholder where there is nothing binary", func(t *testing.T) {
+		ws.t = t
+		ws.send(`425["message-with-ack",{"_placeholder":true,"num":7}]`)
+		if got := ws.receive(); got != `435[{"_placeholder":true,"num":7}]` {
+			t.Errorf("the ack is %s", got)
+		}
+	})
+	t.Run("numbers as they came", func(t *testing.T) {
+		ws.t = t
+		ws.send(`42007["message-with-ack",12345678901234567890,1.0,-0,1e400,"\ud800"]`)
+		if got := ws.receive(); got != `43007[12345678901234567890,1.0,-0,1e400,"\ud800"]` {
+			t.Errorf("the ack is %s", got)
+		}
+	})
+	t.Run("the name of the main namespace", func(t *testing.T) {
+		other := s.openWire(t)
+		other.send("40/,")
+		if got := other.receive(); !strings.HasPrefix(got, `40{"sid":`) {
+			t.Errorf("CONNECT is answered %s", got)
+		}
+		other.alive()
+	})
+	t.Run("attachments that never come", func(t *testing.T) {
+		other := s.openWire(t)
+		other.connect()
+		other.send(`4510-["message"]`)
+		for range 9 {
+			other.sendBinary("x")
+		}
+		w.check(t)
+		other.reset()
+		s.log.wait(t, 0, "disconnected", "session", other.id)
+	})
+	w.check(t)
+}
+
+// Requests that are wrong get Engine.IO's errors, a line in the log, and no
+// session.
+func TestMalformedRequests(t *testing.T) {
+	t.Parallel()
+	s, w := hostile(t)
+	const (
+		unknownTransport = `{"code":0,"message":"Transport unknown"}`
+		unknownSession   = `{"code":1,"message":"Session ID unknown"}`
+		badMethod        = `{"code":2,"message":"Bad handshake method"}`
+		badRequest       = `{"code":3,"message":"Bad request"}`
+		badVersion       = `{"code":5,"message":"Unsupported protocol version"}`
+	)
+	poll := s.openSession(t)
+	poll.connect()
+	upgraded := s.openSession(t)
+	upgraded.connect()
+	wire := upgraded.upgrade()
+	const io = "/socket.io/"
+	upgrade := []string{
+		"Connection", "Upgrade", "Upgrade", "websocket",
+		"Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==",
+	}
+	cases := map[string]struct {
+		method string // default GET
+		path   string
+		header []string
+		body   string
+	}{
+		"no query":                         {"", io, nil, unknownTransport},
+		"no transport":                     {"", io + "?EIO=4", nil, unknownTransport},
+		"an unknown transport":             {"", io + "?EIO=4&transport=tarpit", nil, unknownTransport},
+		"webtransport":                     {"", io + "?EIO=4&transport=webtransport", nil, unknownTransport},
+		"__proto__ for a transport":        {"", io + "?EIO=4&transport=__proto__", nil, unknownTransport},
+		"constructor for a transport":      {"", io + "?EIO=4&transport=constructor", nil, unknownTransport},
+		"two transports":                   {"", io + "?EIO=4&transport=polling&transport=websocket", nil, unknownTransport},
+		"a transport in an array":          {"", io + "?EIO=4&transport[]=polling", nil, unknownTransport},
+		"an unknown session":               {"", polling + "&sid=unknown", nil, unknownSession},
+		"an empty session":                 {"", polling + "&sid=", nil, unknownSession},
+		"__proto__ for a session":          {"", polling + "&sid=__proto__", nil, unknownSession},
+		"two sessions":                     {"", poll.path() + "&sid=" + poll.id, nil, unknownSession},
+		"an unknown session's POST":        {"POST", polling + "&sid=unknown", nil, unknownSession},
+		"an unknown session's WebSocket":   {"", overWebSocket + "&sid=unknown", upgrade, unknownSession},
+		"no version":                       {"", io + "?transport=polling", nil, badVersion},
+		"version 3":                        {"", io + "?EIO=3&transport=polling", nil, badVersion},
+		"version 5":                        {"", io + "?EIO=5&transport=polling", nil, badVersion},
+		"version abc":                      {"", io + "?EIO=abc&transport=polling", nil, badVersion},
+		"two versions":                     {"", io + "?EIO=4&EIO=3&transport=polling", nil, badVersion},
+		"version 3 over WebSocket":         {"", io + "?EIO=3&transport=websocket", upgrade, badVersion},
+		"version 3 of a session":           {"", strings.Replace(poll.path(), "EIO=4", "EIO=3", 1), nil, badRequest},
+		"no version of a session":          {"", strings.Replace(poll.path(), "EIO=4", "", 1), nil, badRequest},
+		"POST for a handshake":             {"POST", polling, nil, badMethod},
+		"PUT for a handshake":              {"PUT", polling, nil, badMethod},
+		"DELETE for a handshake":           {"DELETE", polling, nil, badMethod},
+		"OPTIONS that is no preflight":     {"OPTIONS", polling, nil, badMethod},
+		"HEAD for a handshake":             {"HEAD", polling, nil, ""},
+		"PUT for a session":                {"PUT", poll.path(), nil, badRequest},
+		"DELETE for a session":             {"DELETE", poll.path(), nil, badRequest},
+		"websocket without an upgrade":     {"", overWebSocket, nil, badRequest},
+		"an upgrade to polling":            {"", polling, upgrade, badRequest},
+		"an upgrade of a session's":        {"", poll.path(), upgrade, badRequest},
+		"another transport of a session's": {"", overWebSocket + "&sid=" + poll.id, nil, badRequest},
+		"a GET after the upgrade":          {"", upgraded.path(), nil, badRequest},
+		"a POST after the upgrade":         {"POST", upgraded.path(), nil, badRequest},
+		"a second upgrade":                 {"", overWebSocket + "&sid=" + upgraded.id, upgrade, badRequest},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			mark := s.log.mark()
+			if c.method == "" {
+				c.method = "GET"
+			}
+			a := s.request(t, c.method, c.path, "", c.header...)
+			if a.status != http.StatusBadRequest || a.body != c.body {
+				t.Errorf("the answer is %d %s", a.status, a.body)
+			}
+			if lines := s.settle(t, mark); len(lines) != 1 || !lines[0].is("refused", "client_ip", "127.0.0.1") {
+				t.Errorf("the log has not one line:\n%s", s.log.text(mark))
+			}
+		})
+	}
+	poll.alive()
+	wire.alive()
+	w.check(t)
+
+	// The path is that of Socket.IO to the letter.
+	for _, path := range []string{"/socket.io?EIO=4&transport=polling", "/Socket.io/?EIO=4&transport=polling", "/x/socket.io/?EIO=4&transport=polling"} {
+		if a := s.request(t, "GET", path, ""); a.status != http.StatusNotFound {
+			t.Errorf("%s is answered %d %s", path, a.status, a.body)
+		}
+	}
+	if h := s.health(); h.WebSocket.Connections != 5 {
+		t.Errorf("there are %d connections, not 5", h.WebSocket.Connections)
+	}
+
+	t.Run("a secret in the query", func(t *testing.T) {
+		s.request(t, "GET", "/socket.io/?EIO=3&transport=polling&token=hunter2", "", "Authorization", "Bearer hunter2", "Cookie", "id=hunter2")
+		s.request(t, "GET", polling+"&token=hunter2", "", "Authorization", "Bearer hunter2", "Cookie", "id=hunter2")
+		s.settle(t, 0)
+		for _, l := range s.log.since(0) {
+			if strings.Contains(l.text, "hunter2") {
+				t.Errorf("the log has it: %s", l.text)
+			}
+		}
+	})
+}
+
+// Too much, or at the wrong time, over polling.
+func TestMalformedPolling(t *testing.T) {
+	t.Parallel()
+	s, w := hostile(t)
+
+	t.Run("an oversized body", func(t *testing.T) {
+		poll := s.openSession(t)
+		poll.connect()
+		mark := s.log.mark()
+		body := `42["message","` + strings.Repeat("x", 1_000_000) + `"]`
+		if a := poll.post(body); a.status != http.StatusRequestEntityTooLarge || a.body != "" {
+			t.Errorf("the answer is %d %s", a.status, a.body)
+		}
+		if lines := s.settle(t, mark); len(lines) != 1 || !lines[0].is("refused", "session", poll.id) {
+			t.Errorf("the log has not one line:\n%s", s.log.text(mark))
+		}
+		poll.alive() // as with Socket.IO's own server
+	})
+	t.Run("an oversized body of unknown length", func(t *testing.T) {
+		poll := s.openSession(t)
+		poll.connect()
+		request, err := http.NewRequest("POST", s.url()+poll.path(), io.LimitReader(rand.Reader, 10_000_000))
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := plainHTTP.Do(request)
+		// The server may close the connection before all of it is sent.
+		if err == nil {
+			response.Body.Close()
+			if response.StatusCode != http.StatusRequestEntityTooLarge {
+				t.Errorf("the answer is %d", response.StatusCode)
+			}
+		}
+		poll.alive()
+	})
+	t.Run("a body of the largest size", func(t *testing.T) {
+		poll := s.openSession(t)
+		poll.connect()
+		poll.mustPost(`42["never","` + strings.Repeat("x", 1_000_000-len(`42["never",""]`)) + `"]`)
+		poll.alive()
+	})
+	t.Run("a binary body", func(t *testing.T) {
+		for _, contentType := range []string{"application/octet-stream", "Application/Octet-Stream; charset=x"} {
+			poll := s.openSession(t)
+			poll.connect()
+			mark := s.log.mark()
+			if a := poll.post(`42["message"]`, "Content-Type", contentType); a.status != http.StatusBadRequest {
+				t.Errorf("the answer is %d %s", a.status, a.body)
+			}
+			s.wantOneEnd(t, mark, poll.id, "transport error")
+		}
+	})
+	t.Run("no base64", func(t *testing.T) {
+		poll := s.openSession(t)
+		poll.connect()
+		mark := s.log.mark()
+		poll.post("b%%%")
+		s.wantOneEnd(t, mark, poll.id, "parse error")
+	})
+	t.Run("an empty payload", func(t *testing.T) {
+		poll := s.openSession(t)
+		poll.connect()
+		mark := s.log.mark()
+		poll.post("")
+		s.wantOneEnd(t, mark, poll.id, "parse error")
+	})
+	t.Run("many packets in one payload", func(t *testing.T) {
+		poll := s.openSession(t)
+		poll.connect()
+		begin := time.Now()
+		poll.mustPost(strings.TrimSuffix(strings.Repeat("3\x1e", 450_000), "\x1e"))
+		if took := time.Since(begin); took > 20*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		poll.alive()
+	})
+	t.Run("a packet of bad UTF-8", func(t *testing.T) {
+		poll := s.openSession(t)
+		poll.connect()
+		poll.post("42[\"message-with-ack\",\"\xff\"]") // whatever becomes of it
+		w.check(t)
+	})
+	t.Run("a GET beside a GET", func(t *testing.T) {
+		poll := s.openSession(t)
+		poll.connect()
+		mark := s.log.mark()
+		// Neither knows which of them came first.
+		answers := make(chan answer, 2)
+		for range 2 {
+			go func() {
+				a, err := s.try(context.Background(), "GET", poll.path(), "")
+				if err != nil {
+					a.body = err.Error()
+				}
+				answers <- a
+			}()
+		}
+		first, second := <-answers, <-answers
+		if first.status > second.status {
+			first, second = second, first
+		}
+		if first.status != http.StatusOK || first.body != "1" || second.status != http.StatusBadRequest {
+			t.Errorf("the answers are %d %q and %d %q", first.status, first.body, second.status, second.body)
+		}
+		s.wantOneEnd(t, mark, poll.id, "transport error")
+		if a := poll.get(); a.status != http.StatusBadRequest {
+			t.Errorf("the next GET is answered %d %q", a.status, a.body)
+		}
+	})
+	t.Run("a POST beside a POST", func(t *testing.T) {
+		poll := s.openSession(t)
+		poll.connect()
+		mark := s.log.mark()
+		conn, err := net.Dial("tcp", s.address())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		// The server asks for the body once the request is being handled.
+		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n", poll.path())
+		_ = conn.SetDeadline(time.Now().Add(patience))
+		if text, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.Contains(text, "100") {
+			t.Fatalf("the first POST is answered %q: %v", text, err)
+		}
+		if a := poll.post(`42["message"]`); a.status != http.StatusBadRequest {
+			t.Errorf("the second POST is answered %d %s", a.status, a.body)
+		}
+		s.wantOneEnd(t, mark, poll.id, "transport error")
+	})
+	w.check(t)
+}
+
+// An upgrade that goes wrong ends the WebSocket, and leaves the session alone.
+func TestMalformedUpgrades(t *testing.T) {
+	t.Parallel()
+	s, w := hostile(t)
+	for name, packets := range map[string][]string{
+		"no probe":             {"5"},
+		"a wrong probe":        {"2prob"},
+		"a message":            {`42["message"]`},
+		"a probe twice":        {"2probe", "2probe"},
+		"a message for a 5":    {"2probe", `42["message"]`},
+		"no packet":            {""},
+		"a packet of nonsense": {"2probe", "x"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			poll := s.openSession(t)
+			poll.connect()
+			ws := s.mustDial(t, overWebSocket+"&sid="+poll.id)
+			for _, packet := range packets {
+				ws.send(packet)
+			}
+			if code := ws.closed(); code != websocket.CloseNoStatusReceived {
+				t.Errorf("the close code is %d", code)
+			}
+			poll.alive()
+			poll.upgrade().alive()
+		})
+	}
+	t.Run("a second while one is going on", func(t *testing.T) {
+		poll := s.openSession(t)
+		poll.connect()
+		ws := s.mustDial(t, overWebSocket+"&sid="+poll.id)
+		ws.send("2probe")
+		if got := ws.receive(); got != "3probe" {
+			t.Fatalf("the probe is answered %s", got)
+		}
+		if _, a := s.dial(t, overWebSocket+"&sid="+poll.id); a.status != http.StatusBadRequest {
+			t.Errorf("the second is answered %d %s", a.status, a.body)
+		}
+		ws.send("5")
+		ws.id = poll.id
+		ws.alive()
+	})
+	t.Run("a session that ends meanwhile", func(t *testing.T) {
+		poll := s.openSession(t)
+		poll.connect()
+		ws := s.mustDial(t, overWebSocket+"&sid="+poll.id)
+		ws.send("2probe")
+		ws.receive()
+		poll.mustPost("1")
+		ws.closed()
+		s.log.wait(t, 0, "disconnected", "session", poll.id)
+	})
+	w.check(t)
+}
+
+// rawFrame returns a WebSocket frame as a client has to send it, or with what
+// is wrong about it.
+func rawFrame(first byte, masked bool, length uint64, payload string) []byte {
+	frame := []byte{first}
+	mask := byte(0)
+	if masked {
+		mask = 0x80
+	}
+	switch {
+	case length < 126:
+		frame = append(frame, mask|byte(length))
+	case length < 1<<16:
+		frame = binary.BigEndian.AppendUint16(append(frame, mask|126), uint16(length))
+	default:
+		frame = binary.BigEndian.AppendUint64(append(frame, mask|127), length)
+	}
+	if masked {
+		frame = append(frame, 0, 0, 0, 0) // which leaves the payload as it is
+	}
+	return append(frame, payload...)
+}
+
+// Breaches of RFC 6455 get its close codes.
+func TestMalformedFrames(t *testing.T) {
+	t.Parallel()
+	s, w := hostile(t)
+	const (
+		protocolError = websocket.CloseProtocolError
+		invalid       = websocket.CloseInvalidFramePayloadData
+		tooBig        = websocket.CloseMessageTooBig
+	)
+	frame := func(first byte, payload string) []byte { return rawFrame(first, true, uint64(len(payload)), payload) }
+	join := func(frames ...[]byte) (all []byte) {
+		for _, f := range frames {
+			all = append(all, f...)
+		}
+		return all
+	}
+	cases := map[string]struct {
+		bytes []byte
+		codes []int
+	}{
+		"unmasked":                  {rawFrame(0x81, false, 1, "3"), []int{protocolError}},
+		"a reserved bit":            {frame(0xc1, "3"), []int{protocolError}},
+		"an unknown opcode":         {frame(0x83, "3"), []int{protocolError}},
+		"a continuation of nothing": {frame(0x80, "3"), []int{protocolError}},
+		"a message in a message":    {join(frame(0x01, "3"), frame(0x81, "3")), []int{protocolError}},
+		"a ping in fragments":       {frame(0x09, "x"), []int{protocolError}},
+		"a ping of 126 bytes":       {frame(0x89, strings.Repeat("x", 126)), []int{protocolError}},
+		"bad UTF-8":                 {frame(0x81, "4\xff"), []int{invalid}},
+		"bad UTF-8 in a close":      {frame(0x88, "\x03\xe8\xff"), []int{protocolError, invalid}},
+		"a bad close code":          {frame(0x88, "\x00\x01"), []int{protocolError}},
+		"half a close code":         {frame(0x88, "\x03"), []int{protocolError, websocket.CloseNoStatusReceived}},
+		"oversized":                 {rawFrame(0x81, true, 1_000_001, "4"), []int{tooBig}},
+		"of 2^63 bytes":             {rawFrame(0x81, true, 1<<63, "4"), []int{protocolError, tooBig}},
+		"of 2^64-1 bytes":           {rawFrame(0x81, true, 1<<64-1, "4"), []int{protocolError, tooBig}},
+		"oversized in fragments": {join(frame(0x01, strings.Repeat("x", 600_000)), frame(0x80, strings.Repeat("x", 600_000))),
+			[]int{tooBig}},
+	}
+	for name, c := range cases {
+		for kind, open := range map[string]func(*testing.T, *server) *wire{"engine.io": engineWire, "plain": plainWire} {
+			t.Run(kind+"/"+name, func(t *testing.T) {
+				mark := s.log.mark()
+				ws := open(t, s)
+				if _, err := ws.NetConn().Write(c.bytes); err != nil {
+					t.Fatal(err)
+				}
+				code := ws.closed()
+				ok := false
+				for _, want := range c.codes {
+					ok = ok || code == want
+				}
+				if !ok {
+					t.Errorf("the close code is %d, not of %v", code, c.codes)
+				}
+				s.log.wait(t, mark, "disconnected")
+				if ended := only(s.settle(t, mark), "disconnected"); len(ended) != 1 {
+					t.Errorf("the log has not one line of the end:\n%s", s.log.text(mark))
+				}
+				w.check(t)
+			})
+		}
+	}
+	t.Run("a message in a thousand fragments", func(t *testing.T) {
+		ws := engineWire(t, s)
+		text := `429["message-with-ack","` + strings.Repeat("x", 1000) + `"]`
+		var all []byte
+		for i := range len(text) {
+			first := byte(0x00)
+			if i == 0 {
+				first = 0x01
+			}
+			all = append(all, frame(first, text[i:i+1])...)
+			if i%100 == 0 {
+				all = append(all, frame(0x89, "between")...) // a ping may come between
+			}
+		}
+		all = append(all, frame(0x80, "")...)
+		if _, err := ws.NetConn().Write(all); err != nil {
+			t.Fatal(err)
+		}
+		if got := ws.receive(); got != `439["`+strings.Repeat("x", 1000)+`"]` {
+			t.Errorf("the ack is %.100s", got)
+		}
+	})
+}
+
+// handshakeOf returns an upgrade request.
+func (s *server) handshakeOf(path string, header ...string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", path, s.address())
+	for i := 0; i < len(header); i += 2 {
+		fmt.Fprintf(&b, "%s: %s\r\n", header[i], header[i+1])
+	}
+	return b.String() + "\r\n"
+}
+
+// speak sends bytes over a connection of their own, and returns all that comes
+// back until the server closes it or enough has come.
+func (s *server) speak(t *testing.T, request string, enough func(string) bool) string {
+	t.Helper()
+	conn, err := net.Dial("tcp", s.address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	if _, err := io.WriteString(conn, request); err != nil {
+		return "" // the server has had enough
+	}
+	var all strings.Builder
+	buffer := make([]byte, 4096)
+	for !enough(all.String()) {
+		n, err := conn.Read(buffer)
+		all.Write(buffer[:n])
+		if timeout, ok := err.(net.Error); ok && timeout.Timeout() {
+			t.Fatalf("the server neither answers nor closes the connection; it said %q", all.String())
+		}
+		if err != nil {
+			break
+		}
+	}
+	return all.String()
+}
+
+// wantRefusal wants exactly one line since a mark, which can be later than the
+// end of the connection.
+func (s *server) wantRefusal(t *testing.T, mark int) {
+	t.Helper()
+	s.log.wait(t, mark, "refused")
+	if lines := only(s.settle(t, mark), "refused"); len(lines) != 1 {
+		t.Errorf("the log has not one line:\n%s", s.log.text(mark))
+	}
+}
+
+func untilClosed(string) bool   { return false }
+func untilHeader(s string) bool { return strings.Contains(s, "\r\n\r\n") }
+
+// Handshakes that are odd, broken off, or more than handshakes.
+func TestMalformedHandshakes(t *testing.T) {
+	t.Parallel()
+	s, w := hostile(t)
+	paths := map[string]string{"engine.io": overWebSocket, "plain": "/ws"}
+	for kind, path := range paths {
+		t.Run(kind+"/a frame glued to it", func(t *testing.T) {
+			for name, frame := range map[string][]byte{
+				"good": rawFrame(0x81, true, 2, "40"),
+				"bad":  {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff},
+			} {
+				mark := s.log.mark()
+				// No client may send it, as it has not seen the answer. The connection is
+				// closed, one way or another.
+				got := s.speak(t, s.handshakeOf(path)+string(frame), untilClosed)
+				if strings.HasPrefix(got, "HTTP/1.1 2") || strings.HasPrefix(got, "HTTP/1.1 5") {
+					t.Errorf("%s: the answer is %.100q", name, got)
+				}
+				s.wantRefusal(t, mark)
+			}
+			w.check(t)
+		})
+		t.Run(kind+"/with a body", func(t *testing.T) {
+			mark := s.log.mark()
+			got := s.speak(t, s.handshakeOf(path, "Content-Length", "4")+"40{}", untilHeader)
+			if !strings.HasPrefix(got, "HTTP/1.1 400 ") {
+				t.Errorf("the answer is %.100q", got)
+			}
+			s.wantRefusal(t, mark)
+		})
+		t.Run(kind+"/odd headers", func(t *testing.T) {
+			for name, header := range map[string][]string{
+				"an extension constructor": {"Sec-WebSocket-Extensions", "constructor"},
+				"an extension of nothing":  {"Sec-WebSocket-Extensions", "; =,,;"},
+				"many extensions":          {"Sec-WebSocket-Extensions", strings.Repeat("a;b=c,", 500)},
+				"a slow subprotocol":       {"Sec-WebSocket-Protocol", "b" + strings.Repeat(" ", 3000) + "x"},
+				"an empty subprotocol":     {"Sec-WebSocket-Protocol", ",,"},
+			} {
+				begin := time.Now()
+				got := s.speak(t, s.handshakeOf(path, header...), untilHeader)
+				if !strings.HasPrefix(got, "HTTP/1.1 101 ") && !strings.HasPrefix(got, "HTTP/1.1 400 ") {
+					t.Errorf("%s: the answer is %.100q", name, got)
+				}
+				if took := time.Since(begin); took > 10*time.Second {
+					t.Errorf("%s: the answer took %v", name, took) // it is a matter of microseconds
+				}
+			}
+			var many []string
+			for i := range 3000 {
+				many = append(many, fmt.Sprintf("X-Header-%d", i), "x")
+			}
+			if got := s.speak(t, s.handshakeOf(path, many...), untilHeader); strings.HasPrefix(got, "HTTP/1.1 5") {
+				t.Errorf("3000 headers: the answer is %.100q", got)
+			}
+			w.check(t)
+		})
+		t.Run(kind+"/without what it needs", func(t *testing.T) {
+			for _, missing := range []string{"Sec-WebSocket-Version: 13\r\n", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"} {
+				mark := s.log.mark()
+				got := s.speak(t, strings.Replace(s.handshakeOf(path), missing, "", 1), untilHeader)
+				if !strings.HasPrefix(got, "HTTP/1.1 4") {
+					t.Errorf("without %s the answer is %.100q", missing, got)
+				}
+				s.wantRefusal(t, mark)
+			}
+		})
+		t.Run(kind+"/200 resets", func(t *testing.T) {
+			before := s.health().WebSocket.Connections
+			whole := s.handshakeOf(path)
+			for i := range 200 {
+				conn, err := net.Dial("tcp", s.address())
+				if err != nil {
+					t.Fatal(err)
+				}
+				// From nothing at all to all of it and a little more.
+				_, _ = io.WriteString(conn, (whole + "\x81\x80")[:i*(len(whole)+2)/199])
+				reset(conn)
+			}
+			w.check(t)
+			s.waitHealth("as before", func(h health) bool { return h.WebSocket.Connections == before })
+		})
+	}
+	t.Run("polling/200 resets", func(t *testing.T) {
+		before := s.health().WebSocket.Connections
+		for range 200 {
+			conn, err := net.Dial("tcp", s.address())
+			if err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\n", polling, s.address())
+			reset(conn)
+		}
+		w.check(t)
+		s.waitHealth("as before", func(h health) bool { return h.WebSocket.Connections == before })
+	})
+}

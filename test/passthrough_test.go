@@ -1,0 +1,134 @@
+package test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// What is none of the endpoint's own paths reaches the application behind it
+// as if there were no endpoint.
+func TestPassThrough(t *testing.T) {
+	t.Parallel()
+	var upgrader websocket.Upgrader
+	application := http.NewServeMux()
+	application.HandleFunc("/health", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/health+json")
+		io.WriteString(w, `{"status":"pass"}`)
+	})
+	application.HandleFunc("/chat", func(w http.ResponseWriter, r *http.Request) {
+		conn, err := upgrader.Upgrade(w, r, nil)
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		for {
+			kind, data, err := conn.ReadMessage()
+			if err != nil || conn.WriteMessage(kind, append([]byte("the application got "), data...)) != nil {
+				return
+			}
+		}
+	})
+	application.HandleFunc("/stream", func(w http.ResponseWriter, r *http.Request) {
+		for i := range 3 {
+			fmt.Fprintf(w, "data: %d\n\n", i)
+			w.(http.Flusher).Flush()
+		}
+		<-r.Context().Done() // what has been flushed must arrive before the end
+	})
+	application.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		w.Header().Set("X-Application", "yes")
+		w.Header().Set("Vary", "Accept")
+		w.WriteHeader(http.StatusTeapot)
+		fmt.Fprintf(w, "%s %s origin=%s cookie=%s body=%s", r.Method, r.URL.RequestURI(), r.Header.Get("Origin"), r.Header.Get("Cookie"), body)
+	})
+	backend := httptest.NewServer(application)
+	defer backend.Close()
+	upgrader.CheckOrigin = func(*http.Request) bool { return true } // the application's own business
+
+	s := start(t, shipped, config{site: "realtime\nreverse_proxy " + strings.TrimPrefix(backend.URL, "http://")})
+
+	if a := s.request(t, "GET", "/health", ""); a.status != http.StatusOK || a.body != `{"status":"pass"}` || a.header.Get("Content-Type") != "application/health+json" {
+		t.Errorf("the application's health is %d %s", a.status, a.body)
+	}
+	if a := s.request(t, "GET", "/health/realtime", ""); a.status != http.StatusOK || a.body != `{"websocket":{"enabled":true,"connections":0}}` {
+		t.Errorf("the health of realtime is %d %s", a.status, a.body)
+	}
+
+	for _, method := range []string{"GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"} {
+		for _, path := range []string{
+			"/", "/api/things?a=1&b=%20x", "/socket.io", "/socket.iox/", "/Socket.IO/", "/x/socket.io/",
+			"/health/realtime/", "/health/realtimes", "/ws", "/a//b/./c%2Fd",
+		} {
+			want := fmt.Sprintf("%s %s origin=https://evil.test cookie=id=1 body=payload", method, path)
+			if strings.Contains(path, "//") {
+				continue // ServeMux, and not Caddy, redirects it
+			}
+			a := s.request(t, method, path, "payload", "Origin", "https://evil.test", "Cookie", "id=1")
+			if a.status != http.StatusTeapot || a.body != want || a.header.Get("X-Application") != "yes" {
+				t.Errorf("the answer to %s %s is %d %s", method, path, a.status, a.body)
+			}
+			if got := corsHeaders(a); !slices.Equal(got, []string{"Vary: Accept"}) {
+				t.Errorf("the answer to %s %s has %q", method, path, got)
+			}
+		}
+	}
+
+	// A big body, as it is.
+	body := strings.Repeat("payload ", 1_000_000)
+	if a := s.request(t, "POST", "/upload", body); !strings.HasSuffix(a.body, "body="+body) {
+		t.Errorf("the answer to a big body is %d, of %d bytes", a.status, len(a.body))
+	}
+
+	// The application's own WebSockets, whatever the origin.
+	ws := s.mustDial(t, "/chat", "Origin", "https://anyone.test")
+	for _, text := range []string{"2probe", "40", "{}"} {
+		ws.send(text)
+		_, got, err := ws.ReadMessage()
+		if err != nil || string(got) != "the application got "+text {
+			t.Errorf("the application's WebSocket says %q: %v", got, err)
+		}
+	}
+	ws.Close()
+
+	response, err := (&http.Client{Timeout: patience}).Get(s.url() + "/stream")
+	if err != nil {
+		t.Fatal(err)
+	}
+	streamed := make([]byte, len("data: 0\n\ndata: 1\n\ndata: 2\n\n"))
+	if _, err := io.ReadFull(response.Body, streamed); err != nil || !strings.HasSuffix(string(streamed), "data: 2\n\n") {
+		t.Errorf("the stream has %q: %v", streamed, err)
+	}
+	response.Body.Close()
+
+	// And Socket.IO beside all that, with nothing configured.
+	n := s.startNode(t, "client.mjs", "TRANSPORTS", "polling,websocket")
+	n.expect("connected", nil)
+	if a := s.request(t, "GET", "/health/realtime", ""); a.body != `{"websocket":{"enabled":true,"connections":1}}` {
+		t.Errorf("the health of realtime is %s", a.body)
+	}
+	if a := s.request(t, "POST", "/health/realtime", ""); a.status != http.StatusMethodNotAllowed {
+		t.Errorf("a POST to the health is answered %d", a.status)
+	}
+	n.tell("disconnect")
+	begin := time.Now()
+	s.waitHealth("empty", func(h health) bool { return h.WebSocket.Connections == 0 })
+	if took := time.Since(begin); took > 20*time.Second {
+		t.Errorf("it took %v to be empty", took)
+	}
+	// An endpoint without handlers says so to whoever asks, and goes on.
+	w := s.openWire(t)
+	w.connect()
+	w.send(`421["hello"]`)
+	if got := w.receive(); !strings.HasPrefix(got, `431[{"error":{"code":"unhandled_event"`) {
+		t.Errorf("an event is answered %s", got)
+	}
+}
