@@ -72,10 +72,14 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Errf("realtime takes a matcher and a block, not %q", d.Val())
 	}
-	seen := make(map[string]bool)
+	seen, last := make(map[string]bool), ""
 	repeatable := []string{"websocket", "relay", "handler", "authenticator"}
 	for d.NextBlock(0) {
 		name := d.Val()
+		if name == "{" {
+			return d.Errf("%s takes no block", last)
+		}
+		last = name
 		parse, ok := subdirectives[name]
 		if !ok {
 			return d.Errf("realtime has no subdirective %q; it has %s", name, subdirectiveNames())
@@ -106,7 +110,7 @@ func subdirectiveNames() string {
 func parseName(d *caddyfile.Dispenser, name *string) error {
 	subdirective := d.Val()
 	args := d.RemainingArgs()
-	if len(args) != 1 {
+	if len(args) != 1 || args[0] == "" {
 		return d.Errf("%s takes one name", subdirective)
 	}
 	*name = args[0]
@@ -245,12 +249,17 @@ func parseLimits(h *Handler, d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Err("limits takes a block, with payload, queue and handshake")
 	}
+	seen := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		name := d.Val()
 		args := d.RemainingArgs()
-		if len(args) != 1 {
+		switch {
+		case len(args) != 1:
 			return d.Errf("limits: %s takes one value", name)
+		case seen[name]:
+			return d.Errf("limits: %s is there already; write it once", name)
 		}
+		seen[name] = true
 		var err error
 		switch name {
 		case "payload":
@@ -267,6 +276,9 @@ func parseLimits(h *Handler, d *caddyfile.Dispenser) error {
 		if err != nil {
 			return err
 		}
+	}
+	if len(seen) == 0 {
+		return d.Err("limits takes a block, with payload, queue and handshake")
 	}
 	return nil
 }

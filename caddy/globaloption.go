@@ -37,7 +37,12 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	}
 	options := new(HubOptions)
 	app.Hubs[name] = options
+	seen := make(map[string]bool)
 	for d.NextBlock(0) {
+		if seen[d.Val()] {
+			return nil, d.Errf("%s is there already; write it once", d.Val())
+		}
+		seen[d.Val()] = true
 		if err := options.parse(d); err != nil {
 			return nil, err
 		}

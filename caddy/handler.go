@@ -1,6 +1,7 @@
 package caddy
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -249,14 +250,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if !isSocketIO && !isWebSocket && !isHealth {
 		return next.ServeHTTP(w, r)
 	}
-	// Caddy starts its apps in no particular order: the first request can be
-	// earlier than the endpoint.
-	select {
-	case <-h.app.started:
-	case <-r.Context().Done():
-		return r.Context().Err()
-	case <-h.app.ctx.Done(): // the configuration never started
-		return caddyhttp.Error(http.StatusServiceUnavailable, errors.New("the endpoint is closing"))
+	if err := h.awaitStart(r.Context()); err != nil {
+		return caddyhttp.Error(http.StatusServiceUnavailable, err)
 	}
 	servers := s.lease.endpoint.servers.Load()
 	switch {
@@ -270,6 +265,24 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return caddyhttp.Error(http.StatusServiceUnavailable, errors.New("the endpoint is closing"))
 	}
 	return nil
+}
+
+// awaitStart waits for the endpoint: Caddy starts its apps in no particular
+// order, so that the first request can be earlier.
+func (h *Handler) awaitStart(ctx context.Context) error {
+	select {
+	case <-h.app.started: // also of a configuration that has been replaced since
+		return nil
+	default:
+	}
+	select {
+	case <-h.app.started:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-h.app.ctx.Done():
+		return errors.New("the configuration has not started")
+	}
 }
 
 // Interface guards

@@ -142,9 +142,9 @@ func (r *Relay) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		default:
 			return d.Errf("relay has no option %q; it has events and rooms", d.Val())
 		}
-		args := d.RemainingArgs()
+		option, args := d.Val(), d.RemainingArgs()
 		if len(args) == 0 {
-			return d.ArgErr()
+			return d.Errf("relay: %s takes one or more globs, such as message or room:*", option)
 		}
 		*globs = append(*globs, args...)
 	}

@@ -82,6 +82,9 @@ func (c *conn) beginReading() bool {
 func (c *conn) Connected(s *realtime.Socket) error {
 	c.socket = s
 	if c.server.format == Raw {
+		if !c.isOpen() { // there is nothing to send that would tell
+			return realtime.ErrDisconnected
+		}
 		return nil
 	}
 	id, err := realtime.JSON(map[string]string{"id": s.ID()})

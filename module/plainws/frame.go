@@ -1,6 +1,7 @@
 package plainws
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -78,15 +79,16 @@ func parseJSON(text []byte) (frame, error) {
 			parsed.id = strconv.FormatUint(*f.ID, 10)
 		}
 	}
+	parts := 0
 	for i, raw := range f.Args {
 		arg, err := parseArg(raw)
 		if err != nil {
 			return frame{}, err
 		}
 		parsed.args[i] = arg
-	}
-	if n := len(realtime.CollectAttachments(parsed.args)); n > realtime.MaxAttachments {
-		return frame{}, fmt.Errorf("a frame has at most %d binary parts", realtime.MaxAttachments)
+		if parts += len(arg.Binary); parts > realtime.MaxAttachments {
+			return frame{}, fmt.Errorf("a frame has at most %d binary parts", realtime.MaxAttachments)
+		}
 	}
 	return parsed, nil
 }
@@ -163,7 +165,15 @@ func appendArgs(text []byte, args []realtime.Arg) []byte {
 	return append(text, ']')
 }
 
-// inlineBinary is the inverse of parseArg.
+// maxInline bounds what an argument with binary data becomes, in bytes. A
+// Socket.IO client may name one attachment a thousand times and send it once;
+// here it would be there a thousand times.
+const maxInline = 16 << 20
+
+var errInline = errors.New("argument is too large with its binary data in it")
+
+// inlineBinary is the inverse of parseArg. What would be larger than maxInline
+// becomes null.
 func inlineBinary(arg realtime.Arg) json.RawMessage {
 	if len(arg.Binary) == 0 {
 		return arg.JSON
@@ -172,6 +182,9 @@ func inlineBinary(arg realtime.Arg) json.RawMessage {
 		n, ok := rawjson.Index(num, len(arg.Binary))
 		if !ok {
 			return append(dst, "null"...), nil // an Arg made by hand, and wrongly
+		}
+		if len(dst)+base64.StdEncoding.EncodedLen(len(arg.Binary[n])) > maxInline {
+			return nil, errInline
 		}
 		return rawjson.AppendBinary(dst, arg.Binary[n]), nil
 	})

@@ -55,11 +55,11 @@ func (p *Policy) authenticate(ctx context.Context, namespace string, h *Handshak
 		if added.User != "" {
 			identity.User = added.User
 		}
-		if identity.Data == nil {
-			identity.Data = added.Data
-		} else {
-			maps.Copy(identity.Data, added.Data)
+		if identity.Data == nil && len(added.Data) > 0 {
+			// The socket will change it; the authenticator may give it to others.
+			identity.Data = make(map[string]json.RawMessage, len(added.Data))
 		}
+		maps.Copy(identity.Data, added.Data)
 		identity.Rooms = append(identity.Rooms, added.Rooms...)
 	}
 	return identity, nil

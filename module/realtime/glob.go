@@ -1,5 +1,7 @@
 package realtime
 
+import "unicode/utf8"
+
 // Globs are patterns of names. In a pattern, "*" stands for any number of any
 // characters, "?" for one; everything else stands for itself.
 type Globs []string
@@ -25,11 +27,14 @@ func match(pattern, name string) bool {
 		case p < len(pattern) && pattern[p] == '*':
 			star, restart = p, n
 			p++
-		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == name[n]):
+		case p < len(pattern) && pattern[p] == '?':
+			p++
+			n += width(name[n:])
+		case p < len(pattern) && pattern[p] == name[n]:
 			p++
 			n++
 		case star >= 0:
-			restart++
+			restart += width(name[restart:])
 			p, n = star+1, restart
 		default:
 			return false
@@ -39,4 +44,10 @@ func match(pattern, name string) bool {
 		p++
 	}
 	return p == len(pattern)
+}
+
+// width returns how many bytes the first character takes.
+func width(s string) int {
+	_, n := utf8.DecodeRuneInString(s)
+	return n
 }

@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -43,11 +44,13 @@ func (h *Hub) publish(ctx context.Context, b Broadcast, m *Message) error {
 	for i, arg := range m.Args {
 		remote.Args[i] = remoteArg(arg)
 	}
-	payload, err := json.Marshal(remote)
-	if err != nil {
+	var payload bytes.Buffer
+	encoder := json.NewEncoder(&payload)
+	encoder.SetEscapeHTML(false) // arguments are passed on as they are
+	if err := encoder.Encode(remote); err != nil {
 		return fmt.Errorf("encoding broadcast: %w", err)
 	}
-	if err := h.broker.Publish(ctx, cluster.Envelope{Node: h.node, Topic: h.topic(), Payload: payload}); err != nil {
+	if err := h.broker.Publish(ctx, cluster.Envelope{Node: h.node, Topic: h.topic(), Payload: payload.Bytes()}); err != nil {
 		return fmt.Errorf("publishing broadcast: %w", err)
 	}
 	return nil
@@ -80,14 +83,19 @@ func (h *Hub) receive(e cluster.Envelope) {
 	if n == nil {
 		return // nobody of it is here
 	}
-	m, err := n.newMessage(remote.Event, make([]Arg, len(remote.Args)))
+	args := make([]Arg, len(remote.Args))
+	for i, arg := range remote.Args {
+		if len(arg.JSON) == 0 {
+			h.logger.Warn("broker sent what is no broadcast", zap.String("node", e.Node))
+			return
+		}
+		args[i] = Arg(arg)
+	}
+	m, err := n.newMessage(remote.Event, args)
 	if err != nil {
 		h.logger.Warn("broker sent what is no broadcast", zap.String("node", e.Node), zap.Error(err))
 		return
 	}
 	m.Volatile = remote.Volatile
-	for i, arg := range remote.Args {
-		m.Args[i] = Arg(arg)
-	}
 	Broadcast{namespace: n, rooms: remote.Rooms, except: remote.Except}.deliver(m, nil)
 }

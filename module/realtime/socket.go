@@ -88,6 +88,9 @@ func (s *Socket) Emit(ctx context.Context, event string, args ...Arg) error {
 	if err != nil {
 		return err
 	}
+	if s.isGone() {
+		return ErrDisconnected
+	}
 	return s.conn.Deliver(m, batchOf(ctx))
 }
 
@@ -98,6 +101,7 @@ func (s *Socket) Disconnect(closing bool) error {
 	if !s.begone() {
 		return ErrDisconnected
 	}
+	s.namespace.remove(s) // nothing follows what Leave sends
 	err := s.conn.Leave(closing)
 	s.finish(reason.ServerDisconnect)
 	return err
@@ -120,15 +124,21 @@ func (s *Socket) begone() bool {
 	return first
 }
 
-// finish lets the handlers know, then takes the socket out of the namespace.
+func (s *Socket) isGone() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gone
+}
+
+// finish takes the socket out of the namespace and lets the handlers know.
 func (s *Socket) finish(why string) {
+	s.namespace.remove(s)
 	s.failAcks()
 	policy, release := s.endpoint.acquire()
 	defer release()
 	for _, handler := range policy.Handlers {
 		handler.HandleDisconnect(s.namespace.hub.Context(), s, why)
 	}
-	s.namespace.remove(s)
 	policy.logger().Info("socket disconnected",
 		zap.String("socket", s.id),
 		zap.String("namespace", s.namespace.name),

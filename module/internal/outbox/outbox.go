@@ -154,6 +154,12 @@ func (o *Outbox) push(chunks [][]byte) error {
 	for _, chunk := range chunks {
 		total += len(chunk)
 	}
+	if o.size > 0 && o.size+total > o.limit && o.batch != nil {
+		// The peer has not been given the chance to read what is held back.
+		if err := o.flush(); err != nil {
+			return err
+		}
+	}
 	if o.size > 0 && o.size+total > o.limit {
 		return ErrFull
 	}

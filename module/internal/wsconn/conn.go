@@ -104,7 +104,7 @@ func (c *Conn) Read(limit int64) (opcode int, payload []byte, err error) {
 // top bit set.
 func (c *Conn) failed(err error) error {
 	err = readError(err)
-	if errors.Is(err, ErrTooBig) && !c.stream.told {
+	if errors.Is(err, ErrTooBig) {
 		c.Close(websocket.CloseMessageTooBig, "", false)
 	}
 	return err

@@ -22,7 +22,6 @@ const frameBuffer = 257
 type stream struct {
 	net.Conn
 	out    *outbox.Outbox
-	told   bool // gorilla has sent a close frame
 	batch  outbox.Batch
 	buffer *bufio.Reader // gorilla's
 	input                // what await has read
@@ -66,7 +65,10 @@ func (s *stream) Read(p []byte) (int, error) {
 
 // Write queues a copy of p: gorilla uses its buffers again.
 func (s *stream) Write(p []byte) (int, error) {
-	s.told = s.told || len(p) > 0 && p[0] == 0x80|websocket.CloseMessage
+	if len(p) > 0 && p[0] == 0x80|websocket.CloseMessage {
+		s.out.Finish(bytes.Clone(p), false) // nothing follows it, not even ours
+		return len(p), nil
+	}
 	if err := s.out.Send(bytes.Clone(p)); err != nil {
 		return 0, err
 	}
