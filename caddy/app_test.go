@@ -228,8 +228,8 @@ func TestHealth(t *testing.T) {
 			t.Errorf("%s %s: %d %q, want %d %q", test.method, test.path, status, body, test.status, test.body)
 		}
 	}
-	connect(t, port, "/socket.io/", nil)
-	connect(t, port, "/ws", nil)
+	receive(t, connect(t, port, "/socket.io/", nil)) // it counts once it is told that it is open
+	receive(t, connect(t, port, "/ws", nil))
 	want := `"transports":{"polling":0,"websocket":2},"rooms":0,"broker":"memory","draining":false}`
 	if _, body := get(http.MethodGet, "/health/realtime?verbose=1"); !strings.HasPrefix(body, `{"websocket":{"enabled":true,"connections":2},"hub":"default",`) || !strings.HasSuffix(body, want) {
 		t.Errorf("verbose: %s", body)

@@ -370,8 +370,16 @@ func TestDrain(t *testing.T) {
 		t.Errorf("health: %s %s", response.Status, body)
 	}
 	for _, path := range []string{"/socket.io/", "/ws"} {
-		if _, response := dial(t, port, path); response.StatusCode != http.StatusServiceUnavailable {
-			t.Errorf("%s answers %s", path, response.Status)
+		// Closing begins in the background: until it has, clients get in, and out again.
+		for deadline := time.Now().Add(testPatience); ; {
+			conn, response := dial(t, port, path)
+			if response.StatusCode == http.StatusServiceUnavailable {
+				break
+			}
+			if conn == nil || time.Now().After(deadline) {
+				t.Fatalf("%s answers %s", path, response.Status)
+			}
+			_ = conn.Close()
 		}
 	}
 	var ends []string

@@ -756,6 +756,7 @@ func TestMalformedHandshakes(t *testing.T) {
 				"good": rawFrame(0x81, true, 2, "40"),
 				"bad":  {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff},
 			} {
+				s.settle(t, s.log.mark()) // what was before has been logged
 				mark := s.log.mark()
 				// No client may send it, as it has not seen the answer. The connection is
 				// closed, one way or another.

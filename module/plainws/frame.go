@@ -160,21 +160,21 @@ func appendArgs(text []byte, args []realtime.Arg) []byte {
 		if i > 0 {
 			text = append(text, ',')
 		}
-		text = append(text, inlineBinary(arg)...)
+		text = append(text, inlineBinary(arg, len(text))...)
 	}
 	return append(text, ']')
 }
 
-// maxInline bounds what an argument with binary data becomes, in bytes. A
+// maxInline bounds what a frame with binary data becomes, in bytes. A
 // Socket.IO client may name one attachment a thousand times and send it once;
 // here it would be there a thousand times.
 const maxInline = 16 << 20
 
 var errInline = errors.New("argument is too large with its binary data in it")
 
-// inlineBinary is the inverse of parseArg. What would be larger than maxInline
-// becomes null.
-func inlineBinary(arg realtime.Arg) json.RawMessage {
+// inlineBinary is the inverse of parseArg, behind so many bytes of the frame.
+// What would make the frame larger than maxInline becomes null.
+func inlineBinary(arg realtime.Arg, before int) json.RawMessage {
 	if len(arg.Binary) == 0 {
 		return arg.JSON
 	}
@@ -183,7 +183,7 @@ func inlineBinary(arg realtime.Arg) json.RawMessage {
 		if !ok {
 			return append(dst, "null"...), nil // an Arg made by hand, and wrongly
 		}
-		if len(dst)+base64.StdEncoding.EncodedLen(len(arg.Binary[n])) > maxInline {
+		if before+len(dst)+base64.StdEncoding.EncodedLen(len(arg.Binary[n])) > maxInline {
 			return nil, errInline
 		}
 		return rawjson.AppendBinary(dst, arg.Binary[n]), nil
@@ -204,5 +204,5 @@ func encodeRaw(m *realtime.Message) []byte {
 	if text, ok := rawjson.Unquote(m.Args[0].JSON); ok {
 		return wsconn.Frame(wsconn.Text, []byte(text))
 	}
-	return wsconn.Frame(wsconn.Text, inlineBinary(m.Args[0]))
+	return wsconn.Frame(wsconn.Text, inlineBinary(m.Args[0], 0))
 }

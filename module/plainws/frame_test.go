@@ -130,13 +130,22 @@ func TestParseTime(t *testing.T) {
 	}
 }
 
-// TestInlineMemory has an argument that names one attachment again and again:
-// Socket.IO clients may, and are sent it once.
+// TestInlineMemory has events that name one attachment again and again: Socket.IO
+// clients may, and are sent it once.
 func TestInlineMemory(t *testing.T) {
+	const names = 300
 	part := bytes.Repeat([]byte("x"), 100_000)
-	a := realtime.Arg{JSON: json.RawMessage("[" + strings.Repeat(`{"_placeholder":true,"num":0},`, 300) + "1]"), Binary: [][]byte{part}}
-	if f := encodeEvent(&realtime.Message{Event: "e", Args: []realtime.Arg{a}}); len(f) > 20<<20 {
-		t.Errorf("%d KB from one client become %d MB", (len(a.JSON)+len(part))>>10, len(f)>>20)
+	one := realtime.Arg{JSON: json.RawMessage("[" + strings.Repeat(`{"_placeholder":true,"num":0},`, names) + "1]"), Binary: [][]byte{part}}
+	many := make([]realtime.Arg, names)
+	for i := range many {
+		many[i] = realtime.Bytes(part)
+	}
+	for _, m := range []*realtime.Message{{Event: "message", Args: []realtime.Arg{one}}, {Event: "message", Args: many}} {
+		for _, format := range []Format{JSON, Raw} {
+			if f := format.encode(m).([]byte); len(f) > 20<<20 {
+				t.Errorf("%s: %d arguments of 110 KB become %d MB", format, len(m.Args), len(f)>>20)
+			}
+		}
 	}
 }
 
