@@ -732,12 +732,14 @@ func (s *server) speak(t *testing.T, request string, enough func(string) bool) s
 	return all.String()
 }
 
-// wantRefusal wants exactly one line since a mark, which can be later than the
-// end of the connection.
-func (s *server) wantRefusal(t *testing.T, mark int) {
+// wantRefusal wants exactly one line about a path since a mark, which can be
+// later than the end of the connection.
+func (s *server) wantRefusal(t *testing.T, mark int, target string) {
 	t.Helper()
-	s.log.wait(t, mark, "refused")
-	if lines := only(s.settle(t, mark), "refused"); len(lines) != 1 {
+	path, _, _ := strings.Cut(target, "?")
+	s.log.wait(t, mark, "refused", "path", path)
+	s.settle(t, mark)
+	if n := s.log.count(mark, "refused", "path", path); n != 1 {
 		t.Errorf("the log has not one line:\n%s", s.log.text(mark))
 	}
 }
@@ -764,7 +766,7 @@ func TestMalformedHandshakes(t *testing.T) {
 				if strings.HasPrefix(got, "HTTP/1.1 2") || strings.HasPrefix(got, "HTTP/1.1 5") {
 					t.Errorf("%s: the answer is %.100q", name, got)
 				}
-				s.wantRefusal(t, mark)
+				s.wantRefusal(t, mark, path)
 			}
 			w.check(t)
 		})
@@ -774,7 +776,7 @@ func TestMalformedHandshakes(t *testing.T) {
 			if !strings.HasPrefix(got, "HTTP/1.1 400 ") {
 				t.Errorf("the answer is %.100q", got)
 			}
-			s.wantRefusal(t, mark)
+			s.wantRefusal(t, mark, path)
 		})
 		t.Run(kind+"/odd headers", func(t *testing.T) {
 			for name, header := range map[string][]string{
@@ -809,7 +811,7 @@ func TestMalformedHandshakes(t *testing.T) {
 				if !strings.HasPrefix(got, "HTTP/1.1 4") {
 					t.Errorf("without %s the answer is %.100q", missing, got)
 				}
-				s.wantRefusal(t, mark)
+				s.wantRefusal(t, mark, path)
 			}
 		})
 		t.Run(kind+"/200 resets", func(t *testing.T) {

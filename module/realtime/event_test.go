@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"testing"
+	"testing/synctest"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
@@ -137,4 +140,37 @@ func TestBatchReachesConn(t *testing.T) {
 	equal(t, "events", sender.client.events(), []string{"back", "at once", "back", "at once"})
 	equal(t, "batches of the sender", sender.client.batches, []*realtime.Batch{&batch, nil, nil, nil})
 	equal(t, "batches of the other", other.client.batches, []*realtime.Batch{&batch, nil})
+}
+
+// TestFlush has a handler that sends, and then waits for something.
+func TestFlush(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		far, near := net.Pipe()
+		defer far.Close()
+		held := outbox.New(near, 1000)
+		var batch realtime.Batch
+		batch.Open()
+		ctx := realtime.WithBatch(t.Context(), &batch)
+		if err := held.SendIn(&batch, []byte("held")); err != nil {
+			t.Fatal(err)
+		}
+		realtime.Flush(t.Context()) // of another
+		arrived := make(chan string, 1)
+		go func() {
+			b := make([]byte, 10)
+			n, _ := far.Read(b)
+			arrived <- string(b[:n])
+		}()
+		synctest.Wait()
+		if len(arrived) != 0 {
+			t.Error("it was not held back")
+		}
+		realtime.Flush(ctx)
+		realtime.Flush(ctx)
+		if got := <-arrived; got != "held" {
+			t.Errorf("got %q", got)
+		}
+		near.Close()
+		held.Wait()
+	})
 }

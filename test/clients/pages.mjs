@@ -19,9 +19,9 @@ async function open(address, options) {
 const friend = await open(process.env.FRIEND);
 const got = await friend.evaluate(async (url) => {
   const socket = io(url, { withCredentials: true, auth: { token: "user:ann" }, reconnection: false });
-  await new Promise((resolve, reject) => socket.once("connect", resolve).once("connect_error", reject));
-  const first = socket.io.engine.transport.name;
   const { engine } = socket.io;
+  const first = engine.transport.name; // it can have another one by the time it connects
+  await new Promise((resolve, reject) => socket.once("connect", resolve).once("connect_error", reject));
   if (engine.transport.name === "polling") await new Promise((resolve) => engine.once("upgrade", resolve));
   const bytes = new Uint8Array([1, 2, 3]);
   const answer = await socket.emitWithAck("message-with-ack", { text: "é😀<>&", bytes, blob: new Blob(["blob"]) });
