@@ -70,6 +70,9 @@ func (b Broadcast) deliver(m *Message, in *Batch) {
 
 var recipientLists = sync.Pool{New: func() any { return new([]*Socket) }}
 
+// fewRooms is how many rooms of a broadcast are compared with one another.
+const fewRooms = 8
+
 // appendRecipients collects the recipients, so that no lock is held while they
 // are written to.
 func (b Broadcast) appendRecipients(list []*Socket) []*Socket {
@@ -92,11 +95,16 @@ func (b Broadcast) appendRecipients(list []*Socket) []*Socket {
 		}
 		return list
 	}
-	var seen map[*Socket]struct{} // a socket in several rooms is there once
-	if len(b.rooms) > 1 {
+	// A socket in several rooms is there once, by the first of them. To look
+	// into those before takes no memory, but time for each.
+	var seen map[*Socket]struct{}
+	if len(b.rooms) > fewRooms {
 		seen = make(map[*Socket]struct{})
 	}
-	add := func(s *Socket) {
+	add := func(s *Socket, before []string) {
+		if seen == nil && slices.ContainsFunc(before, func(room string) bool { return room == s.id || n.rooms.has(room, s) }) {
+			return
+		}
 		if _, twice := seen[s]; twice || excluded(s) {
 			return
 		}
@@ -105,12 +113,12 @@ func (b Broadcast) appendRecipients(list []*Socket) []*Socket {
 		}
 		list = append(list, s)
 	}
-	for _, room := range b.rooms {
+	for i, room := range b.rooms {
 		for s := range n.rooms[room] {
-			add(s)
+			add(s, b.rooms[:i])
 		}
 		if s, ok := n.sockets[room]; ok && !n.rooms.has(room, s) {
-			add(s)
+			add(s, b.rooms[:i])
 		}
 	}
 	return list

@@ -40,6 +40,7 @@ func TestBroadcastRecipients(t *testing.T) {
 		{"a room that nobody is in", ns.To("nobody"), ""},
 		{"a room that nobody is in, among others", ns.To("nobody", "green"), "c"},
 		{"the empty room", ns.To(""), ""},
+		{"many rooms", ns.To("1", "2", "3", "4", "5", "6", "7", "8", "9", "blue", "red", "blue", id("b"), id("d")), "abcd"},
 		{"except a room", ns.To().Except("red"), "cd"},
 		{"except rooms", ns.To().Except("red", "green"), "d"},
 		{"except a room, among rooms", ns.To("red", "blue").Except("green"), "ab"},

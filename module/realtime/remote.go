@@ -19,11 +19,14 @@ type remoteBroadcast struct {
 	Volatile  bool        `json:"volatile,omitempty"`
 	Event     string      `json:"event"`
 	Args      []remoteArg `json:"args"`
+
+	// Attachments are there once, however many arguments use them.
+	Attachments Attachments `json:"attachments,omitempty"`
 }
 
 type remoteArg struct {
 	JSON   json.RawMessage `json:"json"`
-	Binary [][]byte        `json:"binary,omitempty"`
+	Binary []int           `json:"binary,omitempty"` // which of the attachments
 }
 
 func (h *Hub) topic() string { return "broadcast/" + h.name }
@@ -40,9 +43,14 @@ func (h *Hub) publish(ctx context.Context, b Broadcast, m *Message) error {
 		Volatile:  m.Volatile,
 		Event:     m.Event,
 		Args:      make([]remoteArg, len(m.Args)),
+
+		Attachments: CollectAttachments(m.Args),
 	}
 	for i, arg := range m.Args {
-		remote.Args[i] = remoteArg(arg)
+		remote.Args[i].JSON = arg.JSON
+		for _, part := range arg.Binary {
+			remote.Args[i].Binary = append(remote.Args[i].Binary, remote.Attachments.Index(part))
+		}
 	}
 	var payload bytes.Buffer
 	encoder := json.NewEncoder(&payload)
@@ -83,13 +91,10 @@ func (h *Hub) receive(e cluster.Envelope) {
 	if n == nil {
 		return // nobody of it is here
 	}
-	args := make([]Arg, len(remote.Args))
-	for i, arg := range remote.Args {
-		if len(arg.JSON) == 0 {
-			h.logger.Warn("broker sent what is no broadcast", zap.String("node", e.Node))
-			return
-		}
-		args[i] = Arg(arg)
+	args, ok := remote.args()
+	if !ok {
+		h.logger.Warn("broker sent what is no broadcast", zap.String("node", e.Node))
+		return
 	}
 	m, err := n.newMessage(remote.Event, args)
 	if err != nil {
@@ -98,4 +103,22 @@ func (h *Hub) receive(e cluster.Envelope) {
 	}
 	m.Volatile = remote.Volatile
 	Broadcast{namespace: n, rooms: remote.Rooms, except: remote.Except}.deliver(m, nil)
+}
+
+// args returns the arguments, if they make sense.
+func (r *remoteBroadcast) args() (args []Arg, ok bool) {
+	args = make([]Arg, len(r.Args))
+	for i, arg := range r.Args {
+		if len(arg.JSON) == 0 {
+			return nil, false
+		}
+		args[i].JSON = arg.JSON
+		for _, n := range arg.Binary {
+			if n < 0 || n >= len(r.Attachments) {
+				return nil, false
+			}
+			args[i].Binary = append(args[i].Binary, r.Attachments[n])
+		}
+	}
+	return args, true
 }
