@@ -189,32 +189,12 @@ func (h *Handler) healthPath() string {
 	return h.Health.Path
 }
 
-func (h *Handler) loadGuests(ctx caddy.Context) error {
-	if h.AuthenticatorsRaw != nil {
-		guests, err := ctx.LoadModule(h, "AuthenticatorsRaw")
-		if err != nil {
-			return fmt.Errorf("loading authenticators: %w", err)
-		}
-		for _, guest := range guests.([]any) {
-			authenticator, ok := guest.(realtime.Authenticator)
-			if !ok {
-				return fmt.Errorf("the module %T in realtime.authenticators is no realtime.Authenticator", guest)
-			}
-			h.authenticators = append(h.authenticators, authenticator)
-		}
+func (h *Handler) loadGuests(ctx caddy.Context) (err error) {
+	if h.authenticators, err = loadGuests[realtime.Authenticator](ctx, h, "AuthenticatorsRaw", "realtime.authenticators"); err != nil {
+		return fmt.Errorf("loading authenticators: %w", err)
 	}
-	if h.HandlersRaw != nil {
-		guests, err := ctx.LoadModule(h, "HandlersRaw")
-		if err != nil {
-			return fmt.Errorf("loading handlers: %w", err)
-		}
-		for _, guest := range guests.([]any) {
-			handler, ok := guest.(realtime.Handler)
-			if !ok {
-				return fmt.Errorf("the module %T in realtime.handlers is no realtime.Handler", guest)
-			}
-			h.handlers = append(h.handlers, handler)
-		}
+	if h.handlers, err = loadGuests[realtime.Handler](ctx, h, "HandlersRaw", "realtime.handlers"); err != nil {
+		return fmt.Errorf("loading handlers: %w", err)
 	}
 	return nil
 }

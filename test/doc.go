@@ -7,6 +7,8 @@
 //     server, what it logs
 //   - node_test.go and clients/: Node programs and how the tests talk to them
 //   - engine_test.go: an Engine.IO client that does nothing by itself
+//   - malformed_test.go, frame_test.go, handshake_test.go: what no good client
+//     sends: packets and requests, WebSocket frames, handshakes
 //   - guests/ and server/: the application that runs inside the server
 //
 // Both binaries are built with the race detector; a race, a panic or an error

@@ -18,14 +18,8 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, e *refusal.Error
 	e.Write(w)
 }
 
-// logRefused writes the one line that a refused request gets. The query is not
-// in it, since it may hold a secret.
+// logRefused writes the one line that a refused request gets.
 func (s *Server) logRefused(r *http.Request, message string, details ...zap.Field) {
 	o := s.options()
-	o.Logger.Info("refused", append([]zap.Field{
-		zap.String("message", message),
-		zap.String("method", r.Method),
-		zap.String("path", r.URL.Path),
-		zap.String("client_ip", o.clientIP(r)),
-	}, details...)...)
+	refusal.Log(o.Logger, r, o.ClientIP(r), message, details...)
 }

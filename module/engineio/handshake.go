@@ -40,7 +40,7 @@ func (h *Handshake) Header() http.Header {
 func newHandshake(r *http.Request, o *Options) Handshake {
 	h := Handshake{
 		Time:     time.Now(),
-		ClientIP: strings.Clone(o.clientIP(r)),
+		ClientIP: strings.Clone(o.ClientIP(r)),
 		Origin:   strings.Clone(r.Header.Get("Origin")),
 		Path:     strings.Clone(r.URL.Path),
 		RawQuery: strings.Clone(r.URL.RawQuery),

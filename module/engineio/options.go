@@ -1,12 +1,13 @@
 package engineio
 
 import (
-	"net"
 	"net/http"
 	"time"
 
-	"github.com/caddy-realtime/caddy-realtime/module/origin"
 	"go.uber.org/zap"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/defaults"
+	"github.com/caddy-realtime/caddy-realtime/module/origin"
 )
 
 // The defaults of Socket.IO's own server.
@@ -49,34 +50,19 @@ type Options struct {
 
 // WithDefaults returns a copy that has no zero values.
 func (o Options) WithDefaults() *Options {
-	setDefault(&o.PingInterval, DefaultPingInterval)
-	setDefault(&o.PingTimeout, DefaultPingTimeout)
-	setDefault(&o.UpgradeTimeout, DefaultUpgradeTimeout)
-	setDefault(&o.MaxPayload, DefaultMaxPayload)
-	setDefault(&o.MaxQueue, DefaultMaxQueue)
+	defaults.Set(&o.PingInterval, DefaultPingInterval)
+	defaults.Set(&o.PingTimeout, DefaultPingTimeout)
+	defaults.Set(&o.UpgradeTimeout, DefaultUpgradeTimeout)
+	defaults.Set(&o.MaxPayload, DefaultMaxPayload)
+	defaults.Set(&o.MaxQueue, DefaultMaxQueue)
 	if o.KeepHeaders == nil {
-		o.KeepHeaders = []string{"Cookie", "Authorization", "User-Agent"}
+		o.KeepHeaders = defaults.KeepHeaders
 	}
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
 	}
+	if o.ClientIP == nil {
+		o.ClientIP = defaults.ClientIP
+	}
 	return &o
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
-}
-
-func (o *Options) clientIP(r *http.Request) string {
-	if o.ClientIP != nil {
-		return o.ClientIP(r)
-	}
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	return host
 }

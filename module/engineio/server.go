@@ -74,9 +74,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.Serve(w, 
 // their clients ask again, elsewhere.
 func (s *Server) Serve(w http.ResponseWriter, r *http.Request, release <-chan struct{}) {
 	o := s.options()
+	p := parseParameters(r)
 	// Every request is held against the policy, not only the first: a session
 	// id that leaked is of no use to another site.
-	p := parseParameters(r)
 	origins := o.Origins
 	if err := origins.Check(r); err != nil {
 		kept, ok := s.keptOrigin(p.sid, r)
@@ -119,7 +119,7 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, release <-chan st
 	case p.version != protocolVersion:
 		s.refuse(w, r, refusal.BadVersion)
 	case s.sessions.Closed():
-		unavailable(w)
+		refusal.Unavailable(w)
 	case wantsWebSocket:
 		s.openWebSocket(w, r, o)
 	default:
@@ -143,7 +143,7 @@ func (s *Server) keptOrigin(sid string, r *http.Request) (*origin.Policy, bool) 
 func (s *Server) openPolling(w http.ResponseWriter, r *http.Request, o *Options) {
 	session := newSession(s, newHandshake(r, o), &polling{limit: o.MaxQueue})
 	if !s.open(session, o) {
-		unavailable(w)
+		refusal.Unavailable(w)
 		return
 	}
 	open := openPacket(session.id, []string{webSocketName}, o)
@@ -158,7 +158,7 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, o *Option
 	handshake := newHandshake(r, o)
 	conn, err := wsconn.Upgrade(w, r, o.MaxQueue)
 	if err != nil {
-		o.Logger.Info("refused", zap.Error(err), zap.String("path", handshake.Path), zap.String("client_ip", handshake.ClientIP))
+		s.logRefused(r, err.Error())
 		return
 	}
 	transport := &webSocket{conn}
@@ -198,9 +198,4 @@ func (s *Server) open(session *Session, o *Options) bool {
 // or with ctx's error; then the rest has been ended at once.
 func (s *Server) Close(ctx context.Context, window time.Duration) error {
 	return s.sessions.Close(ctx, window, func(session *Session) { session.Close(reason.ShuttingDown) })
-}
-
-func unavailable(w http.ResponseWriter) {
-	w.Header().Set("Retry-After", "1")
-	http.Error(w, "server shutting down", http.StatusServiceUnavailable)
 }

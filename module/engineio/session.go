@@ -1,8 +1,6 @@
 package engineio
 
 import (
-	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -11,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/randid"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
 )
 
@@ -38,15 +37,7 @@ type Session struct {
 }
 
 func newSession(server *Server, handshake Handshake, transport transport) *Session {
-	return &Session{id: newID(), server: server, handshake: handshake, transport: transport}
-}
-
-// newID returns 128 random bits in 22 characters. Who knows a session's id can
-// speak for it, so it must not be guessable; nothing else goes into it.
-func newID() string {
-	var id [16]byte
-	_, _ = rand.Read(id[:]) // never fails
-	return base64.RawURLEncoding.EncodeToString(id[:])
+	return &Session{id: randid.New(), server: server, handshake: handshake, transport: transport}
 }
 
 // ID returns the session id, which is a secret of its client.

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-realtime/caddy-realtime/module/internal/randid"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
 )
 
@@ -23,7 +24,7 @@ func TestID(t *testing.T) {
 	seen := make(map[string]bool, n)
 	var last []byte
 	for range n {
-		id := newID()
+		id := randid.New()
 		if seen[id] {
 			t.Fatalf("%s comes twice", id)
 		}
@@ -50,8 +51,8 @@ func TestID(t *testing.T) {
 	}
 
 	// Nor does an id tell anything about the next: half of the bits differ.
-	a, _ := base64.RawURLEncoding.DecodeString(newID())
-	b, _ := base64.RawURLEncoding.DecodeString(newID())
+	a, _ := base64.RawURLEncoding.DecodeString(randid.New())
+	b, _ := base64.RawURLEncoding.DecodeString(randid.New())
 	same := 0
 	for i := range a {
 		same += bits.OnesCount8(^(a[i] ^ b[i]))

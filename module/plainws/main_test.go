@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/caddy-realtime/caddy-realtime/module/internal/scenario"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
@@ -27,7 +28,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type fixture struct {
 	*Server
 	hub      *realtime.Hub
-	listener *listener
+	listener *scenario.Listener
 	log      *observer.ObservedLogs
 
 	mu      sync.Mutex
@@ -43,7 +44,7 @@ func start(t testing.TB, format Format, policy realtime.Policy, options Options)
 		t.Fatal(err)
 	}
 	core, logs := observer.New(zapcore.InfoLevel)
-	f := &fixture{hub: hub, log: logs, listener: newListener(), policy: policy, options: options}
+	f := &fixture{hub: hub, log: logs, listener: scenario.Listen(), policy: policy, options: options}
 	if f.options.Logger == nil {
 		f.options.Logger = zap.New(core)
 	}
@@ -105,7 +106,7 @@ func start(t testing.TB, format Format, policy realtime.Policy, options Options)
 
 // dial connects a client, or returns the answer of a server that refuses it.
 func (f *fixture) dial(header http.Header, query string) (*websocket.Conn, *http.Response, error) {
-	d := websocket.Dialer{NetDialContext: func(context.Context, string, string) (net.Conn, error) { return f.listener.dial() }}
+	d := websocket.Dialer{NetDialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return f.listener.Dial(ctx) }}
 	return d.Dial("ws://rt.example.com/ws"+query, header)
 }
 
@@ -179,46 +180,6 @@ func write(t testing.TB, ws *websocket.Conn, texts ...string) {
 		}
 	}
 }
-
-// A listener accepts connections in memory.
-type listener struct {
-	conns chan net.Conn
-	once  sync.Once
-	done  chan struct{}
-}
-
-func newListener() *listener {
-	return &listener{conns: make(chan net.Conn), done: make(chan struct{})}
-}
-
-func (l *listener) dial() (net.Conn, error) {
-	near, far := net.Pipe()
-	select {
-	case l.conns <- near:
-		return far, nil
-	case <-l.done:
-		return nil, net.ErrClosed
-	}
-}
-
-// Accept implements net.Listener.
-func (l *listener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.done:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close implements net.Listener.
-func (l *listener) Close() error {
-	l.once.Do(func() { close(l.done) })
-	return nil
-}
-
-// Addr implements net.Listener.
-func (l *listener) Addr() net.Addr { return &net.TCPAddr{} }
 
 // A guest is a handler made of functions; nil ones do nothing.
 type guest struct {

@@ -1,12 +1,12 @@
 package plainws
 
 import (
-	"net"
 	"net/http"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-realtime/caddy-realtime/module/internal/defaults"
 	"github.com/caddy-realtime/caddy-realtime/module/origin"
 )
 
@@ -46,33 +46,18 @@ type Options struct {
 
 // WithDefaults returns a copy that has no zero values.
 func (o Options) WithDefaults() *Options {
-	setDefault(&o.PingInterval, DefaultPingInterval)
-	setDefault(&o.PingTimeout, DefaultPingTimeout)
-	setDefault(&o.MaxPayload, DefaultMaxPayload)
-	setDefault(&o.MaxQueue, DefaultMaxQueue)
+	defaults.Set(&o.PingInterval, DefaultPingInterval)
+	defaults.Set(&o.PingTimeout, DefaultPingTimeout)
+	defaults.Set(&o.MaxPayload, DefaultMaxPayload)
+	defaults.Set(&o.MaxQueue, DefaultMaxQueue)
 	if o.KeepHeaders == nil {
-		o.KeepHeaders = []string{"Cookie", "Authorization", "User-Agent"}
+		o.KeepHeaders = defaults.KeepHeaders
 	}
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
 	}
 	if o.ClientIP == nil {
-		o.ClientIP = peerIP
+		o.ClientIP = defaults.ClientIP
 	}
 	return &o
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
-}
-
-func peerIP(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	return host
 }

@@ -58,8 +58,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if s.conns.Closed() {
-		w.Header().Set("Retry-After", "1")
-		http.Error(w, "server shutting down", http.StatusServiceUnavailable)
+		refusal.Unavailable(w)
 		return
 	}
 	h := s.handshake(r, o)
@@ -117,16 +116,10 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	_ = json.NewEncoder(w).Encode(body)
 }
 
-// logRefused writes the one line that a refused request gets. The query is not
-// in it, since it may hold a secret.
+// logRefused writes the one line that a refused request gets.
 func (s *Server) logRefused(r *http.Request, message string, details ...zap.Field) {
 	o := s.options()
-	o.Logger.Info("refused", append([]zap.Field{
-		zap.String("message", message),
-		zap.String("method", r.Method),
-		zap.String("path", r.URL.Path),
-		zap.String("client_ip", o.ClientIP(r)),
-	}, details...)...)
+	refusal.Log(o.Logger, r, o.ClientIP(r), message, details...)
 }
 
 // Close takes no more connections and ends those that are open, like

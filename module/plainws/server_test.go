@@ -119,7 +119,7 @@ func TestAuthenticatedFirst(t *testing.T) {
 			<-decide
 			return realtime.Identity{User: "u1", Rooms: []string{"r"}, Data: map[string]json.RawMessage{"role": json.RawMessage(`"admin"`)}}, nil
 		})}}, Options{ClientIP: func(*http.Request) string { return "203.0.113.7" }, PingInterval: time.Hour})
-		conn, err := f.listener.dial()
+		conn, err := f.listener.Dial(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,8 +9,6 @@ package realtime
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"sync"
@@ -18,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-realtime/caddy-realtime/module/cluster"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/randid"
 )
 
 // Options are the settings of a Hub.
@@ -59,7 +58,7 @@ func NewHub(o Options) (*Hub, error) {
 		h.name = "default"
 	}
 	if h.node == "" {
-		h.node = newID()
+		h.node = randid.New()
 	}
 	if h.logger == nil {
 		h.logger = zap.NewNop()
@@ -142,11 +141,4 @@ func (h *Hub) Close() error {
 		return nil
 	}
 	return errors.Join(h.subscription.Close(), h.broker.Close())
-}
-
-// newID returns 128 random bits in 22 characters.
-func newID() string {
-	var id [16]byte
-	_, _ = rand.Read(id[:]) // never fails
-	return base64.RawURLEncoding.EncodeToString(id[:])
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/randid"
 )
 
 // A Namespace is a set of sockets that broadcasts do not leave.
@@ -59,7 +61,7 @@ func (n *Namespace) Accept(ctx context.Context, h *Handshake, identity Identity,
 	policy, release := h.Endpoint.acquire()
 	defer release()
 	s := &Socket{
-		id:        newID(),
+		id:        randid.New(),
 		namespace: n,
 		endpoint:  h.Endpoint,
 		conn:      conn,

@@ -82,7 +82,7 @@ func (h *Hub) receive(e cluster.Envelope) {
 	}
 	var remote remoteBroadcast
 	if err := json.Unmarshal(e.Payload, &remote); err != nil || remote.Namespace == "" {
-		h.logger.Warn("broker sent what is no broadcast", zap.String("node", e.Node), zap.Error(err))
+		h.warnNoBroadcast(e, err)
 		return
 	}
 	h.mu.RLock()
@@ -93,16 +93,20 @@ func (h *Hub) receive(e cluster.Envelope) {
 	}
 	args, ok := remote.args()
 	if !ok {
-		h.logger.Warn("broker sent what is no broadcast", zap.String("node", e.Node))
+		h.warnNoBroadcast(e, nil)
 		return
 	}
 	m, err := n.newMessage(remote.Event, args)
 	if err != nil {
-		h.logger.Warn("broker sent what is no broadcast", zap.String("node", e.Node), zap.Error(err))
+		h.warnNoBroadcast(e, err)
 		return
 	}
 	m.Volatile = remote.Volatile
 	Broadcast{namespace: n, rooms: remote.Rooms, except: remote.Except}.deliver(m, nil)
+}
+
+func (h *Hub) warnNoBroadcast(e cluster.Envelope, err error) {
+	h.logger.Warn("broker sent what is no broadcast", zap.String("node", e.Node), zap.Error(err))
 }
 
 // args returns the arguments, if they make sense.

@@ -29,7 +29,7 @@ func FuzzUnquote(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if elements, err := Split(append(append([]byte("["), data...), ']')); err != nil || len(elements) != 1 || len(elements[0]) != len(data) {
-			t.Skip("not one value without white space")
+			return // not one value without white space
 		}
 		var want any
 		if err := json.Unmarshal(data, &want); err != nil {

@@ -5,6 +5,8 @@ package refusal
 import (
 	"encoding/json"
 	"net/http"
+
+	"go.uber.org/zap"
 )
 
 // An Error is why a request is refused, in the words of Socket.IO's own server.
@@ -41,4 +43,21 @@ func (e *Error) Write(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, _ = w.Write(body)
+}
+
+// Unavailable answers a request for which a server that is closing has no room.
+func Unavailable(w http.ResponseWriter) {
+	w.Header().Set("Retry-After", "1")
+	http.Error(w, "server shutting down", http.StatusServiceUnavailable)
+}
+
+// Log writes the one line that a refused request gets. The query is not in it,
+// since it may hold a secret.
+func Log(logger *zap.Logger, r *http.Request, clientIP, message string, details ...zap.Field) {
+	logger.Info("refused", append([]zap.Field{
+		zap.String("message", message),
+		zap.String("method", r.Method),
+		zap.String("path", r.URL.Path),
+		zap.String("client_ip", clientIP),
+	}, details...)...)
 }

@@ -188,7 +188,7 @@ func (c *client) open(target string, header http.Header) {
 }
 
 func (c *client) dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	conn, err := c.play.network.dial(ctx)
+	conn, err := c.play.network.Dial(ctx)
 	if err != nil {
 		return nil, err
 	}

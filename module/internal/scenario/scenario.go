@@ -100,7 +100,7 @@ type Play struct {
 	*testing.T
 	Logger *zap.Logger // for the server; what it gets is shown as lines of "log"
 
-	network  *network
+	network  *Listener
 	clients  map[string]*client
 	commands map[string]func(args string)
 	vars     map[string]string
@@ -118,7 +118,7 @@ func newPlay(t *testing.T, start func(*Play) http.Handler) *Play {
 	p := &Play{
 		T:        t,
 		Logger:   zap.New(core),
-		network:  newNetwork(),
+		network:  Listen(),
 		clients:  make(map[string]*client),
 		commands: make(map[string]func(string)),
 		vars: map[string]string{
@@ -140,13 +140,12 @@ func newPlay(t *testing.T, start func(*Play) http.Handler) *Play {
 		name, value, _ := strings.Cut(args, ": ")
 		p.header.Add(name, value)
 	})
-	p.Command("skip", func(why string) { t.Skip(why) })
 	p.Command("show", func(args string) { p.shown = append(p.shown, strings.Fields(args)...) })
 
 	// Runs last: what still runs has a minute to end, or synctest says so.
 	t.Cleanup(func() { time.Sleep(time.Minute) }) //nolint:forbidigo // of virtual time
 	handler := start(p)
-	serve := p.network.serve(handler)
+	serve := serve(p.network, handler)
 	t.Cleanup(func() {
 		for _, c := range p.clients {
 			c.abort()

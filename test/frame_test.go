@@ -1,0 +1,116 @@
+package test
+
+import (
+	"encoding/binary"
+	"strings"
+	"testing"
+
+	"github.com/gorilla/websocket"
+)
+
+// rawFrame returns a WebSocket frame as a client has to send it, or with what
+// is wrong about it.
+func rawFrame(first byte, masked bool, length uint64, payload string) []byte {
+	frame := []byte{first}
+	mask := byte(0)
+	if masked {
+		mask = 0x80
+	}
+	switch {
+	case length < 126:
+		frame = append(frame, mask|byte(length))
+	case length < 1<<16:
+		frame = binary.BigEndian.AppendUint16(append(frame, mask|126), uint16(length))
+	default:
+		frame = binary.BigEndian.AppendUint64(append(frame, mask|127), length)
+	}
+	if masked {
+		frame = append(frame, 0, 0, 0, 0) // which leaves the payload as it is
+	}
+	return append(frame, payload...)
+}
+
+// Breaches of RFC 6455 get its close codes.
+func TestMalformedFrames(t *testing.T) {
+	t.Parallel()
+	s, w := hostile(t)
+	const (
+		protocolError = websocket.CloseProtocolError
+		invalid       = websocket.CloseInvalidFramePayloadData
+		tooBig        = websocket.CloseMessageTooBig
+	)
+	frame := func(first byte, payload string) []byte { return rawFrame(first, true, uint64(len(payload)), payload) }
+	join := func(frames ...[]byte) (all []byte) {
+		for _, f := range frames {
+			all = append(all, f...)
+		}
+		return all
+	}
+	cases := map[string]struct {
+		bytes []byte
+		codes []int
+	}{
+		"unmasked":                  {rawFrame(0x81, false, 1, "3"), []int{protocolError}},
+		"a reserved bit":            {frame(0xc1, "3"), []int{protocolError}},
+		"an unknown opcode":         {frame(0x83, "3"), []int{protocolError}},
+		"a continuation of nothing": {frame(0x80, "3"), []int{protocolError}},
+		"a message in a message":    {join(frame(0x01, "3"), frame(0x81, "3")), []int{protocolError}},
+		"a ping in fragments":       {frame(0x09, "x"), []int{protocolError}},
+		"a ping of 126 bytes":       {frame(0x89, strings.Repeat("x", 126)), []int{protocolError}},
+		"bad UTF-8":                 {frame(0x81, "4\xff"), []int{invalid}},
+		"bad UTF-8 in a close":      {frame(0x88, "\x03\xe8\xff"), []int{protocolError, invalid}},
+		"a bad close code":          {frame(0x88, "\x00\x01"), []int{protocolError}},
+		"half a close code":         {frame(0x88, "\x03"), []int{protocolError, websocket.CloseNoStatusReceived}},
+		"oversized":                 {rawFrame(0x81, true, 1_000_001, "4"), []int{tooBig}},
+		"of 2^63 bytes":             {rawFrame(0x81, true, 1<<63, "4"), []int{protocolError, tooBig}},
+		"of 2^64-1 bytes":           {rawFrame(0x81, true, 1<<64-1, "4"), []int{protocolError, tooBig}},
+		"oversized in fragments": {join(frame(0x01, strings.Repeat("x", 600_000)), frame(0x80, strings.Repeat("x", 600_000))),
+			[]int{tooBig}},
+	}
+	for name, c := range cases {
+		for kind, open := range map[string]func(*testing.T, *server) *wire{"engine.io": engineWire, "plain": plainWire} {
+			t.Run(kind+"/"+name, func(t *testing.T) {
+				mark := s.log.mark()
+				ws := open(t, s)
+				if _, err := ws.NetConn().Write(c.bytes); err != nil {
+					t.Fatal(err)
+				}
+				code := ws.closed()
+				ok := false
+				for _, want := range c.codes {
+					ok = ok || code == want
+				}
+				if !ok {
+					t.Errorf("the close code is %d, not of %v", code, c.codes)
+				}
+				s.log.wait(t, mark, "disconnected")
+				if ended := only(s.settle(t, mark), "disconnected"); len(ended) != 1 {
+					t.Errorf("the log has not one line of the end:\n%s", s.log.text(mark))
+				}
+				w.check(t)
+			})
+		}
+	}
+	t.Run("a message in a thousand fragments", func(t *testing.T) {
+		ws := engineWire(t, s)
+		text := `429["message-with-ack","` + strings.Repeat("x", 1000) + `"]`
+		var all []byte
+		for i := range len(text) {
+			first := byte(0x00)
+			if i == 0 {
+				first = 0x01
+			}
+			all = append(all, frame(first, text[i:i+1])...)
+			if i%100 == 0 {
+				all = append(all, frame(0x89, "between")...) // a ping may come between
+			}
+		}
+		all = append(all, frame(0x80, "")...)
+		if _, err := ws.NetConn().Write(all); err != nil {
+			t.Fatal(err)
+		}
+		if got := ws.receive(); got != `439["`+strings.Repeat("x", 1000)+`"]` {
+			t.Errorf("the ack is %.100s", got)
+		}
+	})
+}
