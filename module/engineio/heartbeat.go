@@ -56,7 +56,7 @@ func (s *Session) beat() {
 		// Its packets are not being read, because one is being handled.
 	default:
 		s.inbox.Unlock()
-		s.endLocked(reason.PingTimeout, flush)
+		s.endLocked(reason.PingTimeout, abandon)
 		return
 	}
 	h.timer.Reset(o.PingTimeout)

@@ -56,14 +56,15 @@ func (p *polling) wake() {
 func (p *polling) writable() bool { return p.waiting != nil && len(p.queue) == 0 }
 
 func (p *polling) end(_ string, how ending) (lingers bool) {
-	if how != flush {
+	listening := p.waiting != nil
+	if how != flush && !(how == abandon && listening) {
 		p.queue, p.size = nil, 0
 	}
 	// The close comes alone, as from Socket.IO's own server: its clients act on
 	// a close at once, and on what came with it only afterwards.
-	p.closing = how == flush || how == discard
+	p.closing = how == flush || how == discard || how == abandon && listening && len(p.queue) == 0
 	p.wake() // if there is nothing to say, with a noop
-	return p.closing && (p.waiting == nil || len(p.queue) > 0)
+	return p.closing && (!listening || len(p.queue) > 0)
 }
 
 // owes reports whether there is something for a GET to take.
@@ -124,7 +125,7 @@ func (s *Session) beginPoll() (p *polling, refused int) {
 	case s.closed && !p.owes(): // it ended after it was looked up
 		return nil, statusEnded
 	case p.waiting != nil:
-		s.endLocked(reason.TransportError, flush)
+		s.endLocked(reason.TransportError, abandon)
 		return nil, http.StatusBadRequest
 	}
 	p.waiting = make(chan struct{}, 1)
@@ -167,7 +168,7 @@ func (s *Session) servePost(w http.ResponseWriter, r *http.Request) {
 	// Engine.IO 3 had binary payloads; a server that waited for the rest of one
 	// would hold the request for ever.
 	if mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); mediaType == "application/octet-stream" {
-		s.endOn(p, reason.TransportError, flush)
+		s.endOn(p, reason.TransportError, abandon)
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
@@ -182,7 +183,7 @@ func (s *Session) servePost(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := parsePayload(body, func(p Packet) bool { return s.receive(p, nil) }); err != nil {
-		s.end(reason.ParseError, flush)
+		s.end(reason.ParseError, abandon)
 	}
 	w.Header().Set("Content-Type", "text/html")
 	w.Header().Set("Cache-Control", "no-store")
@@ -200,7 +201,7 @@ func (s *Session) beginPost() (p *polling, refused int) {
 	case s.closed:
 		return nil, statusEnded
 	case p.posting:
-		s.endLocked(reason.TransportError, flush)
+		s.endLocked(reason.TransportError, abandon)
 		return nil, http.StatusBadRequest
 	}
 	p.posting = true

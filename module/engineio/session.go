@@ -89,11 +89,15 @@ func (s *Session) Writable() bool {
 	return !s.closed && s.transport.writable()
 }
 
-// Close ends the session once what was sent before has been delivered.
+// Close ends the session once what was sent before has been delivered, unless
+// the reason is a fault of the client's.
 func (s *Session) Close(why string) {
 	how := flush
-	if why == reason.SlowConsumer {
+	switch why {
+	case reason.SlowConsumer:
 		how = discard
+	case reason.ParseError:
+		how = abandon
 	}
 	s.end(why, how)
 }
@@ -164,9 +168,9 @@ func (s *Session) receive(p Packet, batch *Batch) bool {
 	case Close:
 		s.end(reason.TransportClose, closedByPeer)
 	case Ping: // in Engine.IO 4 the server asks, not the client
-		s.end(reason.TransportError, flush)
+		s.end(reason.TransportError, abandon)
 	default:
-		s.end(reason.ParseError, flush)
+		s.end(reason.ParseError, abandon)
 	}
 	return s.isOpen()
 }

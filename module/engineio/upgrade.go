@@ -32,7 +32,7 @@ type candidate struct {
 func (s *Session) serveUpgrade(w http.ResponseWriter, r *http.Request) {
 	c, ok := s.reserveCandidate()
 	if !ok {
-		s.server.refuse(w, r, refusal.BadRequest)
+		s.turnAway(w, r)
 		return
 	}
 	o := s.server.options()
@@ -55,6 +55,40 @@ func (s *Session) reserveCandidate() (*candidate, bool) {
 	}
 	s.candidate = new(candidate)
 	return s.candidate, true
+}
+
+// turnAway ends a WebSocket that the session has no use for, since it has one.
+// It is upgraded first, as by Socket.IO's own server: the protocol's test suite
+// takes a refused upgrade for a failure.
+func (s *Session) turnAway(w http.ResponseWriter, r *http.Request) {
+	if !s.isOpen() {
+		s.server.refuse(w, r, refusal.UnknownSession)
+		return
+	}
+	s.server.logRefused(r, refusal.BadRequest.Message, zap.Int("code", refusal.BadRequest.Code), zap.String("session", s.id))
+	conn, err := wsconn.Upgrade(w, r, 0)
+	if err != nil {
+		return // it has been answered
+	}
+	conn.Close(0, "", true)
+	if !s.startDraining(conn) {
+		conn.Release()
+	}
+}
+
+// startDraining leaves a goroutine that waits for the peer's close. It reports
+// false where the session has ended, and nothing may run for it any more.
+func (s *Session) startDraining(conn *wsconn.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.server.sessions.Go(func() {
+		conn.Drain()
+		conn.Release()
+	})
+	return true
 }
 
 func (s *Session) startProbing(c *candidate, conn *wsconn.Conn, o *Options) {

@@ -57,7 +57,7 @@ func (s *Session) read(t *webSocket) {
 		packet := Packet{Type: Message, Binary: true, Data: data}
 		if opcode == wsconn.Text {
 			if packet, err = parseText(data); err != nil {
-				s.end(reason.ParseError, flush)
+				s.end(reason.ParseError, abandon)
 				return
 			}
 		}
