@@ -2,7 +2,6 @@ package test
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -67,7 +66,7 @@ func overNode(transports string, leave func(*node)) arrival {
 // connection.
 func (c *session) abort(request string) {
 	c.t.Helper()
-	conn, err := net.Dial("tcp", c.s.address())
+	conn, err := c.s.connect()
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -77,14 +76,17 @@ func (c *session) abort(request string) {
 
 // neglect asks for much and reads nothing of it.
 func neglect(w *wire, ask string) {
-	_ = w.NetConn().(*net.TCPConn).SetReadBuffer(4096)
+	_ = tcp(w.NetConn()).SetReadBuffer(4096)
 	w.send(ask)
 }
 
 // Whatever way a client comes and goes, the number of connections is that of
 // those who are there.
 func TestConnectionsCount(t *testing.T) {
-	t.Parallel()
+	overHTTPAndTLS(t, connectionsCount)
+}
+
+func connectionsCount(t *testing.T, secure bool) {
 	const (
 		closeFrame = websocket.CloseNormalClosure
 		flood      = `42["flood",400,50000]` // much more than the kernel's buffers and the queue hold
@@ -139,7 +141,7 @@ func TestConnectionsCount(t *testing.T) {
 		"node: left":             overNode("websocket", func(n *node) { n.tell("disconnect") }),
 	}
 
-	s := start(t, withGuest, config{site: `realtime {
+	s := start(t, withGuest, config{secure: secure, site: `realtime {
 		websocket /ws
 		websocket /raw raw
 		authenticator token

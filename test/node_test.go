@@ -47,6 +47,9 @@ func (s *server) startNode(t *testing.T, script string, env ...string) *node {
 	n := &node{t: t, script: script, words: make(chan word, 1000), exited: make(chan struct{})}
 	n.cmd = exec.Command("node", filepath.Join("clients", script))
 	n.cmd.Env = append(os.Environ(), "SERVER_URL="+s.url())
+	if s.trust != nil {
+		n.cmd.Env = append(n.cmd.Env, "NODE_EXTRA_CA_CERTS="+s.authority())
+	}
 	for i := 0; i < len(env); i += 2 {
 		n.cmd.Env = append(n.cmd.Env, env[i]+"="+env[i+1])
 	}
