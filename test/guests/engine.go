@@ -20,8 +20,12 @@ func init() {
 
 // Engine is Engine.IO without Socket.IO on top: every message goes back to
 // where it came from, which is what the protocol's own test suite talks to.
-// Clients are pinged every 300 ms and have 200 ms to answer, as it wants it.
 type Engine struct {
+	// Interval is how long after the last answer a client is pinged.
+	Interval caddy.Duration `json:"interval,omitempty"`
+	// Timeout is how long it may take to answer.
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+
 	server *engineio.Server
 }
 
@@ -33,8 +37,8 @@ func (*Engine) CaddyModule() caddy.ModuleInfo {
 // Provision implements caddy.Provisioner.
 func (e *Engine) Provision(ctx caddy.Context) error {
 	options := engineio.Options{
-		PingInterval: 300 * time.Millisecond,
-		PingTimeout:  200 * time.Millisecond,
+		PingInterval: time.Duration(e.Interval),
+		PingTimeout:  time.Duration(e.Timeout),
 		Logger:       ctx.Logger(),
 	}.WithDefaults()
 	e.server = engineio.NewServer(
@@ -70,13 +74,24 @@ func (returner) Closed(string) {}
 
 // parseEngine sets up an Engine from Caddyfile tokens. Syntax:
 //
-//	engineio_echo [<matcher>]
+//	engineio_echo [<matcher>] <interval> <timeout>
 func parseEngine(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	h.Next() // the directive's name
+	e := new(Engine)
+	for _, setting := range []*caddy.Duration{&e.Interval, &e.Timeout} {
+		if !h.NextArg() {
+			return nil, h.ArgErr()
+		}
+		d, err := caddy.ParseDuration(h.Val())
+		if err != nil {
+			return nil, h.WrapErr(err)
+		}
+		*setting = caddy.Duration(d)
+	}
 	if h.NextArg() {
 		return nil, h.ArgErr()
 	}
-	return new(Engine), nil
+	return e, nil
 }
 
 // Interface guards
