@@ -27,6 +27,8 @@ type polling struct {
 	waiting chan struct{} // gets a value when the GET in flight should answer; nil: there is none
 	posting bool
 	closing bool // once the queue is empty, a GET is answered with the close
+	parting bool // the client has closed the session; one GET that crossed that is answered
+	behind  bool // the GET in flight came when the client could have moved on already
 }
 
 func (p *polling) name() string { return pollingName }
@@ -63,17 +65,18 @@ func (p *polling) end(_ string, how ending) (lingers bool) {
 	// The close comes alone, as from Socket.IO's own server: its clients act on
 	// a close at once, and on what came with it only afterwards.
 	p.closing = how == flush || how == discard || how == abandon && listening && len(p.queue) == 0
+	p.parting = how == closedByPeer && !listening
 	p.wake() // if there is nothing to say, with a noop
-	return p.closing && (!listening || len(p.queue) > 0)
+	return p.parting || p.closing && (!listening || len(p.queue) > 0)
 }
 
 // owes reports whether there is something for a GET to take.
-func (p *polling) owes() bool { return len(p.queue) > 0 || p.closing }
+func (p *polling) owes() bool { return len(p.queue) > 0 || p.closing || p.parting }
 
 // take empties the queue. A close is due only when it is empty already.
 func (p *polling) take() []*Burst {
 	queue := p.queue
-	p.queue, p.size = nil, 0
+	p.queue, p.size, p.parting = nil, 0, false
 	if len(queue) == 0 && p.closing {
 		p.closing = false
 		return []*Burst{closeBurst}
@@ -97,8 +100,9 @@ func (s *Session) servePoll(w http.ResponseWriter, r *http.Request, release <-ch
 		w.Header().Set("Connection", "close")
 	case <-r.Context().Done():
 	}
-	queue, ok := s.endPoll(r.Context(), p)
-	if !ok {
+	queue, refused := s.endPoll(r.Context(), p)
+	if refused != 0 {
+		s.refusePoll(w, r, refused)
 		return
 	}
 	var payload []byte
@@ -118,6 +122,7 @@ func (s *Session) servePoll(w http.ResponseWriter, r *http.Request, release <-ch
 func (s *Session) beginPoll() (p *polling, refused int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.beatLocked() // a client that is late is late, however late the timer is
 	p, ok := s.transport.(*polling)
 	switch {
 	case !ok:
@@ -129,32 +134,38 @@ func (s *Session) beginPoll() (p *polling, refused int) {
 		return nil, http.StatusBadRequest
 	}
 	p.waiting = make(chan struct{}, 1)
+	p.behind = s.candidate != nil && s.candidate.probed
 	if p.owes() {
 		p.wake()
 	}
 	return p, 0
 }
 
-// endPoll returns what the GET shall answer with, which is something, always.
-// It reports false where the client has gone away without waiting for it.
-func (s *Session) endPoll(ctx context.Context, p *polling) ([]*Burst, bool) {
+// endPoll returns what the GET shall answer with, which is something, always. A
+// status other than 0 says that it is refused, or that the client has gone away
+// without waiting for it.
+func (s *Session) endPoll(ctx context.Context, p *polling) (queue []*Burst, refused int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p.waiting = nil
-	queue := p.take()
+	queue = p.take()
 	if s.closed && !p.owes() {
 		s.server.sessions.forget(s)
 	}
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		if s.transport == p {
 			s.endLocked(reason.TransportError, gone)
 		}
-		return nil, false
+		return nil, statusGone
+	case len(queue) > 0:
+		return queue, 0
+	case p.behind && s.transport != transport(p):
+		// A client moves on when it has no GET in flight, so this one must have
+		// been sent after that, and has only come earlier.
+		return nil, statusMoved
 	}
-	if len(queue) > 0 {
-		return queue, true
-	}
-	return []*Burst{noopBurst}, true
+	return []*Burst{noopBurst}, 0
 }
 
 // servePost handles the packets that a POST brings, one after the other.
@@ -218,6 +229,7 @@ func (s *Session) endPost(p *polling) {
 const (
 	statusMoved = iota + 1 // the session has moved to WebSocket
 	statusEnded            // the session has ended
+	statusGone             // the client has, and gets no answer
 )
 
 func (s *Session) refusePoll(w http.ResponseWriter, r *http.Request, refused int) {
@@ -226,6 +238,7 @@ func (s *Session) refusePoll(w http.ResponseWriter, r *http.Request, refused int
 		s.server.refuse(w, r, refusal.BadRequest)
 	case statusEnded:
 		s.server.refuse(w, r, refusal.UnknownSession)
+	case statusGone:
 	default: // the session's end is in the log
 		w.WriteHeader(refused)
 	}

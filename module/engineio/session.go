@@ -17,6 +17,10 @@ import (
 // sent to it last.
 const linger = 5 * time.Second
 
+// crossing is how much later than a client's close its GET can arrive that was
+// sent before: they come over two connections.
+const crossing = 100 * time.Millisecond
+
 // A Session is one Engine.IO client, over whichever transport it uses at the
 // moment. All methods may be called concurrently, and none blocks.
 type Session struct {
@@ -129,7 +133,11 @@ func (s *Session) endLocked(why string, how ending) {
 	s.dropCandidateLocked()
 	s.server.sessions.Remove(s)
 	if lingers := s.transport.end(why, how); lingers {
-		time.AfterFunc(linger, func() { s.server.sessions.forget(s) })
+		known := linger
+		if how == closedByPeer {
+			known = crossing
+		}
+		time.AfterFunc(known, func() { s.server.sessions.forget(s) })
 	} else {
 		s.server.sessions.forget(s)
 	}
