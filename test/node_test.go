@@ -44,11 +44,17 @@ type word struct {
 func (s *server) startNode(t *testing.T, script string, env ...string) *node {
 	t.Helper()
 	needNode(t)
+	return s.startProgram(t, "node", script, env...)
+}
+
+// startProgram is startNode for programs in any language.
+func (s *server) startProgram(t *testing.T, interpreter, script string, env ...string) *node {
+	t.Helper()
 	n := &node{t: t, script: script, words: make(chan word, 1000), exited: make(chan struct{})}
-	n.cmd = exec.Command("node", filepath.Join("clients", script))
+	n.cmd = exec.Command(interpreter, filepath.Join("clients", script))
 	n.cmd.Env = append(os.Environ(), "SERVER_URL="+s.url())
 	if s.trust != nil {
-		n.cmd.Env = append(n.cmd.Env, "NODE_EXTRA_CA_CERTS="+s.authority())
+		n.cmd.Env = append(n.cmd.Env, "NODE_EXTRA_CA_CERTS="+s.authority(), "SERVER_CA="+s.authority())
 	}
 	for i := 0; i < len(env); i += 2 {
 		n.cmd.Env = append(n.cmd.Env, env[i]+"="+env[i+1])
@@ -91,6 +97,18 @@ func needNode(t *testing.T) {
 	if _, err := os.Stat("node_modules/socket.io-client"); err != nil {
 		t.Fatalf("the Node packages are missing; run npm ci in the folder test, or make test: %v", err)
 	}
+}
+
+// python is Debian's, which has the client that is tested.
+const python = "/usr/bin/python3"
+
+// runPython runs a program to its end.
+func (s *server) runPython(t *testing.T, script string, env ...string) {
+	t.Helper()
+	if output, err := exec.Command(python, "-c", "import socketio, requests, websocket").CombinedOutput(); err != nil {
+		t.Fatalf("Debian's python3-socketio, python3-requests and python3-websocket are needed; run make deps: %v\n%s", err, output)
+	}
+	s.startProgram(t, python, script, env...).finish()
 }
 
 func (n *node) listen(r io.Reader) {

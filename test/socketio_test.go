@@ -40,6 +40,20 @@ func TestSocketIO(t *testing.T) {
 	})
 }
 
+// The client in Python has nothing in common with the one in JavaScript.
+func TestPython(t *testing.T) {
+	overHTTPAndTLS(t, func(t *testing.T, secure bool) {
+		for _, transports := range everyTransport {
+			t.Run(transports, func(t *testing.T) {
+				t.Parallel()
+				s := start(t, withGuest, config{site: application, secure: secure})
+				s.runPython(t, "python.py", "TRANSPORTS", transports)
+				s.waitIdle()
+			})
+		}
+	})
+}
+
 func TestUpgradeKeepsOrder(t *testing.T) {
 	overHTTPAndTLS(t, func(t *testing.T, secure bool) {
 		s := start(t, withGuest, config{site: application, secure: secure})

@@ -78,7 +78,7 @@ func (s *Session) beatLocked() {
 	// What the timer is late is not the client's to wait for, within reason:
 	// after a long stall its answer still has to have a chance.
 	timeout := s.server.options().PingTimeout
-	s.beatIn(timeout - min(late, timeout/10))
+	s.beatIn(timeout - min(late, timeout/2))
 }
 
 // pong notes the answer to a ping. One that nobody asked for changes nothing,
