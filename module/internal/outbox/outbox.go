@@ -256,7 +256,16 @@ func (o *Outbox) fail(err error) error {
 	if o.err == nil {
 		o.err = err
 		o.queue, o.size = nil, 0
-		_ = o.conn.Close()
+		_ = underneath(o.conn).Close()
 	}
 	return o.err
+}
+
+// underneath returns the network connection that carries conn. Closing TLS
+// itself would say farewell first, and wait for a peer that takes nothing.
+func underneath(conn net.Conn) net.Conn {
+	if layer, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		return layer.NetConn()
+	}
+	return conn
 }

@@ -185,10 +185,17 @@ func (c *Conn) Drain() {
 // drainRaw is Drain after a breach of the protocol, when frames can no longer
 // be told apart. Ending our side makes the peer end its own.
 func (c *Conn) drainRaw() {
-	if half, ok := c.stream.Conn.(interface{ CloseWrite() error }); ok && c.Idle() {
-		_ = half.CloseWrite()
+	var ending sync.WaitGroup
+	if half, ok := c.stream.Conn.(interface{ CloseWrite() error }); ok {
+		_ = c.stream.Conn.SetWriteDeadline(c.deadline())
+		c.stream.out.Finish(nil, false)
+		ending.Go(func() {
+			c.stream.out.Wait() // over TLS, even the close frame may still be on its way
+			_ = half.CloseWrite()
+		})
 	}
 	_, _ = io.Copy(io.Discard, c.stream.Conn)
+	ending.Wait()
 }
 
 // SetReadDeadline bounds the wait of Read; the zero time lifts the bound.
