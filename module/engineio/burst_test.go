@@ -17,7 +17,7 @@ func TestBurst(t *testing.T) {
 	var elements [8][]byte
 	var all sync.WaitGroup
 	for i := range frames {
-		all.Go(func() { frames[i], elements[i] = b.wire(), b.elements() })
+		all.Go(func() { frames[i], elements[i] = b.wire(form{}), b.elements() })
 	}
 	all.Wait()
 	for i := range frames {
@@ -39,7 +39,7 @@ func BenchmarkBurst(b *testing.B) {
 	b.Run("frames", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			NewBurst(text).wire()
+			NewBurst(text).wire(form{})
 		}
 	})
 	b.Run("payload", func(b *testing.B) {
@@ -52,7 +52,7 @@ func BenchmarkBurst(b *testing.B) {
 		burst := NewBurst(text)
 		b.ReportAllocs()
 		for b.Loop() {
-			burst.wire()
+			burst.wire(form{})
 		}
 	})
 }

@@ -103,7 +103,23 @@ func (c *conn) Deliver(m *realtime.Message, in *realtime.Batch) error {
 	if frame == nil {
 		return nil
 	}
-	return c.send(frame, in)
+	if c.compresses(frame) {
+		frame = m.Encoding(deflated{c.server.format}, func(*realtime.Message) any { return wsconn.Deflate(frame) }).([]byte)
+	}
+	return c.write(frame, in)
+}
+
+// deflated is the wire format of compressed frames.
+type deflated struct{ Format }
+
+// compresses reports whether a frame is large enough for the settings of the
+// moment to be compressed for the client, which must have negotiated that.
+func (c *conn) compresses(frame []byte) bool {
+	if !c.ws.Deflates() {
+		return false
+	}
+	from := c.server.options().CompressFrom
+	return from > 0 && wsconn.PayloadSize(frame) >= from
 }
 
 // Leave implements realtime.Conn. There is no namespace to leave but the
@@ -113,7 +129,16 @@ func (c *conn) Leave(bool) error {
 	return nil
 }
 
+// send sends a frame that is for this client only.
 func (c *conn) send(frame []byte, in *realtime.Batch) error {
+	if c.compresses(frame) {
+		frame = wsconn.Deflate(frame)
+	}
+	return c.write(frame, in)
+}
+
+// write sends a frame in its final form.
+func (c *conn) write(frame []byte, in *realtime.Batch) error {
 	err := c.ws.SendIn(in, frame)
 	switch {
 	case err == nil:

@@ -68,7 +68,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, err)
 		return
 	}
-	ws, err := wsconn.Upgrade(w, r, o.MaxQueue)
+	ws, err := wsconn.Upgrade(w, r, wsconn.Options{Queue: o.MaxQueue, Compress: o.CompressFrom > 0})
 	if err != nil {
 		s.logRefused(r, err.Error())
 		return

@@ -12,7 +12,8 @@ import (
 // with them, just to count bytes.
 type hijacker struct {
 	http.ResponseWriter
-	queue  int // limit of the outbox, in bytes
+	queue  int   // limit of the outbox, in bytes
+	offer  offer // that is accepted, if any
 	stream *stream
 }
 
@@ -23,6 +24,7 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	h.stream = newStream(conn, h.queue)
+	h.stream.answer = h.offer.window
 	if brw.Reader.Buffered() == 0 { // else gorilla refuses the connection
 		brw.Reader = h.stream.buffer
 	}

@@ -63,7 +63,7 @@ func upgradeRequest() *http.Request {
 // accept upgrades a connection whose peer has not asked for it.
 func accept(t testing.TB, conn net.Conn, queue int) *Conn {
 	t.Helper()
-	c, err := Upgrade(&hijackable{conn: conn, header: make(http.Header)}, upgradeRequest(), queue)
+	c, err := Upgrade(&hijackable{conn: conn, header: make(http.Header)}, upgradeRequest(), Options{Queue: queue})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +200,7 @@ func listen(t testing.TB, queue int, serve func(*Conn)) string {
 		}
 		running.Add(1)
 		mu.Unlock()
-		c, err := Upgrade(w, r, queue)
+		c, err := Upgrade(w, r, Options{Queue: queue})
 		if err != nil {
 			running.Done()
 			return

@@ -3,6 +3,7 @@ package wsconn
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"net"
 	"time"
 
@@ -25,6 +26,10 @@ type stream struct {
 	batch  outbox.Batch
 	buffer *bufio.Reader // gorilla's
 	input                // what await has read
+
+	answer   bool // what is written first, the answer to the handshake, must name our window
+	deflates bool // compression has been negotiated
+	failed   bool // an error came from the network
 }
 
 func newStream(conn net.Conn, queue int) *stream {
@@ -60,16 +65,33 @@ func (s *stream) Read(p []byte) (int, error) {
 	if err == nil {
 		s.batch.Open()
 	}
+	s.failed = err != nil
 	return n, err
 }
 
 // Write queues a copy of p: gorilla uses its buffers again.
 func (s *stream) Write(p []byte) (int, error) {
+	if s.answer {
+		s.answer = false
+		return s.writeAnswer(p)
+	}
 	if len(p) > 0 && p[0] == 0x80|websocket.CloseMessage {
 		s.out.Finish(bytes.Clone(p), false) // nothing follows it, not even ours
 		return len(p), nil
 	}
 	if err := s.out.Send(bytes.Clone(p)); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// writeAnswer writes gorilla's answer to the handshake and adds the one
+// parameter of permessage-deflate that gorilla does not know (RFC 7692, section
+// 7.1.2.1).
+func (s *stream) writeAnswer(p []byte) (int, error) {
+	const last = "client_no_context_takeover"
+	window := fmt.Sprintf("%s; server_max_window_bits=%d", last, windowBits)
+	if err := s.out.Send(bytes.Replace(p, []byte(last), []byte(window), 1)); err != nil {
 		return 0, err
 	}
 	return len(p), nil
