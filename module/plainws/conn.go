@@ -99,14 +99,21 @@ func (c *conn) Deliver(m *realtime.Message, in *realtime.Batch) error {
 	if m.Volatile && !c.ws.Idle() {
 		return nil
 	}
-	frame := m.Encoding(c.server.format, func(m *realtime.Message) any { return c.server.format.encode(m) }).([]byte)
+	frame := c.encode(m)
 	if frame == nil {
 		return nil
 	}
-	if c.compresses(frame) {
-		frame = m.Encoding(deflated{c.server.format}, func(*realtime.Message) any { return wsconn.Deflate(frame) }).([]byte)
-	}
 	return c.write(frame, in)
+}
+
+// encode returns the frame that the client shares with all that have it in the
+// same form; nil where the format has none.
+func (c *conn) encode(m *realtime.Message) []byte {
+	frame := m.Encoding(c.server.format, func(m *realtime.Message) any { return c.server.format.encode(m) }).([]byte)
+	if frame == nil || !c.compresses(frame) {
+		return frame
+	}
+	return m.Encoding(deflated{c.server.format}, func(*realtime.Message) any { return wsconn.Deflate(frame) }).([]byte)
 }
 
 // deflated is the wire format of compressed frames.
