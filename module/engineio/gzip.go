@@ -46,18 +46,24 @@ func zip(payload []byte) []byte {
 // acceptsGzip reports whether the client of a request takes gzip, and does not
 // like an answer better as it is (RFC 9110, section 12.5.3).
 func acceptsGzip(header http.Header) bool {
-	named := make(map[string]float64)
+	gzip, others, identity := -1.0, 0.0, 0.0 // gzip: not named
 	for _, list := range header.Values("Accept-Encoding") {
 		for element := range strings.SplitSeq(list, ",") {
 			coding, parameters, _ := strings.Cut(element, ";")
-			named[strings.ToLower(strings.TrimSpace(coding))] = quality(parameters)
+			switch q := quality(parameters); strings.ToLower(strings.TrimSpace(coding)) {
+			case "gzip":
+				gzip = q
+			case "*":
+				others = q
+			case "identity":
+				identity = q
+			}
 		}
 	}
-	q, ok := named["gzip"]
-	if !ok {
-		q = named["*"]
+	if gzip < 0 {
+		gzip = others
 	}
-	return q > 0 && q >= named["identity"]
+	return gzip > 0 && gzip >= identity
 }
 
 // quality returns the weight in the parameters of a coding; 0 if it is

@@ -136,4 +136,12 @@ func TestCompressedOnce(t *testing.T) {
 			t.Error("compressed more than once")
 		}
 	}
+	o := Options{CompressFrom: 100}.WithDefaults()
+	another := &conn{server: NewServer(nil, JSON, func() *Options { return o }), ws: all[0].ws}
+	if got := another.encode(m); &got[0] != &first[0] {
+		t.Error("compressed again for another endpoint")
+	}
+	if n := testing.AllocsPerRun(100, func() { another.encode(m) }); n != 0 {
+		t.Errorf("each further recipient costs %v allocations", n)
+	}
 }

@@ -109,15 +109,12 @@ func (c *conn) Deliver(m *realtime.Message, in *realtime.Batch) error {
 // encode returns the frame that the client shares with all that have it in the
 // same form; nil where the format has none.
 func (c *conn) encode(m *realtime.Message) []byte {
-	frame := m.Encoding(c.server.format, func(m *realtime.Message) any { return c.server.format.encode(m) }).([]byte)
+	frame := m.Encoding(c.server.plain, func(m *realtime.Message) any { return c.server.format.encode(m) }).([]byte)
 	if frame == nil || !c.compresses(frame) {
 		return frame
 	}
-	return m.Encoding(deflated{c.server.format}, func(*realtime.Message) any { return wsconn.Deflate(frame) }).([]byte)
+	return m.Encoding(c.server.deflated, func(*realtime.Message) any { return wsconn.Deflate(frame) }).([]byte)
 }
-
-// deflated is the wire format of compressed frames.
-type deflated struct{ Format }
 
 // compresses reports whether a frame is large enough for the settings of the
 // moment to be compressed for the client, which must have negotiated that.
