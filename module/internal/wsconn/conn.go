@@ -65,7 +65,9 @@ func Upgrade(w http.ResponseWriter, r *http.Request, o Options) (*Conn, error) {
 	h := &hijacker{ResponseWriter: w, queue: o.Queue}
 	u := upgrader
 	if o.Compress {
-		if h.offer, u.EnableCompression = acceptOffer(r.Header); u.EnableCompression {
+		if offer, ok := acceptOffer(r.Header); ok {
+			h.deflating = &deflating{window: offer.window}
+			u.EnableCompression = true
 			r = withExtension(r, "permessage-deflate")
 		}
 	}
@@ -82,7 +84,6 @@ func Upgrade(w http.ResponseWriter, r *http.Request, o Options) (*Conn, error) {
 		// between learns the status.
 		w.WriteHeader(http.StatusSwitchingProtocols)
 	}
-	h.stream.deflates = u.EnableCompression
 	return &Conn{ws: ws, stream: h.stream}, nil
 }
 
@@ -97,7 +98,7 @@ func withExtension(r *http.Request, offer string) *http.Request {
 
 // Deflates reports whether the peer has negotiated compression, and takes what
 // Deflate returns.
-func (c *Conn) Deflates() bool { return c.stream.deflates }
+func (c *Conn) Deflates() bool { return c.stream.deflating != nil }
 
 // Read waits for the next message of at most limit bytes, once it is inflated,
 // and returns its opcode, Text or Binary, and its payload, which is the
@@ -108,7 +109,7 @@ func (c *Conn) Read(limit int64) (opcode int, payload []byte, err error) {
 		return 0, nil, err
 	}
 	onWire := limit // gorilla counts bytes as they come, before inflation
-	if c.stream.deflates {
+	if c.Deflates() {
 		onWire = maxDeflated(limit)
 	}
 	c.ws.SetReadLimit(onWire)
@@ -120,7 +121,7 @@ func (c *Conn) Read(limit int64) (opcode int, payload []byte, err error) {
 	defer putBuffer(buffer)
 	n, err := buffer.ReadFrom(io.LimitReader(reader, limit+1))
 	switch {
-	case err != nil && c.stream.deflates && !c.stream.failed:
+	case err != nil && c.Deflates() && !c.stream.deflating.failed:
 		return 0, nil, c.failed(inflationError(err))
 	case err != nil:
 		return 0, nil, c.failed(err)

@@ -209,6 +209,10 @@ func TestInflate(t *testing.T) {
 		{name: "a part is missing", frames: [][]byte{masked(fin|rsv1|Text, deflated(text)[:half])}, code: 1002, err: ErrProtocol},
 		{name: "a part is missing in fragments", frames: [][]byte{masked(rsv1|Text, deflated(text)[:half]), masked(fin|continuation, "")}, code: 1002, err: ErrProtocol},
 		{name: "an earlier message's window", frames: [][]byte{masked(fin|rsv1|Text, "\x4a\x05\x33\x00")}, code: 1002, err: ErrProtocol},
+		{name: "a continuation that is compressed", frames: [][]byte{masked(rsv1|Text, deflated(text)[:half]), masked(fin|rsv1|continuation, deflated(text)[half:])}, code: 1002, err: ErrProtocol},
+		{name: "a ping that is compressed", frames: [][]byte{masked(fin|rsv1|ping, "")}, code: 1002, err: ErrProtocol},
+		{name: "a close frame that is compressed", frames: [][]byte{masked(fin|rsv1|closing, "")}, code: 1002, err: ErrProtocol},
+		{name: "a ping that is compressed, in a message", frames: [][]byte{masked(Text, text[:10]), masked(fin|rsv1|ping, "ping"), masked(fin|continuation, text)}, code: 1002, err: ErrProtocol},
 		{name: "another reserved bit", frames: [][]byte{masked(fin|rsv1|0x20|Text, deflated(text))}, code: 1002, err: ErrProtocol},
 	}
 	for _, test := range tests {
@@ -249,6 +253,33 @@ func TestInflate(t *testing.T) {
 			}
 			p.Close()
 		})
+	}
+}
+
+// TestCompressedBit: what comes before a frame that has the bit and must not is
+// read as ever, however the bytes are torn.
+func TestCompressedBit(t *testing.T) {
+	sizes := []int{0, 1, 125, 126, 300, 65535, 65536, 70_000}
+	var input []byte
+	for _, size := range sizes {
+		input = append(input, masked(fin|Binary, strings.Repeat("\xc9", size))...) // which looks like the ping
+		input = append(input, masked(fin|compressed|Binary, deflated(strings.Repeat("\xc9", size)))...)
+		input = append(input, masked(fin|pong, "\xc9")...)
+	}
+	input = append(input, masked(fin|compressed|ping, "")...)
+	input = append(input, masked(fin|Binary, "after")...)
+	for _, step := range []int{1, 2, 7, 1000, len(input)} {
+		c := acceptOffering(t, &scriptConn{input: input, step: step}, "permessage-deflate", Options{Queue: 1000, Compress: true})
+		for i := range 2 * len(sizes) {
+			if _, payload, err := c.Read(100_000); err != nil || len(payload) != sizes[i/2] {
+				t.Fatalf("%d bytes at a time: message %d has %d bytes, %v", step, i, len(payload), err)
+			}
+		}
+		if _, payload, err := c.Read(100_000); !errors.Is(err, ErrProtocol) {
+			t.Errorf("%d bytes at a time: then %q, %v", step, payload, err)
+		}
+		flushed(c)
+		end(c)
 	}
 }
 

@@ -27,9 +27,14 @@ type stream struct {
 	buffer *bufio.Reader // gorilla's
 	input                // what await has read
 
-	answer   bool // what is written first, the answer to the handshake, must name our window
-	deflates bool // compression has been negotiated
-	failed   bool // an error came from the network
+	deflating *deflating // nil where compression has not been negotiated
+}
+
+// deflating is what a stream remembers where compression has been negotiated.
+type deflating struct {
+	bits   bitChecker
+	window bool // the answer to the handshake, which is written first, must name our window
+	failed bool // an error came from the network
 }
 
 func newStream(conn net.Conn, queue int) *stream {
@@ -55,8 +60,25 @@ func (s *stream) await() error {
 }
 
 // Read returns what await has read, or waits for more. Whatever was sent
-// because of the input before goes out first.
+// because of the input before goes out first. It ends before a frame that
+// breaks what gorilla does not check.
 func (s *stream) Read(p []byte) (int, error) {
+	d := s.deflating
+	if d == nil {
+		return s.read(p)
+	}
+	if d.bits.broken {
+		return 0, errCompressedBit
+	}
+	n, err := s.read(p)
+	d.failed = err != nil
+	if n, ok := d.bits.check(p[:n]); n > 0 || ok {
+		return n, err
+	}
+	return 0, errCompressedBit
+}
+
+func (s *stream) read(p []byte) (int, error) {
 	if s.input.buffered() {
 		return s.input.take(p), nil
 	}
@@ -65,14 +87,13 @@ func (s *stream) Read(p []byte) (int, error) {
 	if err == nil {
 		s.batch.Open()
 	}
-	s.failed = err != nil
 	return n, err
 }
 
 // Write queues a copy of p: gorilla uses its buffers again.
 func (s *stream) Write(p []byte) (int, error) {
-	if s.answer {
-		s.answer = false
+	if d := s.deflating; d != nil && d.window {
+		d.window = false
 		return s.writeAnswer(p)
 	}
 	if len(p) > 0 && p[0] == 0x80|websocket.CloseMessage {
