@@ -393,7 +393,7 @@ func TestDeflatingIdle(t *testing.T) {
 	without := perConnection("", plain)
 	with := perConnection("permessage-deflate", message)
 	t.Logf("an idle connection holds %d bytes, both its ends and the test's included; %d if it has negotiated compression", without, with)
-	if with-without > 2000 { // a window is 32 KiB
+	if with-without > 8000 { // what inflates takes 40 kB; with the race detector, a stack may stay larger
 		t.Errorf("an idle connection that has negotiated compression holds %d bytes, another %d", with, without)
 	}
 }

@@ -22,11 +22,11 @@ func acceptOffer(header http.Header) (offer, bool) {
 		for more := true; more; {
 			var extension string
 			extension, list, more = cutUnquoted(list, ',')
-			name, parameters, any := cutUnquoted(extension, ';')
+			name, parameters, given := cutUnquoted(extension, ';')
 			if strings.Trim(name, " \t") != "permessage-deflate" {
 				continue
 			}
-			if o, ok := parseOffer(parameters, any); ok {
+			if o, ok := parseOffer(parameters, given); ok {
 				return o, true
 			}
 		}
