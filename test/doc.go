@@ -7,6 +7,9 @@
 //     server, what it logs
 //   - node_test.go and clients/: Node programs and how the tests talk to them
 //   - engine_test.go: an Engine.IO client that does nothing by itself
+//   - tls_test.go: the same over TLS, by certificates of the server's own authority
+//   - specification_test.go, original_test.go: what the protocols' specifications
+//     require, and their own test suites
 //   - malformed_test.go, frame_test.go, handshake_test.go: what no good client
 //     sends: packets and requests, WebSocket frames, handshakes
 //   - guests/ and server/: the application that runs inside the server
