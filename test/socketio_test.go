@@ -1,6 +1,7 @@
 package test
 
 import (
+	"strings"
 	"testing"
 )
 
@@ -46,7 +47,9 @@ func TestPython(t *testing.T) {
 		for _, transports := range everyTransport {
 			t.Run(transports, func(t *testing.T) {
 				t.Parallel()
-				s := start(t, withGuest, config{site: application, secure: secure})
+				// Its WebSockets say an origin, and http even where they are secure.
+				site := strings.Replace(application, "{", "{\n\torigins http://127.0.0.1:*", 1)
+				s := start(t, withGuest, config{site: site, secure: secure})
 				s.runPython(t, "python.py", "TRANSPORTS", transports)
 				s.waitIdle()
 			})

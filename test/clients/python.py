@@ -20,6 +20,7 @@ class Client:
         session = requests.Session()
         if "SERVER_CA" in os.environ:
             session.verify = os.environ["SERVER_CA"]
+            session.trust_env = False  # which might say otherwise
         self.sio = socketio.Client(reconnection=False, http_session=session)
         self.events = {}
         for namespace in ("/", "/custom", "/unknown"):
