@@ -46,7 +46,7 @@ func (s *Socket) HandleEvent(ctx context.Context, name string, args []Arg, ack f
 		}
 	}
 	for _, handler := range policy.Handlers {
-		handled, err := handler.HandleEvent(ctx, e)
+		handled, err := policy.callEvent(ctx, handler, e)
 		if err != nil {
 			s.reject(e, err, policy.logger())
 			return
@@ -63,7 +63,9 @@ func (s *Socket) reject(e *Event, err error, logger *zap.Logger) {
 	problem, ok := errors.AsType[*Error](err)
 	if !ok {
 		// What went wrong inside is for the operator, not for the client.
-		logger.Error("handling event", zap.String("socket", s.id), zap.String("event", e.Name), zap.Error(err))
+		if _, logged := errors.AsType[*panicError](err); !logged {
+			logger.Error("handling event", zap.String("socket", s.id), zap.String("event", e.Name), zap.Error(err))
+		}
 		problem = &Error{Code: "internal", Message: "the event could not be handled"}
 	}
 	if e.Ack == nil {

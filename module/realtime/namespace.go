@@ -80,7 +80,7 @@ func (n *Namespace) Accept(ctx context.Context, h *Handshake, identity Identity,
 		zap.String("namespace", n.name),
 		zap.String("user", s.user))
 	for _, handler := range policy.Handlers {
-		handler.HandleConnect(ctx, s)
+		policy.callConnect(ctx, handler, s)
 	}
 	return s, nil
 }

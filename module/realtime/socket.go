@@ -137,7 +137,7 @@ func (s *Socket) finish(why string) {
 	policy, release := s.endpoint.acquire()
 	defer release()
 	for _, handler := range policy.Handlers {
-		handler.HandleDisconnect(s.namespace.hub.Context(), s, why)
+		policy.callDisconnect(s.namespace.hub.Context(), handler, s, why)
 	}
 	policy.logger().Info("socket disconnected",
 		zap.String("socket", s.id),
