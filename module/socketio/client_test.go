@@ -245,11 +245,13 @@ func BenchmarkEncode(b *testing.B) {
 		"text":   {order},
 		"binary": {order, realtime.Bytes(make([]byte, 200))},
 	} {
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				encodeMessage(&realtime.Message{Namespace: "/orders", Event: "order:created", Args: args})
-			}
-		})
+		for format, f := range map[string]format{"text": textFormat{}, "msgpack": msgpackFormat{}} {
+			b.Run(name+" as "+format, func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					f.encode(eventPacket(&realtime.Message{Namespace: "/orders", Event: "order:created", Args: args}))
+				}
+			})
+		}
 	}
 }

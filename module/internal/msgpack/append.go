@@ -18,7 +18,9 @@ import (
 // infinite. Half a surrogate pair, and what else is not UTF-8, becomes U+FFFD, as MessagePack has no way to write it.
 // A placeholder that is none of the parts' is null beside them. What is not valid JSON, or nested too deep for
 // clients, becomes null as a whole.
-func Append(dst []byte, text json.RawMessage, parts [][]byte) []byte {
+//
+// JSON may name one part any number of times. A part with which dst would become longer than limit is null.
+func Append(dst []byte, text json.RawMessage, parts [][]byte, limit int) []byte {
 	if !rawjson.Valid(text) {
 		return append(dst, null)
 	}
@@ -49,7 +51,11 @@ func Append(dst []byte, text json.RawMessage, parts [][]byte) []byte {
 		case partMark:
 			end := tokenEnd(text, i)
 			n, _ := strconv.Atoi(string(text[i+1 : end]))
-			dst = appendBinary(dst, parts[n])
+			if len(dst)+len(parts[n]) > limit {
+				dst = append(dst, null)
+			} else {
+				dst = appendBinary(dst, parts[n])
+			}
 			i = end
 		default:
 			end := tokenEnd(text, i)

@@ -66,7 +66,7 @@ func TestValues(t *testing.T) {
 		if text, parts, err := toJSON(data); text != want || parts != nil || err != nil {
 			t.Errorf("%.40s is %.100s %x, %v; want %.100s", digits, text, parts, err, want)
 		}
-		if got := Append(nil, json.RawMessage(want), nil); !bytes.Equal(got, data) {
+		if got := Append(nil, json.RawMessage(want), nil, math.MaxInt); !bytes.Equal(got, data) {
 			t.Errorf("%.100s is %.40x; want %.40s", want, got, digits)
 		}
 		if rest, err := Skip(append(data, 0xc1)); err != nil || len(rest) != 1 {
@@ -119,7 +119,7 @@ func TestWrittenAs(t *testing.T) {
 		``: "c0", `[`: "c0", `{"a"}`: "c0", `nul`: "c0", `01`: "c0", "\x01" + `0`: "c0",
 		strings.Repeat("[", maxDepth+1) + strings.Repeat("]", maxDepth+1): "c0",
 	} {
-		if got := Append(nil, json.RawMessage(text), nil); !bytes.Equal(got, unhex(t, want)) {
+		if got := Append(nil, json.RawMessage(text), nil, math.MaxInt); !bytes.Equal(got, unhex(t, want)) {
 			t.Errorf("%.100s is %x; want %s", text, got, want)
 		}
 	}
@@ -158,14 +158,18 @@ func TestBinary(t *testing.T) {
 		placeholder("0"): "c40101", placeholder("1"): "c400", placeholder("2"): "c0", `{"_placeholder":true}`: "c0",
 		`[` + placeholder("1") + `,{"a": ` + placeholder("0") + `,"b":` + placeholder(`"x"`) + ` }]`: "92 c400 82 a161 c40101 a162 c0",
 	} {
-		if got := Append(nil, json.RawMessage(text), [][]byte{{1}, {}}); !bytes.Equal(got, unhex(t, want)) {
+		if got := Append(nil, json.RawMessage(text), [][]byte{{1}, {}}, math.MaxInt); !bytes.Equal(got, unhex(t, want)) {
 			t.Errorf("%s is %x; want %s", text, got, want)
 		}
 	}
 	for size, want := range map[int]string{255: "c4ff", 256: "c50100", 65535: "c5ffff", 65536: "c600010000"} {
-		if got := Append(nil, json.RawMessage(placeholder("0")), [][]byte{make([]byte, size)}); !bytes.HasPrefix(got, unhex(t, want)) {
+		if got := Append(nil, json.RawMessage(placeholder("0")), [][]byte{make([]byte, size)}, math.MaxInt); !bytes.HasPrefix(got, unhex(t, want)) {
 			t.Errorf("%d bytes begin with %x; want %s", size, got[:5], want)
 		}
+	}
+	many := `[` + strings.Repeat(placeholder("0")+",", 1000) + `1]`
+	if got := Append(nil, json.RawMessage(many), [][]byte{make([]byte, 300)}, 1000); len(got) < 900 || len(got) > 3000 {
+		t.Errorf("a thousand times the same part are %d bytes", len(got))
 	}
 	if _, _, err := toJSON(append([]byte{0x9b}, bytes.Repeat([]byte{0xc4, 0}, 11)...)); err == nil {
 		t.Error("eleven parts are read")
@@ -272,7 +276,7 @@ func FuzzJSON(f *testing.F) {
 		if len(text) > 7*len(data)+30*maxParts {
 			t.Errorf("%d bytes become %d", len(data), len(text))
 		}
-		again, moreParts, err := toJSON(Append(nil, text, parts))
+		again, moreParts, err := toJSON(Append(nil, text, parts, math.MaxInt))
 		if err != nil || again != string(text) || !slices.EqualFunc(moreParts, parts, bytes.Equal) {
 			t.Errorf("%s %x became %s %x, %v", text, parts, again, moreParts, err)
 		}
@@ -290,7 +294,7 @@ func FuzzAppend(f *testing.F) {
 	f.Add([]byte(`["\ud800",1e400," \u005f",{"a":1,"a":2}]`), []byte{}, uint8(1))
 	f.Fuzz(func(t *testing.T, text, part []byte, count uint8) {
 		parts := slices.Repeat([][]byte{part}, int(count%3))
-		data := Append(nil, text, parts)
+		data := Append(nil, text, parts, math.MaxInt)
 		got, _, rest, err := AppendJSON(nil, data, math.MaxInt)
 		if err != nil || len(rest) > 0 {
 			t.Fatalf("%q became %x, which is %v", text, data, err)
@@ -314,12 +318,12 @@ func BenchmarkAppend(b *testing.B) {
 	b.ReportAllocs()
 	b.SetBytes(int64(len(text)))
 	for b.Loop() {
-		Append(dst, text, nil)
+		Append(dst, text, nil, 0)
 	}
 }
 
 func BenchmarkAppendJSON(b *testing.B) {
-	data := Append(nil, json.RawMessage(`{"id":7,"sku":"x","price":1.5,"note":"`+strings.Repeat("x", 200)+`"}`), nil)
+	data := Append(nil, json.RawMessage(`{"id":7,"sku":"x","price":1.5,"note":"`+strings.Repeat("x", 200)+`"}`), nil, 0)
 	dst := make([]byte, 0, 400)
 	b.ReportAllocs()
 	b.SetBytes(int64(len(data)))
