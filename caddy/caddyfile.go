@@ -41,6 +41,7 @@ var subdirectives = map[string]func(*Handler, *caddyfile.Dispenser) error{
 	"handler":       parseHandler,
 	"authenticator": parseAuthenticator,
 	"ping":          parsePing,
+	"serve_client":  parseServeClient,
 	"limits":        parseLimits,
 }
 
@@ -61,6 +62,7 @@ var subdirectives = map[string]func(*Handler, *caddyfile.Dispenser) error{
 //		authenticator <guest> ...
 //		handler       <guest> ...
 //		ping       <interval> <timeout>
+//		serve_client <dir>
 //		limits {
 //			payload   <size>
 //			queue     <size>
@@ -91,7 +93,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if err := parse(h, d); err != nil {
 			return err
 		}
-		if err := checkPaths(h.socketioPath(), h.healthPath(), h.WebSockets); err != nil {
+		if err := h.checkPaths(); err != nil {
 			return d.WrapErr(err)
 		}
 	}
@@ -242,6 +244,15 @@ func parsePing(h *Handler, d *caddyfile.Dispenser) error {
 			return err
 		}
 	}
+	return nil
+}
+
+func parseServeClient(h *Handler, d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) != 1 || args[0] == "" {
+		return d.Err("serve_client takes one folder, such as node_modules/socket.io-client/dist")
+	}
+	h.ServeClient = args[0]
 	return nil
 }
 
