@@ -258,6 +258,11 @@ func TestEncodeOnce(t *testing.T) {
 	if len(bursts) != 2 {
 		t.Errorf("it is encoded %d times", len(bursts))
 	}
+	for _, f := range []format{textFormat{}, msgpackFormat{}} {
+		if n := testing.AllocsPerRun(100, func() { encodeMessage(f, m) }); n > 0 {
+			t.Errorf("each recipient takes %v allocations in %T", n, f)
+		}
+	}
 }
 
 // FuzzMsgpack: a packet is the same when it comes back, in either format.
