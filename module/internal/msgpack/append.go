@@ -170,7 +170,7 @@ func appendToken(dst, token []byte) []byte {
 		}
 	}
 	value, _ := strconv.ParseFloat(number, 64) // infinite where it is too large, as in JavaScript
-	return binary.BigEndian.AppendUint64(append(dst, float64_), math.Float64bits(value))
+	return binary.BigEndian.AppendUint64(append(dst, f64), math.Float64bits(value))
 }
 
 // AppendMap appends the head of a map, whose members are to follow.
@@ -223,13 +223,13 @@ func AppendUint(dst []byte, value uint64) []byte {
 	case value < fixMap:
 		return append(dst, byte(value))
 	case value < 1<<8:
-		return append(dst, uint8_, byte(value))
+		return append(dst, u8, byte(value))
 	case value < 1<<16:
-		return binary.BigEndian.AppendUint16(append(dst, uint16_), uint16(value))
+		return binary.BigEndian.AppendUint16(append(dst, u16), uint16(value))
 	case value < 1<<32:
-		return binary.BigEndian.AppendUint32(append(dst, uint32_), uint32(value))
+		return binary.BigEndian.AppendUint32(append(dst, u32), uint32(value))
 	}
-	return binary.BigEndian.AppendUint64(append(dst, uint64_), value)
+	return binary.BigEndian.AppendUint64(append(dst, u64), value)
 }
 
 // appendNegative appends an integer below 0.
@@ -238,11 +238,11 @@ func appendNegative(dst []byte, value int64) []byte {
 	case value >= -32:
 		return append(dst, byte(value))
 	case value >= math.MinInt8:
-		return append(dst, int8_, byte(value))
+		return append(dst, i8, byte(value))
 	case value >= math.MinInt16:
-		return binary.BigEndian.AppendUint16(append(dst, int16_), uint16(value))
+		return binary.BigEndian.AppendUint16(append(dst, i16), uint16(value))
 	case value >= math.MinInt32:
-		return binary.BigEndian.AppendUint32(append(dst, int32_), uint32(value))
+		return binary.BigEndian.AppendUint32(append(dst, i32), uint32(value))
 	}
-	return binary.BigEndian.AppendUint64(append(dst, int64_), uint64(value))
+	return binary.BigEndian.AppendUint64(append(dst, i64), uint64(value))
 }

@@ -27,16 +27,16 @@ const (
 	ext8     = 0xc7
 	ext16    = 0xc8
 	ext32    = 0xc9
-	float32_ = 0xca
-	float64_ = 0xcb
-	uint8_   = 0xcc
-	uint16_  = 0xcd
-	uint32_  = 0xce
-	uint64_  = 0xcf
-	int8_    = 0xd0
-	int16_   = 0xd1
-	int32_   = 0xd2
-	int64_   = 0xd3
+	f32      = 0xca
+	f64      = 0xcb
+	u8       = 0xcc
+	u16      = 0xcd
+	u32      = 0xce
+	u64      = 0xcf
+	i8       = 0xd0
+	i16      = 0xd1
+	i32      = 0xd2
+	i64      = 0xd3
 	fixExt1  = 0xd4
 	fixExt8  = 0xd7
 	str8     = 0xd9
@@ -131,9 +131,9 @@ var layouts = [256]struct {
 	width int
 }{
 	bin8: {binaryKind, 1}, bin16: {binaryKind, 2}, bin32: {binaryKind, 4},
-	float32_: {floatKind, 4}, float64_: {floatKind, 8},
-	uint8_: {unsignedKind, 1}, uint16_: {unsignedKind, 2}, uint32_: {unsignedKind, 4}, uint64_: {unsignedKind, 8},
-	int8_: {signedKind, 1}, int16_: {signedKind, 2}, int32_: {signedKind, 4}, int64_: {signedKind, 8},
+	f32: {floatKind, 4}, f64: {floatKind, 8},
+	u8: {unsignedKind, 1}, u16: {unsignedKind, 2}, u32: {unsignedKind, 4}, u64: {unsignedKind, 8},
+	i8: {signedKind, 1}, i16: {signedKind, 2}, i32: {signedKind, 4}, i64: {signedKind, 8},
 	str8: {stringKind, 1}, str16: {stringKind, 2}, str32: {stringKind, 4},
 	array16: {arrayKind, 2}, array32: {arrayKind, 4},
 	map16: {mapKind, 2}, map32: {mapKind, 4},
