@@ -161,20 +161,15 @@ func parseAuth(data []byte) (json.RawMessage, error) {
 	if !msgpack.IsMap(data) {
 		return nil, errPacket
 	}
-	auth, parts, _, err := msgpack.AppendJSON(nil, data, realtime.MaxAttachments)
-	if err != nil || !rawjson.Object(auth) { // one that looks like a placeholder can be null
+	text, parts, _, err := msgpack.AppendJSON(nil, data, realtime.MaxAttachments)
+	if err != nil {
+		return nil, err
+	}
+	auth := json.RawMessage(realtime.Arg{JSON: text, Binary: parts}.AppendPlain(nil))
+	if !rawjson.Object(auth) { // null, since it looks like a placeholder, or is too large
 		return nil, errPacket
 	}
-	if len(parts) == 0 {
-		return auth, nil
-	}
-	return rawjson.Placeholders(auth, func(dst []byte, num json.RawMessage) ([]byte, error) {
-		n, ok := rawjson.Index(num, len(parts))
-		if !ok {
-			return nil, errPacket
-		}
-		return rawjson.AppendBinary(dst, parts[n]), nil
-	})
+	return auth, nil
 }
 
 // maxRepeated bounds what a message grows by where its attachments are there
