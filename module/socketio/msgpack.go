@@ -128,7 +128,7 @@ func (p *packet) parseData(data []byte) error {
 	if err != nil {
 		return err
 	}
-	text := make([]byte, 0, len(rest)+len(rest)/4) // of all arguments, one behind the other
+	text := make([]byte, 0, min(len(rest)+len(rest)/4, 1024)) // of all arguments, one behind the other
 	if p.kind == typeEvent {
 		if elements == 0 {
 			return errPacket

@@ -313,3 +313,18 @@ func telling(t *testing.T, p packet) string {
 	}
 	return written(t, args)
 }
+
+// BenchmarkReceiveMsgpack is BenchmarkReceive in the format of msgpack.
+func BenchmarkReceiveMsgpack(b *testing.B) {
+	s := newTestServer(b, func(context.Context, *realtime.Event) {})
+	c := s.accept(newWire(b).session)
+	message := func(text string) engineio.Packet {
+		return engineio.Packet{Type: engineio.Message, Binary: true, Data: pack(text)}
+	}
+	c.Receive(message(`{"type":0,"nsp":"/"}`), nil)
+	packet := message(`{"type":2,"nsp":"/","id":17,"data":["order:create",{"sku":"x","quantity":3,"note":"as soon as possible, please"},"y"],"options":{"compress":true}}`)
+	b.ReportAllocs()
+	for b.Loop() {
+		c.Receive(packet, nil)
+	}
+}
