@@ -88,7 +88,8 @@ type Handler struct {
 	handlers       []realtime.Handler
 }
 
-// SocketIO is where Socket.IO is served.
+// SocketIO is where Socket.IO is served, to clients with its default parser and
+// to those with socket.io-msgpack-parser: their first packet tells.
 type SocketIO struct {
 	// Path is where; everything under it is Socket.IO's. It ends with a slash.
 	// Default "/socket.io/".
