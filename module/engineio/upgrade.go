@@ -62,7 +62,12 @@ func (s *Session) startProbing(c *candidate, conn *wsconn.Conn, o *Options) {
 	if !s.beginProbe(c, conn) { // the session ended meanwhile
 		conn.Close(0, "", true)
 		conn.Release()
+		return
 	}
+	conn.Run(func() {
+		defer s.server.sessions.Done()
+		s.probe(c)
+	})
 }
 
 func (s *Session) beginProbe(c *candidate, conn *wsconn.Conn) bool {
@@ -72,7 +77,7 @@ func (s *Session) beginProbe(c *candidate, conn *wsconn.Conn) bool {
 		return false
 	}
 	c.conn = conn
-	s.server.sessions.Go(func() { s.probe(c) })
+	s.server.sessions.Begin()
 	return true
 }
 

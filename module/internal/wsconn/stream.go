@@ -23,8 +23,9 @@ type stream struct {
 	net.Conn
 	out    *outbox.Outbox
 	batch  outbox.Batch
-	buffer *bufio.Reader // gorilla's
-	input                // what await has read
+	buffer *bufio.Reader             // gorilla's
+	accept func(answer []byte) error // takes gorilla's answer to the handshake; nil: it is sent
+	input                            // what await has read
 }
 
 func newStream(conn net.Conn, queue int) *stream {
@@ -65,6 +66,10 @@ func (s *stream) Read(p []byte) (int, error) {
 
 // Write queues a copy of p: gorilla uses its buffers again.
 func (s *stream) Write(p []byte) (int, error) {
+	if accept := s.accept; accept != nil {
+		s.accept = nil
+		return len(p), accept(p)
+	}
 	if len(p) > 0 && p[0] == 0x80|websocket.CloseMessage {
 		s.out.Finish(bytes.Clone(p), false) // nothing follows it, not even ours
 		return len(p), nil
