@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"time"
 )
@@ -58,12 +57,17 @@ func (t *tunnel) Write(p []byte) (int, error) {
 	if err == nil {
 		err = t.stream.Flush()
 	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	if isTimeout(err) {
 		t.mu.Lock()
 		t.cut = true
 		t.mu.Unlock()
 	}
 	return n, err
+}
+
+func isTimeout(err error) bool {
+	timeout, ok := errors.AsType[net.Error](err)
+	return ok && timeout.Timeout()
 }
 
 func (t *tunnel) SetDeadline(d time.Time) error {
