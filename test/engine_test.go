@@ -188,6 +188,9 @@ func (s *server) dial(t testing.TB, path string, header ...string) (*wire, answe
 		h.Add(header[i], header[i+1])
 	}
 	dialer := websocket.Dialer{HandshakeTimeout: patience}
+	if s.over != nil {
+		dialer.NetDialContext = s.over.dial
+	}
 	conn, response, err := dialer.Dial("ws://"+s.address()+path, h)
 	if response == nil {
 		t.Fatalf("dialling %s: %v", path, err)
@@ -303,6 +306,10 @@ func (w *wire) reset() {
 }
 
 func reset(conn net.Conn) {
+	if stream, ok := conn.(*stream); ok {
+		stream.abort()
+		return
+	}
 	_ = conn.(*net.TCPConn).SetLinger(0)
 	conn.Close()
 }

@@ -36,6 +36,7 @@ type server struct {
 	port   int
 	folder string // where the process runs; default: that of the tests
 	log    *journal
+	over   *carrier // what WebSockets are opened over; nil: HTTP/1.1
 
 	process *exec.Cmd
 	exited  chan struct{} // closed when the process has ended and all that it said is in log
