@@ -215,8 +215,17 @@ func TestStreams(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s, _, address := startSecure(t, "", visited)
+			cases := wireArrivals()
+			for name, arrive := range cases {
+				cases[name] = func(t *testing.T, s *server) func() {
+					// One that reads nothing starves the streams beside it, by the flow
+					// control of the connection that they share.
+					s.over = carriers(t, address)[i]
+					return arrive(t, s)
+				}
+			}
 			s.over = carriers(t, address)[i]
-			s.receiveGuests(t, wireArrivals())
+			s.receiveGuests(t, cases)
 			for reason, least := range map[string]int{"slow consumer": 9, "forced close": 6, "parse error": 6, "transport error": 3} {
 				if n := s.log.count(0, "disconnected", "reason", reason); n < least {
 					t.Errorf("the log has %q %d times", reason, n)
@@ -382,5 +391,49 @@ func TestStreamReload(t *testing.T) {
 		for _, w := range wires {
 			w.alive()
 		}
+	}
+	// A connection of HTTP/3 that a reload has said goodbye to ends with its last
+	// stream, and the server waits for that.
+	for _, w := range wires {
+		w.Close()
+	}
+	s.waitHealth("empty", func(h health) bool { return h.WebSocket.Connections == 0 })
+}
+
+// A browser that loaded a page over HTTP/2 opens its WebSockets in streams of
+// the same connection, and Socket.IO's own client notices no difference.
+func TestStreamBrowser(t *testing.T) {
+	t.Parallel()
+	site := "realtime {\n websocket /ws \n handler echo \n}\n header Content-Type text/html \n respond \"<!doctype html><title>A page</title>\"\n"
+	s, c, address := startSecure(t, "", site)
+	n := s.startNode(t, "streams.mjs", "PAGE", "https://"+address+"/", "VERSION", "h2")
+	n.expect("open", nil)
+	c.more = strings.Replace(c.more, "handler echo", "handler echo\nping 20s 20s", 1)
+	c.site = strings.Replace(c.site, "handler echo", "handler echo\nping 20s 20s", 1)
+	s.mustReload(c)
+	n.tell("reloaded")
+	n.expect("stays", nil)
+	s.signal(syscall.SIGTERM)
+	n.expect("finished", nil)
+	n.finish()
+	if code := s.wait(); code != 0 {
+		t.Errorf("the exit status is %d", code)
+	}
+	streams := 0
+	for _, l := range s.log.since(0) {
+		request, _ := l.fields["request"].(map[string]any)
+		if !l.is("handled request") || request["method"] != "CONNECT" {
+			continue
+		}
+		if request["proto"] != "HTTP/2.0" || l.fields["status"] != 200.0 {
+			t.Errorf("a WebSocket is logged as %s", l.text)
+		}
+		streams++
+	}
+	if streams != 4 {
+		t.Errorf("%d WebSockets were streams, not 4", streams)
+	}
+	if n := s.log.count(0, "upgraded"); n != 1 {
+		t.Errorf("%d sessions moved from polling, not 1", n)
 	}
 }
