@@ -38,6 +38,8 @@ type server struct {
 	log    *journal
 	over   *carrier // what WebSockets are opened over; nil: HTTP/1.1
 
+	keyHash string // of the public key of the site over TLS, as browsers know it
+
 	process *exec.Cmd
 	exited  chan struct{} // closed when the process has ended and all that it said is in log
 	awaited bool          // the test knows that it has

@@ -8,6 +8,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha1"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
@@ -193,6 +194,12 @@ func (s *server) secure(site string) (text, address string) {
 	}
 	certificateFile := s.writeText("certificate.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate})))
 	keyFile := s.writeText("key.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})))
+	public, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	hash := sha256.Sum256(public)
+	s.keyHash = base64.StdEncoding.EncodeToString(hash[:])
 	address = fmt.Sprintf("localhost:%d", freePort(s.t))
 	return fmt.Sprintf("https://%s {\n bind 127.0.0.1 \n tls %s %s \n log \n encode \n %s \n}\n", address, certificateFile, keyFile, site), address
 }
@@ -400,13 +407,28 @@ func TestStreamReload(t *testing.T) {
 	s.waitHealth("empty", func(h health) bool { return h.WebSocket.Connections == 0 })
 }
 
-// A browser that loaded a page over HTTP/2 opens its WebSockets in streams of
-// the same connection, and Socket.IO's own client notices no difference.
+// A browser that loaded a page over HTTP/2 or HTTP/3 opens its WebSockets in
+// streams of the same connection, and Socket.IO's own client notices no
+// difference.
 func TestStreamBrowser(t *testing.T) {
 	t.Parallel()
+	for version, proto := range map[string]string{"h2": "HTTP/2.0", "h3": "websocket"} { // Caddy logs :protocol for the latter
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			testStreamBrowser(t, version, proto)
+		})
+	}
+}
+
+func testStreamBrowser(t *testing.T, version, proto string) {
 	site := "realtime {\n websocket /ws \n handler echo \n}\n header Content-Type text/html \n respond \"<!doctype html><title>A page</title>\"\n"
 	s, c, address := startSecure(t, "", site)
-	n := s.startNode(t, "streams.mjs", "PAGE", "https://"+address+"/", "VERSION", "h2")
+	flags := "--disable-quic"
+	if version == "h3" {
+		flags = strings.Join([]string{"--enable-quic", "--origin-to-force-quic-on=" + address, "--host-resolver-rules=MAP localhost 127.0.0.1",
+			"--enable-features=EnableWebsocketsOverHttp3", "--ignore-certificate-errors-spki-list=" + s.keyHash}, "\n")
+	}
+	n := s.startNode(t, "streams.mjs", "PAGE", "https://"+address+"/", "VERSION", version, "BROWSER_FLAGS", flags)
 	n.expect("open", nil)
 	c.more = strings.Replace(c.more, "handler echo", "handler echo\nping 20s 20s", 1)
 	c.site = strings.Replace(c.site, "handler echo", "handler echo\nping 20s 20s", 1)
@@ -425,7 +447,7 @@ func TestStreamBrowser(t *testing.T) {
 		if !l.is("handled request") || request["method"] != "CONNECT" {
 			continue
 		}
-		if request["proto"] != "HTTP/2.0" || l.fields["status"] != 200.0 {
+		if request["proto"] != proto || l.fields["status"] != 200.0 {
 			t.Errorf("a WebSocket is logged as %s", l.text)
 		}
 		streams++
