@@ -17,14 +17,16 @@ import (
 // Packages are initialized in the order of their import paths, each as soon as
 // those that it imports are (Go's specification, "Program initialization"), and
 // so this one, which needs os alone, is before golang.org/x/net and net/http.
-func init() {
+func init() { _ = os.Setenv("GODEBUG", enabled(os.Getenv("GODEBUG"))) }
+
+// enabled returns a value of GODEBUG with the setting, unless that is there.
+func enabled(debug string) string {
 	const setting = "http2xconnect="
-	debug := os.Getenv("GODEBUG")
-	if strings.Contains(debug, setting) {
-		return
+	switch {
+	case strings.Contains(debug, setting):
+		return debug
+	case debug == "":
+		return setting + "1"
 	}
-	if debug != "" {
-		debug += ","
-	}
-	_ = os.Setenv("GODEBUG", debug+setting+"1")
+	return debug + "," + setting + "1"
 }
