@@ -250,6 +250,7 @@ func TestStreamClose(t *testing.T) {
 
 // TestStreamEnds has clients that go without a word.
 func TestStreamEnds(t *testing.T) {
+	t.Parallel()
 	for name, leave := range map[string]func(*caller){
 		"half":         func(c *caller) { c.up.Close() },
 		"reset":        func(c *caller) { c.abort() },
@@ -293,7 +294,7 @@ func TestStreamEnds(t *testing.T) {
 // the queue have room for no more, and returns when that began.
 func fillStream(t *testing.T, c *Conn) time.Time {
 	message := Frame(Binary, bytes.Repeat([]byte("x"), 100_000))
-	for stuck := time.Now(); time.Since(stuck) < 200*time.Millisecond; time.Sleep(time.Millisecond) {
+	for stuck := time.Now(); time.Since(stuck) < time.Second; time.Sleep(time.Millisecond) {
 		if c.Idle() {
 			stuck = time.Now()
 			if err := c.Send(message); err != nil {
@@ -314,6 +315,7 @@ func fillStream(t *testing.T, c *Conn) time.Time {
 
 // TestStreamSlow has a peer that reads nothing: nobody waits for it.
 func TestStreamSlow(t *testing.T) {
+	t.Parallel()
 	overStreams(t, 1<<20, func(c *Conn) {
 		defer end(c)
 		start := fillStream(t, c)
@@ -337,6 +339,7 @@ func TestStreamSlow(t *testing.T) {
 
 // TestStreamSlowButReading has a peer that reads when it is nearly too late.
 func TestStreamSlowButReading(t *testing.T) {
+	t.Parallel()
 	full := make(chan struct{}, 1)
 	overStreams(t, 1<<20, func(c *Conn) {
 		defer end(c)
@@ -367,6 +370,7 @@ func TestStreamSlowButReading(t *testing.T) {
 }
 
 func TestStreamReadDeadline(t *testing.T) {
+	t.Parallel()
 	overStreams(t, 1000, func(c *Conn) {
 		defer end(c)
 		c.SetReadDeadline(time.Now().Add(time.Hour))
