@@ -72,6 +72,10 @@ type Handler struct {
 	// Ping says how dead connections are found.
 	Ping Ping `json:"ping,omitzero"`
 
+	// Compression says which messages are compressed. Default: none over
+	// WebSocket, and what is large over polling.
+	Compression Compression `json:"compression,omitzero"`
+
 	// Limits bound what one client can take.
 	Limits Limits `json:"limits,omitzero"`
 
@@ -114,6 +118,19 @@ type Ping struct {
 	Interval caddy.Duration `json:"interval,omitempty"`
 	// Timeout is how long it may take to answer. Default 20s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
+}
+
+// Compression says which messages are compressed.
+type Compression struct {
+	// On compresses messages over WebSocket, of Socket.IO's clients and plain
+	// ones, if they negotiate permessage-deflate (RFC 7692). It saves traffic
+	// and costs time. Those that are open when the configuration is reloaded
+	// keep what they have negotiated. Default: off.
+	On bool `json:"on,omitempty"`
+	// MinSize is the size in bytes from which a message is compressed, and an
+	// answer to polling. These are compressed by gzip whether compression is on
+	// or off, for clients that take it. Default 1024.
+	MinSize int64 `json:"min_size,omitempty"`
 }
 
 // Limits bound what one client can take.
@@ -214,6 +231,10 @@ func (h *Handler) Validate() error {
 	switch {
 	case h.Ping.Interval < 0 || h.Ping.Timeout < 0:
 		return errors.New("ping: durations must be positive")
+	case h.Compression.MinSize < 0 || h.Compression.MinSize > maxSize:
+		return fmt.Errorf("compression: min_size must be between 1 and %d bytes", maxSize)
+	case h.Compression.MinSize > 0 && !h.Compression.On:
+		return errors.New("compression: min_size means nothing where it is not on; turn it on, or leave min_size out")
 	case h.Limits.Payload < 0 || h.Limits.Queue < 0 || h.Limits.Handshake < 0:
 		return errors.New("limits: values must be positive")
 	}

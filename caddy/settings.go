@@ -2,6 +2,7 @@ package caddy
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -75,6 +76,7 @@ func newSettings(h *Handler, logger *zap.Logger) (*settings, error) {
 			PingTimeout:  time.Duration(h.Ping.Timeout),
 			MaxPayload:   h.Limits.Payload,
 			MaxQueue:     h.Limits.Queue,
+			CompressFrom: h.Compression.from(),
 			Origins:      policy,
 			ClientIP:     clientIP,
 			Logger:       s.logger.With(zap.String("protocol", "socket.io")),
@@ -85,6 +87,7 @@ func newSettings(h *Handler, logger *zap.Logger) (*settings, error) {
 		PingTimeout:  time.Duration(h.Ping.Timeout),
 		MaxPayload:   h.Limits.Payload,
 		MaxQueue:     h.Limits.Queue,
+		CompressFrom: h.Compression.from(),
 		Origins:      policy,
 		ClientIP:     clientIP,
 		Logger:       s.logger.With(zap.String("protocol", "websocket")),
@@ -160,6 +163,14 @@ func clientIP(r *http.Request) string {
 		return ip
 	}
 	return r.RemoteAddr
+}
+
+// from returns the size from which messages are compressed; 0: they are not.
+func (c Compression) from() int {
+	if !c.On {
+		return 0
+	}
+	return cmp.Or(int(c.MinSize), engineio.DefaultCompressFrom)
 }
 
 // expandedOrigins are the origins with global placeholders such as {env.HOST}

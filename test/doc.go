@@ -7,6 +7,8 @@
 //     server, what it logs
 //   - node_test.go and clients/: Node programs and how the tests talk to them
 //   - engine_test.go: an Engine.IO client that does nothing by itself
+//   - stream_test.go: WebSockets over HTTP/2 and HTTP/3, for which every wire can
+//     be opened over them
 //   - malformed_test.go, frame_test.go, handshake_test.go: what no good client
 //     sends: packets and requests, WebSocket frames, handshakes
 //   - guests/ and server/: the application that runs inside the server

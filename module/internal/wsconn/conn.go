@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -41,19 +42,27 @@ var upgrader = websocket.Upgrader{
 	},
 }
 
+// Options are the settings of a connection.
+type Options struct {
+	// Queue limits, in bytes, what may wait to be sent.
+	Queue int
+	// Compress lets the peer negotiate that messages are compressed (RFC 7692).
+	Compress bool
+}
+
 // Upgrade answers the request and takes its connection over, or its stream
-// where IsTunnel says so. queue limits, in bytes, what may wait to be sent. On
-// an error the request has been answered, or its connection closed.
+// where IsTunnel says so. On an error the request has been answered, or its
+// connection closed.
 //
 // The caller must then call Run or Release, and return from its HTTP handler
 // when that returns.
-func Upgrade(w http.ResponseWriter, r *http.Request, queue int) (*Conn, error) {
+func Upgrade(w http.ResponseWriter, r *http.Request, o Options) (*Conn, error) {
 	if err := checkLength(r); err != nil {
 		// The server would go on to read the body from under us.
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return nil, err
 	}
-	h := &hijacker{ResponseWriter: w, queue: queue}
+	h := &hijacker{ResponseWriter: w, queue: o.Queue}
 	status := http.StatusSwitchingProtocols
 	if IsTunnel(r) {
 		// Past the wrappers in between, as with a connection: they would hold
@@ -62,7 +71,15 @@ func Upgrade(w http.ResponseWriter, r *http.Request, queue int) (*Conn, error) {
 		r = asUpgrade(r)
 		status = http.StatusOK
 	}
-	ws, err := upgrader.Upgrade(h, r, nil)
+	u := upgrader
+	if o.Compress {
+		if offer, ok := acceptOffer(r.Header); ok {
+			h.deflating = &deflating{window: offer.window}
+			u.EnableCompression = true
+			r = withExtension(r, "permessage-deflate")
+		}
+	}
+	ws, err := u.Upgrade(h, r, nil)
 	if err != nil {
 		if h.stream != nil {
 			_ = h.stream.Conn.Close()
@@ -97,14 +114,32 @@ func (c *Conn) Run(read func()) {
 	}
 }
 
-// Read waits for the next message of at most limit bytes and returns its
-// opcode, Text or Binary, and its payload, which is the caller's. After an
-// error the connection is of no more use and must be released.
+// withExtension returns the request with one offer: gorilla would take the
+// first of that name, whatever its parameters are.
+func withExtension(r *http.Request, offer string) *http.Request {
+	changed := *r
+	changed.Header = maps.Clone(r.Header)
+	changed.Header.Set("Sec-WebSocket-Extensions", offer)
+	return &changed
+}
+
+// Deflates reports whether the peer has negotiated compression, and takes what
+// Deflate returns.
+func (c *Conn) Deflates() bool { return c.stream.deflating != nil }
+
+// Read waits for the next message of at most limit bytes, once it is inflated,
+// and returns its opcode, Text or Binary, and its payload, which is the
+// caller's. After an error the connection is of no more use and must be
+// released.
 func (c *Conn) Read(limit int64) (opcode int, payload []byte, err error) {
 	if err := c.stream.await(); err != nil {
 		return 0, nil, err
 	}
-	c.ws.SetReadLimit(limit) // counts bytes as they come, before inflation
+	onWire := limit // gorilla counts bytes as they come, before inflation
+	if c.Deflates() {
+		onWire = maxDeflated(limit)
+	}
+	c.ws.SetReadLimit(onWire)
 	opcode, reader, err := c.ws.NextReader()
 	if err != nil {
 		return 0, nil, c.failed(err)
@@ -113,6 +148,8 @@ func (c *Conn) Read(limit int64) (opcode int, payload []byte, err error) {
 	defer putBuffer(buffer)
 	n, err := buffer.ReadFrom(io.LimitReader(reader, limit+1))
 	switch {
+	case err != nil && c.Deflates() && !c.stream.deflating.failed:
+		return 0, nil, c.failed(inflationError(err))
 	case err != nil:
 		return 0, nil, c.failed(err)
 	case n > limit:
@@ -127,11 +164,14 @@ func (c *Conn) Read(limit int64) (opcode int, payload []byte, err error) {
 
 // failed turns an error of gorilla's reader into one of ours, and makes sure that
 // a peer that broke the protocol is told: gorilla does not where a length has its
-// top bit set.
+// top bit set, or compressed data makes no sense.
 func (c *Conn) failed(err error) error {
 	err = readError(err)
-	if errors.Is(err, ErrTooBig) {
+	switch {
+	case errors.Is(err, ErrTooBig):
 		c.Close(websocket.CloseMessageTooBig, "", false)
+	case errors.Is(err, ErrProtocol):
+		c.Close(websocket.CloseProtocolError, "", false)
 	}
 	return err
 }

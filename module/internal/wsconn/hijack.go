@@ -12,16 +12,17 @@ import (
 // with them, just to count bytes.
 type hijacker struct {
 	http.ResponseWriter
-	tunnel *tunnel // what is given away in place of a connection; nil over HTTP/1.1
-	queue  int     // limit of the outbox, in bytes
-	stream *stream
+	tunnel    *tunnel    // what is given away in place of a connection; nil over HTTP/1.1
+	queue     int        // limit of the outbox, in bytes
+	deflating *deflating // the stream's; nil: not negotiated
+	stream    *stream
 }
 
 // Hijack implements http.Hijacker.
 func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if h.tunnel != nil {
 		h.stream = newStream(h.tunnel, h.queue)
-		h.stream.accept = h.tunnel.accept
+		h.stream.accept, h.stream.deflating = h.tunnel.accept, h.deflating
 		return h.stream, bufio.NewReadWriter(h.stream.buffer, bufio.NewWriter(h.stream)), nil
 	}
 	conn, brw, err := http.NewResponseController(innermost(h.ResponseWriter)).Hijack()
@@ -29,6 +30,7 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	h.stream = newStream(conn, h.queue)
+	h.stream.deflating = h.deflating
 	if brw.Reader.Buffered() == 0 { // else gorilla refuses the connection
 		brw.Reader = h.stream.buffer
 	}
