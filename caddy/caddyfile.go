@@ -42,6 +42,7 @@ var subdirectives = map[string]func(*Handler, *caddyfile.Dispenser) error{
 	"authenticator": parseAuthenticator,
 	"ping":          parsePing,
 	"compression":   parseCompression,
+	"serve_client":  parseServeClient,
 	"limits":        parseLimits,
 }
 
@@ -63,6 +64,7 @@ var subdirectives = map[string]func(*Handler, *caddyfile.Dispenser) error{
 //		handler       <guest> ...
 //		ping       <interval> <timeout>
 //		compression off | on [<min_size>]
+//		serve_client <dir>
 //		limits {
 //			payload   <size>
 //			queue     <size>
@@ -93,7 +95,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if err := parse(h, d); err != nil {
 			return err
 		}
-		if err := checkPaths(h.socketioPath(), h.healthPath(), h.WebSockets); err != nil {
+		if err := h.checkPaths(); err != nil {
 			return d.WrapErr(err)
 		}
 	}
@@ -261,6 +263,15 @@ func parseCompression(h *Handler, d *caddyfile.Dispenser) error {
 		}
 	}
 	h.Compression.On = true
+	return nil
+}
+
+func parseServeClient(h *Handler, d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) != 1 || args[0] == "" {
+		return d.Err("serve_client takes one folder, such as node_modules/socket.io-client/dist")
+	}
+	h.ServeClient = args[0]
 	return nil
 }
 

@@ -31,6 +31,7 @@ type settings struct {
 	webSockets   []WebSocket
 
 	socketio *socketio.Options
+	client   *socketio.Bundle // nil where none is served
 	plain    *plainws.Options
 	policy   realtime.Policy
 	logger   *zap.Logger
@@ -92,6 +93,11 @@ func newSettings(h *Handler, logger *zap.Logger) (*settings, error) {
 		ClientIP:     clientIP,
 		Logger:       s.logger.With(zap.String("protocol", "websocket")),
 	}.WithDefaults()
+	if h.ServeClient != "" {
+		if s.client, err = socketio.ReadBundle(caddy.NewReplacer().ReplaceKnown(h.ServeClient, "")); err != nil {
+			return nil, fmt.Errorf("serve_client: %w; it takes the folder dist of socket.io-client", err)
+		}
+	}
 	return s, nil
 }
 
