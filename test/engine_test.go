@@ -191,7 +191,12 @@ func (s *server) dial(t testing.TB, path string, header ...string) (*wire, answe
 		h.Add(header[i], header[i+1])
 	}
 	dialer := websocket.Dialer{HandshakeTimeout: patience, TLSClientConfig: s.trust}
-	conn, response, err := dialer.Dial(s.webSocketURL(path), h)
+	address := s.webSocketURL(path)
+	if s.over != nil {
+		dialer.NetDialContext = s.over.dial
+		address = "ws://" + s.address() + path
+	}
+	conn, response, err := dialer.Dial(address, h)
 	if response == nil {
 		t.Fatalf("dialling %s: %v", path, err)
 	}
@@ -312,6 +317,10 @@ func (w *wire) reset() {
 }
 
 func reset(conn net.Conn) {
+	if stream, ok := conn.(*stream); ok {
+		stream.abort()
+		return
+	}
 	below := tcp(conn)
 	_ = below.SetLinger(0)
 	below.Close()

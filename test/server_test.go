@@ -41,6 +41,9 @@ type server struct {
 	log    *journal
 	trust  *tls.Config // what clients trust; nil: the site is not served over TLS
 	http   *http.Client
+	over   *carrier // what WebSockets are opened over; nil: HTTP/1.1
+
+	keyHash string // of the public key of the site over TLS, as browsers know it
 
 	process *exec.Cmd
 	exited  chan struct{} // closed when the process has ended and all that it said is in log

@@ -71,24 +71,15 @@ func (s *Session) turnAway(w http.ResponseWriter, r *http.Request) {
 		return // it has been answered
 	}
 	conn.Close(0, "", true)
-	if !s.startDraining(conn) {
+	if !s.beginReading() { // the session ended meanwhile
 		conn.Release()
+		return
 	}
-}
-
-// startDraining leaves a goroutine that waits for the peer's close. It reports
-// false where the session has ended, and nothing may run for it any more.
-func (s *Session) startDraining(conn *wsconn.Conn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return false
-	}
-	s.server.sessions.Go(func() {
+	conn.Run(func() {
+		defer s.server.sessions.Done()
 		conn.Drain()
 		conn.Release()
 	})
-	return true
 }
 
 func (s *Session) startProbing(c *candidate, conn *wsconn.Conn, o *Options) {
@@ -96,7 +87,12 @@ func (s *Session) startProbing(c *candidate, conn *wsconn.Conn, o *Options) {
 	if !s.beginProbe(c, conn) { // the session ended meanwhile
 		conn.Close(0, "", true)
 		conn.Release()
+		return
 	}
+	conn.Run(func() {
+		defer s.server.sessions.Done()
+		s.probe(c)
+	})
 }
 
 func (s *Session) beginProbe(c *candidate, conn *wsconn.Conn) bool {
@@ -106,7 +102,7 @@ func (s *Session) beginProbe(c *candidate, conn *wsconn.Conn) bool {
 		return false
 	}
 	c.conn = conn
-	s.server.sessions.Go(func() { s.probe(c) })
+	s.server.sessions.Begin()
 	return true
 }
 

@@ -206,7 +206,9 @@ func (o *Outbox) drain() {
 			o.partial = true // until it is known how much of it got out
 			o.mu.Unlock()
 			n, err := o.conn.Write(batch)
-			done()
+			if err == nil {
+				done() // else an HTTP/2 stream may still be reading from it
+			}
 			o.mu.Lock()
 			o.advance(n)
 			if err != nil {
