@@ -23,8 +23,10 @@ const (
 // default.
 type Options struct {
 	// PingInterval is how long after a pong the next ping is sent. Default 25 s.
+	// Clients of Engine.IO 3 send the pings, so often.
 	PingInterval time.Duration
-	// PingTimeout is how long a client may take to answer. Default 20 s.
+	// PingTimeout is how long a client may take to answer; one of Engine.IO 3,
+	// how late its next ping may be. Default 20 s.
 	PingTimeout time.Duration
 	// UpgradeTimeout is how long a client may take to move from polling to
 	// WebSocket once it has begun. Default 10 s.
@@ -35,6 +37,9 @@ type Options struct {
 	// MaxQueue is how many bytes may wait for one session. A session that would
 	// exceed it is closed as a slow consumer. Default 1,000,000.
 	MaxQueue int
+	// EIO3 lets in clients of Engine.IO 3, which are those of Socket.IO 2, too.
+	// It is about handshakes: who is in stays. JSONP is not served to anyone.
+	EIO3 bool
 	// Origins decides which web pages may connect. Default: the same origin.
 	Origins *origin.Policy
 	// KeepHeaders are the names of the request headers that a session
@@ -47,6 +52,9 @@ type Options struct {
 	// for each request refused. Default: none.
 	Logger *zap.Logger
 }
+
+// speaks reports whether a handshake of a version is served.
+func (o *Options) speaks(v version) bool { return v == version4 || v == version3 && o.EIO3 }
 
 // WithDefaults returns a copy that has no zero values.
 func (o Options) WithDefaults() *Options {

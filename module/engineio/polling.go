@@ -27,6 +27,7 @@ type polling struct {
 	waiting chan struct{} // gets a value when the GET in flight should answer; nil: there is none
 	posting bool
 	closing bool // once the queue is empty, a GET is answered with the close
+	form    form // of payloads
 }
 
 func (p *polling) name() string { return pollingName }
@@ -100,14 +101,7 @@ func (s *Session) servePoll(w http.ResponseWriter, r *http.Request, release <-ch
 	if !ok {
 		return
 	}
-	var payload []byte
-	for _, b := range queue {
-		if len(payload) > 0 {
-			payload = append(payload, separator)
-		}
-		payload = append(payload, b.elements()...)
-	}
-	if err := writePayload(w, payload); err != nil {
+	if err := p.form.write(w, queue...); err != nil {
 		s.endOn(p, reason.TransportError, gone)
 	}
 }
@@ -164,9 +158,10 @@ func (s *Session) servePost(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.endPost(p)
-	// Engine.IO 3 had binary payloads; a server that waited for the rest of one
-	// would hold the request for ever.
-	if mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); mediaType == "application/octet-stream" {
+	mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	binary := mediaType == binaryPayload
+	// A server that waited for the rest of one would hold the request for ever.
+	if binary && !s.version.binaryPayloads() {
 		s.endOn(p, reason.TransportError, flush)
 		w.WriteHeader(http.StatusBadRequest)
 		return
@@ -181,7 +176,7 @@ func (s *Session) servePost(w http.ResponseWriter, r *http.Request) {
 		s.endOn(p, reason.TransportError, gone)
 		return
 	}
-	if err := parsePayload(body, func(p Packet) bool { return s.receive(p, nil) }); err != nil {
+	if err := s.version.parsePayload(body, binary, func(p Packet) bool { return s.receive(p, nil) }); err != nil {
 		s.end(reason.ParseError, flush)
 	}
 	w.Header().Set("Content-Type", "text/html")
@@ -230,10 +225,17 @@ func (s *Session) refusePoll(w http.ResponseWriter, r *http.Request, refused int
 	}
 }
 
-// writePayload answers a GET.
-func writePayload(w http.ResponseWriter, payload []byte) error {
+// The content types of payloads. Clients of Engine.IO 3 go by them.
+const (
+	textPayload   = "text/plain; charset=UTF-8"
+	binaryPayload = "application/octet-stream"
+)
+
+// write answers a GET.
+func (f form) write(w http.ResponseWriter, queue ...*Burst) error {
+	payload, contentType := f.payload(queue)
 	h := w.Header()
-	h.Set("Content-Type", "text/plain; charset=UTF-8")
+	h.Set("Content-Type", contentType)
 	h.Set("Content-Length", strconv.Itoa(len(payload)))
 	h.Set("Cache-Control", "no-store")
 	_, err := w.Write(payload)

@@ -34,10 +34,12 @@ type Session struct {
 	candidate *candidate // the WebSocket that may become the transport
 	heart     heartbeat
 	closed    bool
+
+	version version // never changes
 }
 
-func newSession(server *Server, handshake Handshake, transport transport) *Session {
-	return &Session{id: randid.New(), server: server, handshake: handshake, transport: transport}
+func newSession(server *Server, handshake Handshake, transport transport, v version) *Session {
+	return &Session{id: randid.New(), server: server, handshake: handshake, transport: transport, version: v}
 }
 
 // ID returns the session id, which is a secret of its client.
@@ -49,6 +51,10 @@ func (s *Session) Opened() time.Time { return s.handshake.Time }
 // Handshake returns what is known of the request that opened the session. It
 // must not be changed.
 func (s *Session) Handshake() *Handshake { return &s.handshake }
+
+// Version returns the revision of Engine.IO that the client speaks: 4, or 3
+// where Options.EIO3 lets it.
+func (s *Session) Version() int { return int(s.version) }
 
 // Transport returns "polling" or "websocket".
 func (s *Session) Transport() string {
@@ -159,16 +165,43 @@ func (s *Session) receive(p Packet, batch *Batch) bool {
 	switch p.Type {
 	case Message:
 		s.receiver.Receive(p, batch)
+	case Ping:
+		s.ping(p.Data, batch)
 	case Pong:
 		s.pong()
 	case Close:
 		s.end(reason.TransportClose, closedByPeer)
-	case Ping: // in Engine.IO 4 the server asks, not the client
-		s.end(reason.TransportError, flush)
 	default:
 		s.end(reason.ParseError, flush)
 	}
 	return s.isOpen()
+}
+
+// tellOpened lets a receiver know that wants to.
+func (s *Session) tellOpened() {
+	opener, ok := s.receiver.(Opener)
+	if !ok {
+		return
+	}
+	s.inbox.Lock() // here, or a packet could be faster
+	run := func() {
+		defer s.inbox.Unlock()
+		opener.Opened()
+	}
+	if !s.start(run) {
+		s.inbox.Unlock()
+	}
+}
+
+// start runs f on a goroutine that the server's Close waits for, unless the
+// session has ended.
+func (s *Session) start(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.server.sessions.Go(f)
+	}
+	return !s.closed
 }
 
 func (s *Session) isOpen() bool {

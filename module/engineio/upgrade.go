@@ -25,12 +25,13 @@ const nudgeInterval = 100 * time.Millisecond
 // guarded by the session's mutex.
 type candidate struct {
 	conn   *wsconn.Conn // nil while the request is being upgraded
+	base64 bool         // of newWebSocket
 	probed bool
 }
 
 // serveUpgrade handles a request for a WebSocket that names a session.
-func (s *Session) serveUpgrade(w http.ResponseWriter, r *http.Request) {
-	c, ok := s.reserveCandidate()
+func (s *Session) serveUpgrade(w http.ResponseWriter, r *http.Request, base64 bool) {
+	c, ok := s.reserveCandidate(base64)
 	if !ok {
 		s.server.refuse(w, r, refusal.BadRequest)
 		return
@@ -47,13 +48,13 @@ func (s *Session) serveUpgrade(w http.ResponseWriter, r *http.Request) {
 
 // reserveCandidate makes sure that a session has one candidate at a time, and
 // none when it uses WebSocket already.
-func (s *Session) reserveCandidate() (*candidate, bool) {
+func (s *Session) reserveCandidate(base64 bool) (*candidate, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.transport.(*polling); !ok || s.closed || s.candidate != nil {
 		return nil, false
 	}
-	s.candidate = new(candidate)
+	s.candidate = &candidate{base64: base64}
 	return s.candidate, true
 }
 
@@ -86,7 +87,7 @@ func (s *Session) probe(c *candidate) {
 		return
 	}
 	s.server.options().Logger.Info("upgraded", zap.String("session", s.id), zap.String("transport", webSocketName))
-	s.read(&webSocket{c.conn})
+	s.read(c.conn)
 }
 
 // expect reads the next packet and reports whether it is the one it must be.
@@ -121,10 +122,11 @@ func (s *Session) moveTo(c *candidate) bool {
 		return false
 	}
 	c.conn.SetReadDeadline(time.Time{})
-	s.transport, s.candidate = &webSocket{c.conn}, nil
+	to := newWebSocket(c.conn, s.version, c.base64)
+	s.transport, s.candidate = to, nil
 	var frames [][]byte
 	for _, b := range p.take() {
-		frames = append(frames, b.wire()...)
+		frames = append(frames, to.frames(b)...)
 	}
 	// In one piece, which the outbox takes whatever its limit says.
 	if err := c.conn.Send(frames...); errors.Is(err, outbox.ErrFull) {

@@ -1,0 +1,62 @@
+package engineio
+
+import "github.com/caddy-realtime/caddy-realtime/module/internal/wsconn"
+
+// A form is one way to write packets for a client. A burst is encoded once for
+// each form that is asked of it.
+type form struct {
+	version version
+	framed  bool // as WebSocket frames, not as part of a payload
+	base64  bool // version 3: binary messages are text, too
+}
+
+// payload joins bursts to the answer of a GET.
+func (f form) payload(queue []*Burst) (body []byte, contentType string) {
+	if f.version == version4 {
+		for _, b := range queue {
+			if len(body) > 0 {
+				body = append(body, separator)
+			}
+			body = append(body, b.elements()...)
+		}
+		return body, textPayload
+	}
+	contentType = binaryPayload
+	if f.base64 || !anyBinary(queue) {
+		f.base64, contentType = true, textPayload // which can hold all there is
+	}
+	for _, b := range queue {
+		body = append(body, b.as(f)[0]...)
+	}
+	return body, contentType
+}
+
+func anyBinary(queue []*Burst) bool {
+	for _, b := range queue {
+		if b.binary() {
+			return true
+		}
+	}
+	return false
+}
+
+// encode writes packets in a form of version 3: a frame for each of them, or
+// one part of a payload.
+func (f form) encode(packets []Packet) [][]byte {
+	switch {
+	case f.framed:
+		frames := make([][]byte, len(packets))
+		for i, packet := range packets {
+			if packet.Binary && !f.base64 {
+				frames[i] = wsconn.Frame(wsconn.Binary, []byte{message3}, packet.Data)
+			} else {
+				frames[i] = wsconn.Frame(wsconn.Text, packet.appendText3(nil))
+			}
+		}
+		return frames
+	case f.base64:
+		return [][]byte{appendTextPayload3(nil, packets...)}
+	default:
+		return [][]byte{appendBinaryPayload3(nil, packets...)}
+	}
+}
