@@ -33,6 +33,9 @@ type client struct {
 func (s *Server) accept(session *engineio.Session) engineio.Receiver {
 	c := &client{server: s, session: session}
 	c.waiting = time.AfterFunc(s.options().ConnectTimeout, func() { session.Close(reason.ForcedClose) })
+	if c.revision4() {
+		return client4{c}
+	}
 	return c
 }
 
@@ -57,7 +60,11 @@ func (c *client) receive(p engineio.Packet, batch *engineio.Batch) error {
 	case p.Binary, c.pending != nil:
 		return errPacket // an attachment of nothing, or nothing where one was due
 	}
-	text, err := parsePacket(p.Data)
+	parse := parsePacket
+	if c.revision4() {
+		parse = parsePacket4
+	}
+	text, err := parse(p.Data)
 	if err != nil {
 		return err
 	}
@@ -117,7 +124,11 @@ func (c *client) connect(p packet) {
 	}
 	conn := &conn{client: c, namespace: p.namespace}
 	c.add(conn)
-	_, err := namespace.Connect(hub.Context(), c.handshake(p), conn)
+	h := c.handshake(p)
+	if c.revision4() {
+		h.SocketID = conn.socketID4()
+	}
+	_, err := namespace.Connect(hub.Context(), h, conn)
 	if err == nil {
 		c.entered()
 		return
@@ -125,6 +136,8 @@ func (c *client) connect(p packet) {
 	c.remove(conn)
 	var refusal *realtime.ConnectError
 	switch {
+	case errors.As(err, &refusal) && c.revision4():
+		c.refuse4(p.namespace, refusal)
 	case errors.As(err, &refusal):
 		c.refuse(p.namespace, refusal.Message, refusal.Data)
 	case errors.Is(err, realtime.ErrNamespace):

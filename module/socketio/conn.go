@@ -18,6 +18,9 @@ type conn struct {
 // Connected implements realtime.Conn.
 func (c *conn) Connected(s *realtime.Socket) error {
 	c.socket = s
+	if c.client.revision4() {
+		return c.client.session.Send(encodePacket(typeConnect, c.namespace, nil))
+	}
 	data, err := json.Marshal(struct {
 		SID string `json:"sid"`
 	}{s.ID()})

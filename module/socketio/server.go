@@ -1,9 +1,10 @@
-// Package socketio speaks Socket.IO 5 over Engine.IO sessions: it lets clients
-// into namespaces of a [realtime.Hub] and carries events and acks between them
-// and it.
+// Package socketio speaks revision 5 of the Socket.IO protocol over Engine.IO
+// sessions: it lets clients into namespaces of a [realtime.Hub] and carries events
+// and acks between them and it.
 //
 // client.go handles what arrives on a session, packet.go and binary.go parse
 // it, conn.go is one namespace's way back, encode.go what goes out over it.
+// protocol4.go says what is different for clients of revision 4.
 //
 // The protocol: https://socket.io/docs/v4/socket-io-protocol/
 package socketio
