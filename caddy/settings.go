@@ -75,6 +75,7 @@ func newSettings(h *Handler, logger *zap.Logger) (*settings, error) {
 			PingTimeout:  time.Duration(h.Ping.Timeout),
 			MaxPayload:   h.Limits.Payload,
 			MaxQueue:     h.Limits.Queue,
+			EIO3:         h.SocketIO != nil && h.SocketIO.EIO3,
 			Origins:      policy,
 			ClientIP:     clientIP,
 			Logger:       s.logger.With(zap.String("protocol", "socket.io")),
