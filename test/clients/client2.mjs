@@ -28,10 +28,12 @@ obey({
   emit: (...args) => socket.emit(...args),
   ask: (...args) => socket.emit(...args, (answer) => tell("answered", answer)),
   garbage: () => socket.io.engine.write("9"),
-  // Sends no pings any more.
+  // Sends no pings any more, and does not mind that there are no pongs.
   silence: () => {
     const { engine } = socket.io;
-    engine.ping = () => {};
+    engine.ping = engine.onHeartbeat = () => {};
+    engine.off("heartbeat");
+    clearTimeout(engine.pingTimeoutTimer);
     tell("silent");
   },
   exit: () => process.exit(0),

@@ -30,7 +30,7 @@ async function connected(...args) {
   return socket;
 }
 
-after(() => open.forEach((socket) => socket.close()));
+after(() => open.forEach(({ io }) => (io._close ? io._close() : io.close())));
 
 /** Emits an event; resolves with the arguments of the ack. */
 const ask = (socket, ...args) => within(`the ack of ${args[0]}`, new Promise((resolve) => socket.emit(...args, (...answer) => resolve(answer))));
