@@ -9,32 +9,48 @@ import (
 )
 
 // A Burst is a run of packets that nothing may come between, such as a binary
-// event and its attachments. It is encoded once for each form, however many
-// sessions it is sent to. It must not be copied, and its packets' data must not
-// change any more.
+// event and its attachments. It is encoded once for each transport and form,
+// however many sessions it is sent to. It must not be copied, and its packets'
+// data must not change any more.
 type Burst struct {
 	packets []Packet
 	size    int
 
-	// The forms of Engine.IO 4, which nearly all clients get.
 	frameOnce   sync.Once
 	payloadOnce sync.Once
 	frames      [][]byte
 	payload     []byte
 
-	others atomic.Pointer[encodings] // nil until one is asked for
+	rest atomic.Pointer[encodings] // nil until one is asked for
 }
 
-// encodings are what a burst is in the less common forms.
+// encodings are those of a burst that few have: they take no room in the
+// others.
 type encodings struct {
-	mu   sync.Mutex
-	made []encoding // one or two
+	zipOnce sync.Once
+	zipped  []byte
+
+	mu     sync.Mutex // held while one is made
+	frames []encoding
+	made3  []encoding3
 }
 
-// An encoding is what a burst is in one form: frames, or one part of a payload.
-type encoding struct {
-	form form
+// encoding3 is what a burst is for clients of Engine.IO 3: frames, or one part of
+// a payload.
+type encoding3 struct {
+	form form3
 	data [][]byte
+}
+
+type encoding struct {
+	form   form
+	frames [][]byte
+}
+
+// A form is in which of the ways that there are a session has its WebSocket
+// frames. The zero value is the plain one.
+type form struct {
+	deflateFrom int // packets of so many bytes and more are compressed; 0: none
 }
 
 // NewBurst returns the burst of one or more packets.
@@ -46,8 +62,26 @@ func NewBurst(packets ...Packet) *Burst {
 	return b
 }
 
-// wire returns the burst as WebSocket frames.
-func (b *Burst) wire() [][]byte {
+// wire returns the burst as WebSocket frames of a form.
+func (b *Burst) wire(f form) [][]byte {
+	if f.deflateFrom == 0 || b.size < f.deflateFrom {
+		return b.plain()
+	}
+	e := b.encodings()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, encoded := range e.frames {
+		if encoded.form == f {
+			return encoded.frames
+		}
+	}
+	frames := b.deflated(f.deflateFrom)
+	e.frames = append(e.frames, encoding{f, frames})
+	return frames
+}
+
+// plain returns the burst as WebSocket frames that every client can read.
+func (b *Burst) plain() [][]byte {
 	b.frameOnce.Do(func() {
 		b.frames = make([][]byte, len(b.packets))
 		for i, packet := range b.packets {
@@ -61,23 +95,39 @@ func (b *Burst) wire() [][]byte {
 	return b.frames
 }
 
+// deflated returns the frames, those of at least from bytes compressed.
+func (b *Burst) deflated(from int) [][]byte {
+	frames := slices.Clone(b.plain())
+	for i, frame := range frames {
+		if wsconn.PayloadSize(frame) >= from {
+			frames[i] = wsconn.Deflate(frame)
+		}
+	}
+	return frames
+}
+
 // elements returns the burst as part of a polling payload.
 func (b *Burst) elements() []byte {
 	b.payloadOnce.Do(func() { b.payload = appendPayload(nil, b.packets...) })
 	return b.payload
 }
 
-// as returns the burst in a less common form: frames, or one part of a payload.
-func (b *Burst) as(f form) [][]byte {
+// as returns the burst in a form of Engine.IO 3.
+func (b *Burst) as(f form3) [][]byte {
 	if f.framed && !b.binary() {
-		return b.wire() // text frames are the same in both versions
+		return b.plain() // text frames are the same in both versions
 	}
-	others := b.others.Load()
-	if others == nil {
-		b.others.CompareAndSwap(nil, new(encodings))
-		others = b.others.Load()
+	e := b.encodings()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, made := range e.made3 {
+		if made.form == f {
+			return made.data
+		}
 	}
-	return others.get(f, b.packets)
+	made := encoding3{f, f.encode(b.packets)}
+	e.made3 = append(e.made3, made)
+	return made.data
 }
 
 // binary reports whether any of the packets is.
@@ -85,17 +135,19 @@ func (b *Burst) binary() bool {
 	return slices.ContainsFunc(b.packets, func(p Packet) bool { return p.Binary })
 }
 
-// get returns the encoding in a form, which is made when it is asked for first.
-func (e *encodings) get(f form, packets []Packet) [][]byte {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, made := range e.made {
-		if made.form == f {
-			return made.data
-		}
+// zip returns the elements compressed by gzip.
+func (b *Burst) zip() []byte {
+	e := b.encodings()
+	e.zipOnce.Do(func() { e.zipped = zip(b.elements()) })
+	return e.zipped
+}
+
+func (b *Burst) encodings() *encodings {
+	if e := b.rest.Load(); e != nil {
+		return e
 	}
-	e.made = append(e.made, encoding{f, f.encode(packets)})
-	return e.made[len(e.made)-1].data
+	b.rest.CompareAndSwap(nil, new(encodings))
+	return b.rest.Load()
 }
 
 // Packets that are the same for every session.

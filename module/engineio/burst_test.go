@@ -17,7 +17,7 @@ func TestBurst(t *testing.T) {
 	var elements [8][]byte
 	var all sync.WaitGroup
 	for i := range frames {
-		all.Go(func() { frames[i], elements[i] = b.wire(), b.elements() })
+		all.Go(func() { frames[i], elements[i] = b.wire(form{}), b.elements() })
 	}
 	all.Wait()
 	for i := range frames {
@@ -34,22 +34,22 @@ func TestBurst(t *testing.T) {
 	}
 }
 
-// TestBurstForms: so it is in the forms of Engine.IO 3.
-func TestBurstForms(t *testing.T) {
+// TestBurstForms3: so it is in the forms of Engine.IO 3.
+func TestBurstForms3(t *testing.T) {
 	mixed := NewBurst(text("€"), binary(1, 2, 3, 4))
 	plain := NewBurst(text("€"), Packet{Type: Pong})
 	for _, test := range []struct {
 		burst *Burst
-		form  form
+		form  form3
 		want  []string
 	}{
-		{mixed, form{version3, false, true}, []string{"2:4€10:b4AQIDBA=="}},
-		{mixed, form{version3, false, false}, []string{"\x00\x04\xff4€\x01\x05\xff\x04\x01\x02\x03\x04"}},
-		{mixed, form{version3, true, true}, []string{"\x81\x044€", "\x81\x0ab4AQIDBA=="}},
-		{mixed, form{version3, true, false}, []string{"\x81\x044€", "\x82\x05\x04\x01\x02\x03\x04"}},
-		{plain, form{version3, false, true}, []string{"2:4€1:3"}},
-		{plain, form{version3, false, false}, []string{"\x00\x04\xff4€\x00\x01\xff3"}},
-		{plain, form{version3, true, false}, []string{"\x81\x044€", "\x81\x013"}},
+		{mixed, form3{false, true}, []string{"2:4€10:b4AQIDBA=="}},
+		{mixed, form3{false, false}, []string{"\x00\x04\xff4€\x01\x05\xff\x04\x01\x02\x03\x04"}},
+		{mixed, form3{true, true}, []string{"\x81\x044€", "\x81\x0ab4AQIDBA=="}},
+		{mixed, form3{true, false}, []string{"\x81\x044€", "\x82\x05\x04\x01\x02\x03\x04"}},
+		{plain, form3{false, true}, []string{"2:4€1:3"}},
+		{plain, form3{false, false}, []string{"\x00\x04\xff4€\x00\x01\xff3"}},
+		{plain, form3{true, false}, []string{"\x81\x044€", "\x81\x013"}},
 	} {
 		var got [8][][]byte
 		var all sync.WaitGroup
@@ -66,8 +66,50 @@ func TestBurstForms(t *testing.T) {
 			}
 		}
 	}
-	if frames := plain.as(form{version3, true, true}); &frames[0][0] != &plain.wire()[0][0] {
+	if frames := plain.as(form3{true, true}); &frames[0][0] != &plain.plain()[0][0] {
 		t.Error("text frames, which are the same in both versions, were made twice")
+	}
+}
+
+// TestBurstForms: a burst is compressed once for each setting, and for gzip.
+func TestBurstForms(t *testing.T) {
+	text, data := []byte(strings.Repeat("text ", 100)), bytes.Repeat([]byte("data"), 100)
+	b := NewBurst(
+		Packet{Type: Message, Data: text},
+		Packet{Type: Message, Binary: true, Data: []byte("small")},
+		Packet{Type: Message, Binary: true, Data: data},
+	)
+	forms := []form{{}, {deflateFrom: 1}, {deflateFrom: 401}, {deflateFrom: 501}, {deflateFrom: 502}, {deflateFrom: 5000}}
+	compressed := [][]bool{{false, false, false}, {true, false, true}, {true, false, false}, {true, false, false}, {false, false, false}, {false, false, false}}
+	var frames [8][][][]byte
+	var zipped [8][]byte
+	var all sync.WaitGroup
+	for i := range frames {
+		all.Go(func() {
+			for _, f := range forms {
+				frames[i] = append(frames[i], b.wire(f))
+			}
+			zipped[i] = b.zip()
+		})
+	}
+	all.Wait()
+	for i := range frames {
+		for j := range forms {
+			for k, frame := range frames[i][j] {
+				if &frame[0] != &frames[0][j][k][0] {
+					t.Fatalf("%+v was encoded more than once", forms[j])
+				}
+				if got := frame[0]&0x40 != 0; got != compressed[j][k] {
+					t.Errorf("%+v: frame %d is compressed: %v", forms[j], k, got)
+				}
+			}
+		}
+		if &zipped[i][0] != &zipped[0][0] {
+			t.Fatal("the elements were compressed more than once")
+		}
+	}
+	if n := testing.AllocsPerRun(100, func() { b.wire(forms[1]); b.zip() }); n != 0 {
+		t.Errorf("each further recipient costs %v allocations", n)
 	}
 }
 
@@ -76,7 +118,7 @@ func BenchmarkBurst(b *testing.B) {
 	b.Run("frames", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			NewBurst(text).wire()
+			NewBurst(text).wire(form{})
 		}
 	})
 	b.Run("payload", func(b *testing.B) {
@@ -85,11 +127,24 @@ func BenchmarkBurst(b *testing.B) {
 			NewBurst(text).elements()
 		}
 	})
+	b.Run("compressed", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			NewBurst(text).wire(form{deflateFrom: 1})
+		}
+	})
+	b.Run("compressed, shared", func(b *testing.B) {
+		burst := NewBurst(text)
+		b.ReportAllocs()
+		for b.Loop() {
+			burst.wire(form{deflateFrom: 1})
+		}
+	})
 	b.Run("shared", func(b *testing.B) { // what each further recipient costs
 		burst := NewBurst(text)
 		b.ReportAllocs()
 		for b.Loop() {
-			burst.wire()
+			burst.wire(form{})
 		}
 	})
 }

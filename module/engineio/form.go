@@ -2,25 +2,15 @@ package engineio
 
 import "github.com/caddy-realtime/caddy-realtime/module/internal/wsconn"
 
-// A form is one way to write packets for a client. A burst is encoded once for
-// each form that is asked of it.
-type form struct {
-	version version
-	framed  bool // as WebSocket frames, not as part of a payload
-	base64  bool // version 3: binary messages are text, too
+// A form3 is one way to write packets for a client of Engine.IO 3. A burst is
+// encoded once for each that is asked of it.
+type form3 struct {
+	framed bool // as WebSocket frames, not as part of a payload
+	base64 bool // binary messages are text, too
 }
 
 // payload joins bursts to the answer of a GET.
-func (f form) payload(queue []*Burst) (body []byte, contentType string) {
-	if f.version == version4 {
-		for _, b := range queue {
-			if len(body) > 0 {
-				body = append(body, separator)
-			}
-			body = append(body, b.elements()...)
-		}
-		return body, textPayload
-	}
+func (f form3) payload(queue []*Burst) (body []byte, contentType string) {
 	contentType = binaryPayload
 	if f.base64 || !anyBinary(queue) {
 		f.base64, contentType = true, textPayload // which can hold all there is
@@ -40,9 +30,9 @@ func anyBinary(queue []*Burst) bool {
 	return false
 }
 
-// encode writes packets in a form of version 3: a frame for each of them, or
+// encode writes packets in the form: a frame for each of them, or
 // one part of a payload.
-func (f form) encode(packets []Packet) [][]byte {
+func (f form3) encode(packets []Packet) [][]byte {
 	switch {
 	case f.framed:
 		frames := make([][]byte, len(packets))

@@ -1,6 +1,7 @@
 package engineio
 
 import (
+	"cmp"
 	"net/http"
 	"time"
 
@@ -17,6 +18,7 @@ const (
 	DefaultUpgradeTimeout = 10 * time.Second
 	DefaultMaxPayload     = 1_000_000
 	DefaultMaxQueue       = 1_000_000
+	DefaultCompressFrom   = 1024
 )
 
 // Options are the settings of a Server. The zero value of a field means its
@@ -40,6 +42,11 @@ type Options struct {
 	// EIO3 lets in clients of Engine.IO 3, which are those of Socket.IO 2, too.
 	// It is about handshakes: who is in stays. JSONP is not served to anyone.
 	EIO3 bool
+	// CompressFrom is the size in bytes from which messages over WebSocket are
+	// compressed, for clients that have negotiated it (RFC 7692). Default 0: no
+	// client can, and none are. Answers to polling are compressed from this size
+	// on, or from DefaultCompressFrom where it is 0.
+	CompressFrom int
 	// Origins decides which web pages may connect. Default: the same origin.
 	Origins *origin.Policy
 	// KeepHeaders are the names of the request headers that a session
@@ -74,3 +81,7 @@ func (o Options) WithDefaults() *Options {
 	}
 	return &o
 }
+
+// compressPollingFrom returns the size in bytes from which answers to polling
+// are compressed.
+func (o *Options) compressPollingFrom() int { return cmp.Or(o.CompressFrom, DefaultCompressFrom) }

@@ -26,8 +26,8 @@ type polling struct {
 	size    int           // bytes in queue
 	waiting chan struct{} // gets a value when the GET in flight should answer; nil: there is none
 	posting bool
-	closing bool // once the queue is empty, a GET is answered with the close
-	form    form // of payloads
+	closing bool  // once the queue is empty, a GET is answered with the close
+	form    form3 // of payloads, in Engine.IO 3
 }
 
 func (p *polling) name() string { return pollingName }
@@ -101,7 +101,13 @@ func (s *Session) servePoll(w http.ResponseWriter, r *http.Request, release <-ch
 	if !ok {
 		return
 	}
-	if err := p.form.write(w, queue...); err != nil {
+	var err error
+	if s.version == version3 {
+		err = p.form.write(w, queue...)
+	} else {
+		err = writeBursts(w, r, queue, s.server.options().compressPollingFrom())
+	}
+	if err != nil {
 		s.endOn(p, reason.TransportError, gone)
 	}
 }
@@ -231,9 +237,58 @@ const (
 	binaryPayload = "application/octet-stream"
 )
 
-// write answers a GET.
-func (f form) write(w http.ResponseWriter, queue ...*Burst) error {
+// write answers a GET of Engine.IO 3.
+func (f form3) write(w http.ResponseWriter, queue ...*Burst) error {
 	payload, contentType := f.payload(queue)
+	return writeAs(w, contentType, payload)
+}
+
+// writeBursts answers a GET. A payload of at least so many bytes is compressed
+// if the client takes that.
+func writeBursts(w http.ResponseWriter, r *http.Request, queue []*Burst, compressFrom int) error {
+	payload := joined(queue)
+	if len(payload) < compressFrom {
+		return writePayload(w, payload)
+	}
+	h := w.Header()
+	h.Add("Vary", "Accept-Encoding")
+	if acceptsGzip(r.Header) {
+		var zipped []byte
+		if len(queue) == 1 {
+			zipped = queue[0].zip() // which others may get, too
+		} else {
+			zipped = zip(payload)
+		}
+		if len(zipped) < len(payload) {
+			h.Set("Content-Encoding", "gzip") // so that no handler around us compresses it again
+			payload = zipped
+		}
+	}
+	return writePayload(w, payload)
+}
+
+// joined returns one or more bursts as a payload.
+func joined(queue []*Burst) []byte {
+	if len(queue) == 1 {
+		return queue[0].elements()
+	}
+	var payload []byte
+	for _, b := range queue {
+		if len(payload) > 0 {
+			payload = append(payload, separator)
+		}
+		payload = append(payload, b.elements()...)
+	}
+	return payload
+}
+
+// writePayload answers a GET with a payload, as it is or as the header says that
+// it is encoded.
+func writePayload(w http.ResponseWriter, payload []byte) error {
+	return writeAs(w, textPayload, payload)
+}
+
+func writeAs(w http.ResponseWriter, contentType string, payload []byte) error {
 	h := w.Header()
 	h.Set("Content-Type", contentType)
 	h.Set("Content-Length", strconv.Itoa(len(payload)))

@@ -112,6 +112,8 @@ func (a *app) set(args string) {
 		o.MaxQueue = number(value)
 	case "EIO3":
 		o.EIO3 = value == "true"
+	case "CompressFrom":
+		o.CompressFrom = number(value)
 	case "Origins":
 		policy, err := origin.New(strings.Fields(value)...)
 		if err != nil {

@@ -22,7 +22,6 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/refusal"
-	"github.com/caddy-realtime/caddy-realtime/module/internal/wsconn"
 	"github.com/caddy-realtime/caddy-realtime/module/origin"
 )
 
@@ -151,15 +150,21 @@ func (s *Server) keptOrigin(sid string, r *http.Request) (*origin.Policy, bool) 
 
 // openPolling answers the first request of a polling session.
 func (s *Server) openPolling(w http.ResponseWriter, r *http.Request, o *Options, p parameters) {
-	form := form{version: p.version, base64: p.base64}
-	session := newSession(s, newHandshake(r, o), &polling{limit: o.MaxQueue, form: form}, p.version)
+	transport := &polling{limit: o.MaxQueue, form: form3{base64: p.base64}}
+	session := newSession(s, newHandshake(r, o), transport, p.version)
 	if !s.open(session, o) {
 		refusal.Unavailable(w)
 		return
 	}
 	session.tellOpened()
 	open := openPacket(session.id, []string{webSocketName}, o)
-	if err := form.write(w, NewBurst(open)); err != nil {
+	var err error
+	if p.version == version3 {
+		err = transport.form.write(w, NewBurst(open))
+	} else {
+		err = writePayload(w, appendPayload(nil, open))
+	}
+	if err != nil {
 		session.end(reason.TransportError, gone)
 	}
 }
@@ -168,12 +173,13 @@ func (s *Server) openPolling(w http.ResponseWriter, r *http.Request, o *Options,
 // WebSocket, and leaves a goroutine that reads from it.
 func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, o *Options, p parameters) {
 	handshake := newHandshake(r, o)
-	conn, err := wsconn.Upgrade(w, r, o.MaxQueue)
+	conn, err := s.upgrade(w, r, o)
 	if err != nil {
 		s.logRefused(r, err.Error())
 		return
 	}
-	session := newSession(s, handshake, newWebSocket(conn, p.version, p.base64), p.version)
+	session := newSession(s, handshake, s.newWebSocket(conn, p), p.version)
+	session.deflates.Store(conn.Deflates())
 	if !s.open(session, o) {
 		conn.Close(reason.CloseCode(reason.ShuttingDown), "", true)
 		conn.Release()

@@ -37,7 +37,7 @@ func (s *Session) serveUpgrade(w http.ResponseWriter, r *http.Request, base64 bo
 		return
 	}
 	o := s.server.options()
-	conn, err := wsconn.Upgrade(w, r, o.MaxQueue)
+	conn, err := s.server.upgrade(w, r, o)
 	if err != nil {
 		s.dropCandidate(c)
 		s.server.logRefused(r, err.Error(), zap.String("session", s.id))
@@ -109,7 +109,7 @@ func (s *Session) answerProbe(c *candidate) bool {
 	}
 	c.probed = true
 	p.wake()
-	return c.conn.Send(probePongBurst.wire()...) == nil
+	return c.conn.Send(probePongBurst.plain()...) == nil
 }
 
 // moveTo makes the candidate the session's transport. What is queued for a GET
@@ -122,11 +122,12 @@ func (s *Session) moveTo(c *candidate) bool {
 		return false
 	}
 	c.conn.SetReadDeadline(time.Time{})
-	to := newWebSocket(c.conn, s.version, c.base64)
+	to := s.server.newWebSocket(c.conn, parameters{version: s.version, base64: c.base64})
 	s.transport, s.candidate = to, nil
+	s.deflates.Store(c.conn.Deflates())
 	var frames [][]byte
 	for _, b := range p.take() {
-		frames = append(frames, to.frames(b)...)
+		frames = append(frames, to.plain(b)...) // to compress takes long with the mutex held
 	}
 	// In one piece, which the outbox takes whatever its limit says.
 	if err := c.conn.Send(frames...); errors.Is(err, outbox.ErrFull) {

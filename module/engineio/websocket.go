@@ -1,34 +1,53 @@
 package engineio
 
 import (
+	"net/http"
+
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/wsconn"
 )
 
 // webSocket is the WebSocket transport: a text frame for each packet, a binary
 // frame for each binary message.
-type webSocket struct{ conn *wsconn.Conn }
+type webSocket struct {
+	conn    *wsconn.Conn
+	options func() *Options
+}
 
-// newWebSocket returns the transport of a version. base64 is for binary messages
-// as text, which a client of version 3 can ask for.
-func newWebSocket(conn *wsconn.Conn, v version, base64 bool) framing {
-	if v == version3 {
-		return &webSocket3{webSocket{conn}, form{version: v, framed: true, base64: base64}}
+// upgrade answers a request for a WebSocket with one.
+func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, o *Options) (*wsconn.Conn, error) {
+	return wsconn.Upgrade(w, r, wsconn.Options{Queue: o.MaxQueue, Compress: o.CompressFrom > 0})
+}
+
+// newWebSocket returns the transport of a version.
+func (s *Server) newWebSocket(conn *wsconn.Conn, p parameters) framing {
+	t := webSocket{conn, s.options}
+	if p.version == version3 {
+		return &webSocket3{t, form3{framed: true, base64: p.base64}}
 	}
-	return &webSocket{conn}
+	return &t
 }
 
 // framing is a transport that sends frames.
 type framing interface {
 	transport
-	frames(b *Burst) [][]byte
+	plain(b *Burst) [][]byte // uncompressed
 }
+
+func (t *webSocket) plain(b *Burst) [][]byte { return b.plain() }
 
 func (t *webSocket) name() string { return webSocketName }
 
-func (t *webSocket) frames(b *Burst) [][]byte { return b.wire() }
+func (t *webSocket) send(b *Burst, in *Batch) error { return t.conn.SendIn(in, b.wire(t.form())...) }
 
-func (t *webSocket) send(b *Burst, in *Batch) error { return t.conn.SendIn(in, b.wire()...) }
+// form returns the one in which the client has its frames. It depends on what
+// was negotiated, and on the settings of the moment.
+func (t *webSocket) form() form {
+	if !t.conn.Deflates() {
+		return form{}
+	}
+	return form{deflateFrom: t.options().CompressFrom}
+}
 
 func (t *webSocket) writable() bool { return t.conn.Idle() }
 
@@ -42,12 +61,12 @@ func (t *webSocket) end(why string, how ending) (lingers bool) {
 // webSocket3 is the WebSocket transport of Engine.IO 3.
 type webSocket3 struct {
 	webSocket
-	form form
+	form3 form3
 }
 
-func (t *webSocket3) frames(b *Burst) [][]byte { return b.as(t.form) }
+func (t *webSocket3) plain(b *Burst) [][]byte { return b.as(t.form3) }
 
-func (t *webSocket3) send(b *Burst, in *Batch) error { return t.conn.SendIn(in, b.as(t.form)...) }
+func (t *webSocket3) send(b *Burst, in *Batch) error { return t.conn.SendIn(in, b.as(t.form3)...) }
 
 // startReading leaves a goroutine that reads from a new session's WebSocket.
 func (s *Session) startReading(conn *wsconn.Conn) {

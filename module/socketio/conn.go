@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 
-	"github.com/caddy-realtime/caddy-realtime/module/engineio"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
@@ -19,7 +18,7 @@ type conn struct {
 func (c *conn) Connected(s *realtime.Socket) error {
 	c.socket = s
 	if c.client.revision4() {
-		return c.client.session.Send(encodePacket(typeConnect, c.namespace, nil))
+		return c.client.send(packet{kind: typeConnect, namespace: c.namespace})
 	}
 	data, err := json.Marshal(struct {
 		SID string `json:"sid"`
@@ -27,7 +26,7 @@ func (c *conn) Connected(s *realtime.Socket) error {
 	if err != nil {
 		return err
 	}
-	return c.client.session.Send(encodePacket(typeConnect, c.namespace, data))
+	return c.client.send(packet{kind: typeConnect, namespace: c.namespace, data: data})
 }
 
 // Deliver implements realtime.Conn.
@@ -35,8 +34,7 @@ func (c *conn) Deliver(m *realtime.Message, in *realtime.Batch) error {
 	if m.Volatile && !c.client.session.Writable() {
 		return nil
 	}
-	burst := m.Encoding(format{}, encodeMessage).(*engineio.Burst)
-	if err := c.client.session.SendIn(in, burst); err != nil {
+	if err := c.client.session.SendIn(in, encodeMessage(c.client.format, m)); err != nil {
 		return errors.Join(realtime.ErrDisconnected, err)
 	}
 	return nil
@@ -49,5 +47,5 @@ func (c *conn) Leave(closing bool) error {
 		return nil
 	}
 	c.client.remove(c)
-	return c.client.session.Send(encodePacket(typeDisconnect, c.namespace, nil))
+	return c.client.send(packet{kind: typeDisconnect, namespace: c.namespace})
 }

@@ -29,17 +29,6 @@ func (c client4) Opened() { c.connect(packet{kind: typeConnect, namespace: "/"})
 // revision4 reports whether the client speaks revision 4.
 func (c *client) revision4() bool { return c.session.Version() == 3 }
 
-// parsePacket4 reads the text of a packet. The query, which any packet may have,
-// becomes the data of a CONNECT in place of what is there.
-func parsePacket4(text []byte) (packet, error) {
-	text, query := cutQuery(text)
-	p, err := parsePacket(text)
-	if err == nil && p.kind == typeConnect {
-		p.data = authOf(query)
-	}
-	return p, err
-}
-
 // cutQuery takes what follows "?" or "#" out of a packet's namespace, and so out
 // of text. It returns what follows "?".
 func cutQuery(text []byte) (rest []byte, query string) {
@@ -102,7 +91,7 @@ func (c *client) refuse4(namespace string, refusal *realtime.ConnectError) {
 	if !json.Valid(data) || falsy(data) {
 		data = realtime.String(refusal.Message).JSON
 	}
-	_ = c.session.Send(encodePacket(typeConnectError, namespace, data))
+	_ = c.send(packet{kind: typeConnectError, namespace: namespace, data: data})
 }
 
 // falsy reports whether JavaScript takes a value for none.

@@ -3,55 +3,57 @@ package socketio
 import (
 	"bytes"
 	"testing"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/rawjson"
 )
 
-func TestParsePacket4(t *testing.T) {
-	for text, want := range map[string]packet{
-		"0":                      {kind: typeConnect, namespace: "/"},
-		"0/a?b=c":                {kind: typeConnect, namespace: "/a", data: []byte(`{"b":"c"}`)},
-		"0/a?b=<&c=%22%00&d,":    {kind: typeConnect, namespace: "/a", data: []byte(`{"b":"<","c":"\"\u0000","d":""}`)},
-		"0/?a=b,":                {kind: typeConnect, namespace: "/", data: []byte(`{"a":"b"}`)},
-		`0/a,{"b":"c"}`:          {kind: typeConnect, namespace: "/a"},
-		`2["/a?b",1]`:            {kind: typeEvent, namespace: "/", data: []byte(`["/a?b",1]`)},
-		`2/a?b,7["?",1]`:         {kind: typeEvent, namespace: "/a", id: "7", data: []byte(`["?",1]`)},
-		`51-/a#b?c,["x"]`:        {kind: typeBinaryEvent, attachments: 1, namespace: "/a", data: []byte(`["x"]`)},
-		`51-["/",{"?":1}]`:       {kind: typeBinaryEvent, attachments: 1, namespace: "/", data: []byte(`["/",{"?":1}]`)},
-		"1/a?b=c&d":              {kind: typeDisconnect, namespace: "/a"},
-		"0/a?" + "b=\xff&c=%ff,": {kind: typeConnect, namespace: "/a", data: []byte(`{"b":"\ufffd","c":"\ufffd"}`)},
+func TestCutQuery(t *testing.T) {
+	for text, want := range map[string][2]string{
+		"0":                {"0", ""},
+		"0/a?b=c":          {"0/a", "b=c"},
+		"0/a?b=c&d?e#f?g,": {"0/a,", "b=c&d?e"},
+		"0/?a=b,":          {"0/,", "a=b"},
+		`0/a,{"b":"?"}`:    {`0/a,{"b":"?"}`, ""},
+		`2["/a?b",1]`:      {`2["/a?b",1]`, ""},
+		`2/a?b,7["?",1]`:   {`2/a,7["?",1]`, "b"},
+		`51-/a#b?c,["x"]`:  {`51-/a,["x"]`, ""},
+		`51-["/",{"?":1}]`: {`51-["/",{"?":1}]`, ""},
+		"":                 {"", ""},
+		"?":                {"?", ""},
+		"0?a=b,":           {"0?a=b,", ""},
 	} {
-		got, err := parsePacket4([]byte(text))
-		if err != nil || got.kind != want.kind || got.attachments != want.attachments || got.namespace != want.namespace ||
-			got.id != want.id || !bytes.Equal(got.data, want.data) {
-			t.Errorf("%q is %+v, %v; want %+v", text, got, err, want)
+		rest, query := cutQuery([]byte(text))
+		if string(rest) != want[0] || query != want[1] {
+			t.Errorf("%q is %q and %q; want %q", text, rest, query, want)
 		}
 	}
-	for _, text := range []string{"", "?", "7/a?b", "0?a=b,", "5/a?b,[]"} {
-		if got, err := parsePacket4([]byte(text)); err == nil {
-			t.Errorf("%q is %+v; want an error", text, got)
+	for query, want := range map[string]string{
+		"": "", "&": "", "a": `{"a":""}`, "b=c": `{"b":"c"}`, "b=<&c=%22%00&d": `{"b":"<","c":"\"\u0000","d":""}`,
+		"b=\xff&c=%ff": `{"b":"\ufffd","c":"\ufffd"}`, "a=1&a=2": `{"a":"2"}`, "a=%zz+": `{"a":"%zz+"}`, "a=b=c+d": `{"a":"b=c d"}`,
+	} {
+		if got := authOf(query); string(got) != want {
+			t.Errorf("%q is %s; want %s", query, got, want)
 		}
 	}
 }
 
-// FuzzPacket4: a packet has no query any more, and is otherwise what revision 5
-// takes it for.
-func FuzzPacket4(f *testing.F) {
+// FuzzCutQuery: nothing is lost, and what a query becomes is an object that is
+// not much larger.
+func FuzzCutQuery(f *testing.F) {
 	for _, text := range []string{"0", "0/a?b=c,", "0/a?b=%zz&&=", `2/a?b,7["?"]`, `51-/a#b?c,["x"]`, "1/a?", "0/a?b=\xff"} {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		p, err := parsePacket4(bytes.Clone(text))
-		if err != nil {
-			return
+		rest, query := cutQuery(bytes.Clone(text))
+		if len(rest)+len(query) > len(text) {
+			t.Errorf("%q became %q and %q", text, rest, query)
 		}
-		if bytes.ContainsAny([]byte(p.namespace), "?#") || len(p.namespace) > maxNamespace {
-			t.Errorf("%q has the namespace %q", text, p.namespace)
+		if again, more := cutQuery(bytes.Clone(rest)); more != "" || !bytes.Equal(again, rest) {
+			t.Errorf("%q still has the query %q", rest, more)
 		}
-		if p.kind == typeConnect && len(p.data) > 6*len(text)+8 {
-			t.Errorf("%d bytes have become %d", len(text), len(p.data))
-		}
-		again, err := parsePacket(p.append(nil))
-		if err != nil || again.kind != p.kind || again.namespace != p.namespace || again.id != p.id || !bytes.Equal(again.data, p.data) {
-			t.Errorf("%+v became %+v, %v", p, again, err)
+		auth := authOf(query)
+		if auth != nil && !(rawjson.Valid(auth) && rawjson.Object(auth)) || len(auth) > 6*len(query)+8 {
+			t.Errorf("%q became %s", query, auth)
 		}
 	})
 }
