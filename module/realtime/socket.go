@@ -23,6 +23,8 @@ type Socket struct {
 	session   string
 	user      string
 	connected time.Time
+	trail     *trail // nil if the client cannot come back to it
+	recovered bool
 
 	rooms []string // guarded by the namespace, like its place in it
 
@@ -38,6 +40,19 @@ func (s *Socket) ID() string { return s.id }
 // Session returns what identifies the connection that the socket shares with
 // the same client's sockets in other namespaces, for logs.
 func (s *Socket) Session() string { return s.session }
+
+// PrivateID returns what the socket's client, and nobody else, must know to come
+// back to it: a secret. It is "" where recovery is off.
+func (s *Socket) PrivateID() string {
+	if s.trail == nil {
+		return ""
+	}
+	return s.trail.pid
+}
+
+// Recovered reports whether the client has come back to the socket that it had:
+// with its id, user, data and rooms, and with the events that it missed.
+func (s *Socket) Recovered() bool { return s.recovered }
 
 // Namespace returns the namespace that the socket is in.
 func (s *Socket) Namespace() *Namespace { return s.namespace }
@@ -82,7 +97,8 @@ func (s *Socket) To(rooms ...string) Broadcast {
 	return s.namespace.To(rooms...).Except(s.id)
 }
 
-// Emit sends an event to the socket's client.
+// Emit sends an event to the socket's client. A client that can come back gets
+// it then if it cannot now.
 func (s *Socket) Emit(ctx context.Context, event string, args ...Arg) error {
 	m, err := s.namespace.newMessage(event, args)
 	if err != nil {
@@ -90,6 +106,9 @@ func (s *Socket) Emit(ctx context.Context, event string, args ...Arg) error {
 	}
 	if s.isGone() {
 		return ErrDisconnected
+	}
+	if s.trail != nil {
+		return s.trail.recovery.emit(s, m, batchOf(ctx))
 	}
 	return s.conn.Deliver(m, batchOf(ctx))
 }
@@ -145,4 +164,9 @@ func (s *Socket) finish(why string) {
 		zap.String("user", s.user),
 		zap.String("reason", why),
 		zap.Duration("duration", time.Since(s.connected)))
+	if s.trail != nil && recoverable(why) {
+		// Only now may the client be back: its handlers learn of one thing
+		// after the other.
+		s.trail.recovery.keep(s)
+	}
 }
