@@ -13,6 +13,16 @@ func (t *webSocket) name() string { return webSocketName }
 
 func (t *webSocket) send(b *Burst, in *Batch) error { return t.conn.SendIn(in, b.wire()...) }
 
+func (t *webSocket) fits(bursts []*Burst) bool {
+	room := t.conn.Room()
+	for _, b := range bursts {
+		for _, frame := range b.wire() {
+			room -= len(frame)
+		}
+	}
+	return room >= 0
+}
+
 func (t *webSocket) writable() bool { return t.conn.Idle() }
 
 func (t *webSocket) end(why string, how ending) (lingers bool) {

@@ -18,13 +18,41 @@ type conn struct {
 // Connected implements realtime.Conn.
 func (c *conn) Connected(s *realtime.Socket) error {
 	c.socket = s
-	data, err := json.Marshal(struct {
-		SID string `json:"sid"`
-	}{s.ID()})
+	answer, err := c.answer()
 	if err != nil {
 		return err
 	}
-	return c.client.session.Send(encodePacket(typeConnect, c.namespace, data))
+	return c.client.session.Send(answer)
+}
+
+// Recovered implements realtime.RecoverableConn.
+func (c *conn) Recovered(s *realtime.Socket, missed []*realtime.Message) error {
+	c.socket = s
+	answer, err := c.answer()
+	if err != nil {
+		return err
+	}
+	bursts := make([]*engineio.Burst, 0, len(missed)+1)
+	for _, m := range missed {
+		bursts = append(bursts, m.Encoding(format{}, encodeMessage).(*engineio.Burst))
+	}
+	err = c.client.session.SendAll(append(bursts, answer))
+	if errors.Is(err, engineio.ErrBacklog) {
+		return realtime.ErrBacklog
+	}
+	return err
+}
+
+// answer returns the packet that tells the client that it is in.
+func (c *conn) answer() (*engineio.Burst, error) {
+	data, err := json.Marshal(struct {
+		SID string `json:"sid"`
+		PID string `json:"pid,omitempty"`
+	}{c.socket.ID(), c.socket.PrivateID()})
+	if err != nil {
+		return nil, err
+	}
+	return encodePacket(typeConnect, c.namespace, data), nil
 }
 
 // Deliver implements realtime.Conn.

@@ -16,7 +16,7 @@ func encodeMessage(m *realtime.Message) any {
 	if m.Ack != 0 {
 		p.id = strconv.FormatUint(m.Ack, 10)
 	}
-	return encode(p, &m.Event, m.Args)
+	return encode(p, &m.Event, m.OffsetArgs())
 }
 
 // encodeAck returns the answer to the event that had an id.

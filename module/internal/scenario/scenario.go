@@ -42,8 +42,8 @@
 // and whatever else [Play.Command] adds. What the server's own side says comes as
 // lines of "app" and "log".
 //
-// In what is expected, "..." stands for anything, and $name for an id: the first
-// time for any that has no name yet, later for that one. $polling and $websocket are
+// In what is expected, "..." stands for anything, and $name for an id, or an
+// event's offset: the first time for any that has no name yet, later for that one. $polling and $websocket are
 // the targets of a handshake.
 //
 // "go test -update" rewrites the files to say what happens. Read the difference!
@@ -276,7 +276,7 @@ func (p *Play) matches(want, line string) bool {
 			return regexp.QuoteMeta(value)
 		}
 		unnamed = append(unnamed, name[1:])
-		return `([\w-]{22})`
+		return `([\w-]{22}|[\w-]{8}\.\w+)`
 	})
 	found := regexp.MustCompile("^" + pattern + "$").FindStringSubmatch(line)
 	if found == nil {
