@@ -18,19 +18,23 @@ type absentee struct {
 	rooms    []string
 	trail    *trail
 	since    time.Time
+	ready    bool // the handlers know that it has gone, and it may come back
 }
 
 // absentees are those of a namespace, in the order in which they left. The
 // zero value is empty.
 type absentees struct {
 	byPID map[string]*list.Element
+	ids   map[string]struct{}
 	queue list.List // of *absentee
 }
 
 func (a *absentees) add(one *absentee) {
 	if a.byPID == nil {
 		a.byPID = make(map[string]*list.Element)
+		a.ids = make(map[string]struct{})
 	}
+	a.ids[one.id] = struct{}{}
 	a.byPID[one.trail.pid] = a.queue.PushBack(one)
 }
 
@@ -39,6 +43,12 @@ func (a *absentees) get(pid string) *absentee {
 		return e.Value.(*absentee)
 	}
 	return nil
+}
+
+// has reports whether the socket of an id is among them.
+func (a *absentees) has(id string) bool {
+	_, ok := a.ids[id]
+	return ok
 }
 
 // oldest returns who has been away for longest; nil if nobody is.
@@ -52,8 +62,9 @@ func (a *absentees) oldest() *absentee {
 func (a *absentees) remove(one *absentee) {
 	a.queue.Remove(a.byPID[one.trail.pid])
 	delete(a.byPID, one.trail.pid)
+	delete(a.ids, one.id)
 	if len(a.byPID) == 0 {
-		a.byPID = nil // a map does not shrink
+		a.byPID, a.ids = nil, nil // a map does not shrink
 	}
 }
 

@@ -125,6 +125,21 @@ func (n *Namespace) Socket(id string) (*Socket, bool) {
 	return s, ok
 }
 
+// Owned reports whether a room is the own one of a socket of this node, or of one
+// whose client may come back to it. Who joined it would get what is meant for
+// that socket alone.
+func (n *Namespace) Owned(room string) bool {
+	if r := n.recovery.Load(); r != nil {
+		r.mu.Lock() // nobody shall come or go between the two questions
+		defer r.mu.Unlock()
+		if r.absentees.has(room) {
+			return true
+		}
+	}
+	_, ok := n.Socket(room)
+	return ok
+}
+
 // To returns a broadcast to rooms; without any, to the whole namespace.
 func (n *Namespace) To(rooms ...string) Broadcast {
 	return Broadcast{namespace: n}.To(rooms...)

@@ -167,25 +167,27 @@ func recoverable(why string) bool {
 	return false
 }
 
-// keep remembers a socket that has left the namespace.
-func (r *recovery) keep(s *Socket) {
-	a := &absentee{
-		id:       s.id,
-		endpoint: s.endpoint.name,
-		user:     s.user,
-		data:     s.Data(),
-		rooms:    s.Rooms(),
-		trail:    s.trail,
-		since:    time.Now(),
-	}
+// keep remembers a socket that is about to leave the namespace. Its client may
+// come back once the socket's end has been dealt with and settle is called.
+func (r *recovery) keep(s *Socket) *absentee {
+	a := &absentee{id: s.id, endpoint: s.endpoint.name, user: s.user, trail: s.trail, since: time.Now()}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
-		return
+		return a
 	}
 	r.absentees.add(a)
 	r.absentees.prune(r.horizon())
 	r.startTimer()
+	return a
+}
+
+// settle lets the client of an absentee come back. s is the socket that it was.
+func (r *recovery) settle(a *absentee, s *Socket) {
+	data, rooms := s.Data(), s.Rooms()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a.data, a.rooms, a.ready = data, rooms, true
 }
 
 // A ticket is what a client that comes back shows.
@@ -213,7 +215,7 @@ func (r *recovery) restore(t ticket, h *Handshake, conn RecoverableConn) (*Socke
 	}
 	r.tidy()
 	a := r.absentees.get(t.PID)
-	if a == nil || a.endpoint != h.Endpoint.name {
+	if a == nil || !a.ready || a.endpoint != h.Endpoint.name {
 		return nil, nil
 	}
 	missed, ok := r.missed(a, t.Offset)
@@ -240,8 +242,8 @@ func (r *recovery) restore(t ticket, h *Handshake, conn RecoverableConn) (*Socke
 	case err != nil:
 		return nil, err // it has gone again, and may come back once more
 	}
-	r.absentees.remove(a)
 	r.namespace.readmit(s, a.rooms)
+	r.absentees.remove(a)
 	if len(missed) > 0 {
 		number, _ := r.history.number(missed[len(missed)-1].offset)
 		a.trail.sent = max(a.trail.sent, number)

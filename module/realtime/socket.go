@@ -151,6 +151,10 @@ func (s *Socket) isGone() bool {
 
 // finish takes the socket out of the namespace and lets the handlers know.
 func (s *Socket) finish(why string) {
+	var away *absentee
+	if s.trail != nil && recoverable(why) {
+		away = s.trail.recovery.keep(s)
+	}
 	s.namespace.remove(s)
 	s.failAcks()
 	policy, release := s.endpoint.acquire()
@@ -164,9 +168,9 @@ func (s *Socket) finish(why string) {
 		zap.String("user", s.user),
 		zap.String("reason", why),
 		zap.Duration("duration", time.Since(s.connected)))
-	if s.trail != nil && recoverable(why) {
+	if away != nil {
 		// Only now may the client be back: its handlers learn of one thing
 		// after the other.
-		s.trail.recovery.keep(s)
+		s.trail.recovery.settle(away, s)
 	}
 }
