@@ -663,6 +663,47 @@ func TestRecoveryHandlers(t *testing.T) {
 	equal(t, "handlers", diary, []string{"connect false", "transport close", "connect false", "connect true"})
 }
 
+// between is a context in which something happens in the midst of Emit.
+type between struct {
+	context.Context
+	happens func()
+}
+
+func (b between) Value(any) any {
+	b.happens()
+	return nil
+}
+
+// What is sent to a socket that is being lost goes to the one in its place.
+func TestRecoveryEmitBetween(t *testing.T) {
+	e := open(hub(t, realtime.Options{Recovery: realtime.Recovery{Window: time.Minute}}), realtime.Policy{})
+	for name, redials := range map[string]bool{"while it is away": false, "when it is back": true} {
+		p := &phone{e: e}
+		_, _ = p.dial(0)
+		_ = p.socket.Emit(t.Context(), "first")
+		p.listen(1)
+		dial := func() {
+			if recovered, err := p.dial(0); err != nil || !recovered {
+				t.Errorf("%s: recovered %v, %v", name, recovered, err)
+			}
+		}
+		err := p.socket.Emit(between{t.Context(), func() {
+			p.hangUp("transport close")
+			if redials {
+				dial()
+			}
+		}}, "second")
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if !redials {
+			dial()
+		}
+		p.listen(10)
+		equal(t, name, p.heard, []string{"first", "second"})
+	}
+}
+
 // What is held is bounded, by number, by size and by time, and freed.
 func TestRecoveryMemory(t *testing.T) {
 	heap := func() float64 {
