@@ -41,7 +41,8 @@ func newHistory() history { return history{epoch: randid.New()[:8]} }
 // offset.
 func (h *history) append(m *Message, rooms, except []string) {
 	h.last++
-	m.offset = h.epoch + "." + strconv.FormatUint(h.last, 36)
+	offset := h.epoch + "." + strconv.FormatUint(h.last, 36)
+	m.offset = &offset
 	r := record{message: m, rooms: rooms, except: except, at: time.Now()}
 	h.records = append(h.records, r)
 	h.bytes += r.size()

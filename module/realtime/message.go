@@ -17,7 +17,7 @@ type Message struct {
 	// Volatile says that the message is better lost than late.
 	Volatile bool
 
-	offset string // where it is in its namespace's history; "" if it is not
+	offset *string // where it is in its namespace's history; nil if it is not
 
 	mu        sync.Mutex
 	encodings []encoding
@@ -30,15 +30,20 @@ type encoding struct {
 
 // Offset returns what a client that comes back says to have got last. It is ""
 // for a message that is not held for anyone.
-func (m *Message) Offset() string { return m.offset }
+func (m *Message) Offset() string {
+	if m.offset == nil {
+		return ""
+	}
+	return *m.offset
+}
 
 // OffsetArgs returns the arguments as Socket.IO's clients get them: with the
 // offset, if there is one, behind the others.
 func (m *Message) OffsetArgs() []Arg {
-	if m.offset == "" {
+	if m.offset == nil {
 		return m.Args
 	}
-	return append(slices.Clip(m.Args), String(m.offset))
+	return append(slices.Clip(m.Args), String(*m.offset))
 }
 
 // lasting reports whether the message is held for clients that are away.

@@ -245,7 +245,7 @@ func (r *recovery) restore(t ticket, h *Handshake, conn RecoverableConn) (*Socke
 	r.namespace.readmit(s, a.rooms)
 	r.absentees.remove(a)
 	if len(missed) > 0 {
-		number, _ := r.history.number(missed[len(missed)-1].offset)
+		number, _ := r.history.number(missed[len(missed)-1].Offset())
 		a.trail.sent = max(a.trail.sent, number)
 	}
 	return s, nil
