@@ -16,6 +16,7 @@ type cutter struct {
 	target   string
 
 	mu    sync.Mutex
+	down  bool
 	conns map[net.Conn]struct{}
 	pipes sync.WaitGroup
 }
@@ -49,12 +50,23 @@ func (c *cutter) accept() {
 			client.Close()
 			continue
 		}
-		c.mu.Lock()
-		c.conns[client], c.conns[server] = struct{}{}, struct{}{}
-		c.mu.Unlock()
-		c.pipes.Go(func() { c.pipe(client, server) })
-		c.pipes.Go(func() { c.pipe(server, client) })
+		if !c.connect(client, server) {
+			client.Close()
+			server.Close()
+		}
 	}
+}
+
+func (c *cutter) connect(client, server net.Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.down {
+		return false
+	}
+	c.conns[client], c.conns[server] = struct{}{}, struct{}{}
+	c.pipes.Go(func() { c.pipe(client, server) })
+	c.pipes.Go(func() { c.pipe(server, client) })
+	return true
 }
 
 func (c *cutter) pipe(to, from net.Conn) {
@@ -67,14 +79,22 @@ func (c *cutter) pipe(to, from net.Conn) {
 	delete(c.conns, from)
 }
 
-// cut resets every connection: what is on its way is lost.
+// cut resets every connection, and lets none through until mend is called: what
+// is on its way is lost.
 func (c *cutter) cut() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.down = true
 	for conn := range c.conns {
 		_ = conn.(*net.TCPConn).SetLinger(0)
 		conn.Close()
 	}
+}
+
+func (c *cutter) mend() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.down = false
 }
 
 // recovering is a configuration with recovery.
@@ -82,7 +102,7 @@ func recovering(options, more string) config {
 	return config{
 		global: "realtime {\n\t\tdrain 0s\n\t\trecovery " + options + "\n\t}",
 		// Whoever is lost between two polls is missed only when a ping is due.
-		site: "realtime {\n\t\twebsocket /ws\n\t\thandler echo\n\t\tping 1s 1s\n" + more + "\t}",
+		site: "realtime {\n\t\twebsocket /ws\n\t\thandler echo\n\t\tping 500ms 2s\n" + more + "\t}",
 	}
 }
 
@@ -90,7 +110,7 @@ func recovering(options, more string) config {
 // events flow; the configuration changes while they are away.
 func TestRecovery(t *testing.T) {
 	t.Parallel()
-	const rounds = 20
+	const rounds = 12
 	for _, transports := range everyTransport {
 		for _, how := range []string{"cut", "close"} {
 			t.Run(transports+"/"+how, func(t *testing.T) {
@@ -110,6 +130,7 @@ func TestRecovery(t *testing.T) {
 					if round%5 == 2 {
 						s.mustReload(recovering("5m 20000", fmt.Sprintf("\t\tnamespaces / /round-%d\n", round)))
 					}
+					proxy.mend()
 					n.tell("back")
 				}
 				var whole struct {
@@ -126,6 +147,7 @@ func TestRecovery(t *testing.T) {
 
 				s.mustReload(recovering("200ms", ""))
 				mark := s.log.mark()
+				n.tell("leave")
 				var client struct{ ID string }
 				n.expect("late", &client)
 				s.log.wait(t, mark, "socket disconnected", "socket", client.ID)

@@ -13,7 +13,8 @@ import "context"
 // long returns, and calls Event.Ack later. A panic is logged, and fails only
 // what it happened in.
 type Handler interface {
-	// HandleConnect is called when a socket has connected.
+	// HandleConnect is called when a socket has connected, or its client has
+	// come back to it (Socket.Recovered), with the rooms and data that it had.
 	HandleConnect(ctx context.Context, s *Socket)
 
 	// HandleEvent reports whether it handled the event; if not, the next
@@ -23,5 +24,6 @@ type Handler interface {
 
 	// HandleDisconnect is called when a socket that had connected is gone, with
 	// the reason in Socket.IO's words. Its rooms can still be read.
+	// Until the call returns, the client cannot come back to it.
 	HandleDisconnect(ctx context.Context, s *Socket, reason string)
 }

@@ -29,21 +29,6 @@ type Recovery struct {
 // settings do not say.
 const DefaultMaxEvents = 10_000
 
-// A RecoverableConn is a Conn to a client that can come back to its socket, by
-// Socket.PrivateID and the Message.Offset of the last event that it got.
-type RecoverableConn interface {
-	Conn
-
-	// Recovered takes the place of Connected for a client that has come back:
-	// it sends what the client missed and tells it that it is in, all of it, in
-	// this order, with nothing in between. The error is ErrBacklog if that is
-	// more than may wait for a client; then nothing was sent.
-	Recovered(s *Socket, missed []*Message) error
-}
-
-// ErrBacklog says that a client missed more than can be sent to it at once.
-var ErrBacklog = errors.New("client missed too much")
-
 // A recovery is what a namespace holds for the clients that may come back. It
 // exists while recovery is on. Its mutex is held while an event is numbered and
 // delivered, so that the order of the history is that of every client; it is

@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-realtime/caddy-realtime/module/cluster/membroker"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
@@ -661,6 +662,46 @@ func TestRecoveryHandlers(t *testing.T) {
 	p.listen(10)
 	equal(t, "heard", p.heard, []string{"first", "meanwhile"})
 	equal(t, "handlers", diary, []string{"connect false", "transport close", "connect false", "connect true"})
+}
+
+// What other nodes broadcast is held for those who are away, too.
+func TestRecoveryCluster(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broker := membroker.New(membroker.Options{})
+		recovery := realtime.Recovery{Window: time.Minute}
+		here := open(hub(t, realtime.Options{Broker: broker, Recovery: recovery}), realtime.Policy{})
+		there := open(hub(t, realtime.Options{Broker: broker.Peer(), Recovery: recovery}), realtime.Policy{})
+		p := &phone{e: here}
+		_, _ = p.dial(0)
+		p.socket.Join("room")
+		id := p.socket.ID()
+		emit := func(b realtime.Broadcast, event string) {
+			t.Helper()
+			if err := b.Emit(t.Context(), event); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		ns := there.Hub().Namespace("/")
+		emit(ns.To(), "first")
+		p.listen(1)
+		foreign := &phone{e: there, pid: p.pid, offset: p.offset}
+		p.hangUp("transport close")
+		emit(ns.To("room"), "second")
+		emit(here.Hub().Namespace("/").To("room"), "third")
+		emit(ns.To(id), "fourth")
+		emit(ns.To("room").Except(id), "not this")
+		emit(ns.To().Volatile(), "nor this")
+		if recovered, err := foreign.dial(0); err != nil || recovered {
+			t.Errorf("on another node: recovered %v, %v", recovered, err)
+		}
+		if recovered, err := p.dial(0); err != nil || !recovered {
+			t.Errorf("recovered %v, %v", recovered, err)
+		}
+		emit(ns.To(), "fifth")
+		p.listen(10)
+		equal(t, "heard", p.heard, []string{"first", "second", "third", "fourth", "fifth"})
+	})
 }
 
 // between is a context in which something happens in the midst of Emit.

@@ -24,7 +24,6 @@ type Socket struct {
 	user      string
 	connected time.Time
 	trail     *trail // nil if the client cannot come back to it
-	recovered bool
 
 	rooms []string // guarded by the namespace, like its place in it
 
@@ -32,6 +31,8 @@ type Socket struct {
 	data map[string]json.RawMessage
 	acks map[uint64]func([]Arg, error)
 	gone bool
+
+	recovered bool // never changes
 }
 
 // ID returns the socket's id, which is also the name of a room of its own.

@@ -34,7 +34,7 @@ func (c *conn) Recovered(s *realtime.Socket, missed []*realtime.Message) error {
 	}
 	bursts := make([]*engineio.Burst, 0, len(missed)+1)
 	for _, m := range missed {
-		bursts = append(bursts, m.Encoding(format{}, encodeMessage).(*engineio.Burst))
+		bursts = append(bursts, c.burst(m))
 	}
 	err = c.client.session.SendAll(append(bursts, answer))
 	if errors.Is(err, engineio.ErrBacklog) {
@@ -60,11 +60,15 @@ func (c *conn) Deliver(m *realtime.Message, in *realtime.Batch) error {
 	if m.Volatile && !c.client.session.Writable() {
 		return nil
 	}
-	burst := m.Encoding(format{}, encodeMessage).(*engineio.Burst)
-	if err := c.client.session.SendIn(in, burst); err != nil {
+	if err := c.client.session.SendIn(in, c.burst(m)); err != nil {
 		return errors.Join(realtime.ErrDisconnected, err)
 	}
 	return nil
+}
+
+// burst returns a message as all recipients of the same format get it.
+func (c *conn) burst(m *realtime.Message) *engineio.Burst {
+	return m.Encoding(format{}, encodeMessage).(*engineio.Burst)
 }
 
 // Leave implements realtime.Conn.
@@ -76,3 +80,6 @@ func (c *conn) Leave(closing bool) error {
 	c.client.remove(c)
 	return c.client.session.Send(encodePacket(typeDisconnect, c.namespace, nil))
 }
+
+// Interface guards
+var _ realtime.RecoverableConn = (*conn)(nil)

@@ -85,6 +85,7 @@ assert.ok(plainCount > 0, "the plain WebSocket heard nothing");
 tell("whole", { pid: socket._pid, count: heard.length });
 
 // Outside of the window it starts anew.
+await told("leave");
 const gone = event(socket, "disconnect");
 tell("late", { id: socket.id });
 socket.io.engine.close();
