@@ -16,6 +16,7 @@ type absentee struct {
 	user     string
 	data     map[string]json.RawMessage
 	rooms    []string
+	events   uint64 // that have come from it
 	trail    *trail
 	since    time.Time
 	ready    bool // the handlers know that it has gone, and it may come back

@@ -27,6 +27,11 @@ func (p *Policy) callEvent(ctx context.Context, h Handler, e *Event) (handled bo
 	return h.HandleEvent(ctx, e)
 }
 
+func (p *Policy) callLater(ctx context.Context, e *Event) (err error) {
+	defer p.recovered("Later", &err)
+	return e.later(ctx)
+}
+
 func (p *Policy) callDisconnect(ctx context.Context, h Handler, s *Socket, reason string) {
 	defer p.recovered("HandleDisconnect", nil)
 	h.HandleDisconnect(ctx, s, reason)

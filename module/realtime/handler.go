@@ -9,8 +9,8 @@ import "context"
 // They are made on the goroutine that reads from the client's connection: until
 // a call returns nothing more is read from it, pings included, and what was
 // emitted or acked is held back, to be sent with what the next events cause. A
-// handler that waits for something calls Flush before; one that has to wait for
-// long returns, and calls Event.Ack later. A panic is logged, and fails only
+// handler that waits for a moment calls Flush before; one that has to wait
+// longer uses Event.Later. A panic is logged, and fails only
 // what it happened in.
 type Handler interface {
 	// HandleConnect is called when a socket has connected, or its client has
@@ -23,7 +23,7 @@ type Handler interface {
 	HandleEvent(ctx context.Context, e *Event) (handled bool, err error)
 
 	// HandleDisconnect is called when a socket that had connected is gone, with
-	// the reason in Socket.IO's words. Its rooms can still be read.
-	// Until the call returns, the client cannot come back to it.
+	// the reason in Socket.IO's words. Its rooms can still be read. Until the
+	// call returns, its client cannot come back to it.
 	HandleDisconnect(ctx context.Context, s *Socket, reason string)
 }

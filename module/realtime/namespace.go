@@ -112,9 +112,13 @@ func (p *Policy) welcome(ctx context.Context, s *Socket) {
 		fields = append(fields, zap.Bool("recovered", true))
 	}
 	p.logger().Info("socket connected", fields...)
+	// Should one of them disconnect the socket, the others learn first that it
+	// has connected.
+	s.lane.enter()
 	for _, handler := range p.Handlers {
 		p.callConnect(ctx, handler, s)
 	}
+	s.lane.leave(nil)
 }
 
 // Socket finds a socket of this node.

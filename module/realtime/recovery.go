@@ -172,7 +172,7 @@ func (r *recovery) settle(a *absentee, s *Socket) {
 	data, rooms := s.Data(), s.Rooms()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	a.data, a.rooms, a.ready = data, rooms, true
+	a.data, a.rooms, a.events, a.ready = data, rooms, s.events, true
 }
 
 // A ticket is what a client that comes back shows.
@@ -217,6 +217,7 @@ func (r *recovery) restore(t ticket, h *Handshake, conn RecoverableConn) (*Socke
 		user:      a.user,
 		data:      a.data,
 		trail:     a.trail,
+		events:    a.events,
 		recovered: true,
 		connected: time.Now(),
 	}

@@ -27,6 +27,9 @@ type Socket struct {
 
 	rooms []string // guarded by the namespace, like its place in it
 
+	lane   lane   // what the handlers do
+	events uint64 // that have come; touched by HandleEvent only
+
 	mu   sync.Mutex
 	data map[string]json.RawMessage
 	acks map[uint64]func([]Arg, error)
@@ -150,7 +153,8 @@ func (s *Socket) isGone() bool {
 	return s.gone
 }
 
-// finish takes the socket out of the namespace and lets the handlers know.
+// finish takes the socket out of the namespace and lets the handlers know, when
+// they are done with what came before.
 func (s *Socket) finish(why string) {
 	var away *absentee
 	if s.trail != nil && recoverable(why) {
@@ -159,19 +163,26 @@ func (s *Socket) finish(why string) {
 	s.namespace.remove(s)
 	s.failAcks()
 	policy, release := s.endpoint.acquire()
-	defer release()
-	for _, handler := range policy.Handlers {
-		policy.callDisconnect(s.namespace.hub.Context(), handler, s, why)
+	s.lane.add(job{run: func() {
+		defer release()
+		policy.farewell(s, why, away)
+	}})
+}
+
+// farewell lets the handlers know that a socket is gone. Only then may its
+// client be back, if away says that it can: the handlers learn of one thing
+// after the other.
+func (p *Policy) farewell(s *Socket, why string, away *absentee) {
+	for _, handler := range p.Handlers {
+		p.callDisconnect(s.namespace.hub.Context(), handler, s, why)
 	}
-	policy.logger().Info("socket disconnected",
+	if away != nil {
+		s.trail.recovery.settle(away, s)
+	}
+	p.logger().Info("socket disconnected",
 		zap.String("socket", s.id),
 		zap.String("namespace", s.namespace.name),
 		zap.String("user", s.user),
 		zap.String("reason", why),
 		zap.Duration("duration", time.Since(s.connected)))
-	if away != nil {
-		// Only now may the client be back: its handlers learn of one thing
-		// after the other.
-		s.trail.recovery.settle(away, s)
-	}
 }
