@@ -174,6 +174,9 @@ const patience = 30 * time.Second
 // that no other configuration has are closed.
 func (a *App) Stop() error {
 	a.stop.Do(func() { close(a.stopped) })
+	for _, h := range a.hubs {
+		h.drop(a)
+	}
 	limit := patience
 	for _, s := range a.endpoints {
 		limit = max(limit, patience+a.drain(s.hubName))
@@ -196,9 +199,6 @@ func (a *App) Stop() error {
 		})
 	}
 	waits.Wait()
-	for _, h := range a.hubs {
-		h.drop(a)
-	}
 	return failed
 }
 

@@ -44,13 +44,16 @@ func (r *Recovery) settings() realtime.Recovery {
 	return realtime.Recovery{Window: time.Duration(r.Window), MaxEvents: r.MaxEvents}
 }
 
-// A tenure is the time that a configuration sets the options of a hub.
+// A tenure is a configuration's time to set the options of a hub.
 type tenure struct {
 	app      *App
 	recovery realtime.Recovery
 }
 
-// push makes an app's options those of the hub, until the app drops it.
+// push enters an app's options for the hub. They take effect at once, or, if
+// another configuration still runs, when that stops: only then is it certain
+// that this one has started as a whole, and what recovery forgets does not come
+// back.
 func (h *hub) push(a *App, options *HubOptions) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -59,12 +62,14 @@ func (h *hub) push(a *App, options *HubOptions) {
 		t.recovery = options.Recovery.settings()
 	}
 	h.tenures = append(h.tenures, t)
-	h.SetRecovery(t.recovery)
+	if len(h.tenures) == 1 {
+		h.SetRecovery(t.recovery)
+	}
 }
 
-// drop ends the tenure of an app, if it has one. If it is the newest, the
-// options of the one before it hold again: a configuration that could not start
-// has changed nothing. The last one's hold for what is still to be done.
+// drop ends the tenure of an app, if it has one, and has the newest of those
+// that are left take effect. The last one's options hold for what is still to
+// be done.
 func (h *hub) drop(a *App) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
