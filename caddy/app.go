@@ -44,6 +44,10 @@ type HubOptions struct {
 	// Default: memory, for a single node.
 	BrokerRaw json.RawMessage `json:"broker,omitempty" caddy:"namespace=realtime.brokers inline_key=broker"`
 
+	// Recovery lets clients whose connection broke come back to their sockets.
+	// Default: off.
+	Recovery *Recovery `json:"recovery,omitempty"`
+
 	// Drain is how long the closing of the hub's sessions is spread when Caddy
 	// exits. Default 10s.
 	Drain *caddy.Duration `json:"drain,omitempty"`
@@ -67,6 +71,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	for name, options := range a.Hubs {
 		if options == nil {
 			return fmt.Errorf("hub %q: options are missing; an empty object will do", name)
+		}
+		if err := options.Recovery.validate(); err != nil {
+			return fmt.Errorf("hub %q: %w", name, err)
 		}
 		broker, err := a.loadBroker(options)
 		if err != nil {
@@ -132,9 +139,12 @@ func (a *App) register(s *settings) (*settings, error) {
 	return s, nil
 }
 
-// Start implements caddy.App. Only now do the endpoints take their new
+// Start implements caddy.App. Only now do hubs and endpoints take their new
 // settings: a configuration that could not be provisioned has changed nothing.
 func (a *App) Start() error {
+	for name, h := range a.hubs {
+		h.push(a, a.Hubs[name])
+	}
 	for _, s := range a.endpoints {
 		s.drain = a.drain(s.hubName)
 		s.lease = s.hub.endpoint(s.name).push(s)
@@ -164,6 +174,9 @@ const patience = 30 * time.Second
 // that no other configuration has are closed.
 func (a *App) Stop() error {
 	a.stop.Do(func() { close(a.stopped) })
+	for _, h := range a.hubs {
+		h.drop(a)
+	}
 	limit := patience
 	for _, s := range a.endpoints {
 		limit = max(limit, patience+a.drain(s.hubName))

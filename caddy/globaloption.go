@@ -2,11 +2,14 @@ package caddy
 
 import (
 	"encoding/json"
+	"strconv"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
 func init() { httpcaddyfile.RegisterGlobalOption("realtime", parseGlobalOption) }
@@ -14,8 +17,9 @@ func init() { httpcaddyfile.RegisterGlobalOption("realtime", parseGlobalOption) 
 // parseGlobalOption parses the options of one hub. Syntax:
 //
 //	realtime [<hub>] {
-//		broker <guest> ...
-//		drain  <duration>
+//		broker   <guest> ...
+//		recovery <window> [<max_events_per_namespace>] | off
+//		drain    <duration>
 //	}
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	app := &App{Hubs: make(map[string]*HubOptions)}
@@ -59,6 +63,8 @@ func (o *HubOptions) parse(d *caddyfile.Dispenser) error {
 		broker, err := parseGuest(d, "realtime.brokers", "broker", d.Val())
 		o.BrokerRaw = broker
 		return err
+	case "recovery":
+		return o.parseRecovery(d)
 	case "drain":
 		args := d.RemainingArgs()
 		if len(args) != 1 {
@@ -71,6 +77,27 @@ func (o *HubOptions) parse(d *caddyfile.Dispenser) error {
 		o.Drain = (*caddy.Duration)(&window)
 		return nil
 	default:
-		return d.Errf("a hub has no option %q; it has broker and drain", name)
+		return d.Errf("a hub has no option %q; it has broker, recovery and drain", name)
 	}
+}
+
+func (o *HubOptions) parseRecovery(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) == 1 && args[0] == "off" {
+		return nil
+	}
+	if len(args) == 0 || len(args) > 2 {
+		return d.Err("recovery takes a window such as 2m, and how many events of a namespace are held for it; or off")
+	}
+	window, err := caddy.ParseDuration(args[0])
+	if err != nil || window <= 0 {
+		return d.Errf("recovery: %q is no window; write a duration such as 2m, or off", args[0])
+	}
+	o.Recovery = &Recovery{Window: caddy.Duration(window)}
+	if len(args) == 2 {
+		if o.Recovery.MaxEvents, err = strconv.Atoi(args[1]); err != nil || o.Recovery.MaxEvents <= 0 {
+			return d.Errf("recovery: %q is no number of events; write one such as %d", args[1], realtime.DefaultMaxEvents)
+		}
+	}
+	return nil
 }

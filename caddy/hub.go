@@ -24,6 +24,7 @@ type hub struct {
 
 	mu        sync.Mutex
 	endpoints map[string]*endpoint
+	tenures   []tenure // the newest last
 	draining  bool
 }
 

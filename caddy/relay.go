@@ -77,7 +77,7 @@ func (r *Relay) move(e *realtime.Event, move func(rooms ...string)) error {
 	for _, room := range rooms {
 		// A socket's id is the name of its own room: who joined that would get
 		// what is meant for it alone.
-		if _, taken := e.Socket.Namespace().Socket(room); taken || !r.Rooms.Match(room) {
+		if e.Socket.Namespace().Owned(room) || !r.Rooms.Match(room) {
 			return &realtime.Error{Code: "forbidden", Message: fmt.Sprintf("clients may not %s the room %q", e.Name, room)}
 		}
 	}

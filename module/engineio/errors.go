@@ -12,6 +12,10 @@ import (
 // ErrClosed says that a session has ended.
 var ErrClosed = errors.New("session is closed")
 
+// ErrBacklog says that more was to be sent at once than a session's queue has
+// room for.
+var ErrBacklog = errors.New("outbound queue has no room for all of it")
+
 // refuse answers a request with e, and says so in the log.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, e *refusal.Error, details ...zap.Field) {
 	s.logRefused(r, e.Message, append(details, zap.Int("code", e.Code))...)

@@ -42,6 +42,14 @@ func (p *polling) send(b *Burst, _ *Batch) error {
 	return nil
 }
 
+func (p *polling) fits(bursts []*Burst) bool {
+	room := p.limit - p.size
+	for _, b := range bursts {
+		room -= b.size
+	}
+	return room >= 0
+}
+
 func (p *polling) push(b *Burst) {
 	p.queue = append(p.queue, b)
 	p.size += b.size

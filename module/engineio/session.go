@@ -82,6 +82,10 @@ func (s *Session) SendIn(in *Batch, b *Burst) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.sendLocked(b, in)
+}
+
+func (s *Session) sendLocked(b *Burst, in *Batch) error {
 	if s.closed {
 		return ErrClosed
 	}
@@ -95,6 +99,28 @@ func (s *Session) SendIn(in *Batch, b *Burst) error {
 		s.endLocked(reason.TransportClose, gone)
 	}
 	return err
+}
+
+// SendAll sends bursts with nothing in between. If the queue has no room for all
+// of them, none is sent, the error is ErrBacklog, and the session goes on.
+func (s *Session) SendAll(bursts []*Burst) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return ErrClosed
+	case !s.transport.fits(bursts):
+		return ErrBacklog
+	}
+	var batch Batch
+	batch.Open()
+	defer batch.Close()
+	for _, b := range bursts {
+		if err := s.sendLocked(b, &batch); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Writable reports whether a burst sent now would leave at once. A volatile

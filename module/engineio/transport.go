@@ -16,6 +16,10 @@ type transport interface {
 	// is full; any other, that the transport is broken.
 	send(b *Burst, in *Batch) error
 
+	// fits reports whether all of the bursts can be queued now. One alone may be
+	// sent even if it does not fit.
+	fits(bursts []*Burst) bool
+
 	// writable reports whether a burst would leave at once.
 	writable() bool
 

@@ -49,6 +49,14 @@ func (t *webSocket) form() form {
 	return form{deflateFrom: t.options().CompressFrom}
 }
 
+func (t *webSocket) fits(bursts []*Burst) bool {
+	room := t.conn.Room()
+	for _, b := range bursts {
+		room -= b.size + wsconn.MaxHeader*len(b.packets) // at most
+	}
+	return room >= 0
+}
+
 func (t *webSocket) writable() bool { return t.conn.Idle() }
 
 func (t *webSocket) end(why string, how ending) (lingers bool) {

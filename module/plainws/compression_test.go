@@ -3,6 +3,7 @@ package plainws
 import (
 	"context"
 	"net"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -60,6 +61,10 @@ func TestCompression(t *testing.T) {
 				read(compressing)
 				read(second)
 				read(plain)
+			}
+			for sockets := 0; sockets < 3; { // a raw client is not told that it is in
+				sockets, _ = f.namespace().Hub().Stats()
+				runtime.Gosched()
 			}
 			for _, step := range []struct {
 				from int

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
@@ -20,6 +21,16 @@ func (s *sink) Deliver(m *realtime.Message, _ *realtime.Batch) error {
 }
 
 func encode(m *realtime.Message) any { return append([]byte(m.Event), m.Args[0].JSON...) }
+
+// A lasting sink can be recovered.
+type lastingSink struct{ sink }
+
+func (s *lastingSink) Recovered(_ *realtime.Socket, missed []*realtime.Message) error {
+	for _, m := range missed {
+		_ = s.Deliver(m, nil)
+	}
+	return nil
+}
 
 func joinSink(b *testing.B, e *entrance, rooms ...string) *realtime.Socket {
 	b.Helper()
@@ -58,6 +69,54 @@ func BenchmarkBroadcast(b *testing.B) {
 				}
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/members, "ns/recipient")
+		})
+	}
+}
+
+// BenchmarkBroadcastRecovery is what recovery adds to that.
+func BenchmarkBroadcastRecovery(b *testing.B) {
+	for name, recovery := range map[string]realtime.Recovery{"off": {}, "on": {Window: time.Minute}} {
+		for _, members := range []int{1, 1000} {
+			b.Run(fmt.Sprintf("%s/%d", name, members), func(b *testing.B) {
+				e := open(hub(b, realtime.Options{Recovery: recovery}), realtime.Policy{})
+				for range members {
+					s, err := e.Hub().Namespace("/").Connect(b.Context(), handshake(e), new(lastingSink))
+					if err != nil {
+						b.Fatal(err)
+					}
+					s.Join("all")
+				}
+				broadcast, payload := e.Hub().Namespace("/").To("all"), arg(`{"text":"hello","at":1700000000}`)
+				b.ReportAllocs()
+				for b.Loop() {
+					if err := broadcast.Emit(context.Background(), "message", payload); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkRecovery has a client come back that missed events.
+func BenchmarkRecovery(b *testing.B) {
+	for _, missed := range []int{0, 100, 10_000} {
+		b.Run(fmt.Sprint(missed, " events"), func(b *testing.B) {
+			e := open(hub(b, realtime.Options{Recovery: realtime.Recovery{Window: time.Hour, MaxEvents: 20_000}}), realtime.Policy{})
+			p := &phone{e: e}
+			_, _ = p.dial(0)
+			_ = p.socket.Emit(b.Context(), "first")
+			p.listen(1)
+			for range missed {
+				_ = e.Hub().Namespace("/").To().Emit(b.Context(), "message")
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				p.hangUp("transport close")
+				if recovered, err := p.dial(0); err != nil || !recovered {
+					b.Fatal(recovered, err)
+				}
+			}
 		})
 	}
 }

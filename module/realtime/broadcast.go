@@ -58,10 +58,22 @@ func (b Broadcast) Emit(ctx context.Context, event string, args ...Arg) error {
 
 // deliver gives the message to each recipient on this node, once.
 func (b Broadcast) deliver(m *Message, in *Batch) {
-	defer b.namespace.order.lock(b.rooms)()
+	n := b.namespace
+	defer n.order.lock(b.rooms)()
+	r := n.recovery.Load()
+	if r != nil && m.lasting() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		defer m.forgetEncodings()
+	} else {
+		r = nil
+	}
 	recipients := recipientLists.Get().(*[]*Socket)
-	*recipients = b.appendRecipients((*recipients)[:0])
+	*recipients = b.chooseRecipients(r, m, (*recipients)[:0])
 	for _, s := range *recipients {
+		if s.trail != nil {
+			s.trail.passed(r)
+		}
 		_ = s.conn.Deliver(m, in) // a client that cannot get it is being disconnected
 	}
 	clear(*recipients) // the pool must not keep sockets alive
@@ -73,12 +85,22 @@ var recipientLists = sync.Pool{New: func() any { return new([]*Socket) }}
 // fewRooms is how many rooms of a broadcast are compared with one another.
 const fewRooms = 8
 
+// chooseRecipients appends the recipients to list, and enters the message into
+// the recovery's history unless that is nil: at once, so that it is known
+// whether who comes and goes meanwhile had to get it.
+func (b Broadcast) chooseRecipients(r *recovery, m *Message, list []*Socket) []*Socket {
+	b.namespace.mu.RLock()
+	defer b.namespace.mu.RUnlock()
+	if r != nil {
+		r.record(m, b.rooms, b.except)
+	}
+	return b.appendRecipients(list)
+}
+
 // appendRecipients collects the recipients, so that no lock is held while they
 // are written to.
 func (b Broadcast) appendRecipients(list []*Socket) []*Socket {
 	n := b.namespace
-	n.mu.RLock()
-	defer n.mu.RUnlock()
 	excluded := func(s *Socket) bool {
 		for _, room := range b.except {
 			if room == s.id || n.rooms.has(room, s) {

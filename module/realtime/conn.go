@@ -17,3 +17,15 @@ type Conn interface {
 	// included.
 	Leave(closing bool) error
 }
+
+// A RecoverableConn is a Conn to a client that can come back to its socket, by
+// Socket.PrivateID and the Message.Offset of the last event that it got.
+type RecoverableConn interface {
+	Conn
+
+	// Recovered takes the place of Connected for a client that has come back:
+	// it sends what the client missed and tells it that it is in, all of it, in
+	// this order, with nothing in between. The error is ErrBacklog if that is
+	// more than may wait for a client; then nothing was sent.
+	Recovered(s *Socket, missed []*Message) error
+}

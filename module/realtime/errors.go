@@ -9,6 +9,9 @@ var (
 	// ErrDisconnected says that the socket is not connected any more.
 	ErrDisconnected = errors.New("socket is disconnected")
 
+	// ErrBacklog says that a client missed more than can be sent to it at once.
+	ErrBacklog = errors.New("client missed too much")
+
 	// ErrNamespace says that clients may not connect to a namespace.
 	ErrNamespace = errors.New("Invalid namespace") //nolint:staticcheck // the client gets these very words, which are Socket.IO's
 )

@@ -13,7 +13,8 @@ import "context"
 // longer uses Event.Later. A panic is logged, and fails only
 // what it happened in.
 type Handler interface {
-	// HandleConnect is called when a socket has connected.
+	// HandleConnect is called when a socket has connected, or its client has
+	// come back to it (Socket.Recovered), with the rooms and data that it had.
 	HandleConnect(ctx context.Context, s *Socket)
 
 	// HandleEvent reports whether it handled the event; if not, the next
@@ -22,6 +23,7 @@ type Handler interface {
 	HandleEvent(ctx context.Context, e *Event) (handled bool, err error)
 
 	// HandleDisconnect is called when a socket that had connected is gone, with
-	// the reason in Socket.IO's words. Its rooms can still be read.
+	// the reason in Socket.IO's words. Its rooms can still be read. Until the
+	// call returns, its client cannot come back to it.
 	HandleDisconnect(ctx context.Context, s *Socket, reason string)
 }

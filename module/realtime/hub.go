@@ -29,6 +29,9 @@ type Options struct {
 	// Broker carries broadcasts to the other nodes. The hub closes it. Default:
 	// there are none.
 	Broker cluster.Broker
+	// Recovery gives clients whose connection broke their sockets back. Default:
+	// it does not.
+	Recovery Recovery
 	// Logger gets what concerns the hub as a whole. Default: none.
 	Logger *zap.Logger
 }
@@ -46,13 +49,16 @@ type Hub struct {
 	life context.Context // ends with Close
 	end  context.CancelFunc
 
+	recovering sync.Mutex // held while recovery changes
+
 	mu         sync.RWMutex
 	namespaces map[string]*Namespace
+	recovery   Recovery
 }
 
 // NewHub returns a hub that listens to its broker.
 func NewHub(o Options) (*Hub, error) {
-	h := &Hub{name: o.Name, node: o.Node, broker: o.Broker, logger: o.Logger, namespaces: make(map[string]*Namespace)}
+	h := &Hub{name: o.Name, node: o.Node, broker: o.Broker, logger: o.Logger, recovery: o.Recovery, namespaces: make(map[string]*Namespace)}
 	h.life, h.end = context.WithCancel(context.Background())
 	if h.name == "" {
 		h.name = "default"
@@ -92,7 +98,7 @@ func (h *Hub) Namespace(name string) *Namespace {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if n = h.namespaces[name]; n == nil {
-		n = newNamespace(h, name)
+		n = newNamespace(h, name, h.recovery)
 		h.namespaces[name] = n
 	}
 	return n
@@ -133,10 +139,12 @@ func (h *Hub) Stats() (sockets, rooms int) {
 // with Close.
 func (h *Hub) Context() context.Context { return h.life }
 
-// Close stops listening to the broker and closes it. Sockets are the business
+// Close stops listening to the broker and closes it, and forgets who might have
+// come back. Sockets are the business
 // of the servers that accepted them, and must be gone by now.
 func (h *Hub) Close() error {
 	h.end()
+	defer h.SetRecovery(Recovery{})
 	if h.broker == nil {
 		return nil
 	}

@@ -1,6 +1,9 @@
 package realtime
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // A Message is an event on its way to sockets. It is the same object for all
 // of them, and must not be changed.
@@ -14,6 +17,8 @@ type Message struct {
 	// Volatile says that the message is better lost than late.
 	Volatile bool
 
+	offset *string // where it is in its namespace's history; nil if it is not
+
 	mu        sync.Mutex
 	encodings []encoding
 }
@@ -22,6 +27,27 @@ type encoding struct {
 	format any
 	value  any
 }
+
+// Offset returns what a client that comes back says to have got last. It is ""
+// for a message that is not held for anyone.
+func (m *Message) Offset() string {
+	if m.offset == nil {
+		return ""
+	}
+	return *m.offset
+}
+
+// OffsetArgs returns the arguments as Socket.IO's clients get them: with the
+// offset, if there is one, behind the others.
+func (m *Message) OffsetArgs() []Arg {
+	if m.offset == nil {
+		return m.Args
+	}
+	return append(slices.Clip(m.Args), String(*m.offset))
+}
+
+// lasting reports whether the message is held for clients that are away.
+func (m *Message) lasting() bool { return m.Ack == 0 && !m.Volatile }
 
 // Encoding returns the message in a wire format. encode is called once for a
 // format, which is any comparable value, however many sockets ask for it; what
@@ -37,4 +63,11 @@ func (m *Message) Encoding(format any, encode func(*Message) any) any {
 	value := encode(m)
 	m.encodings = append(m.encodings, encoding{format, value})
 	return value
+}
+
+// forgetEncodings frees what a message that is held needs no more for now.
+func (m *Message) forgetEncodings() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.encodings = nil
 }

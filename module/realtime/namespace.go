@@ -19,13 +19,17 @@ type Namespace struct {
 	acks  atomic.Uint64 // the last number given to an event that awaits an ack
 	order order
 
+	recovery atomic.Pointer[recovery] // nil while it is off; changed with all of order locked
+
 	mu      sync.RWMutex
 	sockets map[string]*Socket
 	rooms   rooms
 }
 
-func newNamespace(hub *Hub, name string) *Namespace {
-	return &Namespace{hub: hub, name: name, sockets: make(map[string]*Socket), rooms: make(rooms)}
+func newNamespace(hub *Hub, name string, recovery Recovery) *Namespace {
+	n := &Namespace{hub: hub, name: name, sockets: make(map[string]*Socket), rooms: make(rooms)}
+	n.setRecovery(recovery)
+	return n
 }
 
 // Name returns the namespace's name, such as "/".
@@ -35,9 +39,13 @@ func (n *Namespace) Name() string { return n.name }
 func (n *Namespace) Hub() *Hub { return n.hub }
 
 // Connect lets a client in, if the endpoint's namespaces and authenticators
-// have it, and tells it so through conn. The error is ErrNamespace, a
-// *ConnectError, or the server's own.
+// have it, and tells it so through conn. A client that comes back to its socket
+// has been authenticated already. The error is ErrNamespace, a *ConnectError,
+// or the server's own.
 func (n *Namespace) Connect(ctx context.Context, h *Handshake, conn Conn) (*Socket, error) {
+	if s, err := n.recover(ctx, h, conn); s != nil || err != nil {
+		return s, err
+	}
 	identity, err := n.Authenticate(ctx, h)
 	if err != nil {
 		return nil, err
@@ -69,27 +77,53 @@ func (n *Namespace) Accept(ctx context.Context, h *Handshake, identity Identity,
 		user:      identity.User,
 		data:      identity.Data,
 		connected: time.Now(),
+		trail:     n.newTrail(conn),
 	}
 	if s.id == "" {
 		s.id = randid.New()
 	}
-	if err := conn.Connected(s); err != nil {
+	if err := n.letIn(s, identity.Rooms); err != nil {
 		return nil, fmt.Errorf("answering the client: %w", err)
 	}
-	n.add(s, identity.Rooms)
-	policy.logger().Info("socket connected",
+	policy.welcome(ctx, s)
+	return s, nil
+}
+
+// letIn tells the client that it is in, and makes it so. No event comes in
+// between: the client would miss it, and not know.
+func (n *Namespace) letIn(s *Socket, rooms []string) error {
+	if s.trail != nil {
+		s.trail.recovery.mu.Lock()
+		defer s.trail.recovery.mu.Unlock()
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err := s.conn.Connected(s); err != nil {
+		return err
+	}
+	n.add(s, rooms)
+	return nil
+}
+
+// welcome lets the log and the handlers know of a socket.
+func (p *Policy) welcome(ctx context.Context, s *Socket) {
+	fields := []zap.Field{
 		zap.String("socket", s.id),
 		zap.String("session", s.session),
-		zap.String("namespace", n.name),
-		zap.String("user", s.user))
+		zap.String("namespace", s.namespace.name),
+		zap.String("user", s.user),
+	}
+	if s.recovered {
+		fields = append(fields, zap.Bool("recovered", true))
+	}
+	p.logger().Info("socket connected", fields...)
 	// Should one of them disconnect the socket, the others learn first that it
 	// has connected.
 	s.lane.enter()
-	for _, handler := range policy.Handlers {
-		policy.callConnect(ctx, handler, s)
+	for _, handler := range p.Handlers {
+		p.callConnect(ctx, handler, s)
 	}
 	s.lane.leave(nil)
-	return s, nil
 }
 
 // Socket finds a socket of this node.
@@ -100,23 +134,66 @@ func (n *Namespace) Socket(id string) (*Socket, bool) {
 	return s, ok
 }
 
+// Owned reports whether a room is the own one of a socket of this node, or of one
+// whose client may come back to it. Who joined it would get what is meant for
+// that socket alone.
+func (n *Namespace) Owned(room string) bool {
+	if r := n.recovery.Load(); r != nil {
+		r.mu.Lock() // nobody shall come or go between the two questions
+		defer r.mu.Unlock()
+		if r.absentees.has(room) {
+			return true
+		}
+	}
+	_, ok := n.Socket(room)
+	return ok
+}
+
 // To returns a broadcast to rooms; without any, to the whole namespace.
 func (n *Namespace) To(rooms ...string) Broadcast {
 	return Broadcast{namespace: n}.To(rooms...)
 }
 
+// add enters a socket. The caller holds the mutex.
 func (n *Namespace) add(s *Socket, rooms []string) {
+	if s.trail != nil {
+		s.trail.begin()
+	}
+	s.present = true
+	n.sockets[s.id] = s
+	for _, room := range rooms {
+		n.enter(s, room)
+	}
+}
+
+// readmit is add for a socket that takes the place of one that has gone, whose
+// trail it has.
+func (n *Namespace) readmit(s *Socket, rooms []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	s.present = true
 	n.sockets[s.id] = s
 	for _, room := range rooms {
 		n.rooms.add(room, s)
 	}
 }
 
+func (n *Namespace) enter(s *Socket, room string) {
+	if n.rooms.add(room, s) && s.trail != nil {
+		s.trail.join(room)
+	}
+}
+
 func (n *Namespace) remove(s *Socket) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if !s.present {
+		return // it has been removed already
+	}
+	s.present = false
+	if s.trail != nil {
+		s.trail.end()
+	}
 	if n.sockets[s.id] == s { // a client that is back already may have the same id
 		delete(n.sockets, s.id)
 	}
@@ -131,7 +208,7 @@ func (n *Namespace) join(s *Socket, rooms []string) {
 	}
 	for _, room := range rooms {
 		if room != s.id {
-			n.rooms.add(room, s)
+			n.enter(s, room)
 		}
 	}
 }
@@ -140,7 +217,9 @@ func (n *Namespace) leave(s *Socket, rooms []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, room := range rooms {
-		n.rooms.remove(room, s)
+		if n.rooms.remove(room, s) && s.trail != nil {
+			s.trail.leave(room)
+		}
 	}
 }
 

@@ -11,6 +11,18 @@ type order struct{ stripes [32]sync.Mutex }
 
 var orderSeed = maphash.MakeSeed()
 
+// lockAll waits until no broadcast is under way at all.
+func (o *order) lockAll() (unlock func()) {
+	for i := range o.stripes {
+		o.stripes[i].Lock()
+	}
+	return func() {
+		for i := range o.stripes {
+			o.stripes[i].Unlock()
+		}
+	}
+}
+
 // lock waits until no broadcast to one of the rooms is under way. A broadcast
 // to the whole namespace counts as one to the room "".
 func (o *order) lock(rooms []string) (unlock func()) {

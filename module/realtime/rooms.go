@@ -10,24 +10,28 @@ func (r rooms) has(room string, s *Socket) bool {
 	return ok
 }
 
-func (r rooms) add(room string, s *Socket) {
+// add reports whether the socket was not in the room.
+func (r rooms) add(room string, s *Socket) bool {
 	if r.has(room, s) {
-		return
+		return false
 	}
 	if r[room] == nil {
 		r[room] = make(map[*Socket]struct{})
 	}
 	r[room][s] = struct{}{}
 	s.rooms = append(s.rooms, room)
+	return true
 }
 
-func (r rooms) remove(room string, s *Socket) {
+// remove reports whether the socket was in the room.
+func (r rooms) remove(room string, s *Socket) bool {
 	if !r.has(room, s) {
-		return
+		return false
 	}
 	r.drop(room, s)
 	i := slices.Index(s.rooms, room)
 	s.rooms = slices.Delete(s.rooms, i, i+1)
+	return true
 }
 
 // removeAll takes a socket out of every room. What it was in can still be read

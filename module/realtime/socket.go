@@ -23,8 +23,10 @@ type Socket struct {
 	session   string
 	user      string
 	connected time.Time
+	trail     *trail // nil if the client cannot come back to it
 
-	rooms []string // guarded by the namespace, like its place in it
+	rooms   []string // guarded by the namespace, like its place in it
+	present bool     // in the namespace, and guarded by it
 
 	lane   lane   // what the handlers do
 	events uint64 // that have come; touched by HandleEvent only
@@ -33,6 +35,8 @@ type Socket struct {
 	data map[string]json.RawMessage
 	acks map[uint64]func([]Arg, error)
 	gone bool
+
+	recovered bool // never changes
 }
 
 // ID returns the socket's id, which is also the name of a room of its own.
@@ -41,6 +45,19 @@ func (s *Socket) ID() string { return s.id }
 // Session returns what identifies the connection that the socket shares with
 // the same client's sockets in other namespaces, for logs.
 func (s *Socket) Session() string { return s.session }
+
+// PrivateID returns what the socket's client, and nobody else, must know to come
+// back to it: a secret. It is "" where recovery is off.
+func (s *Socket) PrivateID() string {
+	if s.trail == nil {
+		return ""
+	}
+	return s.trail.pid
+}
+
+// Recovered reports whether the client has come back to the socket that it had:
+// with its id, user, data and rooms, and with the events that it missed.
+func (s *Socket) Recovered() bool { return s.recovered }
 
 // Namespace returns the namespace that the socket is in.
 func (s *Socket) Namespace() *Namespace { return s.namespace }
@@ -85,7 +102,8 @@ func (s *Socket) To(rooms ...string) Broadcast {
 	return s.namespace.To(rooms...).Except(s.id)
 }
 
-// Emit sends an event to the socket's client.
+// Emit sends an event to the socket's client. A client that can come back gets
+// it then if it cannot now.
 func (s *Socket) Emit(ctx context.Context, event string, args ...Arg) error {
 	m, err := s.namespace.newMessage(event, args)
 	if err != nil {
@@ -93,6 +111,9 @@ func (s *Socket) Emit(ctx context.Context, event string, args ...Arg) error {
 	}
 	if s.isGone() {
 		return ErrDisconnected
+	}
+	if s.trail != nil {
+		return s.trail.recovery.emit(s, m, batchOf(ctx))
 	}
 	return s.conn.Deliver(m, batchOf(ctx))
 }
@@ -136,19 +157,28 @@ func (s *Socket) isGone() bool {
 // finish takes the socket out of the namespace and lets the handlers know, when
 // they are done with what came before.
 func (s *Socket) finish(why string) {
+	var away *absentee
+	if s.trail != nil && recoverable(why) {
+		away = s.trail.recovery.keep(s)
+	}
 	s.namespace.remove(s)
 	s.failAcks()
 	policy, release := s.endpoint.acquire()
 	s.lane.add(job{run: func() {
 		defer release()
-		policy.farewell(s, why)
+		policy.farewell(s, why, away)
 	}})
 }
 
-// farewell lets the handlers know that a socket is gone.
-func (p *Policy) farewell(s *Socket, why string) {
+// farewell lets the handlers know that a socket is gone. Only then may its
+// client be back, if away says that it can: the handlers learn of one thing
+// after the other.
+func (p *Policy) farewell(s *Socket, why string, away *absentee) {
 	for _, handler := range p.Handlers {
 		p.callDisconnect(s.namespace.hub.Context(), handler, s, why)
+	}
+	if away != nil {
+		s.trail.recovery.settle(away, s)
 	}
 	p.logger().Info("socket disconnected",
 		zap.String("socket", s.id),

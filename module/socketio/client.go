@@ -24,9 +24,10 @@ type client struct {
 	pending *assembly // touched by Receive only
 	format  format    // set by the first message, before there are any conns
 
-	mu      sync.Mutex
-	conns   []*conn     // one in most cases; a map would take more than all the rest
-	waiting *time.Timer // until the first namespace is entered, then nil
+	mu       sync.Mutex
+	conns    []*conn     // one in most cases; a map would take more than all the rest
+	waiting  *time.Timer // until the first namespace is entered, then nil
+	sentAway bool        // by the server: its sockets have not just lost their connection
 }
 
 // accept implements the hook of engineio.NewServer.
@@ -229,6 +230,9 @@ func (c *client) Closed(why string) {
 	c.mu.Lock()
 	conns := c.conns
 	c.conns = nil
+	if c.sentAway {
+		why = reason.ServerDisconnect
+	}
 	c.mu.Unlock()
 	for _, conn := range conns {
 		if conn.socket != nil {
@@ -242,6 +246,7 @@ func (c *client) Closed(why string) {
 func (c *client) leaveAll() {
 	c.mu.Lock()
 	conns := slices.Clone(c.conns)
+	c.sentAway = true
 	c.mu.Unlock()
 	for _, conn := range conns {
 		_ = c.send(packet{kind: typeDisconnect, namespace: conn.namespace})

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 
+	"github.com/caddy-realtime/caddy-realtime/module/engineio"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
@@ -17,16 +18,39 @@ type conn struct {
 // Connected implements realtime.Conn.
 func (c *conn) Connected(s *realtime.Socket) error {
 	c.socket = s
+	return c.client.send(c.answer())
+}
+
+// Recovered implements realtime.RecoverableConn.
+func (c *conn) Recovered(s *realtime.Socket, missed []*realtime.Message) error {
+	c.socket = s
+	format := c.client.format
+	bursts := make([]*engineio.Burst, 0, len(missed)+1)
+	for _, m := range missed {
+		bursts = append(bursts, encodeMessage(format, m))
+	}
+	err := c.client.session.SendAll(append(bursts, format.encode(c.answer())))
+	if errors.Is(err, engineio.ErrBacklog) {
+		return realtime.ErrBacklog
+	}
+	return err
+}
+
+// answer returns the packet that tells the client that it is in.
+func (c *conn) answer() packet {
+	p := packet{kind: typeConnect, namespace: c.namespace}
 	if c.client.revision4() {
-		return c.client.send(packet{kind: typeConnect, namespace: c.namespace})
+		return p
 	}
 	data, err := json.Marshal(struct {
 		SID string `json:"sid"`
-	}{s.ID()})
+		PID string `json:"pid,omitempty"`
+	}{c.socket.ID(), c.socket.PrivateID()})
 	if err != nil {
-		return err
+		panic(err) // two strings
 	}
-	return c.client.send(packet{kind: typeConnect, namespace: c.namespace, data: data})
+	p.data = data
+	return p
 }
 
 // Deliver implements realtime.Conn.
@@ -49,3 +73,6 @@ func (c *conn) Leave(closing bool) error {
 	c.client.remove(c)
 	return c.client.send(packet{kind: typeDisconnect, namespace: c.namespace})
 }
+
+// Interface guards
+var _ realtime.RecoverableConn = (*conn)(nil)

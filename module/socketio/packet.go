@@ -71,7 +71,7 @@ func eventName(element json.RawMessage) (string, error) {
 
 // eventPacket returns the packet that a message is sent as.
 func eventPacket(m *realtime.Message) packet {
-	p := packet{kind: typeEvent, namespace: m.Namespace, event: m.Event, args: m.Args}
+	p := packet{kind: typeEvent, namespace: m.Namespace, event: m.Event, args: m.OffsetArgs()}
 	if m.Ack != 0 {
 		p.id = strconv.FormatUint(m.Ack, 10)
 	}

@@ -28,6 +28,11 @@ import (
 //	broadcast <event> <args>           sends it to everybody in "/"
 //	request <socket> <event> <args>    sends it and shows the answer
 //	answer <args>                      answers the event that came last
+//	recovery <window> [<max>]          turns connection state recovery on, or off with 0s
+//	queue <bytes>                      limits what may wait for a session
+//	join <socket> <room>
+//	to <room> <event> <args>           sends an event to everybody in the room
+//	others <socket> <event> <args>     sends an event to everybody else
 //	leave <socket>                     makes it leave its namespace
 //	end <socket>                       and all others
 //	resume                             lets what waits go on
@@ -86,6 +91,33 @@ func newApp(p *scenario.Play) *app {
 		event, list, _ := strings.Cut(args, " ")
 		a.show(hub.Namespace("/").To().Emit(context.Background(), event, parseArgs(list)...))
 	})
+	p.Command("recovery", func(args string) {
+		window, most, _ := strings.Cut(args, " ")
+		var r realtime.Recovery
+		var err error
+		if r.Window, err = time.ParseDuration(window); err != nil {
+			p.Fatal(err)
+		}
+		r.MaxEvents, _ = strconv.Atoi(most)
+		hub.SetRecovery(r)
+	})
+	p.Command("queue", func(args string) {
+		o := *a.options.Load()
+		o.Engine.MaxQueue, _ = strconv.Atoi(args)
+		a.options.Store(&o)
+	})
+	p.Command("join", func(args string) {
+		id, room, _ := strings.Cut(args, " ")
+		a.socket(id).Join(room)
+	})
+	p.Command("to", func(args string) {
+		parts := strings.SplitN(args, " ", 3)
+		a.show(hub.Namespace("/").To(parts[0]).Emit(context.Background(), parts[1], parseArgs(parts[2])...))
+	})
+	p.Command("others", func(args string) {
+		s, event, list := a.event(args)
+		a.show(s.To().Emit(context.Background(), event, list...))
+	})
 	p.Command("request", func(args string) { go a.request(a.event(args)) })
 	p.Command("answer", func(args string) {
 		a.mu.Lock()
@@ -123,6 +155,9 @@ func (a *app) socket(id string) *realtime.Socket {
 // event reads "<socket> <event> <args>".
 func (a *app) event(text string) (s *realtime.Socket, event string, args []realtime.Arg) {
 	parts := strings.SplitN(text, " ", 3)
+	if a.socket(parts[0]) == nil {
+		a.play.Fatalf("there is no socket %s", parts[0])
+	}
 	return a.socket(parts[0]), parts[1], parseArgs(parts[2])
 }
 
@@ -201,6 +236,10 @@ func (a *app) HandleConnect(_ context.Context, s *realtime.Socket) {
 	a.mu.Lock()
 	a.sockets[s.ID()] = s
 	a.mu.Unlock()
+	if s.Recovered() {
+		a.play.Say("app", "%s is back in %s %s, rooms %q", s.ID(), s.Namespace().Name(), s.User(), s.Rooms())
+		return
+	}
 	a.play.Say("app", "%s connects to %s %s", s.ID(), s.Namespace().Name(), s.User())
 }
 

@@ -32,6 +32,9 @@ func init() { caddy.RegisterModule(new(Echo)) }
 //	tick              emits events "tick" with their numbers until there is an event "tock", which acks with how many
 //	hold key          emits "holding", returns only once somebody sends release with the key, and acks with the label
 //	release key       see hold
+//	enter room        joins the room, and acks
+//	spread to e …     sends the event e with the rest to the room, or to everybody if that is "", and acks
+//	tell id e …       sends it to the socket of the id alone, if it is there, or to its room, and acks
 //	kick, kick all    disconnects the socket; with "all", the client
 //
 // It must not be used once it has been cleaned up, and panics if it is.
@@ -134,6 +137,26 @@ func (e *Echo) HandleEvent(ctx context.Context, event *realtime.Event) (handled 
 		}
 		close(gate(key))
 		return true, ack()
+	case "enter":
+		var room string
+		if err := decode(event.Args, &room); err != nil {
+			return true, err
+		}
+		s.Join(room)
+		return true, ack()
+	case "spread", "tell":
+		to, args, err := nameAndRest(event.Args)
+		if err != nil {
+			return true, err
+		}
+		name, args, err := nameAndRest(args)
+		if err != nil {
+			return true, err
+		}
+		if err := send(ctx, s.Namespace(), event.Name == "tell", to, name, args); err != nil {
+			return true, err
+		}
+		return true, ack()
 	case "kick":
 		return true, s.Disconnect(len(event.Args) > 0)
 	default:
@@ -155,6 +178,16 @@ func (e *Echo) ask(s *realtime.Socket, name string, args []realtime.Arg, ack fun
 		return
 	}
 	_ = ack(answer...)
+}
+
+func send(ctx context.Context, n *realtime.Namespace, alone bool, to, event string, args []realtime.Arg) error {
+	if to == "" {
+		return n.To().Emit(ctx, event, args...)
+	}
+	if s, ok := n.Socket(to); ok && alone && s.Emit(ctx, event, args...) == nil {
+		return nil
+	}
+	return n.To(to).Emit(ctx, event, args...)
 }
 
 func (e *Echo) flood(s *realtime.Socket, n, size int, ack func(...realtime.Arg) error) {

@@ -119,6 +119,13 @@ func (o *Outbox) Idle() bool {
 	return o.size == 0 || o.batch != nil && !o.busy
 }
 
+// Room returns how many bytes can be sent now without exceeding the limit.
+func (o *Outbox) Room() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.limit - o.size
+}
+
 // Wait returns once no goroutine of the outbox runs. The caller must have set a
 // write deadline, or closed the connection, so that a write in progress ends.
 func (o *Outbox) Wait() {

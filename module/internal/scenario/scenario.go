@@ -47,9 +47,10 @@
 // and whatever else [Play.Command] adds. What the server's own side says comes as
 // lines of "app" and "log".
 //
-// In what is expected, "..." stands for anything, and $name for an id: the first
-// time for any that has no name yet, later for that one. $polling and $websocket are
-// the targets of a handshake, $polling3 and $websocket3 those of one in Engine.IO 3.
+// In what is expected, "..." stands for anything, and $name for an id, or an
+// event's offset: the first time for any that has no name yet, later for that one.
+// $polling and $websocket are the targets of a handshake, $polling3 and $websocket3
+// those of one in Engine.IO 3.
 //
 // "go test -update" rewrites the files to say what happens. Read the difference!
 package scenario
@@ -284,7 +285,7 @@ func (p *Play) matches(want, line string) bool {
 			return regexp.QuoteMeta(value)
 		}
 		unnamed = append(unnamed, name[1:])
-		return `([\w-]{22})`
+		return `([\w-]{22}|[\w-]{8}\.\w+)`
 	})
 	found := regexp.MustCompile("^" + pattern + "$").FindStringSubmatch(line)
 	if found == nil {

@@ -181,6 +181,9 @@ func (c *Conn) failed(err error) error {
 // outbox.ErrClosed or that of an earlier write.
 func (c *Conn) Send(frames ...[]byte) error { return c.stream.out.Send(frames...) }
 
+// Room returns how many bytes can be sent without exceeding the queue's limit.
+func (c *Conn) Room() int { return c.stream.out.Room() }
+
 // SendIn is Send, but held back until the batch ends.
 func (c *Conn) SendIn(b *outbox.Batch, frames ...[]byte) error {
 	return c.stream.out.SendIn(b, frames...)

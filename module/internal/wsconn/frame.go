@@ -12,16 +12,19 @@ const (
 	Binary = websocket.BinaryMessage
 )
 
+// MaxHeader is how many bytes a frame has before its payload, at most.
+const MaxHeader = 10
+
 // Frame returns one whole, unmasked WebSocket frame (RFC 6455, section 5.2)
 // whose payload is the parts joined. The same bytes serve any number of
 // connections.
 func Frame(opcode int, parts ...[]byte) []byte {
-	const fin, maxHeader = 0x80, 10
+	const fin = 0x80
 	size := 0
 	for _, part := range parts {
 		size += len(part)
 	}
-	frame := make([]byte, 1, min(maxHeader, 2+size/126*8)+size)
+	frame := make([]byte, 1, min(MaxHeader, 2+size/126*8)+size)
 	frame[0] = fin | byte(opcode)
 	switch {
 	case size < 126:

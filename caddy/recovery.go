@@ -1,0 +1,80 @@
+package caddy
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+)
+
+// Recovery are the options of connection state recovery: a Socket.IO client
+// whose connection broke gets its socket back, with its id, user, data and
+// rooms, and with the events that it missed; or is told that it does not. As
+// with Socket.IO's own server, each event then has one argument more.
+type Recovery struct {
+	// Window is how long a client may be away, such as 2m.
+	Window caddy.Duration `json:"window"`
+
+	// MaxEvents is how many events of each namespace are held for clients that
+	// are away; of 32 MB at most. Default 10000.
+	MaxEvents int `json:"max_events_per_namespace,omitempty"`
+}
+
+func (r *Recovery) validate() error {
+	switch {
+	case r == nil:
+		return nil
+	case r.Window <= 0:
+		return errors.New("recovery: window must be a positive duration such as 2m; to turn recovery off, leave it out")
+	case r.MaxEvents < 0:
+		return fmt.Errorf("recovery: max_events_per_namespace is %d; it must be positive, or left out", r.MaxEvents)
+	}
+	return nil
+}
+
+// settings returns the options as those of a hub. r may be nil.
+func (r *Recovery) settings() realtime.Recovery {
+	if r == nil {
+		return realtime.Recovery{}
+	}
+	return realtime.Recovery{Window: time.Duration(r.Window), MaxEvents: r.MaxEvents}
+}
+
+// A tenure is a configuration's time to set the options of a hub.
+type tenure struct {
+	app      *App
+	recovery realtime.Recovery
+}
+
+// push enters an app's options for the hub. They take effect at once, or, if
+// another configuration still runs, when that stops: only then is it certain
+// that this one has started as a whole, and what recovery forgets does not come
+// back.
+func (h *hub) push(a *App, options *HubOptions) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	t := tenure{app: a}
+	if options != nil {
+		t.recovery = options.Recovery.settings()
+	}
+	h.tenures = append(h.tenures, t)
+	if len(h.tenures) == 1 {
+		h.SetRecovery(t.recovery)
+	}
+}
+
+// drop ends the tenure of an app, if it has one, and has the newest of those
+// that are left take effect. The last one's options hold for what is still to
+// be done.
+func (h *hub) drop(a *App) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.tenures = slices.DeleteFunc(h.tenures, func(t tenure) bool { return t.app == a })
+	if n := len(h.tenures); n > 0 {
+		h.SetRecovery(h.tenures[n-1].recovery)
+	}
+}

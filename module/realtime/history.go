@@ -1,0 +1,94 @@
+package realtime
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/randid"
+)
+
+// maxHistoryBytes is how many bytes of arguments the history of one namespace
+// holds. Their encodings, which are made anew for clients that come back, can
+// take as much again for each wire format.
+const maxHistoryBytes = 32 << 20
+
+// recordSize is about what a record takes beside its arguments.
+const recordSize = 256
+
+// A history holds the last events of a namespace, numbered from 1, so that
+// clients who come back can have those that they missed. Who changes it holds
+// the recovery's mutex, and at least for reading that of the namespace; who
+// reads it holds either.
+type history struct {
+	epoch   string // tells this history from those of other nodes, namespaces and times
+	last    uint64 // the number of the newest event
+	records []record
+	bytes   int
+}
+
+// A record is an event and whom it was for.
+type record struct {
+	message *Message
+	rooms   []string
+	except  []string
+	at      time.Time
+}
+
+func newHistory() history { return history{epoch: randid.New()[:8]} }
+
+// append enters a message that is about to be delivered, and gives it its
+// offset.
+func (h *history) append(m *Message, rooms, except []string) {
+	h.last++
+	offset := h.epoch + "." + strconv.FormatUint(h.last, 36)
+	m.offset = &offset
+	r := record{message: m, rooms: rooms, except: except, at: time.Now()}
+	h.records = append(h.records, r)
+	h.bytes += r.size()
+}
+
+// floor returns the number behind which every event is held.
+func (h *history) floor() uint64 { return h.last - uint64(len(h.records)) }
+
+// after returns the records of the events behind a number that is not below the floor.
+func (h *history) after(number uint64) []record { return h.records[number-h.floor():] }
+
+// number returns which event an offset is that of, held or not. It reports
+// false for one that this history has not given.
+func (h *history) number(offset string) (uint64, bool) {
+	epoch, digits, _ := strings.Cut(offset, ".")
+	number, err := strconv.ParseUint(digits, 36, 64)
+	return number, err == nil && epoch == h.epoch && number <= h.last
+}
+
+// prune forgets what happened before a time, and what is too much.
+func (h *history) prune(before time.Time, maxEvents int) {
+	n := 0
+	for n < len(h.records) && (h.bytes > maxHistoryBytes || len(h.records)-n > maxEvents || h.records[n].at.Before(before)) {
+		h.bytes -= h.records[n].size()
+		n++
+	}
+	clear(h.records[:n]) // the array behind them lives on for a while
+	h.records = h.records[n:]
+	if len(h.records) == 0 {
+		h.records = nil
+	}
+}
+
+func (r *record) size() int {
+	n := recordSize
+	for _, arg := range r.message.Args {
+		n += len(arg.JSON)
+	}
+	for _, attachment := range CollectAttachments(r.message.Args) {
+		n += len(attachment)
+	}
+	for _, room := range r.rooms {
+		n += len(room)
+	}
+	for _, room := range r.except {
+		n += len(room)
+	}
+	return n
+}

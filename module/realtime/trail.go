@@ -1,0 +1,105 @@
+package realtime
+
+import (
+	"math"
+	"slices"
+)
+
+// A trail is what is known of a socket's past, by the numbers of its history,
+// so that its client can be given exactly what it would have got. It passes
+// from a socket to the one that takes its place.
+type trail struct {
+	recovery *recovery
+	pid      string // proves that a client is the one that was here; a secret
+	since    uint64 // the last event before the first connect
+
+	sent uint64 // the last event that was for the socket while it was here; guarded by the recovery
+
+	// These are guarded by the namespace.
+	left      uint64 // the last event before the client left
+	stays     []stay
+	forgotten uint64 // stays that ended by then may be missing
+}
+
+// A stay is the time that a socket is in a room: from behind one event up to
+// another.
+type stay struct {
+	room     string
+	from, to uint64
+}
+
+const stillThere = math.MaxUint64
+
+// maxStays is how many stays that have ended are remembered of a socket: a
+// client may enter and leave rooms as long as it likes.
+const maxStays = 256
+
+// passed notes that the newest event of r, which may be nil, was for the socket.
+func (t *trail) passed(r *recovery) {
+	if t.recovery == r {
+		t.sent = r.history.last
+	}
+}
+
+// begin notes that the socket enters the namespace.
+func (t *trail) begin() {
+	t.since = t.recovery.history.last
+	t.sent = t.since
+}
+
+// end notes that the socket leaves the namespace, with the rooms that it is in.
+func (t *trail) end() { t.left = t.recovery.history.last }
+
+// join notes that the socket enters a room.
+func (t *trail) join(room string) {
+	t.stays = append(t.stays, stay{room, t.recovery.history.last, stillThere})
+}
+
+// leave notes that the socket leaves a room.
+func (t *trail) leave(room string) {
+	last, ended := t.recovery.history.last, 0
+	for i := range t.stays {
+		s := &t.stays[i]
+		if s.to == stillThere && s.room == room {
+			s.to = last
+		}
+		if s.to != stillThere {
+			ended++
+		}
+	}
+	t.forgotten = max(t.forgotten, t.recovery.history.floor()) // nobody can ask about what was before
+	if ended > maxStays {
+		// The older half: no client that has not got the events of then can be
+		// helped any more.
+		var ends []uint64
+		for _, s := range t.stays {
+			if s.to != stillThere {
+				ends = append(ends, s.to)
+			}
+		}
+		slices.Sort(ends)
+		t.forgotten = max(t.forgotten, ends[len(ends)/2])
+	}
+	t.stays = slices.DeleteFunc(t.stays, func(s stay) bool { return s.to <= t.forgotten || s.from == s.to })
+}
+
+// missed returns the messages among records, which are those behind a number,
+// that were for the socket of an id.
+func (t *trail) missed(id string, number uint64, records []record) []*Message {
+	rooms := make(map[string][]stay, len(t.stays))
+	for _, s := range t.stays {
+		rooms[s.room] = append(rooms[s.room], s)
+	}
+	var missed []*Message
+	for i := range records {
+		number++
+		in := func(room string) bool {
+			return room == id || slices.ContainsFunc(rooms[room], func(s stay) bool { return s.from < number && number <= s.to })
+		}
+		r := &records[i]
+		if (len(r.rooms) == 0 || slices.ContainsFunc(r.rooms, in)) && !slices.ContainsFunc(r.except, in) {
+			missed = append(missed, r.message)
+		}
+	}
+	return missed
+}
