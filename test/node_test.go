@@ -19,7 +19,7 @@ import (
 // nodeTime is how long one Node program may run.
 const nodeTime = 3 * time.Minute
 
-// A node is a running program of ./clients. It talks to the test as
+// A node is a running program, of ./clients or ./differential. It talks to the test as
 // clients/driver.mjs says: a line of JSON for each word, either way.
 type node struct {
 	t      *testing.T
@@ -39,14 +39,21 @@ type word struct {
 	Data json.RawMessage `json:"data"`
 }
 
-// startNode starts a program. env are its variables, name and value in turn. At
-// the end of the test it must have ended, or is killed.
+// startNode starts a program of ./clients that talks to the server. env are its
+// variables, name and value in turn.
 func (s *server) startNode(t *testing.T, script string, env ...string) *node {
+	t.Helper()
+	return startProgram(t, filepath.Join("clients", script), append(env, "SERVER_URL", s.url())...)
+}
+
+// startProgram starts a program. At the end of the test it must have ended, or
+// is killed.
+func startProgram(t *testing.T, script string, env ...string) *node {
 	t.Helper()
 	needNode(t)
 	n := &node{t: t, script: script, words: make(chan word, 1000), exited: make(chan struct{})}
-	n.cmd = exec.Command("node", filepath.Join("clients", script))
-	n.cmd.Env = append(os.Environ(), "SERVER_URL="+s.url())
+	n.cmd = exec.Command("node", script)
+	n.cmd.Env = os.Environ()
 	for i := 0; i < len(env); i += 2 {
 		n.cmd.Env = append(n.cmd.Env, env[i]+"="+env[i+1])
 	}

@@ -1,0 +1,111 @@
+package test
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// differences are what DIFFERENCES.md lists: in each section, under what is the
+// reason of them all, scenarios by their names
+//
+//	- `name`
+//
+// and below each, as a block of the language diff, the lines that only Socket.IO's
+// own server's trace has (-) and those that only this server's has (+).
+type differences struct {
+	scenarios map[string]*difference
+}
+
+type difference struct {
+	section string
+	lines   []string
+}
+
+const differencesFile = "differential/DIFFERENCES.md"
+
+func readDifferences(t *testing.T) *differences {
+	t.Helper()
+	text, err := os.ReadFile(differencesFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, problem := parseDifferences(string(text))
+	if problem != "" {
+		t.Fatalf("%s: %s", differencesFile, problem)
+	}
+	return d
+}
+
+func parseDifferences(text string) (d *differences, problem string) {
+	d = &differences{scenarios: make(map[string]*difference)}
+	section, reason, inBlock := "", false, false
+	var current *difference
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\n")
+		name, isScenario := strings.CutPrefix(line, "- `")
+		switch {
+		case inBlock && line == "```":
+			inBlock = false
+		case inBlock:
+			current.lines = append(current.lines, line)
+		case strings.HasPrefix(line, "## "):
+			section, reason, current = line[3:], false, nil
+		case isScenario:
+			name = strings.TrimSuffix(name, "`")
+			if section == "" || !reason {
+				return nil, "no reason is given for " + name
+			}
+			if d.scenarios[name] != nil {
+				return nil, name + " is there twice"
+			}
+			current = &difference{section: section}
+			d.scenarios[name] = current
+		case line == "```diff" && current != nil:
+			inBlock = true
+		case section != "" && line != "":
+			reason = true
+		}
+	}
+	for name, difference := range d.scenarios {
+		if len(difference.lines) == 0 {
+			return nil, "the lines that differ are missing for " + name
+		}
+	}
+	return d, ""
+}
+
+// diff returns the lines of a that are not in b, marked with a minus, and those
+// of b that are not in a, with a plus, in their order; none if a and b are equal.
+func diff(a, b []string) []string {
+	// length[i][j] is how many lines a[i:] and b[j:] have in common at most.
+	length := make([][]int, len(a)+1)
+	for i := range length {
+		length[i] = make([]int, len(b)+1)
+	}
+	for i, line := range slices.Backward(a) {
+		for j, other := range slices.Backward(b) {
+			if line == other {
+				length[i][j] = length[i+1][j+1] + 1
+			} else {
+				length[i][j] = max(length[i+1][j], length[i][j+1])
+			}
+		}
+	}
+	var lines []string
+	i, j := 0, 0
+	for i < len(a) || j < len(b) {
+		switch {
+		case i < len(a) && j < len(b) && a[i] == b[j]:
+			i, j = i+1, j+1
+		case j == len(b) || i < len(a) && length[i+1][j] >= length[i][j+1]:
+			lines = append(lines, "-"+a[i])
+			i++
+		default:
+			lines = append(lines, "+"+b[j])
+			j++
+		}
+	}
+	return lines
+}
