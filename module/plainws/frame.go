@@ -1,7 +1,6 @@
 package plainws
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -65,7 +64,7 @@ func parseJSON(text []byte) (frame, error) {
 	if err := json.Unmarshal(text, &f); err != nil {
 		return frame{}, errors.New(`a frame is {"event":"name","args":[…],"id":7} or {"ack":7,"args":[…]}, with whole numbers`)
 	}
-	parsed := frame{args: make([]realtime.Arg, len(f.Args))}
+	var parsed frame
 	switch {
 	case f.Event != nil && f.Ack != nil || f.Event == nil && f.Ack == nil:
 		return frame{}, errors.New(`a frame has either "event" or "ack"`)
@@ -79,40 +78,12 @@ func parseJSON(text []byte) (frame, error) {
 			parsed.id = strconv.FormatUint(*f.ID, 10)
 		}
 	}
-	parts := 0
-	for i, raw := range f.Args {
-		arg, err := parseArg(raw)
-		if err != nil {
-			return frame{}, err
-		}
-		parsed.args[i] = arg
-		if parts += len(arg.Binary); parts > realtime.MaxAttachments {
-			return frame{}, fmt.Errorf("a frame has at most %d binary parts", realtime.MaxAttachments)
-		}
+	args, err := realtime.ParsePlainArgs(f.Args)
+	if err != nil {
+		return frame{}, err
 	}
+	parsed.args = args
 	return parsed, nil
-}
-
-// parseArg turns the binary data in an argument into its parts.
-func parseArg(raw json.RawMessage) (realtime.Arg, error) {
-	arg := realtime.Arg{JSON: raw}
-	data, err := rawjson.Binaries(raw, func(dst []byte, value json.RawMessage) ([]byte, error) {
-		part, err := rawjson.DecodeBinary(value)
-		if err != nil {
-			return nil, err
-		}
-		arg.Binary = append(arg.Binary, part)
-		return rawjson.AppendPlaceholder(dst, len(arg.Binary)-1), nil
-	})
-	if err != nil || len(arg.Binary) == 0 {
-		return arg, err
-	}
-	// A placeholder that the client wrote itself would be taken for one of ours.
-	_, err = rawjson.Placeholders(raw, func([]byte, json.RawMessage) ([]byte, error) {
-		return nil, errors.New(`an argument with "$binary" has no "_placeholder"`)
-	})
-	arg.JSON = data
-	return arg, err
 }
 
 // parseRaw reads a frame of the raw format.
@@ -155,43 +126,7 @@ func encodeError(code, message string) []byte {
 }
 
 func appendArgs(text []byte, args []realtime.Arg) []byte {
-	text = append(text, `,"args":[`...)
-	for i, arg := range args {
-		if i > 0 {
-			text = append(text, ',')
-		}
-		text = append(text, inlineBinary(arg, len(text))...)
-	}
-	return append(text, ']')
-}
-
-// maxInline bounds what a frame with binary data becomes, in bytes. A
-// Socket.IO client may name one attachment a thousand times and send it once;
-// here it would be there a thousand times.
-const maxInline = 16 << 20
-
-var errInline = errors.New("argument is too large with its binary data in it")
-
-// inlineBinary is the inverse of parseArg, behind so many bytes of the frame.
-// What would make the frame larger than maxInline becomes null.
-func inlineBinary(arg realtime.Arg, before int) json.RawMessage {
-	if len(arg.Binary) == 0 {
-		return arg.JSON
-	}
-	data, err := rawjson.Placeholders(arg.JSON, func(dst []byte, num json.RawMessage) ([]byte, error) {
-		n, ok := rawjson.Index(num, len(arg.Binary))
-		if !ok {
-			return append(dst, "null"...), nil // an Arg made by hand, and wrongly
-		}
-		if before+len(dst)+base64.StdEncoding.EncodedLen(len(arg.Binary[n])) > maxInline {
-			return nil, errInline
-		}
-		return rawjson.AppendBinary(dst, arg.Binary[n]), nil
-	})
-	if err != nil {
-		return json.RawMessage("null")
-	}
-	return data
+	return realtime.AppendPlainArgs(append(text, `,"args":`...), args)
 }
 
 func encodeRaw(m *realtime.Message) []byte {
@@ -204,5 +139,5 @@ func encodeRaw(m *realtime.Message) []byte {
 	if text, ok := rawjson.Unquote(m.Args[0].JSON); ok {
 		return wsconn.Frame(wsconn.Text, []byte(text))
 	}
-	return wsconn.Frame(wsconn.Text, inlineBinary(m.Args[0], 0))
+	return wsconn.Frame(wsconn.Text, m.Args[0].AppendPlain(nil))
 }

@@ -80,9 +80,11 @@ func (a Attachments) Index(part []byte) int {
 	})
 }
 
+var errAttachments = fmt.Errorf("there are too many binary parts: at most %d can be sent", MaxAttachments)
+
 func checkAttachments(args []Arg) error {
-	if n := len(CollectAttachments(args)); n > MaxAttachments {
-		return fmt.Errorf("there are %d binary parts: at most %d can be sent", n, MaxAttachments)
+	if len(CollectAttachments(args)) > MaxAttachments {
+		return errAttachments
 	}
 	return nil
 }

@@ -48,7 +48,7 @@ type Authenticator interface {
 func (p *Policy) authenticate(ctx context.Context, namespace string, h *Handshake) (Identity, error) {
 	var identity Identity
 	for _, authenticator := range p.Authenticators {
-		added, err := authenticator.Authenticate(ctx, namespace, h)
+		added, err := p.callAuthenticate(ctx, authenticator, namespace, h)
 		if err != nil {
 			return Identity{}, fmt.Errorf("authenticating: %w", err)
 		}

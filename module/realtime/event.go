@@ -14,10 +14,22 @@ type Event struct {
 	Name   string
 	Args   []Arg
 
+	// Seq numbers the events of a socket, from 1.
+	Seq uint64
+
 	// Ack answers the client, who gets the first answer only. It is nil where
 	// the client awaits none.
 	Ack func(...Arg) error
+
+	later func(context.Context) error
 }
+
+// Later has the rest of an event's handling done when HandleEvent has returned,
+// off the goroutine that reads from the client, and before anything of the
+// socket's next event. A handler that has to wait calls it, and says that it
+// has handled the event; an error of rest counts as its own. The settings that
+// the handler belongs to stay in use until rest returns.
+func (e *Event) Later(rest func(ctx context.Context) error) { e.later = rest }
 
 // reserved are the names that mean something to Socket.IO itself and therefore
 // cannot be those of events.
@@ -30,40 +42,96 @@ var reserved = map[string]bool{
 func Reserved(event string) bool { return reserved[event] }
 
 // HandleEvent takes an event from the socket's protocol, which calls it for one
-// event at a time, in order. ack may be nil.
+// event at a time, in order. ack may be nil. It returns when the event has been
+// handled, or while it waits for its turn; it waits itself when too many do.
 func (s *Socket) HandleEvent(ctx context.Context, name string, args []Arg, ack func(...Arg) error) {
-	policy, release := s.endpoint.acquire()
-	defer release()
-	e := &Event{Socket: s, Name: name, Args: args}
+	s.events++
+	e := &Event{Socket: s, Name: name, Args: args, Seq: s.events}
 	if ack != nil {
-		var once sync.Once
-		e.Ack = func(args ...Arg) (err error) {
-			if err := checkAttachments(args); err != nil {
-				return err
-			}
-			once.Do(func() { err = ack(args...) })
+		e.Ack = firstAck(ack)
+	}
+	policy, release := s.endpoint.acquire()
+	if !s.lane.enter() {
+		Flush(ctx)
+		s.lane.await(ctx)
+		s.lane.add(job{size: e.size(), run: func() {
+			defer release()
+			policy.handle(s.namespace.hub.Context(), e)
+			policy.finish(s.namespace.hub.Context(), e)
+		}})
+		return
+	}
+	policy.handle(ctx, e)
+	if e.later == nil {
+		release()
+		s.lane.leave(nil)
+		return
+	}
+	s.lane.leave(func() {
+		defer release()
+		policy.finish(s.namespace.hub.Context(), e)
+	})
+}
+
+// firstAck passes the first answer on, and no other.
+func firstAck(ack func(...Arg) error) func(...Arg) error {
+	var once sync.Once
+	return func(args ...Arg) (err error) {
+		if err := checkAttachments(args); err != nil {
 			return err
 		}
+		once.Do(func() { err = ack(args...) })
+		return err
 	}
-	for _, handler := range policy.Handlers {
-		handled, err := handler.HandleEvent(ctx, e)
+}
+
+// size returns how many bytes the arguments hold.
+func (e *Event) size() int {
+	size := 0
+	for _, arg := range e.Args {
+		size += len(arg.JSON)
+		for _, part := range arg.Binary {
+			size += len(part)
+		}
+	}
+	return size
+}
+
+// handle asks the handlers, until one of them handles the event.
+func (p *Policy) handle(ctx context.Context, e *Event) {
+	for _, handler := range p.Handlers {
+		handled, err := p.callEvent(ctx, handler, e)
 		if err != nil {
-			s.reject(e, err, policy.logger())
+			e.later = nil
+			p.reject(e, err)
 			return
 		}
 		if handled {
 			return
 		}
+		e.later = nil
 	}
-	s.reject(e, &Error{Code: "unhandled_event", Message: "nothing handles an event of this name here"}, policy.logger())
+	p.reject(e, &Error{Code: "unhandled_event", Message: "nothing handles an event of this name here"})
+}
+
+// finish does what a handler has left for later.
+func (p *Policy) finish(ctx context.Context, e *Event) {
+	if e.later == nil {
+		return
+	}
+	if err := p.callLater(ctx, e); err != nil {
+		p.reject(e, err)
+	}
 }
 
 // reject tells the client why its event failed, if it asked.
-func (s *Socket) reject(e *Event, err error, logger *zap.Logger) {
+func (p *Policy) reject(e *Event, err error) {
 	problem, ok := errors.AsType[*Error](err)
 	if !ok {
 		// What went wrong inside is for the operator, not for the client.
-		logger.Error("handling event", zap.String("socket", s.id), zap.String("event", e.Name), zap.Error(err))
+		if _, logged := errors.AsType[*panicError](err); !logged {
+			p.logger().Error("handling event", zap.String("socket", e.Socket.id), zap.String("event", e.Name), zap.Error(err))
+		}
 		problem = &Error{Code: "internal", Message: "the event could not be handled"}
 	}
 	if e.Ack == nil {

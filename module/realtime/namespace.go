@@ -79,9 +79,13 @@ func (n *Namespace) Accept(ctx context.Context, h *Handshake, identity Identity,
 		zap.String("session", s.session),
 		zap.String("namespace", n.name),
 		zap.String("user", s.user))
+	// Should one of them disconnect the socket, the others learn first that it
+	// has connected.
+	s.lane.enter()
 	for _, handler := range policy.Handlers {
-		handler.HandleConnect(ctx, s)
+		policy.callConnect(ctx, handler, s)
 	}
+	s.lane.leave(nil)
 	return s, nil
 }
 

@@ -26,6 +26,9 @@ type Socket struct {
 
 	rooms []string // guarded by the namespace, like its place in it
 
+	lane   lane   // what the handlers do
+	events uint64 // that have come; touched by HandleEvent only
+
 	mu   sync.Mutex
 	data map[string]json.RawMessage
 	acks map[uint64]func([]Arg, error)
@@ -130,16 +133,24 @@ func (s *Socket) isGone() bool {
 	return s.gone
 }
 
-// finish takes the socket out of the namespace and lets the handlers know.
+// finish takes the socket out of the namespace and lets the handlers know, when
+// they are done with what came before.
 func (s *Socket) finish(why string) {
 	s.namespace.remove(s)
 	s.failAcks()
 	policy, release := s.endpoint.acquire()
-	defer release()
-	for _, handler := range policy.Handlers {
-		handler.HandleDisconnect(s.namespace.hub.Context(), s, why)
+	s.lane.add(job{run: func() {
+		defer release()
+		policy.farewell(s, why)
+	}})
+}
+
+// farewell lets the handlers know that a socket is gone.
+func (p *Policy) farewell(s *Socket, why string) {
+	for _, handler := range p.Handlers {
+		p.callDisconnect(s.namespace.hub.Context(), handler, s, why)
 	}
-	policy.logger().Info("socket disconnected",
+	p.logger().Info("socket disconnected",
 		zap.String("socket", s.id),
 		zap.String("namespace", s.namespace.name),
 		zap.String("user", s.user),
