@@ -55,7 +55,7 @@ func Upgrade(w http.ResponseWriter, r *http.Request, queue int) (*Conn, error) {
 		return nil, err
 	}
 	h := &hijacker{ResponseWriter: w, queue: queue}
-	ws, err := upgrader.Upgrade(h, r, nil)
+	ws, err := upgrader.Upgrade(h, r, subprotocol(r))
 	if err != nil {
 		if h.stream != nil {
 			_ = h.stream.Conn.Close()
