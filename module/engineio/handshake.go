@@ -78,12 +78,11 @@ type parameters struct {
 
 func parseParameters(r *http.Request) parameters {
 	query := r.URL.Query()
-	_, hasSID := query["sid"]
 	return parameters{
 		transport: single(query, "transport"),
 		sid:       single(query, "sid"),
 		version:   single(query, "EIO"),
-		hasSID:    hasSID,
+		hasSID:    strings.Join(query["sid"], "") != "", // an empty one is none
 	}
 }
 
