@@ -1,6 +1,7 @@
 package test
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -10,7 +11,7 @@ import (
 // differences are what DIFFERENCES.md lists: in each section, under what is the
 // reason of them all, scenarios by their names
 //
-//	- `name`
+//   - `name`
 //
 // and below each, as a block of the language diff, the lines that only Socket.IO's
 // own server's trace has (-) and those that only this server's has (+).
@@ -68,12 +69,35 @@ func parseDifferences(text string) (d *differences, problem string) {
 			reason = true
 		}
 	}
-	for name, difference := range d.scenarios {
-		if len(difference.lines) == 0 {
-			return nil, "the lines that differ are missing for " + name
+	return d, ""
+}
+
+// updateDifferences writes the lines of the scenarios that DIFFERENCES.md lists.
+func updateDifferences(t *testing.T, compared map[string]*comparison) {
+	t.Helper()
+	text, err := os.ReadFile(differencesFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var updated strings.Builder
+	inBlock := false
+	for line := range strings.Lines(string(text)) {
+		switch {
+		case line == "```diff\n":
+			inBlock = true
+		case inBlock && line == "```\n":
+			inBlock = false
+		case !inBlock:
+			updated.WriteString(line)
+		}
+		name, isScenario := strings.CutPrefix(line, "- `")
+		if c := compared[strings.TrimSuffix(name, "`\n")]; isScenario && c != nil {
+			fmt.Fprintf(&updated, "```diff\n%s\n```\n", strings.Join(diff(c.Traces.Reference, c.Traces.Server), "\n"))
 		}
 	}
-	return d, ""
+	if err := os.WriteFile(differencesFile, []byte(updated.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // diff returns the lines of a that are not in b, marked with a minus, and those

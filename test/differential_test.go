@@ -2,6 +2,7 @@ package test
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"slices"
@@ -44,6 +45,8 @@ type comparison struct {
 	times          int // how often it has run
 }
 
+var update = flag.Bool("update", false, "write the lines of differential/DIFFERENCES.md anew")
+
 // TestDifferential runs the scenarios of ./differential against Socket.IO's own
 // server and against this one. Whatever differs must be in
 // differential/DIFFERENCES.md as it is, and whatever is there must differ.
@@ -58,7 +61,7 @@ func TestDifferential(t *testing.T) {
 
 	// What differs and should not is run again with nothing beside it: on a busy
 	// machine a request may overtake another that a scenario sent before it.
-	for range 2 {
+	for i := 0; i < 2 && !*update; i++ {
 		var again []string
 		for name, c := range compared {
 			if c.verdict(known) != "" {
@@ -74,6 +77,10 @@ func TestDifferential(t *testing.T) {
 		}
 	}
 
+	if *update {
+		updateDifferences(t, compared)
+		known = readDifferences(t)
+	}
 	for _, c := range compared {
 		if verdict := c.verdict(known); verdict != "" {
 			t.Errorf("%s: %s\n%s", c.Name, verdict, strings.Join(diff(c.Traces.Reference, c.Traces.Server), "\n"))

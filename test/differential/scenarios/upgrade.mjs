@@ -30,17 +30,6 @@ scenario("a GET that waits while the WebSocket is probed", async (t) => {
   await ws.send("5", '42["message",1]');
   await ws.next();
 });
-scenario("a GET that waits when the upgrade is done", async (t) => {
-  const session = await t.polling();
-  await session.connect();
-  const ws = await session.candidate();
-  const first = await session.hang();
-  await ws.send("2probe");
-  await ws.next();
-  await ws.send("5", '42["message",1]');
-  await first();
-  await ws.next();
-});
 scenario("packets to the server while the WebSocket is probed", async (t) => {
   const session = await t.polling();
   await session.connect();
