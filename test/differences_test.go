@@ -133,3 +133,61 @@ func diff(a, b []string) []string {
 	}
 	return lines
 }
+
+func TestDiff(t *testing.T) {
+	lines := func(text string) []string { return strings.Fields(text) }
+	for _, c := range []struct{ a, b, want string }{
+		{"", "", ""},
+		{"a b c", "a b c", ""},
+		{"a b c", "a c", "-b"},
+		{"a c", "a b c", "+b"},
+		{"a b c", "a x c", "-b +x"},
+		{"a b", "b a", "-a +a"},
+		{"", "a", "+a"},
+		{"a", "", "-a"},
+		{"a a", "a", "-a"},
+	} {
+		if got := diff(lines(c.a), lines(c.b)); !slices.Equal(got, lines(c.want)) {
+			t.Errorf("%q and %q differ in %q, not %q", c.a, c.b, got, c.want)
+		}
+	}
+}
+
+// Each way in which traces and the list can disagree is found.
+func TestVerdict(t *testing.T) {
+	known, problem := parseDifferences("# Title\n\n## Section\n\nA reason.\n\n- `listed`\n```diff\n-a\n+b\n```\n")
+	if problem != "" {
+		t.Fatal(problem)
+	}
+	for _, c := range []struct {
+		name              string
+		reference, server []string
+		want              string
+	}{
+		{"same", []string{"a"}, []string{"a"}, ""},
+		{"listed", []string{"a"}, []string{"b"}, ""},
+		{"listed", []string{"x", "a"}, []string{"x", "b"}, ""},
+		{"not run", []string{"a"}, nil, ""},
+		{"another", []string{"a"}, []string{"b"}, "does not say why"},
+		{"another", []string{"a"}, []string{}, "does not say why"},
+		{"another", []string{"a"}, []string{"a", "! waited in vain"}, "does not say why"},
+		{"listed", []string{"a"}, []string{"a"}, "none any more"},
+		{"listed", []string{"a"}, []string{"c"}, "another one"},
+		{"listed", []string{"a", "c"}, []string{"b"}, "another one"},
+		{"wrong", []string{"! waited in vain"}, []string{"! waited in vain"}, "the scenario is wrong"},
+		{"wrong", nil, nil, "the scenario is wrong"},
+	} {
+		compared := &comparison{Name: c.name}
+		compared.Traces.Reference, compared.Traces.Server = c.reference, c.server
+		if got := compared.verdict(known); got != c.want && (c.want == "" || !strings.Contains(got, c.want)) {
+			t.Errorf("%s, %q and %q: %q, not %q", c.name, c.reference, c.server, got, c.want)
+		}
+	}
+	for _, text := range []string{
+		"- `no section`\n", "## Section\n- `no reason`\n", "## Section\nReason.\n- `a`\n- `a`\n",
+	} {
+		if _, problem := parseDifferences(text); problem == "" {
+			t.Errorf("%q is taken", text)
+		}
+	}
+}

@@ -97,10 +97,25 @@ func TestDifferential(t *testing.T) {
 	writeTable(t, compared, known)
 }
 
+// An application that is altered is noticed, and two that are the same are the
+// same, whatever is random in them.
+func TestDifferentialNotices(t *testing.T) {
+	t.Parallel()
+	const altered, other = "there and back: numbers, websocket", "there and back: null, websocket"
+	sides := map[string]map[string]string{
+		"reference": startReference(t),
+		"server":    startReference(t, "ALTERED", "yes"),
+	}
+	compared := runScenarios(t, sides, []string{altered, other})
+	if compared[altered].outcome() != "different" || compared[other].outcome() != "same" {
+		t.Errorf("%+v", compared)
+	}
+}
+
 // verdict says what is wrong with the comparison; "" if nothing is.
 func (c *comparison) verdict(known *differences) string {
 	if failed(c.Traces.Reference) {
-		return "it fails with Socket.IO's own server: the scenario is wrong"
+		return "it fails with Socket.IO's own server: the scenario is wrong\n" + strings.Join(c.Traces.Reference, "\n")
 	}
 	if c.Traces.Server == nil {
 		return "" // it is known why

@@ -24,7 +24,6 @@ function authenticate(socket, next) {
   socket.data = { auth };
   if (token.startsWith("user:")) {
     const name = token.slice("user:".length);
-    socket.user = name;
     socket.data.namespace = socket.nsp.name;
     socket.data.transport = socket.conn.transport.name;
     socket.join([`org:${name}`, "staff"]);
@@ -53,7 +52,7 @@ function serve(socket, altered) {
   on("message-with-ack", (args, ack) => ack(...args));
   on("whoami", (args, ack) => ack({
     id: socket.id,
-    user: socket.user ?? "",
+    user: /^user:(.*)/.exec(socket.data.auth.token)?.[1] ?? "", // the data is what outlives a connection
     rooms: [...socket.rooms].filter((room) => room !== socket.id),
     data: socket.data,
   }));

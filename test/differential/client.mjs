@@ -18,6 +18,7 @@ export class Client {
   constructor(t, actor, { namespace = "/", connect = io, options = {} }) {
     this.t = t;
     this.actor = actor;
+    this.options = options;
     const settings = { path: t.path, transports: t.transports, forceNew: true, reconnection: false, ...options };
     this.socket = connect(t.url + namespace, settings);
     this.watch(this.socket);
@@ -30,11 +31,21 @@ export class Client {
       this.t.trace.learn("session", socket.io.engine.id);
       this.t.trace.learn("socket", socket.id);
       this.t.trace.learn("recovery", socket._pid);
-      this.log("connect");
+      this.log(this.t.recovers ? `connect, recovered: ${socket.recovered}` : "connect");
     });
     socket.on("connect_error", ({ message, data }) => this.log(`connect_error ${message} ${show(data)}`));
     socket.on("disconnect", (reason) => this.log(`disconnect ${reason}`));
-    socket.onAny?.((name, ...args) => this.log(["event", name, ...args.map((arg) => (typeof arg === "function" ? "(ack)" : show(arg)))].join(" ")));
+    socket.on("error", (error) => this.log(`error ${show(error)}`)); // of version 2
+    const event = (name, ...args) => {
+      if (this.t.recovers) this.t.trace.learn("offset", args.at(-1));
+      this.log(["event", name, ...args.map((arg) => (typeof arg === "function" ? "(ack)" : show(arg)))].join(" "));
+    };
+    if (socket.onAny) return void socket.onAny(event);
+    const onevent = socket.onevent.bind(socket);
+    socket.onevent = (packet) => {
+      event(...packet.data);
+      onevent(packet);
+    };
   }
 
   log(line) {

@@ -44,7 +44,7 @@ export function requestBytes(url, text) {
       answer += data.toString("latin1");
       const [, length] = /\r\ncontent-length: (\d+)\r\n/i.exec(answer) ?? [];
       const body = answer.indexOf("\r\n\r\n") + 4;
-      if ((length !== undefined && answer.length >= body + Number(length)) || answer.endsWith("\r\n0\r\n\r\n")) socket.end();
+      if ((length !== undefined && answer.length >= body + Number(length)) || answer.endsWith("\r\n0\r\n\r\n") || (body >= 4 && answer.startsWith("HTTP/1.1 101 "))) socket.end();
     });
     socket.on("error", () => {});
     socket.on("close", () => {
@@ -63,5 +63,6 @@ export function requestBytes(url, text) {
 export function answerLines({ error, status, headers, body }, { withHeaders = false } = {}) {
   if (error) return [error];
   const type = headers["content-type"] ?? "no type";
+  body = body.replaceAll("\x1e", "␞").replaceAll("\n", "⏎");
   return withHeaders ? [`${status} ${body}`, ...headerLines(headers)] : [`${status} ${body === "" ? "(empty)" : `${type} ${body}`}`];
 }

@@ -1,4 +1,4 @@
-// Runs all scenarios, or those of the names in ONLY, against the servers in SIDES: {"reference": {configuration: url, …}, "server": …}.
+// Runs all scenarios, or those of the names in ONLY, or of the areas in AREA, against the servers in SIDES: {"reference": {configuration: url, …}, "server": …}.
 // It knows nothing of what they are. Where a side lacks the configuration of a scenario, its trace is missing.
 
 import { readdirSync } from "node:fs";
@@ -16,7 +16,8 @@ const sides = JSON.parse(process.env.SIDES);
 const only = process.env.ONLY ? JSON.parse(process.env.ONLY) : null;
 const paths = { path: "/chat/live/" };
 
-const waiting = scenarios.filter(({ name }) => !only || only.includes(name));
+const areas = process.env.AREA?.split(" ");
+const waiting = scenarios.filter(({ name, area }) => (!only || only.includes(name)) && (!areas || areas.includes(area)));
 
 async function work() {
   for (let scenario; (scenario = waiting.shift()); ) {

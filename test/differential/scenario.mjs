@@ -77,8 +77,8 @@ class Run {
   trace = new Trace();
   #cleanups = [];
 
-  constructor({ url, path = "/socket.io/" }, { name, over }) {
-    Object.assign(this, { url, path, transports: over, scenario: name });
+  constructor({ url, path = "/socket.io/" }, { name, over, on }) {
+    Object.assign(this, { url, path, transports: over, scenario: name, recovers: on === "recovery" || on === "forgetful" });
   }
 
   /** A namespace that no other scenario uses. */
@@ -127,12 +127,12 @@ class Run {
   }
 
   /** Sends the bytes of a request. The trace has the answer. */
-  async asksBytes(text) {
+  async asksBytes(text, { header } = {}) {
     const answer = await within("an answer", requestBytes(this.url, text));
     this.trace.learnFrom(answer.body ?? "");
     this.log(text.split("\r\n")[0]);
+    if (header) return void this.log(`  ${answer.status}, ${header}: ${answer.headers[header]}`);
     answerLines(answer).forEach((line) => this.log(`  ${line}`));
-    return answer;
   }
 
   /** Dials a WebSocket. The trace has its first packet, or why there is none. */

@@ -3,7 +3,7 @@
 //
 //   > packet     sent
 //   < packet     received
-//   < closed     the session is over
+//   < closed     the session is over; over WebSocket, with the code
 
 import http from "node:http";
 import WebSocket from "ws";
@@ -34,6 +34,7 @@ class Session {
 
   received(packet) {
     if (typeof packet === "string") this.t.trace.learnFrom(packet);
+    if (this.t.recovers && /^4[25]/.test(packet)) this.t.trace.learn("offset", /"([^"]*)"\]$/.exec(packet)?.[1]);
     this.log(`< ${text(packet)}`);
   }
 
@@ -48,8 +49,13 @@ class Session {
     await this.transmit(`40${namespace}`);
     const answer = await this.receive();
     this.t.trace.learnFrom(answer);
-    this.socket = JSON.parse(answer.slice(answer.indexOf("{"))).sid;
-    await this.receive();
+    const { sid, pid } = JSON.parse(answer.slice(answer.indexOf("{")));
+    this.socket = sid;
+    this.pid = pid;
+    const greeting = await this.receive();
+    if (!this.t.recovers) return;
+    this.offset = JSON.parse(greeting.slice(greeting.indexOf("["))).at(-1);
+    this.t.trace.learn("offset", this.offset);
   }
 
   /** Awaits packets until there is one that begins so, or the end. */
@@ -60,12 +66,12 @@ class Session {
     }
   }
 
-  /** Receives until everything sent before has been handled, or the session is over. Of itself there is no trace. */
+  /** Receives until everything sent before has been handled, or the session is over. */
   async settle(namespace = "") {
     await this.transmit(`42${namespace}31337["message-with-ack"]`);
     for (;;) {
       const packet = await this.receive();
-      if (packet === `43${namespace}31337[]`) return;
+      if (packet === `43${namespace}31337[]`) return void this.log("all is handled");
       if (packet === undefined) return void this.log(`< closed${this.code ? ` ${this.code}` : ""}`);
       this.received(packet);
     }
@@ -164,10 +170,10 @@ export class Polling extends Session {
   }
 
   /** Opens the WebSocket that may become the session's transport. */
-  async candidate(actor = "candidate") {
+  async candidate(actor = "candidate", options) {
     const query = this.query.replace("polling", "websocket");
     const candidate = new WebSocketSession(this.t, actor, this.path, `${query}&sid=${this.id}`);
-    candidate.dial();
+    candidate.dial(options);
     await candidate.opened;
     return candidate;
   }

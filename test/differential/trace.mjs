@@ -8,6 +8,7 @@ import { inspect } from "node:util";
  *
  * - Ids are random. Each is known from the packet that brought it, and is replaced by a name wherever it stands: the first
  *   session's by «session 1», and so on. So a trace still shows whether an id is the same as before.
+ * - Ids may differ in their lengths, and so does the length of a packet with one where Engine.IO 3 writes it: «length».
  * - Offsets of connection state recovery are opaque, too: «offset 1».
  * - What several actors of a scenario see at the same time has no order between them: each has a section of its own.
  * - A line that is longer than a page is cut, and ends with the digest of all of it.
@@ -47,7 +48,7 @@ export class Trace {
 
   #rename(line) {
     for (const [id, name] of this.#names) line = line.replaceAll(id, name);
-    return line;
+    return line.replace(/\b\d+:(?=0\{"sid")/g, "«length»:");
   }
 }
 

@@ -112,8 +112,10 @@ onClients("a server that asks twice and is answered in reverse", async (t, clien
     held.push(() => answer(i));
     if (held.length === 2) held.reverse().forEach((answer) => answer());
   });
-  const answers = await Promise.all([client.answer("ask", "reversed", 1), client.answer("ask", "reversed", 2)]);
-  client.log(answers.join(" "));
+  const first = client.answer("ask", "reversed", 1);
+  await client.sees("event reversed 1");
+  const second = client.answer("ask", "reversed", 2);
+  client.log(`${await first} ${await second}`);
 });
 onClients("a hundred events in order", async (t, client) => {
   await client.asks("flood", 100, 10);
