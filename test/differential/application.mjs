@@ -67,11 +67,11 @@ function serve(socket, altered) {
     ack(n);
   });
   on("kick", (args) => socket.disconnect(args.length > 0));
-  on("enter", (rooms, ack) => {
+  on("join", (rooms, ack) => {
     socket.join(rooms);
     ack();
   });
-  on("exit", (rooms, ack) => {
+  on("leave", (rooms, ack) => {
     rooms.forEach((room) => socket.leave(room));
     ack();
   });

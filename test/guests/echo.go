@@ -33,8 +33,8 @@ func init() { caddy.RegisterModule(new(Echo)) }
 //	hold key          emits "holding", returns only once somebody sends release with the key, and acks with the label
 //	release key       see hold
 //	kick, kick all    disconnects the socket; with "all", the client
-//	enter r …         joins rooms, and acks
-//	exit r …          leaves rooms, and acks
+//	join r …          joins rooms, and acks
+//	leave r …         leaves rooms, and acks
 //	send whom e …     emits the event e with the rest to whom, a selection, then acks
 //	ended id          acks with the reason why the socket that had the id is gone, as soon as it is
 //
@@ -142,21 +142,21 @@ func (e *Echo) HandleEvent(ctx context.Context, event *realtime.Event) (handled 
 		return true, ack()
 	case "kick":
 		return true, s.Disconnect(len(event.Args) > 0)
-	case "enter", "exit":
+	case "join", "leave":
 		rooms := make([]string, len(event.Args))
 		for i := range rooms {
 			if err := decode(event.Args[i:i+1], &rooms[i]); err != nil {
 				return true, err
 			}
 		}
-		if event.Name == "enter" {
+		if event.Name == "join" {
 			s.Join(rooms...)
 		} else {
 			s.Leave(rooms...)
 		}
 		return true, ack()
 	case "send":
-		if err := send(ctx, s, event.Args); err != nil {
+		if err := sendTo(ctx, s, event.Args); err != nil {
 			return true, err
 		}
 		return true, ack()
@@ -182,7 +182,7 @@ type selection struct {
 	Volatile bool     `json:"volatile"`
 }
 
-func send(ctx context.Context, s *realtime.Socket, args []realtime.Arg) error {
+func sendTo(ctx context.Context, s *realtime.Socket, args []realtime.Arg) error {
 	if len(args) == 0 {
 		return &realtime.Error{Code: "bad_argument", Message: "whom to send to is missing"}
 	}

@@ -21,11 +21,11 @@ function away(name, { options = {}, prepare = async () => {}, meanwhile = async 
 }
 const room = (t) => `room of ${t.scenario}`;
 const send = (other, t, ...args) => other.asks("send", { to: [room(t)] }, ...args);
-const enter = (client, t) => client.asks("enter", room(t));
+const join = (client, t) => client.asks("join", room(t));
 
 away("a client comes back and has missed nothing", {});
 away("a client comes back and gets what it has missed", {
-  prepare: enter,
+  prepare: join,
   meanwhile: async (other, t) => {
     await send(other, t, "news", 1);
     await send(other, t, "news", 2, { three: [Buffer.from("3")] });
@@ -37,7 +37,7 @@ away("a client comes back as the user it was", {
   after: (client) => client.asks("whoami"),
 });
 away("a client comes back and misses what was not for it", {
-  prepare: enter,
+  prepare: join,
   meanwhile: async (other, t) => {
     await other.asks("send", { to: ["elsewhere"] }, "news", 1);
     await other.asks("send", { to: [room(t)], except: [room(t)] }, "news", 2);
@@ -45,7 +45,7 @@ away("a client comes back and misses what was not for it", {
   },
 });
 away("a client comes back and misses what was volatile", {
-  prepare: enter,
+  prepare: join,
   meanwhile: async (other, t) => {
     await other.asks("send", { to: [room(t)], volatile: true }, "news", 1);
     await send(other, t, "news", 2);
@@ -56,7 +56,7 @@ away("a client comes back and gets what was sent to its own room", {
   meanwhile: (other, t) => other.asks("send", { to: [t.id] }, "news", 1),
 });
 away("a client comes back to its rooms", {
-  prepare: enter,
+  prepare: join,
   after: async (client, t) => {
     const third = await t.client("third").connected();
     await send(third, t, "news", 1);

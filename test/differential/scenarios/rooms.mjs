@@ -21,26 +21,26 @@ three("a broadcast for everyone reaches the sender, too", async (ann) => {
   await ann.asks("send", { everyone: true }, "news", 1);
 });
 three("a broadcast to a room", async (ann, ben) => {
-  await ben.asks("enter", "a");
+  await ben.asks("join", "a");
   await ann.asks("send", { to: ["a"] }, "news", 1);
 });
 three("a broadcast to a room that the sender is in", async (ann, ben) => {
-  await ann.asks("enter", "a");
-  await ben.asks("enter", "a");
+  await ann.asks("join", "a");
+  await ben.asks("join", "a");
   await ann.asks("send", { to: ["a"] }, "news", 1);
 });
 three("a broadcast to two rooms reaches their members once", async (ann, ben, cy) => {
-  await ben.asks("enter", "a", "b");
-  await cy.asks("enter", "b");
+  await ben.asks("join", "a", "b");
+  await cy.asks("join", "b");
   await ann.asks("send", { to: ["a", "b"] }, "news", 1);
 });
 three("a broadcast without a room", async (ann, ben, cy) => {
-  await ben.asks("enter", "a");
+  await ben.asks("join", "a");
   await ann.asks("send", { except: ["a"] }, "news", 1);
 });
 three("a broadcast to a room without another", async (ann, ben, cy) => {
-  await ben.asks("enter", "a", "b");
-  await cy.asks("enter", "a");
+  await ben.asks("join", "a", "b");
+  await cy.asks("join", "a");
   await ann.asks("send", { to: ["a"], except: ["b"] }, "news", 1);
 });
 three("a broadcast to a room that is empty", async (ann) => {
@@ -53,14 +53,14 @@ three("a message to all without a socket", async (ann, ben) => {
   await ann.asks("send", { except: [ben.id] }, "news", 1);
 });
 three("a room that was left", async (ann, ben, cy) => {
-  await ben.asks("enter", "a");
-  await cy.asks("enter", "a");
-  await ben.asks("exit", "a");
+  await ben.asks("join", "a");
+  await cy.asks("join", "a");
+  await ben.asks("leave", "a");
   await ben.asks("whoami");
   await ann.asks("send", { to: ["a"] }, "news", 1);
 });
 three("a room whose member has disconnected", async (ann, ben) => {
-  await ben.asks("enter", "a");
+  await ben.asks("join", "a");
   const { id } = ben;
   ben.socket.disconnect();
   await ann.asks("ended", id);
@@ -70,13 +70,13 @@ three("a room whose member has disconnected", async (ann, ben) => {
   await ben.asks("whoami");
 });
 three("a room that is entered twice", async (ann, ben) => {
-  await ben.asks("enter", "a");
-  await ben.asks("enter", "a");
+  await ben.asks("join", "a");
+  await ben.asks("join", "a");
   await ben.asks("whoami");
   await ann.asks("send", { to: ["a"] }, "news", 1);
 });
 three("one's own room cannot be left", async (ann, ben) => {
-  await ben.asks("enter", ben.id);
+  await ben.asks("join", ben.id);
   await ann.asks("send", { to: [ben.id] }, "news", 1);
 });
 three("a broadcast of binary data", async (ann) => {
@@ -89,8 +89,8 @@ three("a volatile broadcast to clients that listen", async (ann) => {
 scenario("a room of another namespace", async (t) => {
   const ann = await t.client("ann", { namespace: t.namespace }).connected();
   const ben = await t.client("ben", { namespace: `${t.namespace}-2` }).connected();
-  await ann.asks("enter", "a");
-  await ben.asks("enter", "a");
+  await ann.asks("join", "a");
+  await ben.asks("join", "a");
   await ann.asks("send", { to: ["a"] }, "news");
   await ann.asks("send", { to: [ben.id] }, "news");
   await ben.settle();
