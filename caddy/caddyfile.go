@@ -41,6 +41,8 @@ var subdirectives = map[string]func(*Handler, *caddyfile.Dispenser) error{
 	"handler":       parseHandler,
 	"authenticator": parseAuthenticator,
 	"ping":          parsePing,
+	"compression":   parseCompression,
+	"serve_client":  parseServeClient,
 	"limits":        parseLimits,
 }
 
@@ -61,6 +63,8 @@ var subdirectives = map[string]func(*Handler, *caddyfile.Dispenser) error{
 //		authenticator <guest> ...
 //		handler       <guest> ...
 //		ping       <interval> <timeout>
+//		compression off | on [<min_size>]
+//		serve_client <dir>
 //		limits {
 //			payload   <size>
 //			queue     <size>
@@ -91,7 +95,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if err := parse(h, d); err != nil {
 			return err
 		}
-		if err := checkPaths(h.socketioPath(), h.healthPath(), h.WebSockets); err != nil {
+		if err := h.checkPaths(); err != nil {
 			return d.WrapErr(err)
 		}
 	}
@@ -245,6 +249,32 @@ func parsePing(h *Handler, d *caddyfile.Dispenser) error {
 	return nil
 }
 
+func parseCompression(h *Handler, d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	switch {
+	case len(args) == 1 && args[0] == "off":
+		h.Compression = Compression{}
+		return nil
+	case len(args) == 0 || len(args) > 2 || args[0] != "on":
+		return d.Err("compression takes off, or on and the size from which messages are compressed, such as 1KiB")
+	case len(args) == 2:
+		if err := parseSize(d, "compression", args[1], &h.Compression.MinSize); err != nil {
+			return err
+		}
+	}
+	h.Compression.On = true
+	return nil
+}
+
+func parseServeClient(h *Handler, d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) != 1 || args[0] == "" {
+		return d.Err("serve_client takes one folder, such as node_modules/socket.io-client/dist")
+	}
+	h.ServeClient = args[0]
+	return nil
+}
+
 func parseLimits(h *Handler, d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Err("limits takes a block, with payload, queue and handshake")
@@ -263,10 +293,10 @@ func parseLimits(h *Handler, d *caddyfile.Dispenser) error {
 		var err error
 		switch name {
 		case "payload":
-			err = parseSize(d, name, args[0], &h.Limits.Payload)
+			err = parseSize(d, "limits: "+name, args[0], &h.Limits.Payload)
 		case "queue":
 			var size int64
-			err = parseSize(d, name, args[0], &size)
+			err = parseSize(d, "limits: "+name, args[0], &size)
 			h.Limits.Queue = int(size)
 		case "handshake":
 			err = parseDuration(d, "limits: handshake", args[0], &h.Limits.Handshake)
@@ -289,7 +319,7 @@ const maxSize = 1 << 30
 func parseSize(d *caddyfile.Dispenser, name, text string, field *int64) error {
 	size, err := humanize.ParseBytes(text)
 	if err != nil || size == 0 || size > maxSize {
-		return d.Errf("limits: %s: %q is no size between 1B and 1GiB; write one such as 1MB or 64KiB", name, text)
+		return d.Errf("%s: %q is no size between 1B and 1GiB; write one such as 1MB or 64KiB", name, text)
 	}
 	*field = int64(size)
 	return nil

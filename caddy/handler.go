@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddy-realtime/caddy-realtime/module/plainws"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+	"github.com/caddy-realtime/caddy-realtime/module/socketio"
 )
 
 func init() { caddy.RegisterModule(new(Handler)) }
@@ -54,6 +55,12 @@ type Handler struct {
 	// characters. Plain WebSockets are always in "/". Default: "/" alone.
 	Namespaces realtime.Globs `json:"namespaces,omitempty"`
 
+	// ServeClient is a folder whose files of the client for browsers,
+	// socket.io.min.js and the like, are served under Socket.IO's path, as
+	// Socket.IO's own server does: the folder dist of socket.io-client. They are
+	// read when the configuration is loaded. Default: none.
+	ServeClient string `json:"serve_client,omitempty"`
+
 	// Origins are the web pages that may connect, besides those of the same
 	// origin, such as https://app.example.com, https://*.example.com,
 	// http://localhost:*, http://172.16.0.0/12:*, null or *. A first word
@@ -72,6 +79,10 @@ type Handler struct {
 	// Ping says how dead connections are found.
 	Ping Ping `json:"ping,omitzero"`
 
+	// Compression says which messages are compressed. Default: none over
+	// WebSocket, and what is large over polling.
+	Compression Compression `json:"compression,omitzero"`
+
 	// Limits bound what one client can take.
 	Limits Limits `json:"limits,omitzero"`
 
@@ -81,7 +92,8 @@ type Handler struct {
 	handlers       []realtime.Handler
 }
 
-// SocketIO is where Socket.IO is served.
+// SocketIO is where Socket.IO is served, to clients with its default parser and
+// to those with socket.io-msgpack-parser: their first packet tells.
 type SocketIO struct {
 	// Path is where; everything under it is Socket.IO's. It ends with a slash.
 	// Default "/socket.io/".
@@ -114,6 +126,19 @@ type Ping struct {
 	Interval caddy.Duration `json:"interval,omitempty"`
 	// Timeout is how long it may take to answer. Default 20s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
+}
+
+// Compression says which messages are compressed.
+type Compression struct {
+	// On compresses messages over WebSocket, of Socket.IO's clients and plain
+	// ones, if they negotiate permessage-deflate (RFC 7692). It saves traffic
+	// and costs time. Those that are open when the configuration is reloaded
+	// keep what they have negotiated. Default: off.
+	On bool `json:"on,omitempty"`
+	// MinSize is the size in bytes from which a message is compressed, and an
+	// answer to polling. These are compressed by gzip whether compression is on
+	// or off, for clients that take it. Default 1024.
+	MinSize int64 `json:"min_size,omitempty"`
 }
 
 // Limits bound what one client can take.
@@ -214,8 +239,20 @@ func (h *Handler) Validate() error {
 	switch {
 	case h.Ping.Interval < 0 || h.Ping.Timeout < 0:
 		return errors.New("ping: durations must be positive")
+	case h.Compression.MinSize < 0 || h.Compression.MinSize > maxSize:
+		return fmt.Errorf("compression: min_size must be between 1 and %d bytes", maxSize)
+	case h.Compression.MinSize > 0 && !h.Compression.On:
+		return errors.New("compression: min_size means nothing where it is not on; turn it on, or leave min_size out")
 	case h.Limits.Payload < 0 || h.Limits.Queue < 0 || h.Limits.Handshake < 0:
 		return errors.New("limits: values must be positive")
+	}
+	return h.checkPaths()
+}
+
+// checkPaths reports what the endpoint's paths cannot be.
+func (h *Handler) checkPaths() error {
+	if h.ServeClient != "" && h.socketioPath() == "" {
+		return errors.New("serve_client: the client is served under the path of socketio, which is off; leave one of the two out")
 	}
 	return checkPaths(h.socketioPath(), h.healthPath(), h.WebSockets)
 }
@@ -229,6 +266,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	isHealth := s.healthPath != "" && path == s.healthPath
 	if !isSocketIO && !isWebSocket && !isHealth {
 		return next.ServeHTTP(w, r)
+	}
+	if name := strings.TrimPrefix(path, s.socketioPath); isSocketIO && s.client != nil && socketio.IsBundleFile(name) {
+		// To anybody; but only pages that may connect can import it as a module.
+		s.socketio.Engine.Origins.SetHeaders(w.Header(), r)
+		s.client.Serve(w, r, name)
+		return nil
 	}
 	if err := h.awaitStart(r.Context()); err != nil {
 		return caddyhttp.Error(http.StatusServiceUnavailable, err)

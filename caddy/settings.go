@@ -2,6 +2,7 @@ package caddy
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -30,6 +31,7 @@ type settings struct {
 	webSockets   []WebSocket
 
 	socketio *socketio.Options
+	client   *socketio.Bundle // nil where none is served
 	plain    *plainws.Options
 	policy   realtime.Policy
 	logger   *zap.Logger
@@ -75,6 +77,7 @@ func newSettings(h *Handler, logger *zap.Logger) (*settings, error) {
 			PingTimeout:  time.Duration(h.Ping.Timeout),
 			MaxPayload:   h.Limits.Payload,
 			MaxQueue:     h.Limits.Queue,
+			CompressFrom: h.Compression.from(),
 			Origins:      policy,
 			ClientIP:     clientIP,
 			Logger:       s.logger.With(zap.String("protocol", "socket.io")),
@@ -85,10 +88,16 @@ func newSettings(h *Handler, logger *zap.Logger) (*settings, error) {
 		PingTimeout:  time.Duration(h.Ping.Timeout),
 		MaxPayload:   h.Limits.Payload,
 		MaxQueue:     h.Limits.Queue,
+		CompressFrom: h.Compression.from(),
 		Origins:      policy,
 		ClientIP:     clientIP,
 		Logger:       s.logger.With(zap.String("protocol", "websocket")),
 	}.WithDefaults()
+	if h.ServeClient != "" {
+		if s.client, err = socketio.ReadBundle(caddy.NewReplacer().ReplaceKnown(h.ServeClient, "")); err != nil {
+			return nil, fmt.Errorf("serve_client: %w; it takes the folder dist of socket.io-client", err)
+		}
+	}
 	return s, nil
 }
 
@@ -160,6 +169,14 @@ func clientIP(r *http.Request) string {
 		return ip
 	}
 	return r.RemoteAddr
+}
+
+// from returns the size from which messages are compressed; 0: they are not.
+func (c Compression) from() int {
+	if !c.On {
+		return 0
+	}
+	return cmp.Or(int(c.MinSize), engineio.DefaultCompressFrom)
 }
 
 // expandedOrigins are the origins with global placeholders such as {env.HOST}

@@ -33,6 +33,31 @@ func TestSocketIO(t *testing.T) {
 	}
 }
 
+// The same with the parser that a client may choose beside the default one.
+func TestMsgpack(t *testing.T) {
+	for _, transports := range everyTransport {
+		t.Run(transports, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, withGuest, config{site: application})
+			s.mayLog("handling event") // the one that fails
+			s.runNode(t, "socketio.mjs", "TRANSPORTS", transports, "PARSER", "msgpack")
+			s.waitHealth("empty", func(h health) bool { return h.WebSocket.Connections == 0 && h.Sockets == 0 && h.Rooms == 0 })
+		})
+	}
+}
+
+// Clients of both parsers in one room, and what only that of msgpack sends.
+func TestParsers(t *testing.T) {
+	for _, transports := range everyTransport {
+		t.Run(transports, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, withGuest, config{site: application})
+			s.runNode(t, "parsers.mjs", "TRANSPORTS", transports)
+			s.settle(t, 0)
+		})
+	}
+}
+
 func TestUpgradeKeepsOrder(t *testing.T) {
 	t.Parallel()
 	s := start(t, withGuest, config{site: application})

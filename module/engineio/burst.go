@@ -1,24 +1,48 @@
 package engineio
 
 import (
+	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/caddy-realtime/caddy-realtime/module/internal/wsconn"
 )
 
 // A Burst is a run of packets that nothing may come between, such as a binary
-// event and its attachments. It is encoded once for each transport, however
-// many sessions it is sent to. It must not be copied, and its packets' data
-// must not change any more.
+// event and its attachments. It is encoded once for each transport and form,
+// however many sessions it is sent to. It must not be copied, and its packets'
+// data must not change any more.
 type Burst struct {
 	packets []Packet
 	size    int
 
-	frameOnce sync.Once
-	frames    [][]byte
-
+	frameOnce   sync.Once
 	payloadOnce sync.Once
+	frames      [][]byte
 	payload     []byte
+
+	rest atomic.Pointer[encodings] // nil until one is asked for
+}
+
+// encodings are those of a burst that few have: they take no room in the
+// others.
+type encodings struct {
+	zipOnce sync.Once
+	zipped  []byte
+
+	mu     sync.Mutex // held while one is made
+	frames []encoding
+}
+
+type encoding struct {
+	form   form
+	frames [][]byte
+}
+
+// A form is in which of the ways that there are a session has its WebSocket
+// frames. The zero value is the plain one.
+type form struct {
+	deflateFrom int // packets of so many bytes and more are compressed; 0: none
 }
 
 // NewBurst returns the burst of one or more packets.
@@ -30,8 +54,26 @@ func NewBurst(packets ...Packet) *Burst {
 	return b
 }
 
-// wire returns the burst as WebSocket frames.
-func (b *Burst) wire() [][]byte {
+// wire returns the burst as WebSocket frames of a form.
+func (b *Burst) wire(f form) [][]byte {
+	if f.deflateFrom == 0 || b.size < f.deflateFrom {
+		return b.plain()
+	}
+	e := b.encodings()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, encoded := range e.frames {
+		if encoded.form == f {
+			return encoded.frames
+		}
+	}
+	frames := b.deflated(f.deflateFrom)
+	e.frames = append(e.frames, encoding{f, frames})
+	return frames
+}
+
+// plain returns the burst as WebSocket frames that every client can read.
+func (b *Burst) plain() [][]byte {
 	b.frameOnce.Do(func() {
 		b.frames = make([][]byte, len(b.packets))
 		for i, packet := range b.packets {
@@ -45,10 +87,36 @@ func (b *Burst) wire() [][]byte {
 	return b.frames
 }
 
+// deflated returns the frames, those of at least from bytes compressed.
+func (b *Burst) deflated(from int) [][]byte {
+	frames := slices.Clone(b.plain())
+	for i, frame := range frames {
+		if wsconn.PayloadSize(frame) >= from {
+			frames[i] = wsconn.Deflate(frame)
+		}
+	}
+	return frames
+}
+
 // elements returns the burst as part of a polling payload.
 func (b *Burst) elements() []byte {
 	b.payloadOnce.Do(func() { b.payload = appendPayload(nil, b.packets...) })
 	return b.payload
+}
+
+// zip returns the elements compressed by gzip.
+func (b *Burst) zip() []byte {
+	e := b.encodings()
+	e.zipOnce.Do(func() { e.zipped = zip(b.elements()) })
+	return e.zipped
+}
+
+func (b *Burst) encodings() *encodings {
+	if e := b.rest.Load(); e != nil {
+		return e
+	}
+	b.rest.CompareAndSwap(nil, new(encodings))
+	return b.rest.Load()
 }
 
 // Packets that are the same for every session.

@@ -17,7 +17,7 @@ func TestBurst(t *testing.T) {
 	var elements [8][]byte
 	var all sync.WaitGroup
 	for i := range frames {
-		all.Go(func() { frames[i], elements[i] = b.wire(), b.elements() })
+		all.Go(func() { frames[i], elements[i] = b.wire(form{}), b.elements() })
 	}
 	all.Wait()
 	for i := range frames {
@@ -34,12 +34,54 @@ func TestBurst(t *testing.T) {
 	}
 }
 
+// TestBurstForms: a burst is compressed once for each setting, and for gzip.
+func TestBurstForms(t *testing.T) {
+	text, data := []byte(strings.Repeat("text ", 100)), bytes.Repeat([]byte("data"), 100)
+	b := NewBurst(
+		Packet{Type: Message, Data: text},
+		Packet{Type: Message, Binary: true, Data: []byte("small")},
+		Packet{Type: Message, Binary: true, Data: data},
+	)
+	forms := []form{{}, {deflateFrom: 1}, {deflateFrom: 401}, {deflateFrom: 501}, {deflateFrom: 502}, {deflateFrom: 5000}}
+	compressed := [][]bool{{false, false, false}, {true, false, true}, {true, false, false}, {true, false, false}, {false, false, false}, {false, false, false}}
+	var frames [8][][][]byte
+	var zipped [8][]byte
+	var all sync.WaitGroup
+	for i := range frames {
+		all.Go(func() {
+			for _, f := range forms {
+				frames[i] = append(frames[i], b.wire(f))
+			}
+			zipped[i] = b.zip()
+		})
+	}
+	all.Wait()
+	for i := range frames {
+		for j := range forms {
+			for k, frame := range frames[i][j] {
+				if &frame[0] != &frames[0][j][k][0] {
+					t.Fatalf("%+v was encoded more than once", forms[j])
+				}
+				if got := frame[0]&0x40 != 0; got != compressed[j][k] {
+					t.Errorf("%+v: frame %d is compressed: %v", forms[j], k, got)
+				}
+			}
+		}
+		if &zipped[i][0] != &zipped[0][0] {
+			t.Fatal("the elements were compressed more than once")
+		}
+	}
+	if n := testing.AllocsPerRun(100, func() { b.wire(forms[1]); b.zip() }); n != 0 {
+		t.Errorf("each further recipient costs %v allocations", n)
+	}
+}
+
 func BenchmarkBurst(b *testing.B) {
 	text := Packet{Type: Message, Data: []byte(`2["order:created",{"id":7,"sku":"x","at":"` + strings.Repeat("x", 200) + `"}]`)}
 	b.Run("frames", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			NewBurst(text).wire()
+			NewBurst(text).wire(form{})
 		}
 	})
 	b.Run("payload", func(b *testing.B) {
@@ -48,11 +90,24 @@ func BenchmarkBurst(b *testing.B) {
 			NewBurst(text).elements()
 		}
 	})
+	b.Run("compressed", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			NewBurst(text).wire(form{deflateFrom: 1})
+		}
+	})
+	b.Run("compressed, shared", func(b *testing.B) {
+		burst := NewBurst(text)
+		b.ReportAllocs()
+		for b.Loop() {
+			burst.wire(form{deflateFrom: 1})
+		}
+	})
 	b.Run("shared", func(b *testing.B) { // what each further recipient costs
 		burst := NewBurst(text)
 		b.ReportAllocs()
 		for b.Loop() {
-			burst.wire()
+			burst.wire(form{})
 		}
 	})
 }

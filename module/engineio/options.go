@@ -1,6 +1,7 @@
 package engineio
 
 import (
+	"cmp"
 	"net/http"
 	"time"
 
@@ -17,6 +18,7 @@ const (
 	DefaultUpgradeTimeout = 10 * time.Second
 	DefaultMaxPayload     = 1_000_000
 	DefaultMaxQueue       = 1_000_000
+	DefaultCompressFrom   = 1024
 )
 
 // Options are the settings of a Server. The zero value of a field means its
@@ -35,6 +37,11 @@ type Options struct {
 	// MaxQueue is how many bytes may wait for one session. A session that would
 	// exceed it is closed as a slow consumer. Default 1,000,000.
 	MaxQueue int
+	// CompressFrom is the size in bytes from which messages over WebSocket are
+	// compressed, for clients that have negotiated it (RFC 7692). Default 0: no
+	// client can, and none are. Answers to polling are compressed from this size
+	// on, or from DefaultCompressFrom where it is 0.
+	CompressFrom int
 	// Origins decides which web pages may connect. Default: the same origin.
 	Origins *origin.Policy
 	// KeepHeaders are the names of the request headers that a session
@@ -66,3 +73,7 @@ func (o Options) WithDefaults() *Options {
 	}
 	return &o
 }
+
+// compressPollingFrom returns the size in bytes from which answers to polling
+// are compressed.
+func (o *Options) compressPollingFrom() int { return cmp.Or(o.CompressFrom, DefaultCompressFrom) }

@@ -100,14 +100,7 @@ func (s *Session) servePoll(w http.ResponseWriter, r *http.Request, release <-ch
 	if !ok {
 		return
 	}
-	var payload []byte
-	for _, b := range queue {
-		if len(payload) > 0 {
-			payload = append(payload, separator)
-		}
-		payload = append(payload, b.elements()...)
-	}
-	if err := writePayload(w, payload); err != nil {
+	if err := writeBursts(w, r, queue, s.server.options().compressPollingFrom()); err != nil {
 		s.endOn(p, reason.TransportError, gone)
 	}
 }
@@ -230,7 +223,47 @@ func (s *Session) refusePoll(w http.ResponseWriter, r *http.Request, refused int
 	}
 }
 
-// writePayload answers a GET.
+// writeBursts answers a GET. A payload of at least so many bytes is compressed
+// if the client takes that.
+func writeBursts(w http.ResponseWriter, r *http.Request, queue []*Burst, compressFrom int) error {
+	payload := joined(queue)
+	if len(payload) < compressFrom {
+		return writePayload(w, payload)
+	}
+	h := w.Header()
+	h.Add("Vary", "Accept-Encoding")
+	if acceptsGzip(r.Header) {
+		var zipped []byte
+		if len(queue) == 1 {
+			zipped = queue[0].zip() // which others may get, too
+		} else {
+			zipped = zip(payload)
+		}
+		if len(zipped) < len(payload) {
+			h.Set("Content-Encoding", "gzip") // so that no handler around us compresses it again
+			payload = zipped
+		}
+	}
+	return writePayload(w, payload)
+}
+
+// joined returns one or more bursts as a payload.
+func joined(queue []*Burst) []byte {
+	if len(queue) == 1 {
+		return queue[0].elements()
+	}
+	var payload []byte
+	for _, b := range queue {
+		if len(payload) > 0 {
+			payload = append(payload, separator)
+		}
+		payload = append(payload, b.elements()...)
+	}
+	return payload
+}
+
+// writePayload answers a GET with a payload, as it is or as the header says that
+// it is encoded.
 func writePayload(w http.ResponseWriter, payload []byte) error {
 	h := w.Header()
 	h.Set("Content-Type", "text/plain; charset=UTF-8")

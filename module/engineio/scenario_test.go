@@ -110,6 +110,8 @@ func (a *app) set(args string) {
 		o.MaxPayload = int64(number(value))
 	case "MaxQueue":
 		o.MaxQueue = number(value)
+	case "CompressFrom":
+		o.CompressFrom = number(value)
 	case "Origins":
 		policy, err := origin.New(strings.Fields(value)...)
 		if err != nil {

@@ -20,7 +20,6 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/refusal"
-	"github.com/caddy-realtime/caddy-realtime/module/internal/wsconn"
 	"github.com/caddy-realtime/caddy-realtime/module/origin"
 )
 
@@ -156,13 +155,14 @@ func (s *Server) openPolling(w http.ResponseWriter, r *http.Request, o *Options)
 // WebSocket, and leaves a goroutine that reads from it.
 func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, o *Options) {
 	handshake := newHandshake(r, o)
-	conn, err := wsconn.Upgrade(w, r, o.MaxQueue)
+	conn, err := s.upgrade(w, r, o)
 	if err != nil {
 		s.logRefused(r, err.Error())
 		return
 	}
-	transport := &webSocket{conn}
+	transport := &webSocket{conn, s.options}
 	session := newSession(s, handshake, transport)
+	session.deflates.Store(conn.Deflates())
 	if !s.open(session, o) {
 		conn.Close(reason.CloseCode(reason.ShuttingDown), "", true)
 		conn.Release()

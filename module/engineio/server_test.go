@@ -49,7 +49,12 @@ func (f funcs) Closed(reason string) {
 func serve(t *testing.T, accept func(*engineio.Session) engineio.Receiver) (*engineio.Server, string) {
 	t.Helper()
 	o := engineio.Options{}.WithDefaults()
-	server := engineio.NewServer(func() *engineio.Options { return o }, accept)
+	return serveWith(t, func() *engineio.Options { return o }, accept)
+}
+
+func serveWith(t *testing.T, options func() *engineio.Options, accept func(*engineio.Session) engineio.Receiver) (*engineio.Server, string) {
+	t.Helper()
+	server := engineio.NewServer(options, accept)
 	listener := httptest.NewServer(server)
 	t.Cleanup(func() {
 		listener.CloseClientConnections()

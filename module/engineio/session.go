@@ -28,6 +28,7 @@ type Session struct {
 	inbox    sync.Mutex // held while one packet is handled: one at a time, in order
 	received atomic.Uint32
 	sent     atomic.Uint32
+	deflates atomic.Bool // the transport is a WebSocket whose messages may be compressed
 
 	mu        sync.Mutex
 	transport transport
@@ -64,6 +65,11 @@ func (s *Session) Send(b *Burst) error { return s.SendIn(nil, b) }
 // SendIn is Send, but what is sent may be held back until the batch ends: the
 // one that Receive was called with, or nil.
 func (s *Session) SendIn(in *Batch, b *Burst) error {
+	if s.deflates.Load() {
+		// It is kept by the burst. With the mutex held, it would be everyone
+		// else who sends something to the session that waits for it.
+		b.wire(form{deflateFrom: s.server.options().CompressFrom})
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {

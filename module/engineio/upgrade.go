@@ -36,7 +36,7 @@ func (s *Session) serveUpgrade(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	o := s.server.options()
-	conn, err := wsconn.Upgrade(w, r, o.MaxQueue)
+	conn, err := s.server.upgrade(w, r, o)
 	if err != nil {
 		s.dropCandidate(c)
 		s.server.logRefused(r, err.Error(), zap.String("session", s.id))
@@ -86,7 +86,7 @@ func (s *Session) probe(c *candidate) {
 		return
 	}
 	s.server.options().Logger.Info("upgraded", zap.String("session", s.id), zap.String("transport", webSocketName))
-	s.read(&webSocket{c.conn})
+	s.read(&webSocket{c.conn, s.server.options})
 }
 
 // expect reads the next packet and reports whether it is the one it must be.
@@ -108,7 +108,7 @@ func (s *Session) answerProbe(c *candidate) bool {
 	}
 	c.probed = true
 	p.wake()
-	return c.conn.Send(probePongBurst.wire()...) == nil
+	return c.conn.Send(probePongBurst.plain()...) == nil
 }
 
 // moveTo makes the candidate the session's transport. What is queued for a GET
@@ -121,10 +121,11 @@ func (s *Session) moveTo(c *candidate) bool {
 		return false
 	}
 	c.conn.SetReadDeadline(time.Time{})
-	s.transport, s.candidate = &webSocket{c.conn}, nil
+	s.transport, s.candidate = &webSocket{c.conn, s.server.options}, nil
+	s.deflates.Store(c.conn.Deflates())
 	var frames [][]byte
 	for _, b := range p.take() {
-		frames = append(frames, b.wire()...)
+		frames = append(frames, b.plain()...) // to compress takes long with the mutex held
 	}
 	// In one piece, which the outbox takes whatever its limit says.
 	if err := c.conn.Send(frames...); errors.Is(err, outbox.ErrFull) {

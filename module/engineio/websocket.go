@@ -1,17 +1,36 @@
 package engineio
 
 import (
+	"net/http"
+
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/wsconn"
 )
 
 // webSocket is the WebSocket transport: a text frame for each packet, a binary
 // frame for each binary message.
-type webSocket struct{ conn *wsconn.Conn }
+type webSocket struct {
+	conn    *wsconn.Conn
+	options func() *Options
+}
+
+// upgrade answers a request for a WebSocket with one.
+func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, o *Options) (*wsconn.Conn, error) {
+	return wsconn.Upgrade(w, r, wsconn.Options{Queue: o.MaxQueue, Compress: o.CompressFrom > 0})
+}
 
 func (t *webSocket) name() string { return webSocketName }
 
-func (t *webSocket) send(b *Burst, in *Batch) error { return t.conn.SendIn(in, b.wire()...) }
+func (t *webSocket) send(b *Burst, in *Batch) error { return t.conn.SendIn(in, b.wire(t.form())...) }
+
+// form returns the one in which the client has its frames. It depends on what
+// was negotiated, and on the settings of the moment.
+func (t *webSocket) form() form {
+	if !t.conn.Deflates() {
+		return form{}
+	}
+	return form{deflateFrom: t.options().CompressFrom}
+}
 
 func (t *webSocket) writable() bool { return t.conn.Idle() }
 

@@ -99,11 +99,31 @@ func (c *conn) Deliver(m *realtime.Message, in *realtime.Batch) error {
 	if m.Volatile && !c.ws.Idle() {
 		return nil
 	}
-	frame := m.Encoding(c.server.format, func(m *realtime.Message) any { return c.server.format.encode(m) }).([]byte)
+	frame := c.encode(m)
 	if frame == nil {
 		return nil
 	}
-	return c.send(frame, in)
+	return c.write(frame, in)
+}
+
+// encode returns the frame that the client shares with all that have it in the
+// same form; nil where the format has none.
+func (c *conn) encode(m *realtime.Message) []byte {
+	frame := m.Encoding(c.server.plain, func(m *realtime.Message) any { return c.server.format.encode(m) }).([]byte)
+	if frame == nil || !c.compresses(frame) {
+		return frame
+	}
+	return m.Encoding(c.server.deflated, func(*realtime.Message) any { return wsconn.Deflate(frame) }).([]byte)
+}
+
+// compresses reports whether a frame is large enough for the settings of the
+// moment to be compressed for the client, which must have negotiated that.
+func (c *conn) compresses(frame []byte) bool {
+	if !c.ws.Deflates() {
+		return false
+	}
+	from := c.server.options().CompressFrom
+	return from > 0 && wsconn.PayloadSize(frame) >= from
 }
 
 // Leave implements realtime.Conn. There is no namespace to leave but the
@@ -113,7 +133,16 @@ func (c *conn) Leave(bool) error {
 	return nil
 }
 
+// send sends a frame that is for this client only.
 func (c *conn) send(frame []byte, in *realtime.Batch) error {
+	if c.compresses(frame) {
+		frame = wsconn.Deflate(frame)
+	}
+	return c.write(frame, in)
+}
+
+// write sends a frame in its final form.
+func (c *conn) write(frame []byte, in *realtime.Batch) error {
 	err := c.ws.SendIn(in, frame)
 	switch {
 	case err == nil:

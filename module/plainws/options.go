@@ -31,6 +31,10 @@ type Options struct {
 	// MaxQueue is how many bytes may wait for one connection. One that would
 	// exceed it is closed as a slow consumer. Default 1,000,000.
 	MaxQueue int
+	// CompressFrom is the size in bytes from which messages are compressed, for
+	// clients that have negotiated it (RFC 7692). Default 0: no client can, and
+	// none are.
+	CompressFrom int
 	// Origins decides which web pages may connect. Default: the same origin.
 	Origins *origin.Policy
 	// KeepHeaders are the names of the request headers that authenticators see.

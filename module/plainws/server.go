@@ -30,12 +30,19 @@ type Server struct {
 	format   Format
 	options  func() *Options
 	conns    roster.Roster[*conn]
+
+	// The keys of its frames among a message's encodings. They are made here,
+	// since to make them for each recipient would be garbage.
+	plain, deflated any
 }
+
+// deflated is the wire format of compressed frames.
+type deflated struct{ Format }
 
 // NewServer returns a server that asks options for its settings whenever it
 // needs one. They must come from Options.WithDefaults.
 func NewServer(endpoint *realtime.Endpoint, format Format, options func() *Options) *Server {
-	return &Server{endpoint: endpoint, format: format, options: options}
+	return &Server{endpoint: endpoint, format: format, options: options, plain: format, deflated: deflated{format}}
 }
 
 // Len returns how many connections are open.
@@ -68,7 +75,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, err)
 		return
 	}
-	ws, err := wsconn.Upgrade(w, r, o.MaxQueue)
+	ws, err := wsconn.Upgrade(w, r, wsconn.Options{Queue: o.MaxQueue, Compress: o.CompressFrom > 0})
 	if err != nil {
 		s.logRefused(r, err.Error())
 		return

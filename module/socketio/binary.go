@@ -9,7 +9,7 @@ import (
 
 // An assembly is a packet whose attachments are still to come.
 type assembly struct {
-	packet
+	header
 	received [][]byte
 }
 

@@ -68,8 +68,8 @@ func (w *wire) send(t *testing.T, b *engineio.Burst) (text []byte, attachments [
 }
 
 // parseAll reads an ack as its recipient does.
-func parseAll(text []byte, attachments [][]byte) (packet, []realtime.Arg, error) {
-	p, err := parsePacket(text)
+func parseAll(text []byte, attachments [][]byte) (header, []realtime.Arg, error) {
+	p, err := parseHeader(text)
 	if err != nil {
 		return p, nil, err
 	}
@@ -79,6 +79,11 @@ func parseAll(text []byte, attachments [][]byte) (packet, []realtime.Arg, error)
 	}
 	args, err := parseArgs(elements, attachments)
 	return p, args, err
+}
+
+// encodeAck returns an ack in the namespace /custom.
+func encodeAck(id string, args ...realtime.Arg) *engineio.Burst {
+	return textFormat{}.encode(packet{kind: typeAck, namespace: "/custom", id: id, args: args})
 }
 
 func equalArgs(a, b []realtime.Arg) bool {
@@ -156,7 +161,7 @@ func TestParseArgs(t *testing.T) {
 // because it has no attachment.
 func TestPlaceholderOfNothing(t *testing.T) {
 	forged := realtime.Arg{JSON: []byte(`{"_placeholder":true,"num":7}`)}
-	text, attachments := newWire(t).send(t, encodeAck("/", "1", []realtime.Arg{forged, realtime.Bytes([]byte("x"))}))
+	text, attachments := newWire(t).send(t, encodeAck("1", forged, realtime.Bytes([]byte("x"))))
 	if _, args, err := parseAll(text, attachments); err != nil || len(args[0].Binary) > 0 {
 		t.Errorf("%s is %s, %v", text, args, err)
 	}
@@ -183,7 +188,7 @@ func FuzzArgs(f *testing.F) {
 		if err != nil {
 			return
 		}
-		text, sent := w.send(t, encodeAck("/custom", "7", args))
+		text, sent := w.send(t, encodeAck("7", args...))
 		p, again, err := parseAll(text, sent)
 		switch {
 		case err != nil || written(t, again) != written(t, args):

@@ -12,7 +12,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-realtime/caddy-realtime/module/engineio"
-	"github.com/caddy-realtime/caddy-realtime/module/internal/rawjson"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
@@ -23,6 +22,7 @@ type client struct {
 	server  *Server
 	session *engineio.Session
 	pending *assembly // touched by Receive only
+	format  format    // set by the first message, before there are any conns
 
 	mu      sync.Mutex
 	conns   []*conn     // one in most cases; a map would take more than all the rest
@@ -45,31 +45,20 @@ func (c *client) Receive(p engineio.Packet, batch *engineio.Batch) {
 	}
 }
 
-func (c *client) receive(p engineio.Packet, batch *engineio.Batch) error {
-	switch {
-	case p.Binary && c.pending != nil:
-		if !c.pending.add(p.Data) {
-			return nil
-		}
-		complete := c.pending
-		c.pending = nil
-		return c.handle(complete.packet, complete.received, batch)
-	case p.Binary, c.pending != nil:
-		return errPacket // an attachment of nothing, or nothing where one was due
+func (c *client) receive(m engineio.Packet, batch *engineio.Batch) error {
+	if c.format == nil {
+		c.format = formatOf(m)
 	}
-	text, err := parsePacket(p.Data)
-	if err != nil {
+	p, rest, err := c.format.decode(m, c.pending)
+	c.pending = rest
+	if err != nil || rest != nil {
 		return err
 	}
-	if text.kind.binary() {
-		c.pending = &assembly{packet: text}
-		return nil
-	}
-	return c.handle(text, nil, batch)
+	return c.handle(p, batch)
 }
 
 // handle deals with a whole packet.
-func (c *client) handle(p packet, attachments [][]byte, batch *engineio.Batch) error {
+func (c *client) handle(p packet, batch *engineio.Batch) error {
 	conn := c.conn(p.namespace)
 	if p.kind == typeConnect {
 		if conn != nil {
@@ -94,10 +83,12 @@ func (c *client) handle(p packet, attachments [][]byte, batch *engineio.Batch) e
 		c.remove(conn)
 		conn.socket.HandleDisconnect(reason.ClientDisconnect)
 		return nil
-	case typeEvent, typeBinaryEvent:
-		return conn.event(p, attachments, batch)
-	case typeAck, typeBinaryAck:
-		return conn.ack(p, attachments)
+	case typeEvent:
+		conn.event(p, batch)
+		return nil
+	case typeAck:
+		conn.ack(p)
+		return nil
 	}
 	return errPacket // only servers send CONNECT_ERROR
 }
@@ -148,7 +139,7 @@ func (c *client) refuse(namespace, message string, data json.RawMessage) {
 	if err != nil { // an authenticator's data is no JSON
 		object, _ = realtime.JSON(map[string]string{"message": message})
 	}
-	_ = c.session.Send(encodePacket(typeConnectError, namespace, object.JSON))
+	_ = c.send(packet{kind: typeConnectError, namespace: namespace, data: object.JSON})
 }
 
 func (c *client) handshake(p packet) *realtime.Handshake {
@@ -178,55 +169,32 @@ func (c *client) handshake(p packet) *realtime.Handshake {
 }
 
 // event hands an event to the socket.
-func (c *conn) event(p packet, attachments [][]byte, batch *engineio.Batch) error {
-	if len(p.data) == 0 {
-		return nil // without a name it is nothing, but Socket.IO's parser lets it pass
-	}
-	elements, err := rawjson.Split(p.data)
-	if err != nil || len(elements) == 0 {
-		return errPacket
-	}
-	name, ok := rawjson.Unquote(elements[0])
-	if !ok {
-		if !rawjson.Number(elements[0]) {
-			return errPacket // CVE-2023-32695
-		}
-		name = string(elements[0])
-	} else if realtime.Reserved(name) {
-		return errPacket
-	}
-	args, err := parseArgs(elements[1:], attachments)
-	if err != nil {
-		return err
+func (c *conn) event(p packet, batch *engineio.Batch) {
+	if p.blank {
+		return // without a name it is nothing, but Socket.IO's parser lets it pass
 	}
 	var ack func(...realtime.Arg) error
-	if p.id != "" {
+	if id := p.id; id != "" {
 		ack = func(args ...realtime.Arg) error {
-			return c.client.session.SendIn(batch, encodeAck(c.namespace, p.id, args))
+			answer := packet{kind: typeAck, namespace: c.namespace, id: id, args: args}
+			return c.client.session.SendIn(batch, c.client.format.encode(answer))
 		}
 	}
-	c.socket.HandleEvent(realtime.WithBatch(c.client.server.endpoint.Hub().Context(), batch), name, args, ack)
-	return nil
+	c.socket.HandleEvent(realtime.WithBatch(c.client.server.endpoint.Hub().Context(), batch), p.event, p.args, ack)
 }
 
 // ack hands the answer to an event of ours to the socket.
-func (c *conn) ack(p packet, attachments [][]byte) error {
-	if len(p.data) == 0 {
-		return nil
-	}
-	elements, err := rawjson.Split(p.data)
-	if err != nil {
-		return errPacket
-	}
-	args, err := parseArgs(elements, attachments)
-	if err != nil {
-		return err
+func (c *conn) ack(p packet) {
+	if p.blank {
+		return
 	}
 	if number, err := strconv.ParseUint(p.id, 10, 64); err == nil {
-		c.socket.HandleAck(number, args)
+		c.socket.HandleAck(number, p.args)
 	}
-	return nil
 }
+
+// send sends a packet to the client.
+func (c *client) send(p packet) error { return c.session.Send(c.format.encode(p)) }
 
 // entered stops the clock: the client is in a namespace, or gone.
 func (c *client) entered() {
@@ -259,7 +227,7 @@ func (c *client) leaveAll() {
 	conns := slices.Clone(c.conns)
 	c.mu.Unlock()
 	for _, conn := range conns {
-		_ = c.session.Send(encodePacket(typeDisconnect, conn.namespace, nil))
+		_ = c.send(packet{kind: typeDisconnect, namespace: conn.namespace})
 	}
 	c.session.Close(reason.ForcedClose)
 }

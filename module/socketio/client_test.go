@@ -245,10 +245,65 @@ func BenchmarkEncode(b *testing.B) {
 		"text":   {order},
 		"binary": {order, realtime.Bytes(make([]byte, 200))},
 	} {
+		for format, f := range map[string]format{"text": textFormat{}, "msgpack": msgpackFormat{}} {
+			b.Run(name+" as "+format, func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					f.encode(eventPacket(&realtime.Message{Namespace: "/orders", Event: "order:created", Args: args}))
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkBroadcast is an event to a hundred clients over TCP, until all of them have it.
+func BenchmarkBroadcast(b *testing.B) {
+	const members = 100
+	order := realtime.Arg{JSON: []byte(`{"id":7,"sku":"x","note":"` + strings.Repeat("x", 200) + `"}`)}
+	for name, msgpackEvery := range map[string]int{"text": members + 1, "msgpack": 1, "mixed": 2} {
 		b.Run(name, func(b *testing.B) {
+			s := newTestServer(b, func(_ context.Context, e *realtime.Event) { _ = e.Ack() })
+			listener := httptest.NewServer(s)
+			defer listener.Close()
+			got := make(chan struct{}, members)
+			for i := range members {
+				ws, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(listener.URL, "http")+"/?EIO=4&transport=websocket", nil) //nolint:bodyclose // there is none
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer func() { _ = ws.Close() }()
+				kind, connect, ask := websocket.TextMessage, []byte("40"), []byte(`421["ready"]`)
+				if (i+1)%msgpackEvery == 0 {
+					kind, connect, ask = websocket.BinaryMessage, pack(`{"type":0,"nsp":"/"}`), pack(`{"type":2,"nsp":"/","id":1,"data":["ready"]}`)
+				}
+				for _, packet := range [][]byte{connect, ask} {
+					if err := ws.WriteMessage(kind, packet); err != nil {
+						b.Fatal(err)
+					}
+				}
+				for range 3 { // the handshake, and two answers
+					if _, _, err := ws.ReadMessage(); err != nil {
+						b.Fatal(err)
+					}
+				}
+				go func() {
+					for {
+						if _, _, err := ws.ReadMessage(); err != nil {
+							return
+						}
+						got <- struct{}{}
+					}
+				}()
+			}
+			all := s.endpoint.Hub().Namespace("/").To()
 			b.ReportAllocs()
 			for b.Loop() {
-				encodeMessage(&realtime.Message{Namespace: "/orders", Event: "order:created", Args: args})
+				if err := all.Emit(context.Background(), "order:created", order); err != nil {
+					b.Fatal(err)
+				}
+				for range members {
+					<-got
+				}
 			}
 		})
 	}

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 
-	"github.com/caddy-realtime/caddy-realtime/module/engineio"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
@@ -24,7 +23,7 @@ func (c *conn) Connected(s *realtime.Socket) error {
 	if err != nil {
 		return err
 	}
-	return c.client.session.Send(encodePacket(typeConnect, c.namespace, data))
+	return c.client.send(packet{kind: typeConnect, namespace: c.namespace, data: data})
 }
 
 // Deliver implements realtime.Conn.
@@ -32,8 +31,7 @@ func (c *conn) Deliver(m *realtime.Message, in *realtime.Batch) error {
 	if m.Volatile && !c.client.session.Writable() {
 		return nil
 	}
-	burst := m.Encoding(format{}, encodeMessage).(*engineio.Burst)
-	if err := c.client.session.SendIn(in, burst); err != nil {
+	if err := c.client.session.SendIn(in, encodeMessage(c.client.format, m)); err != nil {
 		return errors.Join(realtime.ErrDisconnected, err)
 	}
 	return nil
@@ -46,5 +44,5 @@ func (c *conn) Leave(closing bool) error {
 		return nil
 	}
 	c.client.remove(c)
-	return c.client.session.Send(encodePacket(typeDisconnect, c.namespace, nil))
+	return c.client.send(packet{kind: typeDisconnect, namespace: c.namespace})
 }

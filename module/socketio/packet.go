@@ -1,7 +1,7 @@
 package socketio
 
 import (
-	"bytes"
+	"encoding/json"
 	"errors"
 	"strconv"
 
@@ -9,7 +9,8 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// packetType is the first character of an encoded packet.
+// packetType is what a packet is for, by the character that stands for it in
+// the format of Socket.IO's default parser.
 // https://socket.io/docs/v4/socket-io-protocol/#exchange-protocol
 type packetType byte
 
@@ -20,90 +21,59 @@ const (
 	typeEvent        packetType = '2'
 	typeAck          packetType = '3'
 	typeConnectError packetType = '4'
-	typeBinaryEvent  packetType = '5'
+	typeBinaryEvent  packetType = '5' // in the default parser's format only, like the next
 	typeBinaryAck    packetType = '6'
 )
 
 func (t packetType) binary() bool { return t == typeBinaryEvent || t == typeBinaryAck }
 
-// errPacket says that text is not a Socket.IO packet.
+// plain returns the type of the same packet if it had no attachments.
+func (t packetType) plain() packetType {
+	switch t {
+	case typeBinaryEvent:
+		return typeEvent
+	case typeBinaryAck:
+		return typeAck
+	}
+	return t
+}
+
+// errPacket says that a message is not a Socket.IO packet.
 var errPacket = errors.New("not a Socket.IO packet")
 
 // maxNamespace is the length of the longest name of a namespace, in bytes: one
 // may be remembered for as long as the hub lives.
 const maxNamespace = 256
 
-// A packet is the text part of a Socket.IO packet:
-//
-//	<type>[<attachments>-][<namespace>,][<id>][<data>]
-//
-// https://socket.io/docs/v4/socket-io-protocol/#packet-encoding
+// A packet is a Socket.IO packet, in whichever format it is written.
 type packet struct {
-	kind        packetType
-	attachments int
-	namespace   string // "/" where the text has none
-	id          string // digits, "" for none
-	data        []byte // valid JSON of the kind's shape, or nothing
+	kind      packetType // none of the binary ones
+	namespace string
+	id        string          // of an event or an ack: digits, "" for none
+	data      json.RawMessage // of the others: an object, or nothing
+	event     string          // of an event: its name
+	args      []realtime.Arg  // of an event or an ack
+	blank     bool            // an event or an ack that came without anything
 }
 
-// parsePacket reads the text of a packet. The data is part of text.
-func parsePacket(text []byte) (packet, error) {
-	if len(text) == 0 || text[0] < byte(typeConnect) || text[0] > byte(typeBinaryAck) {
-		return packet{}, errPacket
+// eventName returns the name of an event, from the first element of its data.
+// A number is one, too.
+func eventName(element json.RawMessage) (string, error) {
+	name, ok := rawjson.Unquote(element)
+	switch {
+	case !ok && rawjson.Number(element):
+		return string(element), nil
+	case !ok, realtime.Reserved(name):
+		return "", errPacket // CVE-2023-32695, CVE-2024-38355
 	}
-	p := packet{kind: packetType(text[0]), namespace: "/"}
-	text = text[1:]
-	if p.kind.binary() {
-		count, rest, found := bytes.Cut(text, []byte{'-'})
-		n, err := strconv.ParseUint(string(count), 10, 8)
-		// A count of nothing would wait for attachments that are never
-		// complete (CVE-2026-69185); one without a bound, for any number.
-		if !found || err != nil || n < 1 || n > realtime.MaxAttachments {
-			return packet{}, errPacket
-		}
-		p.attachments, text = int(n), rest
-	}
-	if len(text) > 0 && text[0] == '/' {
-		namespace, rest, _ := bytes.Cut(text, []byte{','})
-		if len(namespace) > maxNamespace {
-			return packet{}, errPacket
-		}
-		p.namespace, text = string(namespace), rest
-	}
-	digits := 0
-	for digits < len(text) && '0' <= text[digits] && text[digits] <= '9' {
-		digits++
-	}
-	p.id, p.data = string(text[:digits]), text[digits:]
-	if !p.valid() {
-		return packet{}, errPacket
-	}
-	return p, nil
+	return name, nil
 }
 
-// valid reports whether the data has the shape that the kind asks for. Events
-// and acks are looked into where they are split.
-func (p packet) valid() bool {
-	switch p.kind {
-	case typeConnect:
-		return len(p.data) == 0 || rawjson.Valid(p.data) && rawjson.Object(bytes.TrimLeft(p.data, " \t\r\n"))
-	case typeDisconnect:
-		return len(p.data) == 0
+// eventPacket returns the packet that a message is sent as.
+func eventPacket(m *realtime.Message) packet {
+	p := packet{kind: typeEvent, namespace: m.Namespace, event: m.Event, args: m.Args}
+	if m.Ack != 0 {
+		p.id = strconv.FormatUint(m.Ack, 10)
 	}
-	return true
-}
-
-// append appends the packet as text.
-func (p packet) append(text []byte) []byte {
-	text = append(text, byte(p.kind))
-	if p.kind.binary() {
-		text = strconv.AppendInt(text, int64(p.attachments), 10)
-		text = append(text, '-')
-	}
-	if p.namespace != "/" {
-		text = append(text, p.namespace...)
-		text = append(text, ',')
-	}
-	text = append(text, p.id...)
-	return append(text, p.data...)
+	return p
 }

@@ -2,8 +2,10 @@
 // into namespaces of a [realtime.Hub] and carries events and acks between them
 // and it.
 //
-// client.go handles what arrives on a session, packet.go and binary.go parse
-// it, conn.go is one namespace's way back, encode.go what goes out over it.
+// client.go handles the packets that arrive on a session, conn.go is one
+// namespace's way back. What packets look like on the wire is a format, which a
+// session has from its first message on: text.go with header.go and binary.go is
+// that of Socket.IO's default parser, msgpack.go that of socket.io-msgpack-parser.
 //
 // The protocol: https://socket.io/docs/v4/socket-io-protocol/
 package socketio

@@ -41,8 +41,7 @@ function serve(socket, altered) {
     const ack = typeof args.at(-1) === "function" ? args.pop() : () => {};
     handle(args, ack);
   });
-  // A socket that is restored is no new one.
-  if (!socket.recovered) socket.emit("auth", socket.handshake.auth);
+  socket.emit("auth", socket.data.auth); // which is that of its first handshake, if it has been restored
   socket.on("disconnect", (why) => {
     const end = ending(socket.id);
     end.why = why;

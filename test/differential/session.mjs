@@ -15,6 +15,9 @@ import { hex } from "./trace.mjs";
 const text = (packet) => (Buffer.isBuffer(packet) ? hex(packet) : packet);
 const separator = "\x1e";
 
+// The id of an event that the server asks an answer to. It counts for all clients of a namespace.
+const ackID = /^(4[25](?:\d+-)?(?:\/[^,]*,)?)\d+(?=\[)/;
+
 class Session {
   constructor(t, actor, path, query) {
     Object.assign(this, { t, actor, path, query });
@@ -35,7 +38,7 @@ class Session {
   received(packet) {
     if (typeof packet === "string") this.t.trace.learnFrom(packet);
     if (this.t.recovers && /^4[25]/.test(packet)) this.t.trace.learn("offset", /"([^"]*)"\]$/.exec(packet)?.[1]);
-    this.log(`< ${text(packet)}`);
+    this.log(`< ${text(packet).replace(ackID, "$1«ack»")}`);
   }
 
   /** Sends packets in the trace's sight. */

@@ -10,6 +10,7 @@ import { inspect } from "node:util";
  *   session's by «session 1», and so on. So a trace still shows whether an id is the same as before.
  * - Ids may differ in their lengths, and so does the length of a packet with one where Engine.IO 3 writes it: «length».
  * - Offsets of connection state recovery are opaque, too: «offset 1».
+ * - A server numbers the events that it asks an answer to, for all clients of a namespace together: «ack».
  * - What several actors of a scenario see at the same time has no order between them: each has a section of its own.
  * - A line that is longer than a page is cut, and ends with the digest of all of it.
  */

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"compress/gzip"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -149,7 +150,7 @@ func (c *client) answered(response *http.Response) {
 			answer = append(answer, "{"+name+": "+strings.Join(values, ", ")+"}")
 		}
 	}
-	body, err := io.ReadAll(response.Body)
+	body, err := readBody(response)
 	if err != nil {
 		answer = append(answer, "broken off")
 	}
@@ -157,9 +158,28 @@ func (c *client) answered(response *http.Response) {
 	c.say("%s %s", strings.Join(answer, " "), strings.TrimSpace(string(body)))
 }
 
+// readBody returns the body as it was before it was compressed.
+func readBody(response *http.Response) ([]byte, error) {
+	if response.Header.Get("Content-Encoding") != "gzip" {
+		return io.ReadAll(response.Body)
+	}
+	unzipped, err := gzip.NewReader(response.Body)
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(unzipped)
+}
+
+// extensions is the header in which a client offers to compress.
+const extensions = "Sec-WebSocket-Extensions"
+
 // open opens a WebSocket and reads from it until it ends.
 func (c *client) open(target string, header http.Header) {
 	dialer := websocket.Dialer{NetDialContext: c.dial}
+	if header.Get(extensions) != "" { // gorilla makes its own offer
+		header.Del(extensions)
+		dialer.EnableCompression = true
+	}
 	ws, response, err := dialer.Dial("ws://example.com"+target, header)
 	if response != nil {
 		c.answered(response)

@@ -25,9 +25,12 @@
 //	a> stall                   reads no more from its connection
 //	a> read                    reads again
 //
-// and what they see:
+// A client that sends the header Sec-WebSocket-Extensions, whatever its value,
+// compresses.
 //
-//	a< 200 <body>              an answer; "␞" stands for the separator of payloads
+// What they see:
+//
+//	a< 200 <body>              an answer, unzipped; "␞" stands for the separator of payloads
 //	a< 101                     it has a WebSocket now
 //	a< frame <text>            and so on; "close 1006" is an end without a close frame
 //

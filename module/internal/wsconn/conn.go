@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -41,21 +42,36 @@ var upgrader = websocket.Upgrader{
 	},
 }
 
-// Upgrade answers the request with 101 and takes its connection over. queue
-// limits, in bytes, what may wait to be sent. On an error the request has been
-// answered, or its connection closed.
+// Options are the settings of a connection.
+type Options struct {
+	// Queue limits, in bytes, what may wait to be sent.
+	Queue int
+	// Compress lets the peer negotiate that messages are compressed (RFC 7692).
+	Compress bool
+}
+
+// Upgrade answers the request with 101 and takes its connection over. On an
+// error the request has been answered, or its connection closed.
 //
 // The caller must return from its HTTP handler soon, and let another goroutine
 // read: a handler that stays keeps the server's stack and buffers alive.
-func Upgrade(w http.ResponseWriter, r *http.Request, queue int) (*Conn, error) {
+func Upgrade(w http.ResponseWriter, r *http.Request, o Options) (*Conn, error) {
 	if r.ContentLength != 0 {
 		// The server would go on to read the body from under us.
 		err := errors.New("an upgrade request has no body")
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return nil, err
 	}
-	h := &hijacker{ResponseWriter: w, queue: queue}
-	ws, err := upgrader.Upgrade(h, r, subprotocol(r))
+	h := &hijacker{ResponseWriter: w, queue: o.Queue}
+	u := upgrader
+	if o.Compress {
+		if offer, ok := acceptOffer(r.Header); ok {
+			h.deflating = &deflating{window: offer.window}
+			u.EnableCompression = true
+			r = withExtension(r, "permessage-deflate")
+		}
+	}
+	ws, err := u.Upgrade(h, r, subprotocol(r))
 	if err != nil {
 		if h.stream != nil {
 			_ = h.stream.Conn.Close()
@@ -71,14 +87,32 @@ func Upgrade(w http.ResponseWriter, r *http.Request, queue int) (*Conn, error) {
 	return &Conn{ws: ws, stream: h.stream}, nil
 }
 
-// Read waits for the next message of at most limit bytes and returns its
-// opcode, Text or Binary, and its payload, which is the caller's. After an
-// error the connection is of no more use and must be released.
+// withExtension returns the request with one offer: gorilla would take the
+// first of that name, whatever its parameters are.
+func withExtension(r *http.Request, offer string) *http.Request {
+	changed := *r
+	changed.Header = maps.Clone(r.Header)
+	changed.Header.Set("Sec-WebSocket-Extensions", offer)
+	return &changed
+}
+
+// Deflates reports whether the peer has negotiated compression, and takes what
+// Deflate returns.
+func (c *Conn) Deflates() bool { return c.stream.deflating != nil }
+
+// Read waits for the next message of at most limit bytes, once it is inflated,
+// and returns its opcode, Text or Binary, and its payload, which is the
+// caller's. After an error the connection is of no more use and must be
+// released.
 func (c *Conn) Read(limit int64) (opcode int, payload []byte, err error) {
 	if err := c.stream.await(); err != nil {
 		return 0, nil, err
 	}
-	c.ws.SetReadLimit(limit) // counts bytes as they come, before inflation
+	onWire := limit // gorilla counts bytes as they come, before inflation
+	if c.Deflates() {
+		onWire = maxDeflated(limit)
+	}
+	c.ws.SetReadLimit(onWire)
 	opcode, reader, err := c.ws.NextReader()
 	if err != nil {
 		return 0, nil, c.failed(err)
@@ -87,6 +121,8 @@ func (c *Conn) Read(limit int64) (opcode int, payload []byte, err error) {
 	defer putBuffer(buffer)
 	n, err := buffer.ReadFrom(io.LimitReader(reader, limit+1))
 	switch {
+	case err != nil && c.Deflates() && !c.stream.deflating.failed:
+		return 0, nil, c.failed(inflationError(err))
 	case err != nil:
 		return 0, nil, c.failed(err)
 	case n > limit:
@@ -101,11 +137,14 @@ func (c *Conn) Read(limit int64) (opcode int, payload []byte, err error) {
 
 // failed turns an error of gorilla's reader into one of ours, and makes sure that
 // a peer that broke the protocol is told: gorilla does not where a length has its
-// top bit set.
+// top bit set, or compressed data makes no sense.
 func (c *Conn) failed(err error) error {
 	err = readError(err)
-	if errors.Is(err, ErrTooBig) {
+	switch {
+	case errors.Is(err, ErrTooBig):
 		c.Close(websocket.CloseMessageTooBig, "", false)
+	case errors.Is(err, ErrProtocol):
+		c.Close(websocket.CloseProtocolError, "", false)
 	}
 	return err
 }

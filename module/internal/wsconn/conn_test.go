@@ -678,12 +678,14 @@ func FuzzServer(f *testing.F) {
 		[]byte("\x82\xff\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"), []byte("\x81\xfe\x00\x01\x00\x00\x00\x00x"),
 		[]byte("\xc1\x80\x00\x00\x00\x00"), []byte("GET / HTTP/1.1\r\n\r\n"), bytes.Repeat([]byte{0x81}, 1500),
 	} {
-		f.Add(sample, uint8(3))
+		f.Add(sample, uint8(3), false)
+		f.Add(sample, uint8(3), true)
 	}
-	f.Fuzz(func(t *testing.T, data []byte, step uint8) {
+	f.Add(masked(fin|compressed|Text, deflated("hello hello hello")), uint8(5), true)
+	f.Fuzz(func(t *testing.T, data []byte, step uint8, compress bool) {
 		const limit = 200
 		conn := &scriptConn{input: data, step: 1 + int(step)}
-		c := accept(t, conn, 10_000)
+		c := acceptOffering(t, conn, "permessage-deflate", Options{Queue: 10_000, Compress: compress})
 		c.OnPong(func() {})
 		for {
 			opcode, payload, err := c.Read(limit)

@@ -12,8 +12,9 @@ import (
 // with them, just to count bytes.
 type hijacker struct {
 	http.ResponseWriter
-	queue  int // limit of the outbox, in bytes
-	stream *stream
+	queue     int        // limit of the outbox, in bytes
+	deflating *deflating // the stream's; nil: not negotiated
+	stream    *stream
 }
 
 // Hijack implements http.Hijacker.
@@ -23,6 +24,7 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	h.stream = newStream(conn, h.queue)
+	h.stream.deflating = h.deflating
 	if brw.Reader.Buffered() == 0 { // else gorilla refuses the connection
 		brw.Reader = h.stream.buffer
 	}

@@ -63,7 +63,7 @@ func upgradeRequest() *http.Request {
 // accept upgrades a connection whose peer has not asked for it.
 func accept(t testing.TB, conn net.Conn, queue int) *Conn {
 	t.Helper()
-	c, err := Upgrade(&hijackable{conn: conn, header: make(http.Header)}, upgradeRequest(), queue)
+	c, err := Upgrade(&hijackable{conn: conn, header: make(http.Header)}, upgradeRequest(), Options{Queue: queue})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,6 +189,11 @@ func closePayload(code int, reason string) string {
 // and returns the address. The test waits for all of them.
 func listen(t testing.TB, queue int, serve func(*Conn)) string {
 	t.Helper()
+	return listenWith(t, Options{Queue: queue}, serve)
+}
+
+func listenWith(t testing.TB, o Options, serve func(*Conn)) string {
+	t.Helper()
 	var mu sync.Mutex // between new requests and the end
 	closed := false
 	var running sync.WaitGroup
@@ -200,7 +205,7 @@ func listen(t testing.TB, queue int, serve func(*Conn)) string {
 		}
 		running.Add(1)
 		mu.Unlock()
-		c, err := Upgrade(w, r, queue)
+		c, err := Upgrade(w, r, o)
 		if err != nil {
 			running.Done()
 			return
@@ -236,6 +241,11 @@ func dial(t testing.TB, address string) *websocket.Conn {
 // dialRaw connects a peer over a real socket.
 func dialRaw(t testing.TB, address string) *peer {
 	t.Helper()
+	return dialRawOffering(t, address, "")
+}
+
+func dialRawOffering(t testing.TB, address, offer string) *peer {
+	t.Helper()
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
@@ -243,6 +253,9 @@ func dialRaw(t testing.TB, address string) *peer {
 	t.Cleanup(func() { conn.Close() })
 	r := upgradeRequest()
 	r.Host = address
+	if offer != "" {
+		r.Header.Set("Sec-WebSocket-Extensions", offer)
+	}
 	if err := r.Write(conn); err != nil {
 		t.Fatal(err)
 	}

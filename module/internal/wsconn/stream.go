@@ -3,6 +3,7 @@ package wsconn
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"net"
 	"time"
 
@@ -25,6 +26,15 @@ type stream struct {
 	batch  outbox.Batch
 	buffer *bufio.Reader // gorilla's
 	input                // what await has read
+
+	deflating *deflating // nil where compression has not been negotiated
+}
+
+// deflating is what a stream remembers where compression has been negotiated.
+type deflating struct {
+	bits   bitChecker
+	window bool // the answer to the handshake, which is written first, must name our window
+	failed bool // an error came from the network
 }
 
 func newStream(conn net.Conn, queue int) *stream {
@@ -50,8 +60,25 @@ func (s *stream) await() error {
 }
 
 // Read returns what await has read, or waits for more. Whatever was sent
-// because of the input before goes out first.
+// because of the input before goes out first. It ends before a frame that
+// breaks what gorilla does not check.
 func (s *stream) Read(p []byte) (int, error) {
+	d := s.deflating
+	if d == nil {
+		return s.read(p)
+	}
+	if d.bits.broken {
+		return 0, errCompressedBit
+	}
+	n, err := s.read(p)
+	d.failed = err != nil
+	if n, ok := d.bits.check(p[:n]); n > 0 || ok {
+		return n, err
+	}
+	return 0, errCompressedBit
+}
+
+func (s *stream) read(p []byte) (int, error) {
 	if s.input.buffered() {
 		return s.input.take(p), nil
 	}
@@ -65,11 +92,27 @@ func (s *stream) Read(p []byte) (int, error) {
 
 // Write queues a copy of p: gorilla uses its buffers again.
 func (s *stream) Write(p []byte) (int, error) {
+	if d := s.deflating; d != nil && d.window {
+		d.window = false
+		return s.writeAnswer(p)
+	}
 	if len(p) > 0 && p[0] == 0x80|websocket.CloseMessage {
 		s.out.Finish(bytes.Clone(p), false) // nothing follows it, not even ours
 		return len(p), nil
 	}
 	if err := s.out.Send(bytes.Clone(p)); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// writeAnswer writes gorilla's answer to the handshake and adds the one
+// parameter of permessage-deflate that gorilla does not know (RFC 7692, section
+// 7.1.2.1).
+func (s *stream) writeAnswer(p []byte) (int, error) {
+	const last = "client_no_context_takeover"
+	window := fmt.Sprintf("%s; server_max_window_bits=%d", last, windowBits)
+	if err := s.out.Send(bytes.Replace(p, []byte(last), []byte(window), 1)); err != nil {
 		return 0, err
 	}
 	return len(p), nil

@@ -6,13 +6,13 @@ import (
 	"testing"
 )
 
-func equal(a, b packet) bool {
+func equal(a, b header) bool {
 	return a.kind == b.kind && a.attachments == b.attachments && a.namespace == b.namespace && a.id == b.id &&
 		bytes.Equal(a.data, b.data)
 }
 
-func TestParsePacket(t *testing.T) {
-	for text, want := range map[string]packet{
+func TestParseHeader(t *testing.T) {
+	for text, want := range map[string]header{
 		`0`:                             {kind: typeConnect, namespace: "/"},
 		`0/`:                            {kind: typeConnect, namespace: "/"},
 		`0/,`:                           {kind: typeConnect, namespace: "/"},
@@ -36,7 +36,7 @@ func TestParsePacket(t *testing.T) {
 		"0 {\"a\":1}\n":                 {kind: typeConnect, namespace: "/", data: []byte(" {\"a\":1}\n")},
 		`0/a"b,{"c":[{"d":"e\u0000"}]}`: {kind: typeConnect, namespace: `/a"b`, data: []byte(`{"c":[{"d":"e\u0000"}]}`)},
 	} {
-		got, err := parsePacket([]byte(text))
+		got, err := parseHeader([]byte(text))
 		if err != nil || !equal(got, want) {
 			t.Errorf("%s is %+v, %v; want %+v", text, got, err, want)
 		}
@@ -51,7 +51,7 @@ func TestParsePacket(t *testing.T) {
 		`511-["a"]`, `5100-["a"]`, `599999999999999999999-["a"]`, `50-["a"]`, `500-["a"]`, `60-[]`,
 		`5-["a"]`, `5["a"]`, `5`, `51`, `5x-["a"]`, `5-1-["a"]`, `5+1-["a"]`, `51.0-["a"]`, `51e0-["a"]`, `5 1-["a"]`, `50x1-["a"]`, `5１-["a"]`,
 	} {
-		if got, err := parsePacket([]byte(text)); err == nil {
+		if got, err := parseHeader([]byte(text)); err == nil {
 			t.Errorf("%s is %+v; want an error", text, got)
 		}
 	}
@@ -69,14 +69,14 @@ var texts = []string{
 	`61-1[{"_placeholder":true,"num":0}]`, `61-/admin,1[]`, `61-/admin,456[{"_placeholder":true,"num":0}]`,
 }
 
-// FuzzPacket: a packet is the same when it comes back, if its data is any that
+// FuzzHeader: a header is the same when it comes back, if its data is any that
 // could be encoded.
-func FuzzPacket(f *testing.F) {
+func FuzzHeader(f *testing.F) {
 	for _, text := range texts {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		p, err := parsePacket(text)
+		p, err := parseHeader(text)
 		if err != nil {
 			return
 		}
@@ -89,19 +89,19 @@ func FuzzPacket(f *testing.F) {
 		if len(p.data) > 0 && !json.Valid(p.data) {
 			return // of events and acks, which look into it where they split it
 		}
-		again, err := parsePacket(p.append(nil))
+		again, err := parseHeader(p.append(nil))
 		if err != nil || !equal(again, p) {
 			t.Errorf("%+v became %+v, %v", p, again, err)
 		}
 	})
 }
 
-func BenchmarkParsePacket(b *testing.B) {
+func BenchmarkParseHeader(b *testing.B) {
 	text := []byte(`2/orders,17["order:create",{"sku":"x","quantity":3,"note":"as soon as possible, please"}]`)
 	b.ReportAllocs()
 	b.SetBytes(int64(len(text)))
 	for b.Loop() {
-		if _, err := parsePacket(text); err != nil {
+		if _, err := parseHeader(text); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -1,0 +1,187 @@
+package msgpack
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+)
+
+// ErrInvalid says that data is not the MessagePack that was asked for.
+var ErrInvalid = errors.New("invalid MessagePack")
+
+// maxDepth is how deep arrays and maps may be nested. The decoder of JavaScript clients recurses, and runs out of stack at
+// a few thousand: what one client sends must not make the others lose their connections.
+const maxDepth = 1000
+
+// The first bytes of values.
+const (
+	fixMap   = 0x80
+	fixArray = 0x90
+	fixStr   = 0xa0
+	null     = 0xc0
+	falsity  = 0xc2
+	truth    = 0xc3
+	bin8     = 0xc4
+	bin16    = 0xc5
+	bin32    = 0xc6
+	ext8     = 0xc7
+	ext16    = 0xc8
+	ext32    = 0xc9
+	f32      = 0xca
+	f64      = 0xcb
+	u8       = 0xcc
+	u16      = 0xcd
+	u32      = 0xce
+	u64      = 0xcf
+	i8       = 0xd0
+	i16      = 0xd1
+	i32      = 0xd2
+	i64      = 0xd3
+	fixExt1  = 0xd4
+	fixExt8  = 0xd7
+	str8     = 0xd9
+	str16    = 0xda
+	str32    = 0xdb
+	array16  = 0xdc
+	array32  = 0xdd
+	map16    = 0xde
+	map32    = 0xdf
+	negative = 0xe0
+)
+
+// A kind is what a value is.
+type kind uint8
+
+const (
+	invalid kind = iota
+	nilKind
+	undefinedKind
+	falseKind
+	trueKind
+	signedKind   // bits are an int64
+	unsignedKind // bits are a uint64
+	floatKind    // bits are a float64
+	dateKind     // bits are an int64: milliseconds since 1970
+	stringKind   // bits are the length
+	binaryKind   // bits are the length
+	arrayKind    // bits are the number of elements
+	mapKind      // bits are the number of members
+)
+
+// A head is a value without what follows of a string, binary data, an array or a map. There is as much of it as it says,
+// where each element takes one byte at least.
+type head struct {
+	kind kind
+	bits uint64
+}
+
+// readHead reads the head at data[i] and returns the offset after it. Its kind is invalid where there is none.
+func readHead(data []byte, i int) (h head, next int) {
+	if i >= len(data) {
+		return head{}, i
+	}
+	first := data[i]
+	i++
+	switch {
+	case first < fixMap:
+		return head{unsignedKind, uint64(first)}, i
+	case first >= negative:
+		return head{signedKind, uint64(int8(first))}, i
+	case first < fixArray:
+		return sized(mapKind, uint64(first-fixMap), data, i)
+	case first < fixStr:
+		return sized(arrayKind, uint64(first-fixArray), data, i)
+	case first < null:
+		return sized(stringKind, uint64(first-fixStr), data, i)
+	}
+	switch first {
+	case null:
+		return head{kind: nilKind}, i
+	case falsity:
+		return head{kind: falseKind}, i
+	case truth:
+		return head{kind: trueKind}, i
+	case fixExt1, fixExt8, ext8, ext16, ext32:
+		return readExtension(first, data, i)
+	}
+	layout := layouts[first]
+	if layout.width == 0 || len(data)-i < layout.width {
+		return head{}, i
+	}
+	bits := bigEndian(data[i : i+layout.width])
+	i += layout.width
+	switch layout.kind {
+	case signedKind: // fill up with the sign
+		shift := 64 - 8*layout.width
+		return head{signedKind, uint64(int64(bits<<shift) >> shift)}, i
+	case floatKind:
+		if layout.width == 4 {
+			bits = math.Float64bits(float64(math.Float32frombits(uint32(bits))))
+		}
+		return head{floatKind, bits}, i
+	case unsignedKind:
+		return head{unsignedKind, bits}, i
+	}
+	return sized(layout.kind, bits, data, i)
+}
+
+// layouts are the heads that are one byte and a number, by that byte: what they are, and the number's width.
+var layouts = [256]struct {
+	kind  kind
+	width int
+}{
+	bin8: {binaryKind, 1}, bin16: {binaryKind, 2}, bin32: {binaryKind, 4},
+	f32: {floatKind, 4}, f64: {floatKind, 8},
+	u8: {unsignedKind, 1}, u16: {unsignedKind, 2}, u32: {unsignedKind, 4}, u64: {unsignedKind, 8},
+	i8: {signedKind, 1}, i16: {signedKind, 2}, i32: {signedKind, 4}, i64: {signedKind, 8},
+	str8: {stringKind, 1}, str16: {stringKind, 2}, str32: {stringKind, 4},
+	array16: {arrayKind, 2}, array32: {arrayKind, 4},
+	map16: {mapKind, 2}, map32: {mapKind, 4},
+}
+
+// readExtension reads what follows the first byte of an extension. Those of notepack.io are all of type 0.
+func readExtension(first byte, data []byte, i int) (h head, next int) {
+	width := 0 // of the length
+	switch first {
+	case ext8:
+		width = 1
+	case ext16:
+		width = 2
+	case ext32:
+		width = 4
+	}
+	if len(data)-i <= width || data[i+width] != 0 {
+		return head{}, i
+	}
+	length := bigEndian(data[i : i+width])
+	i += width + 1
+	switch {
+	case first == fixExt1 && len(data)-i >= 1:
+		return head{kind: undefinedKind}, i + 1
+	case first == fixExt8 && len(data)-i >= 8:
+		return head{dateKind, binary.BigEndian.Uint64(data[i:])}, i + 8
+	case width > 0: // an ArrayBuffer, as Node's encoder writes all but its own Buffers
+		return sized(binaryKind, length, data, i)
+	}
+	return head{}, i
+}
+
+// sized returns a head whose length there is data for.
+func sized(k kind, length uint64, data []byte, i int) (h head, next int) {
+	least := length
+	if k == mapKind {
+		least *= 2 // at most 1<<33
+	}
+	if least > uint64(len(data)-i) {
+		return head{}, i
+	}
+	return head{k, length}, i
+}
+
+func bigEndian(data []byte) uint64 {
+	var bits uint64
+	for _, b := range data {
+		bits = bits<<8 | uint64(b)
+	}
+	return bits
+}

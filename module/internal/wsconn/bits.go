@@ -1,0 +1,80 @@
+package wsconn
+
+import "errors"
+
+// errCompressedBit is a breach of RFC 7692, section 6: only the first frame of
+// a message says that it is compressed. It looks like gorilla's own errors.
+var errCompressedBit = errors.New("websocket: RSV1 set on a control frame or a continuation")
+
+// A bitChecker looks at the first byte of each frame that passes, for the one
+// thing that gorilla does not check where compression is negotiated. The zero
+// value awaits a frame.
+type bitChecker struct {
+	part   framePart
+	broken bool   // there was such a frame, and nothing after it is of use
+	wider  int8   // how many bytes of the size are to come
+	skip   uint64 // bytes that do not matter, before part
+	size   uint64 // as far as it is known
+}
+
+// A framePart is what comes next of a frame.
+type framePart byte
+
+const (
+	firstByte framePart = iota
+	secondByte
+	sizeByte
+)
+
+// check returns how many bytes come before a frame with a bit that it must not
+// have, or all.
+func (c *bitChecker) check(p []byte) (n int, ok bool) {
+	for n < len(p) {
+		if c.skip > 0 {
+			skipped := min(c.skip, uint64(len(p)-n))
+			c.skip -= skipped
+			n += int(skipped)
+			continue
+		}
+		if c.part == firstByte && misplaced(p[n]) {
+			c.broken = true
+			return n, false
+		}
+		c.next(p[n])
+		n++
+	}
+	return n, true
+}
+
+// misplaced reports whether a frame that begins so has RSV1 and is no first
+// one of a message.
+func misplaced(first byte) bool {
+	opcode := first & 0xf
+	return first&compressed != 0 && opcode != Text && opcode != Binary
+}
+
+// next takes the next byte of a frame's head (RFC 6455, section 5.2).
+func (c *bitChecker) next(b byte) {
+	switch c.part {
+	case firstByte:
+		c.part = secondByte
+		return
+	case secondByte:
+		switch size := b & 0x7f; size {
+		case 126:
+			c.size, c.wider = 0, 2
+		case 127:
+			c.size, c.wider = 0, 8
+		default:
+			c.size, c.wider = uint64(size), 0
+		}
+		c.part = sizeByte
+	case sizeByte:
+		c.size = c.size<<8 | uint64(b)
+		c.wider--
+	}
+	if c.wider == 0 {
+		const mask = 4 // gorilla takes no frame without one
+		c.part, c.skip = firstByte, mask+c.size
+	}
+}

@@ -1,0 +1,138 @@
+package socketio
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// bundleFiles are the files of the client that Socket.IO's own server serves.
+var bundleFiles = []string{
+	"socket.io.js", "socket.io.js.map",
+	"socket.io.min.js", "socket.io.min.js.map",
+	"socket.io.esm.min.js", "socket.io.esm.min.js.map",
+	"socket.io.msgpack.min.js", "socket.io.msgpack.min.js.map",
+}
+
+// IsBundleFile reports whether a file of this name can be part of a Bundle.
+func IsBundleFile(name string) bool { return slices.Contains(bundleFiles, name) }
+
+// A Bundle is the client for browsers, as socket.io-client has it in its folder
+// dist. It never changes; all methods may be called concurrently.
+type Bundle struct {
+	files map[string]*bundleFile
+}
+
+type bundleFile struct {
+	etag    string
+	kind    string // its Content-Type
+	plain   []byte
+	gzipped func() []byte // once somebody asks for it
+}
+
+// ReadBundle reads the files of the client that a folder has; the others are
+// not looked at, and neither are files outside, to which links may lead. It is
+// an error if there is none.
+func ReadBundle(folder string) (*Bundle, error) {
+	root, err := os.OpenRoot(folder)
+	if err != nil {
+		return nil, fmt.Errorf("opening the folder of the client: %w", err)
+	}
+	defer func() { _ = root.Close() }()
+	b := &Bundle{files: make(map[string]*bundleFile)}
+	for _, name := range bundleFiles {
+		info, err := root.Stat(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil && !info.Mode().IsRegular() {
+			err = errors.New("it is no regular file")
+		}
+		var content []byte
+		if err == nil {
+			content, err = root.ReadFile(name)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading %s in %s: %w", name, folder, err)
+		}
+		b.files[name] = newBundleFile(name, content)
+	}
+	if len(b.files) == 0 {
+		return nil, fmt.Errorf("the folder %s has no file of the client, such as socket.io.min.js", folder)
+	}
+	return b, nil
+}
+
+func newBundleFile(name string, content []byte) *bundleFile {
+	kind := "application/javascript; charset=utf-8"
+	if strings.HasSuffix(name, ".map") {
+		kind = "application/json; charset=utf-8"
+	}
+	sum := sha256.Sum256(content)
+	return &bundleFile{
+		// A weak one is the same for the file as it is and compressed, here or
+		// by who stands in front.
+		etag:  `W/"` + hex.EncodeToString(sum[:12]) + `"`,
+		kind:  kind,
+		plain: content,
+		gzipped: sync.OnceValue(func() []byte {
+			var compressed bytes.Buffer
+			w := gzip.NewWriter(&compressed)
+			_, _ = w.Write(content) // into memory
+			_ = w.Close()
+			return compressed.Bytes()
+		}),
+	}
+}
+
+// Serve answers a request for a file: anybody's, since it is no secret. A name
+// that the bundle has not is answered 404.
+func (b *Bundle) Serve(w http.ResponseWriter, r *http.Request, name string) {
+	file, ok := b.files[name]
+	switch {
+	case !ok:
+		http.NotFound(w, r)
+		return
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, "the client is served to GET and HEAD", http.StatusMethodNotAllowed)
+		return
+	}
+	h := w.Header()
+	h.Set("Cache-Control", "public, max-age=0")
+	h.Set("Content-Type", file.kind)
+	h.Set("ETag", file.etag)
+	h.Add("Vary", "Accept-Encoding")
+	content := file.plain
+	if acceptsGzip(r.Header) {
+		h.Set("Content-Encoding", "gzip")
+		content = file.gzipped()
+	}
+	http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(content))
+}
+
+// acceptsGzip reports whether the client that sent the headers wants what it
+// gets compressed (RFC 9110, section 12.5.3).
+func acceptsGzip(h http.Header) bool {
+	for coding := range strings.SplitSeq(strings.Join(h.Values("Accept-Encoding"), ","), ",") {
+		name, parameter, _ := strings.Cut(coding, ";")
+		if !strings.EqualFold(strings.TrimSpace(name), "gzip") {
+			continue
+		}
+		weight, found := strings.CutPrefix(strings.TrimSpace(parameter), "q=")
+		value, err := strconv.ParseFloat(weight, 64)
+		return !found || err == nil && value > 0
+	}
+	return false
+}

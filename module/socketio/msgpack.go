@@ -1,0 +1,237 @@
+package socketio
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+
+	"github.com/caddy-realtime/caddy-realtime/module/engineio"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/msgpack"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/rawjson"
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+)
+
+// msgpackFormat is the format of socket.io-msgpack-parser: one binary message,
+// the MessagePack of {type, data, nsp, id}. The types are those of packets
+// without attachments, since binary data is where it belongs.
+//
+// Two things are as in the default parser's format, so that any packet can be
+// passed on to clients of either: there are at most realtime.MaxAttachments binary
+// parts, and dates are their text.
+type msgpackFormat struct{}
+
+// decode implements format. Each packet is one message.
+func (msgpackFormat) decode(m engineio.Packet, _ *assembly) (p packet, rest *assembly, err error) {
+	if !m.Binary {
+		return packet{}, nil, errPacket
+	}
+	members, err := parseMembers(m.Data)
+	if err == nil {
+		p, err = members.packet()
+	}
+	if err != nil {
+		return packet{}, nil, errPacket
+	}
+	return p, nil, nil
+}
+
+// members are those of an encoded packet.
+type members struct {
+	kind      packetType
+	namespace string
+	id        string // digits, "" for none
+	data      []byte // MessagePack, nil for none
+}
+
+// parseMembers reads all that a message is. Members of other names, such as the
+// options that clients send along, mean nothing.
+func parseMembers(message []byte) (m members, err error) {
+	count, rest, err := msgpack.ReadMap(message)
+	if err != nil {
+		return members{}, err
+	}
+	for range count {
+		var name []byte
+		if name, rest, err = msgpack.ReadString(rest); err != nil {
+			return members{}, err
+		}
+		value := rest
+		if rest, err = msgpack.Skip(rest); err != nil {
+			return members{}, err
+		}
+		if err = m.set(string(name), value[:len(value)-len(rest)]); err != nil {
+			return members{}, err
+		}
+	}
+	if len(rest) > 0 || m.kind == 0 || m.namespace == "" {
+		return members{}, errPacket
+	}
+	return m, nil
+}
+
+// set takes one member. As in JavaScript, one that is undefined is not there,
+// and the last of several counts.
+func (m *members) set(name string, value []byte) error {
+	none := msgpack.IsUndefined(value)
+	switch name {
+	case "type":
+		number, _, err := msgpack.ReadUint(value)
+		if err != nil || number > uint64(typeConnectError-typeConnect) {
+			return errPacket
+		}
+		m.kind = typeConnect + packetType(number)
+	case "nsp":
+		text, _, err := msgpack.ReadString(value)
+		if err != nil || !validNamespace(string(text)) {
+			return errPacket
+		}
+		m.namespace = string(text)
+	case "id":
+		if m.id = ""; none {
+			return nil
+		}
+		number, _, err := msgpack.ReadUint(value)
+		if err != nil {
+			return errPacket
+		}
+		m.id = strconv.FormatUint(number, 10)
+	case "data":
+		if m.data = value; none {
+			m.data = nil
+		}
+	}
+	return nil
+}
+
+// validNamespace reports whether a namespace could be written in the default
+// parser's format as well.
+func validNamespace(name string) bool {
+	return strings.HasPrefix(name, "/") && len(name) <= maxNamespace && !strings.Contains(name, ",")
+}
+
+func (m members) packet() (p packet, err error) {
+	p = packet{kind: m.kind, namespace: m.namespace, id: m.id}
+	switch {
+	case m.kind == typeEvent, m.kind == typeAck:
+		err = p.parseData(m.data)
+	case m.kind == typeConnect && m.data != nil:
+		p.data, err = parseAuth(m.data)
+	case m.data != nil: // a DISCONNECT has none, and clients send no CONNECT_ERROR
+		err = errPacket
+	}
+	return p, err
+}
+
+// parseData reads the data of an event or an ack.
+func (p *packet) parseData(data []byte) error {
+	elements, rest, err := msgpack.ReadArray(data)
+	if err != nil {
+		return err
+	}
+	text := make([]byte, 0, min(len(rest)+len(rest)/4, 1024)) // of all arguments, one behind the other
+	if p.kind == typeEvent {
+		if elements == 0 {
+			return errPacket
+		}
+		var name json.RawMessage
+		if name, _, rest, err = msgpack.AppendJSON(nil, rest, 0); err != nil {
+			return err
+		}
+		if p.event, err = eventName(name); err != nil {
+			return err
+		}
+		elements--
+	}
+	p.args = make([]realtime.Arg, elements)
+	parts := 0
+	for i := range p.args {
+		arg, begin := &p.args[i], len(text)
+		if text, arg.Binary, rest, err = msgpack.AppendJSON(text, rest, realtime.MaxAttachments-parts); err != nil {
+			return err
+		}
+		arg.JSON = text[begin:len(text):len(text)]
+		parts += len(arg.Binary)
+	}
+	return nil
+}
+
+// parseAuth reads the data of a CONNECT. Binary data in it becomes
+// {"$binary":"<base64>"}: auth is JSON, and has no attachments.
+func parseAuth(data []byte) (json.RawMessage, error) {
+	if !msgpack.IsMap(data) {
+		return nil, errPacket
+	}
+	text, parts, _, err := msgpack.AppendJSON(nil, data, realtime.MaxAttachments)
+	if err != nil {
+		return nil, err
+	}
+	auth := json.RawMessage(realtime.Arg{JSON: text, Binary: parts}.AppendPlain(nil))
+	if !rawjson.Object(auth) { // null, since it looks like a placeholder, or is too large
+		return nil, errPacket
+	}
+	return auth, nil
+}
+
+// maxRepeated bounds what a message grows by where its attachments are there
+// more than once, in bytes. A client of the default parser's format sends each
+// once, and names it as often as it likes; what is too much becomes null.
+const maxRepeated = 16 << 20
+
+// encode implements format.
+func (msgpackFormat) encode(p packet) *engineio.Burst {
+	return engineio.NewBurst(engineio.Packet{Type: engineio.Message, Binary: true, Data: p.msgpack()})
+}
+
+// msgpack returns the packet as a message.
+func (p *packet) msgpack() []byte {
+	size := len(p.namespace) + len(p.id) + len(p.event) + len(p.data) + 64
+	for _, arg := range p.args {
+		size += len(arg.JSON) + 1
+	}
+	for _, part := range realtime.CollectAttachments(p.args) {
+		size += len(part)
+	}
+	members := 2
+	if p.id != "" {
+		members++
+	}
+	if p.hasData() {
+		members++
+	}
+	message := msgpack.AppendMap(make([]byte, 0, size), members)
+	message = msgpack.AppendString(message, "type")
+	message = msgpack.AppendUint(message, uint64(p.kind-typeConnect))
+	message = msgpack.AppendString(message, "nsp")
+	message = msgpack.AppendString(message, p.namespace)
+	if p.id != "" {
+		message = msgpack.AppendString(message, "id")
+		message = msgpack.Append(message, json.RawMessage(p.id), nil, 0)
+	}
+	if p.hasData() {
+		message = msgpack.AppendString(message, "data")
+		message = p.appendData(message, size+maxRepeated)
+	}
+	return message
+}
+
+func (p *packet) hasData() bool {
+	return p.kind == typeEvent || p.kind == typeAck || len(p.data) > 0
+}
+
+// appendData appends the data of a packet, where the message is to have limit
+// bytes at most.
+func (p *packet) appendData(message []byte, limit int) []byte {
+	switch p.kind {
+	case typeEvent:
+		message = msgpack.AppendArray(message, 1+len(p.args))
+		message = msgpack.AppendString(message, p.event)
+	case typeAck:
+		message = msgpack.AppendArray(message, len(p.args))
+	default:
+		return msgpack.Append(message, p.data, nil, limit)
+	}
+	for _, arg := range p.args {
+		message = msgpack.Append(message, arg.JSON, arg.Binary, limit)
+	}
+	return message
+}
