@@ -52,6 +52,9 @@ func parseDifferences(text string) (d *differences, problem string) {
 		case inBlock:
 			current.lines = append(current.lines, line)
 		case strings.HasPrefix(line, "## "):
+			if section != "" && current == nil {
+				return nil, "nothing is listed under " + section
+			}
 			section, reason, current = line[3:], false, nil
 		case isScenario:
 			name = strings.TrimSuffix(name, "`")
@@ -69,10 +72,15 @@ func parseDifferences(text string) (d *differences, problem string) {
 			reason = true
 		}
 	}
+	if section != "" && current == nil {
+		return nil, "nothing is listed under " + section
+	}
 	return d, ""
 }
 
-// updateDifferences writes the lines of the scenarios that DIFFERENCES.md lists.
+// updateDifferences writes the lines of the scenarios that DIFFERENCES.md lists,
+// and leaves out those that differ no more. It leaves alone those of which one
+// side is missing.
 func updateDifferences(t *testing.T, compared map[string]*comparison) {
 	t.Helper()
 	text, err := os.ReadFile(differencesFile)
@@ -80,19 +88,27 @@ func updateDifferences(t *testing.T, compared map[string]*comparison) {
 		t.Fatal(err)
 	}
 	var updated strings.Builder
-	inBlock := false
+	inBlock, outdated := false, false
 	for line := range strings.Lines(string(text)) {
+		name, isScenario := strings.CutPrefix(line, "- `")
 		switch {
+		case !inBlock && isScenario:
+			c := compared[strings.TrimSuffix(name, "`\n")]
+			if outdated = c != nil && c.Traces.Server != nil; !outdated {
+				updated.WriteString(line)
+			} else if lines := diff(c.Traces.Reference, c.Traces.Server); len(lines) > 0 {
+				fmt.Fprintf(&updated, "%s```diff\n%s\n```\n", line, strings.Join(lines, "\n"))
+			}
 		case line == "```diff\n":
 			inBlock = true
-		case inBlock && line == "```\n":
-			inBlock = false
-		case !inBlock:
+			fallthrough
+		case inBlock:
+			if !outdated {
+				updated.WriteString(line)
+			}
+			inBlock = line != "```\n"
+		default:
 			updated.WriteString(line)
-		}
-		name, isScenario := strings.CutPrefix(line, "- `")
-		if c := compared[strings.TrimSuffix(name, "`\n")]; isScenario && c != nil {
-			fmt.Fprintf(&updated, "```diff\n%s\n```\n", strings.Join(diff(c.Traces.Reference, c.Traces.Server), "\n"))
 		}
 	}
 	if err := os.WriteFile(differencesFile, []byte(updated.String()), 0o644); err != nil {
@@ -184,7 +200,7 @@ func TestVerdict(t *testing.T) {
 		}
 	}
 	for _, text := range []string{
-		"- `no section`\n", "## Section\n- `no reason`\n", "## Section\nReason.\n- `a`\n- `a`\n",
+		"- `no section`\n", "## Empty\nReason.\n## Section\nReason.\n- `a`\n", "## Empty\nReason.\n", "## Section\n- `no reason`\n", "## Section\nReason.\n- `a`\n- `a`\n",
 	} {
 		if _, problem := parseDifferences(text); problem == "" {
 			t.Errorf("%q is taken", text)

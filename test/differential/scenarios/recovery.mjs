@@ -1,4 +1,4 @@
-// Recovery of a connection's state. Rooms have names of their own, since all scenarios share a namespace.
+// Recovery of a connection's state. A client comes back when the server knows that it is gone, or it would be another. Rooms have names of their own, since all scenarios share a namespace.
 
 import { onClients, onSessions, scenario } from "../scenario.mjs";
 
@@ -9,8 +9,10 @@ function away(name, { options = {}, prepare = async () => {}, meanwhile = async 
   onClients(name, { on, ...options }, async (t, client) => {
     const other = await t.client("other").connected();
     await prepare(client, t);
+    const { id } = client;
     leave(client);
     await client.sees("disconnect");
+    await other.asks("ended", id);
     await meanwhile(other, t);
     client.socket.connect();
     await client.sees("connect");
@@ -65,7 +67,7 @@ away("a client comes back to its rooms", {
 away("a client that has left does not come back as it was", { leave: (client) => client.socket.disconnect() });
 away("a client that was sent away does not come back as it was", { leave: (client) => client.emit("kick") });
 away("a client that was sent away altogether does not come back as it was", { leave: (client) => client.emit("kick", "all") });
-onClients("a client comes back by itself, twice", { on, client: { reconnection: true, reconnectionDelay: 20 } }, async (t, client) => {
+onClients("a client comes back by itself, twice", { on, client: { reconnection: true, reconnectionDelay: 300 } }, async (t, client) => {
   for (let i = 0; i < 2; i++) {
     client.socket.io.engine.close();
     await client.sees("disconnect");
