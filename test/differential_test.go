@@ -154,12 +154,13 @@ func (c *comparison) outcome() string {
 // configurations.
 func startReference(t *testing.T, env ...string) map[string]string {
 	t.Helper()
+	needNode(t)
 	var names []string
 	for _, c := range configurations {
 		names = append(names, c.name)
 	}
 	var urls map[string]string
-	startProgram(t, "differential/reference.mjs", append(env, "CONFIGURATIONS", strings.Join(names, " "))...).expect("listening", &urls)
+	launch(t, "node", "differential/reference.mjs", append(env, "CONFIGURATIONS", strings.Join(names, " "))...).expect("listening", &urls)
 	return urls
 }
 
@@ -216,7 +217,7 @@ func runScenarios(t *testing.T, sides map[string]map[string]string, only []strin
 		}
 		env = append(env, "ONLY", string(names))
 	}
-	n := startProgram(t, "differential/run.mjs", env...)
+	n := launch(t, "node", "differential/run.mjs", env...)
 	compared := make(map[string]*comparison)
 	for {
 		w := n.next("scenario")

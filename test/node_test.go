@@ -43,16 +43,16 @@ type word struct {
 // variables, name and value in turn.
 func (s *server) startNode(t *testing.T, script string, env ...string) *node {
 	t.Helper()
-	return startProgram(t, filepath.Join("clients", script), append(env, "SERVER_URL", s.url())...)
+	needNode(t)
+	return launch(t, "node", filepath.Join("clients", script), append(env, "SERVER_URL", s.url())...)
 }
 
-// startProgram starts a program. At the end of the test it must have ended, or
-// is killed.
-func startProgram(t *testing.T, script string, env ...string) *node {
+// launch starts a program. At the end of the test it must have ended, or is
+// killed.
+func launch(t *testing.T, interpreter, script string, env ...string) *node {
 	t.Helper()
-	needNode(t)
 	n := &node{t: t, script: script, words: make(chan word, 1000), exited: make(chan struct{})}
-	n.cmd = exec.Command("node", script)
+	n.cmd = exec.Command(interpreter, script)
 	n.cmd.Env = os.Environ()
 	for i := 0; i < len(env); i += 2 {
 		n.cmd.Env = append(n.cmd.Env, env[i]+"="+env[i+1])
