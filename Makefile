@@ -1,6 +1,6 @@
 # What a developer runs. The first build of Caddy takes minutes, later ones seconds.
 
-.PHONY: test deps lint fuzz bench build
+.PHONY: test deps specifications lint fuzz bench build
 
 # All tests, under the race detector, with real clients and a real browser.
 test: deps
@@ -22,6 +22,13 @@ test/node_modules/.package-lock.json: test/package.json test/package-lock.json
 	@echo "Installing the real clients from npm, as test/package-lock.json pins them"
 	npm ci --prefix test --no-audit --no-fund --loglevel=error
 	@touch $@
+
+# The test suites of the protocols' own specifications, as they are, from the
+# folder docs of a checkout of socketio/socket.io:
+# make specifications SUITES=/tmp/socket.io/docs RUNS=20
+RUNS ?= 5
+specifications: deps
+	SUITES=$(abspath $(SUITES)) RUNS=$(RUNS) go test -tags specifications -run TestOriginals -count 1 -timeout 2h -v ./test
 
 # The linters of .golangci.yml.
 lint:

@@ -22,7 +22,8 @@ const (
 // drawing. A name that ends with /... stands for itself and all packages under it.
 var arrows = map[string][]string{
 	"caddy":          {"module/..."},
-	"caddy/realtime": {"caddy"},
+	"caddy/realtime": {"caddy", "caddy/xconnect"},
+	"caddy/xconnect": {},
 
 	"module/socketio": {"module/engineio", "module/realtime", "module/origin", "module/internal/..."},
 	"module/plainws":  {"module/realtime", "module/origin", "module/internal/..."},
@@ -45,7 +46,7 @@ var arrows = map[string][]string{
 	// Programs of their own, beside the drawing.
 	"bench/...":    {},
 	"examples/...": {},
-	"test/...":     {"caddy", "module/...", "test/..."},
+	"test/...":     {"caddy", "caddy/xconnect", "module/...", "test/..."},
 }
 
 // matches reports whether a pattern of arrows stands for a package.

@@ -277,6 +277,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return caddyhttp.Error(http.StatusServiceUnavailable, err)
 	}
 	servers := s.lease.endpoint.servers.Load()
+	r = untimed(r)
 	switch {
 	case isSocketIO && servers.socketio != nil:
 		servers.socketio.Serve(w, r, h.app.stopped)
@@ -288,6 +289,24 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return caddyhttp.Error(http.StatusServiceUnavailable, errors.New("the endpoint is closing"))
 	}
 	return nil
+}
+
+// untimed returns a request whose body, if it is a stream that may become a
+// WebSocket (RFC 8441, RFC 9220), is the server's own: what Caddy puts around
+// it ends one that is silent for a minute, or as old as the server's time-out
+// for requests. Connections of HTTP/1.1 that are taken over leave both behind.
+func untimed(r *http.Request) *http.Request {
+	if r.Method != http.MethodConnect {
+		return r
+	}
+	reader, _ := caddyhttp.IdleTimeoutsFromContext(r.Context())
+	if reader == nil {
+		return r
+	}
+	// Not Override, which holds to the latter.
+	stream := *r
+	stream.Body = reader.ReadCloser
+	return &stream
 }
 
 // awaitStart waits for the endpoint: Caddy starts its apps in no particular

@@ -2,7 +2,7 @@ package test
 
 import (
 	"fmt"
-	"net"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -67,7 +67,7 @@ func overNode(transports string, leave func(*node)) arrival {
 // connection.
 func (c *session) abort(request string) {
 	c.t.Helper()
-	conn, err := net.Dial("tcp", c.s.address())
+	conn, err := c.s.connect()
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -77,14 +77,14 @@ func (c *session) abort(request string) {
 
 // neglect asks for much and reads nothing of it.
 func neglect(w *wire, ask string) {
-	_ = w.NetConn().(*net.TCPConn).SetReadBuffer(4096)
+	if _, ok := w.NetConn().(*stream); !ok {
+		_ = tcp(w.NetConn()).SetReadBuffer(4096)
+	}
 	w.send(ask)
 }
 
-// Whatever way a client comes and goes, the number of connections is that of
-// those who are there.
-func TestConnectionsCount(t *testing.T) {
-	t.Parallel()
+// wireArrivals are the ways of a client that speaks WebSocket.
+func wireArrivals() map[string]arrival {
 	const (
 		closeFrame = websocket.CloseNormalClosure
 		flood      = `42["flood",400,50000]` // much more than the kernel's buffers and the queue hold
@@ -95,7 +95,7 @@ func TestConnectionsCount(t *testing.T) {
 		_ = w.WriteMessage(websocket.CloseMessage, websocket.FormatCloseMessage(closeFrame, ""))
 	}
 	hangUp := func(w *wire) { w.NetConn().Close() }
-	cases := map[string]arrival{
+	return map[string]arrival{
 		"websocket: close frame":        overWire(engineWire, sayClose),
 		"websocket: close packet":       overWire(engineWire, say("1")),
 		"websocket: end of stream":      overWire(engineWire, hangUp),
@@ -118,13 +118,6 @@ func TestConnectionsCount(t *testing.T) {
 		"json: slow":                    overWire(plainWire, func(w *wire) { neglect(w, plainFlood) }),
 		"raw: close frame":              overWire(rawWire, sayClose),
 		"raw: end of stream":            overWire(rawWire, hangUp),
-		"polling: close packet":         overPolling(func(c *session) { c.mustPost("1") }),
-		"polling: GET aborted":          overPolling(func(c *session) { c.abort("GET %s HTTP/1.1\r\nHost: %s\r\n\r\n") }),
-		"polling: POST aborted":         overPolling(func(c *session) { c.abort("POST %s HTTP/1.1\r\nHost: %s\r\nContent-Length: 9\r\n\r\n42[") }),
-		"polling: sent away for good":   overPolling(func(c *session) { c.mustPost(`42["kick","all"]`) }),
-		"polling: nonsense":             overPolling(func(c *session) { c.post("49") }),
-		"polling: binary POST":          overPolling(func(c *session) { c.post("4", "Content-Type", "application/octet-stream") }),
-		"polling: slow":                 overPolling(func(c *session) { c.mustPost(`42["flood",100,50000]`) }),
 		"polling: upgrade broken off": overPolling(func(c *session) {
 			w := c.s.mustDial(c.t, overWebSocket+"&sid="+c.id)
 			w.send("2probe")
@@ -133,13 +126,41 @@ func TestConnectionsCount(t *testing.T) {
 			c.alive()
 			c.mustPost("1")
 		}),
-		"node: websocket killed": overNode("websocket", (*node).kill),
-		"node: polling killed":   overNode("polling", (*node).kill),
-		"node: upgraded killed":  overNode("polling,websocket", (*node).kill),
-		"node: left":             overNode("websocket", func(n *node) { n.tell("disconnect") }),
 	}
+}
 
-	s := start(t, withGuest, config{site: `realtime {
+// Whatever way a client comes and goes, the number of connections is that of
+// those who are there.
+func TestConnectionsCount(t *testing.T) {
+	overHTTPAndTLS(t, connectionsCount)
+}
+
+func connectionsCount(t *testing.T, secure bool) {
+	cases := wireArrivals()
+	maps.Copy(cases, map[string]arrival{
+		"polling: close packet":       overPolling(func(c *session) { c.mustPost("1") }),
+		"polling: GET aborted":        overPolling(func(c *session) { c.abort("GET %s HTTP/1.1\r\nHost: %s\r\n\r\n") }),
+		"polling: POST aborted":       overPolling(func(c *session) { c.abort("POST %s HTTP/1.1\r\nHost: %s\r\nContent-Length: 9\r\n\r\n42[") }),
+		"polling: sent away for good": overPolling(func(c *session) { c.mustPost(`42["kick","all"]`) }),
+		"polling: nonsense":           overPolling(func(c *session) { c.post("49") }),
+		"polling: binary POST":        overPolling(func(c *session) { c.post("4", "Content-Type", "application/octet-stream") }),
+		"polling: slow":               overPolling(func(c *session) { c.mustPost(`42["flood",100,50000]`) }),
+		"node: websocket killed":      overNode("websocket", (*node).kill),
+		"node: polling killed":        overNode("polling", (*node).kill),
+		"node: upgraded killed":       overNode("polling,websocket", (*node).kill),
+		"node: left":                  overNode("websocket", func(n *node) { n.tell("disconnect") }),
+	})
+	s := start(t, withGuest, config{secure: secure, site: visited})
+	s.receiveGuests(t, cases)
+	for reason, least := range map[string]int{"slow consumer": 12, "forced close": 9, "parse error": 9, "transport error": 6} {
+		if n := s.log.count(0, "disconnected", "reason", reason); n < least {
+			t.Errorf("the log has %q %d times", reason, n)
+		}
+	}
+}
+
+// visited is the site of the counting tests.
+const visited = `realtime {
 		websocket /ws
 		websocket /raw raw
 		authenticator token
@@ -148,7 +169,10 @@ func TestConnectionsCount(t *testing.T) {
 		limits {
 			queue 300KB
 		}
-	}`})
+	}`
+
+// receiveGuests has guests arrive and leave in each way, while residents stay.
+func (s *server) receiveGuests(t *testing.T, cases map[string]arrival) {
 	// Some that stay, and are none the worse for the others.
 	stayPolling := s.openSession(t)
 	stayPolling.connect()
@@ -181,11 +205,6 @@ func TestConnectionsCount(t *testing.T) {
 	h := s.health()
 	if h.Transports["websocket"] != 3 || h.Transports["polling"] != 1 {
 		t.Errorf("the transports are %v", h.Transports)
-	}
-	for reason, least := range map[string]int{"slow consumer": 12, "forced close": 9, "parse error": 9, "transport error": 6} {
-		if n := s.log.count(0, "disconnected", "reason", reason); n < least {
-			t.Errorf("the log has %q %d times", reason, n)
-		}
 	}
 }
 

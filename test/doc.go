@@ -7,6 +7,11 @@
 //     server, what it logs
 //   - node_test.go and clients/: Node programs and how the tests talk to them
 //   - engine_test.go: an Engine.IO client that does nothing by itself
+//   - tls_test.go: the same over TLS, by certificates of the server's own authority
+//   - specification_test.go, original_test.go: what the protocols' specifications
+//     require, and their own test suites
+//   - stream_test.go: WebSockets over HTTP/2 and HTTP/3, for which every wire can
+//     be opened over them
 //   - malformed_test.go, frame_test.go, handshake_test.go: what no good client
 //     sends: packets and requests, WebSocket frames, handshakes
 //   - differential_test.go, differences_test.go and differential/: the same

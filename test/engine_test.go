@@ -2,6 +2,7 @@ package test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,12 +25,14 @@ type answer struct {
 	body   string
 }
 
-// plainHTTP makes requests as they are: no cookies, no redirects, nothing
-// compressed, and a connection of its own for each.
-var plainHTTP = &http.Client{
-	Transport:     &http.Transport{DisableKeepAlives: true, DisableCompression: true},
-	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	Timeout:       patience,
+// plainHTTP returns a client that makes requests as they are: no cookies, no
+// redirects, nothing compressed, and a connection of its own for each.
+func plainHTTP(trust *tls.Config) *http.Client {
+	return &http.Client{
+		Transport:     &http.Transport{TLSClientConfig: trust, DisableKeepAlives: true, DisableCompression: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Timeout:       patience,
+	}
 }
 
 // request sends a request; header has names and values in turn.
@@ -54,11 +57,11 @@ func (s *server) try(ctx context.Context, method, path, body string, header ...s
 			request.Header.Add(header[i], header[i+1])
 		}
 	}
-	response, err := plainHTTP.Do(request)
+	response, err := s.http.Do(request)
 	if errors.Is(err, syscall.ECONNRESET) && method == http.MethodGet {
 		// A server that was replaced closed what it had just accepted. Browsers
 		// try once more, too.
-		response, err = plainHTTP.Do(request)
+		response, err = s.http.Do(request)
 	}
 	if err != nil {
 		return answer{}, err
@@ -187,8 +190,13 @@ func (s *server) dial(t testing.TB, path string, header ...string) (*wire, answe
 	for i := 0; i < len(header); i += 2 {
 		h.Add(header[i], header[i+1])
 	}
-	dialer := websocket.Dialer{HandshakeTimeout: patience}
-	conn, response, err := dialer.Dial("ws://"+s.address()+path, h)
+	dialer := websocket.Dialer{HandshakeTimeout: patience, TLSClientConfig: s.trust}
+	address := s.webSocketURL(path)
+	if s.over != nil {
+		dialer.NetDialContext = s.over.dial
+		address = "ws://" + s.address() + path
+	}
+	conn, response, err := dialer.Dial(address, h)
 	if response == nil {
 		t.Fatalf("dialling %s: %v", path, err)
 	}
@@ -247,16 +255,22 @@ func (w *wire) sendBinary(data string) {
 	}
 }
 
+// next returns the next message, whatever it is.
+func (w *wire) next() string {
+	w.t.Helper()
+	_, data, err := w.ReadMessage()
+	if err != nil {
+		w.t.Fatalf("reading: %v", err)
+	}
+	return string(data)
+}
+
 // receive returns the next message, answering the pings of Engine.IO and
 // leaving out what the guest says on connect.
 func (w *wire) receive() string {
 	w.t.Helper()
 	for {
-		_, data, err := w.ReadMessage()
-		if err != nil {
-			w.t.Fatalf("reading: %v", err)
-		}
-		switch text := string(data); {
+		switch text := w.next(); {
 		case text == "2":
 			w.send("3")
 		case strings.HasPrefix(text, `42["auth",`), strings.HasPrefix(text, `{"event":"auth",`):
@@ -303,8 +317,13 @@ func (w *wire) reset() {
 }
 
 func reset(conn net.Conn) {
-	_ = conn.(*net.TCPConn).SetLinger(0)
-	conn.Close()
+	if stream, ok := conn.(*stream); ok {
+		stream.abort()
+		return
+	}
+	below := tcp(conn)
+	_ = below.SetLinger(0)
+	below.Close()
 }
 
 // upgrade moves a session that has connected to WebSocket, as a client does.

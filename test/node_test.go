@@ -44,7 +44,17 @@ type word struct {
 func (s *server) startNode(t *testing.T, script string, env ...string) *node {
 	t.Helper()
 	needNode(t)
-	return launch(t, "node", filepath.Join("clients", script), append(env, "SERVER_URL", s.url())...)
+	return s.startProgram(t, "node", script, env...)
+}
+
+// startProgram is startNode for programs in any language.
+func (s *server) startProgram(t *testing.T, interpreter, script string, env ...string) *node {
+	t.Helper()
+	env = append(env, "SERVER_URL", s.url())
+	if s.trust != nil {
+		env = append(env, "NODE_EXTRA_CA_CERTS", s.authority(), "SERVER_CA", s.authority())
+	}
+	return launch(t, interpreter, filepath.Join("clients", script), env...)
 }
 
 // launch starts a program. At the end of the test it must have ended, or is
@@ -95,6 +105,18 @@ func needNode(t *testing.T) {
 	if _, err := os.Stat("node_modules/socket.io-client"); err != nil {
 		t.Fatalf("the Node packages are missing; run npm ci in the folder test, or make test: %v", err)
 	}
+}
+
+// python is Debian's, which has the client that is tested.
+const python = "/usr/bin/python3"
+
+// runPython runs a program to its end.
+func (s *server) runPython(t *testing.T, script string, env ...string) {
+	t.Helper()
+	if output, err := exec.Command(python, "-c", "import socketio, requests, websocket").CombinedOutput(); err != nil {
+		t.Fatalf("Debian's python3-socketio, python3-requests and python3-websocket are needed; run make deps: %v\n%s", err, output)
+	}
+	s.startProgram(t, python, script, env...).finish()
 }
 
 func (n *node) listen(r io.Reader) {

@@ -2,6 +2,7 @@ package test
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -25,6 +27,7 @@ type config struct {
 	global string // more global options; default: close connections at once at exit
 	site   string // what the server's one site has
 	more   string // more sites
+	secure bool   // the site is served over TLS, with a certificate of Caddy's own authority
 }
 
 // A server is a running binary with one site, on its own port of the loopback
@@ -36,6 +39,11 @@ type server struct {
 	port   int
 	folder string // where the process runs; default: that of the tests
 	log    *journal
+	trust  *tls.Config // what clients trust; nil: the site is not served over TLS
+	http   *http.Client
+	over   *carrier // what WebSockets are opened over; nil: HTTP/1.1
+
+	keyHash string // of the public key of the site over TLS, as browsers know it
 
 	process *exec.Cmd
 	exited  chan struct{} // closed when the process has ended and all that it said is in log
@@ -53,6 +61,9 @@ func start(t *testing.T, binary string, c config) *server {
 	s := newServer(t, binary)
 	s.write("Caddyfile", c)
 	s.run()
+	if c.secure {
+		s.awaitTLS()
+	}
 	return s
 }
 
@@ -66,7 +77,7 @@ func newServer(t *testing.T, binary string) *server {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	s := &server{t: t, binary: binary, dir: dir, port: freePort(t), log: newJournal()}
+	s := &server{t: t, binary: binary, dir: dir, port: freePort(t), log: newJournal(), http: plainHTTP(nil)}
 	t.Cleanup(func() {
 		s.stop()
 		s.inspect()
@@ -95,7 +106,6 @@ func freePort(t *testing.T) int {
 }
 
 func (s *server) address() string      { return fmt.Sprintf("127.0.0.1:%d", s.port) }
-func (s *server) url() string          { return "http://" + s.address() }
 func (s *server) path(n string) string { return filepath.Join(s.dir, n) }
 func (s *server) admin() string        { return "unix/" + s.path("admin.sock") }
 
@@ -105,8 +115,13 @@ func (s *server) write(name string, c config) string {
 	if c.global == "" {
 		c.global = "realtime {\n\tdrain 0s\n}"
 	}
-	return s.writeText(name, fmt.Sprintf("%shttp://:%d {\n\tbind 127.0.0.1\n\t%s\n}\n%s\n",
-		s.globalOptions(c.global), s.port, c.site, c.more))
+	address := fmt.Sprintf("http://:%d", s.port)
+	if c.secure {
+		address = "https://" + s.address()
+		c.site = "tls internal\n\t" + c.site
+	}
+	return s.writeText(name, fmt.Sprintf("%s%s {\n\tbind 127.0.0.1\n\t%s\n}\n%s\n",
+		s.globalOptions(c.global), address, c.site, c.more))
 }
 
 // globalOptions returns those that every server here has, and more.
@@ -114,7 +129,8 @@ func (s *server) globalOptions(more string) string {
 	return fmt.Sprintf(`{
 	admin %s
 	persist_config off
-	auto_https off
+	auto_https disable_redirects
+	skip_install_trust
 	log {
 		output stderr
 		format json
@@ -276,7 +292,7 @@ type health struct {
 
 func (s *server) health() health {
 	s.t.Helper()
-	response, err := http.Get(s.url() + "/health/realtime?verbose=1")
+	response, err := s.http.Get(s.url() + "/health/realtime?verbose=1")
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -311,6 +327,12 @@ func (s *server) reload(path string) (status int, answer string) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	return s.askAdmin(http.MethodPost, "/load", body)
+}
+
+// askAdmin sends a request to the admin API.
+func (s *server) askAdmin(method, path string, body []byte) (status int, answer string) {
+	s.t.Helper()
 	admin := http.Client{
 		Transport: &http.Transport{
 			Dial:              func(string, string) (net.Conn, error) { return net.Dial("unix", s.path("admin.sock")) },
@@ -318,7 +340,12 @@ func (s *server) reload(path string) (status int, answer string) {
 		},
 		Timeout: patience,
 	}
-	response, err := admin.Post("http://admin/load", "text/caddyfile", bytes.NewReader(body))
+	request, err := http.NewRequest(method, "http://admin"+path, bytes.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "text/caddyfile")
+	response, err := admin.Do(request)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -329,6 +356,27 @@ func (s *server) reload(path string) (status int, answer string) {
 	}
 	return response.StatusCode, string(text)
 }
+
+// waitIdle waits until nobody is connected, and nothing runs any more that once
+// ran for somebody.
+func (s *server) waitIdle() {
+	s.t.Helper()
+	s.waitHealth("empty", func(h health) bool { return h.WebSocket.Connections == 0 && h.Sockets == 0 && h.Rooms == 0 })
+	deadline := time.Now().Add(patience)
+	for {
+		_, stacks := s.askAdmin(http.MethodGet, "/debug/pprof/goroutine?debug=1", nil)
+		if !ofConnections.MatchString(stacks) {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("nobody is connected, and yet this runs:\n%s", stacks)
+		}
+		time.Sleep(20 * time.Millisecond) // between two questions; there is no event to wait for
+	}
+}
+
+// ofConnections are the functions that run for a connection only.
+var ofConnections = regexp.MustCompile(`caddy-realtime/module/(engineio|socketio|plainws|internal/(wsconn|outbox))\.`)
 
 // mustReload is reload for configurations that are right.
 func (s *server) mustReload(c config) {

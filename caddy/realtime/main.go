@@ -6,6 +6,7 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	_ "github.com/caddy-realtime/caddy-realtime/caddy"
+	_ "github.com/caddy-realtime/caddy-realtime/caddy/xconnect"
 )
 
 func main() { caddycmd.Main() }

@@ -11,6 +11,7 @@ import (
 // https://socket.io/docs/v4/engine-io-protocol/#heartbeat
 type heartbeat struct {
 	timer    *time.Timer
+	due      time.Duration // when it fires, since the handshake
 	interval time.Duration // that the client was told: it takes a longer silence for the end
 	waiting  bool          // for a pong
 	extended bool          // the wait has been extended
@@ -22,8 +23,17 @@ func (s *Session) startHeartbeat(o *Options) {
 	defer s.mu.Unlock()
 	if !s.closed {
 		s.heart.interval = o.PingInterval
+		s.heart.due = s.age() + o.PingInterval
 		s.heart.timer = time.AfterFunc(o.PingInterval, s.beat)
 	}
+}
+
+func (s *Session) age() time.Duration { return time.Since(s.handshake.Time) }
+
+// beatIn sets the timer.
+func (s *Session) beatIn(wait time.Duration) {
+	s.heart.due = s.age() + wait
+	s.heart.timer.Reset(wait)
 }
 
 func (h *heartbeat) stop() {
@@ -36,11 +46,17 @@ func (h *heartbeat) stop() {
 func (s *Session) beat() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	s.beatLocked()
+}
+
+// beatLocked does what is due, if anything is. On a busy machine the timer may
+// be late, and so it is also called by what must not come first.
+func (s *Session) beatLocked() {
+	h := &s.heart
+	late := s.age() - h.due
+	if s.closed || late < 0 {
 		return
 	}
-	o := s.server.options()
-	h := &s.heart
 	switch received := s.received.Load(); {
 	case !h.waiting:
 		h.waiting, h.extended, h.received = true, false, received
@@ -56,10 +72,13 @@ func (s *Session) beat() {
 		// Its packets are not being read, because one is being handled.
 	default:
 		s.inbox.Unlock()
-		s.endLocked(reason.PingTimeout, flush)
+		s.endLocked(reason.PingTimeout, abandon)
 		return
 	}
-	h.timer.Reset(o.PingTimeout)
+	// What the timer is late is not the client's to wait for, within reason:
+	// after a long stall its answer still has to have a chance.
+	timeout := s.server.options().PingTimeout
+	s.beatIn(timeout - min(late, timeout/2))
 }
 
 // pong notes the answer to a ping. One that nobody asked for changes nothing,
@@ -71,5 +90,5 @@ func (s *Session) pong() {
 		return
 	}
 	s.heart.waiting = false
-	s.heart.timer.Reset(min(s.heart.interval, s.server.options().PingInterval))
+	s.beatIn(min(s.heart.interval, s.server.options().PingInterval))
 }

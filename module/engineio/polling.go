@@ -27,6 +27,8 @@ type polling struct {
 	waiting chan struct{} // gets a value when the GET in flight should answer; nil: there is none
 	posting bool
 	closing bool // once the queue is empty, a GET is answered with the close
+	parting bool // the client has closed the session; one GET that crossed that is answered
+	behind  bool // the GET in flight came when the client could have moved on already
 }
 
 func (p *polling) name() string { return pollingName }
@@ -56,23 +58,25 @@ func (p *polling) wake() {
 func (p *polling) writable() bool { return p.waiting != nil && len(p.queue) == 0 }
 
 func (p *polling) end(_ string, how ending) (lingers bool) {
-	if how != flush {
+	listening := p.waiting != nil
+	if how != flush && !(how == abandon && listening) {
 		p.queue, p.size = nil, 0
 	}
 	// The close comes alone, as from Socket.IO's own server: its clients act on
 	// a close at once, and on what came with it only afterwards.
-	p.closing = how == flush || how == discard
+	p.closing = how == flush || how == discard || how == abandon && listening && len(p.queue) == 0
+	p.parting = how == closedByPeer && !listening
 	p.wake() // if there is nothing to say, with a noop
-	return p.closing && (p.waiting == nil || len(p.queue) > 0)
+	return p.parting || p.closing && (!listening || len(p.queue) > 0)
 }
 
 // owes reports whether there is something for a GET to take.
-func (p *polling) owes() bool { return len(p.queue) > 0 || p.closing }
+func (p *polling) owes() bool { return len(p.queue) > 0 || p.closing || p.parting }
 
 // take empties the queue. A close is due only when it is empty already.
 func (p *polling) take() []*Burst {
 	queue := p.queue
-	p.queue, p.size = nil, 0
+	p.queue, p.size, p.parting = nil, 0, false
 	if len(queue) == 0 && p.closing {
 		p.closing = false
 		return []*Burst{closeBurst}
@@ -96,8 +100,9 @@ func (s *Session) servePoll(w http.ResponseWriter, r *http.Request, release <-ch
 		w.Header().Set("Connection", "close")
 	case <-r.Context().Done():
 	}
-	queue, ok := s.endPoll(r.Context(), p)
-	if !ok {
+	queue, refused := s.endPoll(r.Context(), p)
+	if refused != 0 {
+		s.refusePoll(w, r, refused)
 		return
 	}
 	if err := writeBursts(w, r, queue, s.server.options().compressPollingFrom()); err != nil {
@@ -110,6 +115,7 @@ func (s *Session) servePoll(w http.ResponseWriter, r *http.Request, release <-ch
 func (s *Session) beginPoll() (p *polling, refused int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.beatLocked() // a client that is late is late, however late the timer is
 	p, ok := s.transport.(*polling)
 	switch {
 	case !ok:
@@ -117,36 +123,42 @@ func (s *Session) beginPoll() (p *polling, refused int) {
 	case s.closed && !p.owes(): // it ended after it was looked up
 		return nil, statusEnded
 	case p.waiting != nil:
-		s.endLocked(reason.TransportError, flush)
+		s.endLocked(reason.TransportError, abandon)
 		return nil, http.StatusBadRequest
 	}
 	p.waiting = make(chan struct{}, 1)
+	p.behind = s.candidate != nil && s.candidate.probed
 	if p.owes() {
 		p.wake()
 	}
 	return p, 0
 }
 
-// endPoll returns what the GET shall answer with, which is something, always.
-// It reports false where the client has gone away without waiting for it.
-func (s *Session) endPoll(ctx context.Context, p *polling) ([]*Burst, bool) {
+// endPoll returns what the GET shall answer with, which is something, always. A
+// status other than 0 says that it is refused, or that the client has gone away
+// without waiting for it.
+func (s *Session) endPoll(ctx context.Context, p *polling) (queue []*Burst, refused int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p.waiting = nil
-	queue := p.take()
+	queue = p.take()
 	if s.closed && !p.owes() {
 		s.server.sessions.forget(s)
 	}
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		if s.transport == p {
 			s.endLocked(reason.TransportError, gone)
 		}
-		return nil, false
+		return nil, statusGone
+	case len(queue) > 0:
+		return queue, 0
+	case p.behind && s.transport != transport(p):
+		// A client moves on when it has no GET in flight, so this one must have
+		// been sent after that, and has only come earlier.
+		return nil, statusMoved
 	}
-	if len(queue) > 0 {
-		return queue, true
-	}
-	return []*Burst{noopBurst}, true
+	return []*Burst{noopBurst}, 0
 }
 
 // servePost handles the packets that a POST brings, one after the other.
@@ -160,7 +172,7 @@ func (s *Session) servePost(w http.ResponseWriter, r *http.Request) {
 	// Engine.IO 3 had binary payloads; a server that waited for the rest of one
 	// would hold the request for ever.
 	if mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); mediaType == "application/octet-stream" {
-		s.endOn(p, reason.TransportError, flush)
+		s.endOn(p, reason.TransportError, abandon)
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
@@ -175,7 +187,7 @@ func (s *Session) servePost(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := parsePayload(body, func(p Packet) bool { return s.receive(p, nil) }); err != nil {
-		s.end(reason.ParseError, flush)
+		s.end(reason.ParseError, abandon)
 	}
 	w.Header().Set("Content-Type", "text/html")
 	w.Header().Set("Cache-Control", "no-store")
@@ -193,7 +205,7 @@ func (s *Session) beginPost() (p *polling, refused int) {
 	case s.closed:
 		return nil, statusEnded
 	case p.posting:
-		s.endLocked(reason.TransportError, flush)
+		s.endLocked(reason.TransportError, abandon)
 		return nil, http.StatusBadRequest
 	}
 	p.posting = true
@@ -210,6 +222,7 @@ func (s *Session) endPost(p *polling) {
 const (
 	statusMoved = iota + 1 // the session has moved to WebSocket
 	statusEnded            // the session has ended
+	statusGone             // the client has, and gets no answer
 )
 
 func (s *Session) refusePoll(w http.ResponseWriter, r *http.Request, refused int) {
@@ -218,6 +231,7 @@ func (s *Session) refusePoll(w http.ResponseWriter, r *http.Request, refused int
 		s.server.refuse(w, r, refusal.BadRequest)
 	case statusEnded:
 		s.server.refuse(w, r, refusal.UnknownSession)
+	case statusGone:
 	default: // the session's end is in the log
 		w.WriteHeader(refused)
 	}

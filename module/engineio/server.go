@@ -14,12 +14,12 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/gorilla/websocket"
 	"go.uber.org/zap"
 
 	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/refusal"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/wsconn"
 	"github.com/caddy-realtime/caddy-realtime/module/origin"
 )
 
@@ -91,7 +91,7 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, release <-chan st
 		return
 	}
 
-	wantsWebSocket := websocket.IsWebSocketUpgrade(r)
+	wantsWebSocket := wsconn.Requested(r)
 	switch {
 	case p.transport != pollingName && p.transport != webSocketName:
 		s.refuse(w, r, refusal.UnknownTransport)
@@ -111,7 +111,7 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, release <-chan st
 		default:
 			s.refuse(w, r, refusal.BadRequest)
 		}
-	case r.Method != http.MethodGet:
+	case r.Method != http.MethodGet && !wsconn.IsTunnel(r):
 		s.refuse(w, r, refusal.BadMethod)
 	case wantsWebSocket != (p.transport == webSocketName):
 		s.refuse(w, r, refusal.BadRequest)
@@ -152,7 +152,7 @@ func (s *Server) openPolling(w http.ResponseWriter, r *http.Request, o *Options)
 }
 
 // openWebSocket answers the first request of a session that starts out over
-// WebSocket, and leaves a goroutine that reads from it.
+// WebSocket, and has it read from.
 func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, o *Options) {
 	handshake := newHandshake(r, o)
 	conn, err := s.upgrade(w, r, o)

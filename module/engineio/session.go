@@ -17,6 +17,10 @@ import (
 // sent to it last.
 const linger = 5 * time.Second
 
+// crossing is how much later than a client's close its GET can arrive that was
+// sent before: they come over two connections.
+const crossing = 100 * time.Millisecond
+
 // A Session is one Engine.IO client, over whichever transport it uses at the
 // moment. All methods may be called concurrently, and none blocks.
 type Session struct {
@@ -95,11 +99,15 @@ func (s *Session) Writable() bool {
 	return !s.closed && s.transport.writable()
 }
 
-// Close ends the session once what was sent before has been delivered.
+// Close ends the session once what was sent before has been delivered, unless
+// the reason is a fault of the client's.
 func (s *Session) Close(why string) {
 	how := flush
-	if why == reason.SlowConsumer {
+	switch why {
+	case reason.SlowConsumer:
 		how = discard
+	case reason.ParseError:
+		how = abandon
 	}
 	s.end(why, how)
 }
@@ -131,7 +139,11 @@ func (s *Session) endLocked(why string, how ending) {
 	s.dropCandidateLocked()
 	s.server.sessions.Remove(s)
 	if lingers := s.transport.end(why, how); lingers {
-		time.AfterFunc(linger, func() { s.server.sessions.forget(s) })
+		known := linger
+		if how == closedByPeer {
+			known = crossing
+		}
+		time.AfterFunc(known, func() { s.server.sessions.forget(s) })
 	} else {
 		s.server.sessions.forget(s)
 	}
@@ -170,9 +182,9 @@ func (s *Session) receive(p Packet, batch *Batch) bool {
 	case Close:
 		s.end(reason.TransportClose, closedByPeer)
 	case Ping: // in Engine.IO 4 the server asks, not the client
-		s.end(reason.TransportError, flush)
+		s.end(reason.TransportError, abandon)
 	default:
-		s.end(reason.ParseError, flush)
+		s.end(reason.ParseError, abandon)
 	}
 	return s.isOpen()
 }

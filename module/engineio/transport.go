@@ -30,6 +30,7 @@ type ending int
 const (
 	flush        ending = iota // what is queued, then the close
 	discard                    // the close in place of what is queued
+	abandon                    // as flush, but only to a peer that is listening: it is not asked back
 	closedByPeer               // nothing but what ends the peer's own request
 	gone                       // nothing: nobody listens any more
 )

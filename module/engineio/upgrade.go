@@ -32,7 +32,7 @@ type candidate struct {
 func (s *Session) serveUpgrade(w http.ResponseWriter, r *http.Request) {
 	c, ok := s.reserveCandidate()
 	if !ok {
-		s.server.refuse(w, r, refusal.BadRequest)
+		s.turnAway(w, r)
 		return
 	}
 	o := s.server.options()
@@ -57,12 +57,42 @@ func (s *Session) reserveCandidate() (*candidate, bool) {
 	return s.candidate, true
 }
 
+// turnAway ends a WebSocket that the session has no use for, since it has one.
+// It is upgraded first, as by Socket.IO's own server: the protocol's test suite
+// takes a refused upgrade for a failure.
+func (s *Session) turnAway(w http.ResponseWriter, r *http.Request) {
+	if !s.isOpen() {
+		s.server.refuse(w, r, refusal.UnknownSession)
+		return
+	}
+	s.server.logRefused(r, refusal.BadRequest.Message, zap.Int("code", refusal.BadRequest.Code), zap.String("session", s.id))
+	conn, err := wsconn.Upgrade(w, r, wsconn.Options{})
+	if err != nil {
+		return // it has been answered
+	}
+	conn.Close(0, "", true)
+	if !s.beginReading() { // the session ended meanwhile
+		conn.Release()
+		return
+	}
+	conn.Run(func() {
+		defer s.server.sessions.Done()
+		conn.Drain()
+		conn.Release()
+	})
+}
+
 func (s *Session) startProbing(c *candidate, conn *wsconn.Conn, o *Options) {
 	conn.SetReadDeadline(time.Now().Add(o.UpgradeTimeout))
 	if !s.beginProbe(c, conn) { // the session ended meanwhile
 		conn.Close(0, "", true)
 		conn.Release()
+		return
 	}
+	conn.Run(func() {
+		defer s.server.sessions.Done()
+		s.probe(c)
+	})
 }
 
 func (s *Session) beginProbe(c *candidate, conn *wsconn.Conn) bool {
@@ -72,7 +102,7 @@ func (s *Session) beginProbe(c *candidate, conn *wsconn.Conn) bool {
 		return false
 	}
 	c.conn = conn
-	s.server.sessions.Go(func() { s.probe(c) })
+	s.server.sessions.Begin()
 	return true
 }
 

@@ -41,20 +41,27 @@ func (t *webSocket) end(why string, how ending) (lingers bool) {
 	return false
 }
 
-// startReading leaves a goroutine that reads from a new session's WebSocket.
+// startReading has a new session's WebSocket read from.
 func (s *Session) startReading(t *webSocket) {
-	if !s.beginReading(t) { // it has ended, and counts as running no more
+	if !s.beginReading() { // it has ended, and counts as running no more
 		t.conn.Release()
+		return
 	}
+	t.conn.Run(func() {
+		defer s.server.sessions.Done()
+		s.read(t)
+	})
 }
 
-func (s *Session) beginReading(t *webSocket) bool {
+// beginReading reports whether something of the session may begin to run, which
+// calls Done at its end.
+func (s *Session) beginReading() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return false
 	}
-	s.server.sessions.Go(func() { s.read(t) })
+	s.server.sessions.Begin()
 	return true
 }
 
@@ -76,7 +83,7 @@ func (s *Session) read(t *webSocket) {
 		packet := Packet{Type: Message, Binary: true, Data: data}
 		if opcode == wsconn.Text {
 			if packet, err = parseText(data); err != nil {
-				s.end(reason.ParseError, flush)
+				s.end(reason.ParseError, abandon)
 				return
 			}
 		}

@@ -55,17 +55,15 @@ func (c *conn) open(o *Options) bool {
 	return true
 }
 
-// start lets the client in and leaves a goroutine that reads from it.
-func (c *conn) start(n *realtime.Namespace, h *realtime.Handshake, identity realtime.Identity) {
+// start lets the client in and reports whether it is to be read from.
+func (c *conn) start(n *realtime.Namespace, h *realtime.Handshake, identity realtime.Identity) bool {
 	c.inbox.Lock() // the end of the connection waits for its beginning
 	defer c.inbox.Unlock()
 	if _, err := n.Accept(n.Hub().Context(), h, identity, c); err != nil {
 		c.socket = nil // it has never connected
 		c.end(reason.TransportClose)
 	}
-	if !c.beginReading() { // it has ended, and counts as running no more
-		c.ws.Release()
-	}
+	return c.beginReading()
 }
 
 func (c *conn) beginReading() bool {
@@ -74,7 +72,7 @@ func (c *conn) beginReading() bool {
 	if c.closed {
 		return false
 	}
-	c.server.conns.Go(c.read)
+	c.server.conns.Begin()
 	return true
 }
 
@@ -199,6 +197,7 @@ func (c *conn) finish(why string) {
 // read handles what arrives until the connection ends. It is the only goroutine
 // that an idle connection has.
 func (c *conn) read() {
+	defer c.server.conns.Done()
 	defer c.release()
 	for {
 		opcode, payload, err := c.ws.Read(c.server.options().MaxPayload)

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/gorilla/websocket"
 	"go.uber.org/zap"
 
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
@@ -57,7 +56,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refusal.Forbidden.Write(w)
 		return
 	}
-	if !websocket.IsWebSocketUpgrade(r) {
+	if !wsconn.Requested(r) {
 		if r.ProtoMajor == 1 { // later versions have no such header
 			w.Header().Set("Upgrade", "websocket")
 		}
@@ -92,7 +91,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		zap.String("client_ip", h.ClientIP),
 		zap.String("origin", h.Origin),
 		zap.String("user_agent", h.Header.Get("User-Agent")))
-	c.start(hub.Namespace(namespace), h, identity)
+	if !c.start(hub.Namespace(namespace), h, identity) { // it has ended, and counts as running no more
+		ws.Release()
+		return
+	}
+	ws.Run(c.read)
 }
 
 // refuse answers a request that an authenticator has not accepted.

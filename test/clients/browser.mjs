@@ -8,7 +8,8 @@ if (!existsSync(executablePath)) throw new Error(`Chromium is needed at ${execut
 
 export const browser = await chromium.launch({
   executablePath,
-  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+  args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    ...(process.env.BROWSER_FLAGS?.split("\n") ?? ["--disable-quic"])],
 });
 
 /** What pages have complained about. */

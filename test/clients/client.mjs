@@ -2,21 +2,24 @@
 
 import { EventEmitter } from "node:events";
 import http from "node:http";
-import { io } from "socket.io-client";
+import https from "node:https";
 
+import { ask, io } from "./library.mjs";
 import { obey, tell, until, url } from "./driver.mjs";
 
 // Knows whether a long-poll is on its way: only then can a server see at once that its client is gone.
 const polls = Object.assign(new EventEmitter(), { sent: false });
-const { request } = http;
-http.request = (...args) => {
-  const sent = request(...args);
-  if (sent.method === "GET") {
-    sent.on("finish", () => polls.emit("change", (polls.sent = true)));
-    sent.on("response", () => (polls.sent = false));
-  }
-  return sent;
-};
+for (const protocol of [http, https]) {
+  const { request } = protocol;
+  protocol.request = (...args) => {
+    const sent = request(...args);
+    if (sent.method === "GET") {
+      sent.on("finish", () => polls.emit("change", (polls.sent = true)));
+      sent.on("response", () => (polls.sent = false));
+    }
+    return sent;
+  };
+}
 
 const socket = io(url, {
   transports: process.env.TRANSPORTS.split(","),
@@ -42,14 +45,15 @@ obey({
   disconnect: () => socket.disconnect(),
   close: () => socket.io.engine.close(),
   emit: (...args) => socket.emit(...args),
-  ask: async (...args) => tell("answered", await socket.emitWithAck(...args)),
+  ask: async (...args) => tell("answered", await ask(socket, ...args)),
   // A Socket.IO packet that is none.
   garbage: () => socket.io.engine.write("9"),
   // Gets pings and does not answer them.
   silence: () => {
     const { engine } = socket.io;
-    const send = engine._sendPacket.bind(engine);
-    engine._sendPacket = (type, ...rest) => type === "pong" || send(type, ...rest);
+    const name = "_sendPacket" in engine ? "_sendPacket" : "sendPacket"; // in older clients
+    const send = engine[name].bind(engine);
+    engine[name] = (type, ...rest) => type === "pong" || send(type, ...rest);
     tell("silent");
   },
   // Says when the connection is at rest.

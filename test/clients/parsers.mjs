@@ -83,6 +83,9 @@ test("what one client says all others in the room hear, whatever their parsers",
   });
 });
 
+/** The client's reason where it broke the protocol: over polling, if no GET was waiting, the next one is refused. */
+const lost = /^transport (close|error)$/;
+
 test("a client that changes its parser in the midst of a session loses it", async (t) => {
   for (const [kind, parser, other] of [["text", msgpackParser, '2["message","x"]'], ["binary", undefined, msgpackParser]]) {
     await t.test(kind, async () => {
@@ -91,7 +94,7 @@ test("a client that changes its parser in the midst of a session loses it", asyn
       const packet = typeof other === "string" ? other : new other.Encoder().encode({ type: 2, data: ["message", "x"], nsp: "/" })[0];
       socket.on("message-back", () => assert.fail("the packet has been understood"));
       socket.io.engine.write(packet);
-      assert.match((await gone)[0], /transport close|io server disconnect/);
+      assert.match((await gone)[0], lost);
     });
   }
 });
@@ -100,5 +103,5 @@ test("more buffers than can be passed on end the session, as with the default pa
   const socket = await connected(msgpackParser);
   const gone = event(socket, "disconnect");
   socket.emit("message", Array.from({ length: 11 }, (_, i) => buffer(i)));
-  assert.equal((await gone)[0], "transport close");
+  assert.match((await gone)[0], lost);
 });

@@ -25,10 +25,13 @@ func init() { caddy.RegisterModule(new(Token)) }
 //	forbidden       refused with status 403 and data
 //	expired         refused with status 401
 //	broken          the authenticator itself fails
-//	anything else   refused
+//	anything else   refused, unless the authenticator is lenient
 //
 // The socket's data has what the client sent as "auth".
-type Token struct{}
+type Token struct {
+	// Lenient lets clients in whose token is unknown, anonymously.
+	Lenient bool `json:"lenient,omitempty"`
+}
 
 // CaddyModule returns the Caddy module information.
 func (*Token) CaddyModule() caddy.ModuleInfo {
@@ -36,7 +39,7 @@ func (*Token) CaddyModule() caddy.ModuleInfo {
 }
 
 // Authenticate implements realtime.Authenticator.
-func (*Token) Authenticate(_ context.Context, namespace string, h *realtime.Handshake) (realtime.Identity, error) {
+func (t *Token) Authenticate(_ context.Context, namespace string, h *realtime.Handshake) (realtime.Identity, error) {
 	var auth struct {
 		Token string `json:"token"`
 	}
@@ -64,6 +67,7 @@ func (*Token) Authenticate(_ context.Context, namespace string, h *realtime.Hand
 		return realtime.Identity{}, &realtime.ConnectError{Message: "token has expired", Status: http.StatusUnauthorized}
 	case token == "broken":
 		return realtime.Identity{}, errors.New("the user database is down")
+	case t.Lenient:
 	default:
 		return realtime.Identity{}, &realtime.ConnectError{
 			Message: "not authorized",
@@ -76,11 +80,14 @@ func (*Token) Authenticate(_ context.Context, namespace string, h *realtime.Hand
 
 // UnmarshalCaddyfile implements caddyfile.Unmarshaler. Syntax:
 //
-//	authenticator token
-func (*Token) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+//	authenticator token [lenient]
+func (t *Token) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the guest's name
 	if d.NextArg() {
-		return d.ArgErr()
+		t.Lenient = d.Val() == "lenient"
+		if !t.Lenient || d.NextArg() {
+			return d.ArgErr()
+		}
 	}
 	return nil
 }

@@ -206,7 +206,9 @@ func (o *Outbox) drain() {
 			o.partial = true // until it is known how much of it got out
 			o.mu.Unlock()
 			n, err := o.conn.Write(batch)
-			done()
+			if err == nil {
+				done() // else an HTTP/2 stream may still be reading from it
+			}
 			o.mu.Lock()
 			o.advance(n)
 			if err != nil {
@@ -256,7 +258,16 @@ func (o *Outbox) fail(err error) error {
 	if o.err == nil {
 		o.err = err
 		o.queue, o.size = nil, 0
-		_ = o.conn.Close()
+		_ = underneath(o.conn).Close()
 	}
 	return o.err
+}
+
+// underneath returns the network connection that carries conn. Closing TLS
+// itself would say farewell first, and wait for a peer that takes nothing.
+func underneath(conn net.Conn) net.Conn {
+	if layer, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		return layer.NetConn()
+	}
+	return conn
 }

@@ -23,7 +23,7 @@ type Roster[M Member] struct {
 	open   map[M]struct{}
 	closed bool
 
-	running sync.WaitGroup // members until Done, and what Go started
+	running sync.WaitGroup // members, and what they began, until Done
 }
 
 // Add enters a member, unless the roster is closed. Its end is told by Remove,
@@ -50,12 +50,13 @@ func (r *Roster[M]) Remove(m M) {
 	delete(r.open, m)
 }
 
-// Done says that a member has finished.
+// Done says that a member has finished, or what it began.
 func (r *Roster[M]) Done() { r.running.Done() }
 
-// Go runs f in a goroutine that Close waits for. It may be called only on
-// behalf of a member that is not done.
-func (r *Roster[M]) Go(f func()) { r.running.Go(f) }
+// Begin says that a goroutine of a member will run until it calls Done, and that
+// Close waits for it. It may be called only on behalf of a member that is not
+// done.
+func (r *Roster[M]) Begin() { r.running.Add(1) }
 
 // Len returns how many members are open.
 func (r *Roster[M]) Len() int {

@@ -187,17 +187,19 @@ func TestCloseInTime(t *testing.T) {
 	}
 }
 
-// TestCloseWaits checks that Close waits for what Go started.
+// TestCloseWaits checks that Close waits for what members began.
 func TestCloseWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r Roster[*member]
 		members := fill(t, &r, 2)
 		var finished atomic.Int32
 		for _, m := range members {
-			r.Go(func() {
+			r.Begin()
+			go func() {
+				defer r.Done()
 				time.Sleep(3 * time.Second)
 				finished.Add(1)
-			})
+			}()
 			r.Remove(m)
 			r.Done()
 		}
@@ -221,7 +223,8 @@ func TestCloseRaces(t *testing.T) {
 						return
 					}
 					if i%2 == 0 {
-						r.Go(func() {})
+						r.Begin()
+						go r.Done()
 					}
 					r.Len()
 					r.All()

@@ -50,19 +50,27 @@ type Options struct {
 	Compress bool
 }
 
-// Upgrade answers the request with 101 and takes its connection over. On an
-// error the request has been answered, or its connection closed.
+// Upgrade answers the request and takes its connection over, or its stream
+// where IsTunnel says so. On an error the request has been answered, or its
+// connection closed.
 //
-// The caller must return from its HTTP handler soon, and let another goroutine
-// read: a handler that stays keeps the server's stack and buffers alive.
+// The caller must then call Run or Release, and return from its HTTP handler
+// when that returns.
 func Upgrade(w http.ResponseWriter, r *http.Request, o Options) (*Conn, error) {
-	if r.ContentLength != 0 {
+	if err := checkLength(r); err != nil {
 		// The server would go on to read the body from under us.
-		err := errors.New("an upgrade request has no body")
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return nil, err
 	}
 	h := &hijacker{ResponseWriter: w, queue: o.Queue}
+	status := http.StatusSwitchingProtocols
+	if IsTunnel(r) {
+		// Past the wrappers in between, as with a connection: they would hold
+		// the stream to the time-outs of a request, count it or compress it.
+		h.tunnel = newTunnel(innermost(w), r)
+		r = asUpgrade(r)
+		status = http.StatusOK
+	}
 	u := upgrader
 	if o.Compress {
 		if offer, ok := acceptOffer(r.Header); ok {
@@ -82,9 +90,28 @@ func Upgrade(w http.ResponseWriter, r *http.Request, o Options) (*Conn, error) {
 	if innermost(w) != w {
 		// Nothing reaches the wire by this any more, but an access log in
 		// between learns the status.
-		w.WriteHeader(http.StatusSwitchingProtocols)
+		w.WriteHeader(status)
 	}
 	return &Conn{ws: ws, stream: h.stream}, nil
+}
+
+// Run has read called, which must call Release at its end, by a goroutine that
+// may take as long as the connection lasts. Over HTTP/1.1 that is a new one: a
+// handler that stays keeps the server's stack and buffers alive. A stream of a
+// later version ends with its handler, and so Run itself calls read, and panics
+// with http.ErrAbortHandler if the peer did not take all of it.
+//
+// The caller must hold no lock.
+func (c *Conn) Run(read func()) {
+	t, ok := c.stream.Conn.(*tunnel)
+	if !ok {
+		go read()
+		return
+	}
+	read()
+	if t.isCut() {
+		panic(http.ErrAbortHandler) // half a frame and then the regular end would be a breach of HTTP/3
+	}
 }
 
 // withExtension returns the request with one offer: gorilla would take the
@@ -194,7 +221,8 @@ func (c *Conn) deadline() time.Time {
 	return time.Unix(0, c.closeBy.Load())
 }
 
-// Release closes the network connection and waits for its writer. The reading
+// Release closes the network connection and waits for its writer, which a
+// peer that does not read holds up for closeTimeout at most. The reading
 // goroutine calls it at its end.
 func (c *Conn) Release() {
 	c.stream.batch.Close() // nobody reads any more, and so nobody else would
@@ -224,10 +252,17 @@ func (c *Conn) Drain() {
 // drainRaw is Drain after a breach of the protocol, when frames can no longer
 // be told apart. Ending our side makes the peer end its own.
 func (c *Conn) drainRaw() {
-	if half, ok := c.stream.Conn.(interface{ CloseWrite() error }); ok && c.Idle() {
-		_ = half.CloseWrite()
+	var ending sync.WaitGroup
+	if half, ok := c.stream.Conn.(interface{ CloseWrite() error }); ok {
+		_ = c.stream.Conn.SetWriteDeadline(c.deadline())
+		c.stream.out.Finish(nil, false)
+		ending.Go(func() {
+			c.stream.out.Wait() // over TLS, even the close frame may still be on its way
+			_ = half.CloseWrite()
+		})
 	}
 	_, _ = io.Copy(io.Discard, c.stream.Conn)
+	ending.Wait()
 }
 
 // SetReadDeadline bounds the wait of Read; the zero time lifts the bound.

@@ -364,11 +364,6 @@ func TestCloseTimeout(t *testing.T) {
 	}
 }
 
-func isTimeout(err error) bool {
-	timeout, ok := errors.AsType[net.Error](err)
-	return ok && timeout.Timeout()
-}
-
 // talkOn sends the same again and again until the connection ends.
 func talkOn(p *peer, what []byte) {
 	for {

@@ -12,6 +12,7 @@ import (
 // with them, just to count bytes.
 type hijacker struct {
 	http.ResponseWriter
+	tunnel    *tunnel    // what is given away in place of a connection; nil over HTTP/1.1
 	queue     int        // limit of the outbox, in bytes
 	deflating *deflating // the stream's; nil: not negotiated
 	stream    *stream
@@ -19,6 +20,11 @@ type hijacker struct {
 
 // Hijack implements http.Hijacker.
 func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if h.tunnel != nil {
+		h.stream = newStream(h.tunnel, h.queue)
+		h.stream.accept, h.stream.deflating = h.tunnel.accept, h.deflating
+		return h.stream, bufio.NewReadWriter(h.stream.buffer, bufio.NewWriter(h.stream)), nil
+	}
 	conn, brw, err := http.NewResponseController(innermost(h.ResponseWriter)).Hijack()
 	if err != nil {
 		return nil, nil, err

@@ -27,7 +27,8 @@ type stream struct {
 	buffer *bufio.Reader // gorilla's
 	input                // what await has read
 
-	deflating *deflating // nil where compression has not been negotiated
+	accept    func(answer []byte) error // takes the answer to the handshake; nil: it is sent
+	deflating *deflating                // nil where compression has not been negotiated
 }
 
 // deflating is what a stream remembers where compression has been negotiated.
@@ -92,8 +93,7 @@ func (s *stream) read(p []byte) (int, error) {
 
 // Write queues a copy of p: gorilla uses its buffers again.
 func (s *stream) Write(p []byte) (int, error) {
-	if d := s.deflating; d != nil && d.window {
-		d.window = false
+	if d := s.deflating; d != nil && d.window || s.accept != nil {
 		return s.writeAnswer(p)
 	}
 	if len(p) > 0 && p[0] == 0x80|websocket.CloseMessage {
@@ -106,13 +106,22 @@ func (s *stream) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// writeAnswer writes gorilla's answer to the handshake and adds the one
-// parameter of permessage-deflate that gorilla does not know (RFC 7692, section
-// 7.1.2.1).
+// writeAnswer writes gorilla's answer to the handshake, or has it accepted. It
+// adds the one parameter of permessage-deflate that gorilla does not know (RFC
+// 7692, section 7.1.2.1).
 func (s *stream) writeAnswer(p []byte) (int, error) {
 	const last = "client_no_context_takeover"
-	window := fmt.Sprintf("%s; server_max_window_bits=%d", last, windowBits)
-	if err := s.out.Send(bytes.Replace(p, []byte(last), []byte(window), 1)); err != nil {
+	answer := bytes.Clone(p)
+	if d := s.deflating; d != nil && d.window {
+		d.window = false
+		window := fmt.Sprintf("%s; server_max_window_bits=%d", last, windowBits)
+		answer = bytes.Replace(answer, []byte(last), []byte(window), 1)
+	}
+	write := func(answer []byte) error { return s.out.Send(answer) }
+	if s.accept != nil {
+		write, s.accept = s.accept, nil
+	}
+	if err := write(answer); err != nil {
 		return 0, err
 	}
 	return len(p), nil

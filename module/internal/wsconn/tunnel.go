@@ -1,0 +1,109 @@
+package wsconn
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// A tunnel is one HTTP/2 or HTTP/3 stream as a network connection. It lives as
+// long as the handler of its request, which ends the stream by returning. After
+// Close, nothing of the server's is touched any more.
+type tunnel struct {
+	net.Conn // nil: nobody asks for addresses
+
+	body   io.Reader
+	writer http.ResponseWriter
+	stream *http.ResponseController
+
+	mu     sync.Mutex
+	closed bool
+	cut    bool // a write ended in the midst
+}
+
+func newTunnel(w http.ResponseWriter, r *http.Request) *tunnel {
+	return &tunnel{body: r.Body, writer: w, stream: http.NewResponseController(w)}
+}
+
+// accept answers the request as HTTP/2 and later do, with 200 in place of the
+// 101 that an answer of HTTP/1.1 has.
+func (t *tunnel) accept(answer []byte) error {
+	upgraded, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(answer)), nil)
+	if err != nil {
+		return fmt.Errorf("translating the answer to a handshake: %w", err)
+	}
+	for name, values := range upgraded.Header {
+		switch name {
+		case "Connection", "Upgrade", "Sec-Websocket-Accept": // a stream has none of them
+		default:
+			t.writer.Header()[name] = values
+		}
+	}
+	t.writer.WriteHeader(http.StatusOK)
+	return t.stream.Flush()
+}
+
+func (t *tunnel) Read(p []byte) (int, error) { return t.body.Read(p) }
+
+// Write waits until the stream has taken everything.
+func (t *tunnel) Write(p []byte) (int, error) {
+	n, err := t.writer.Write(p)
+	if err == nil {
+		err = t.stream.Flush()
+	}
+	if isTimeout(err) {
+		t.mu.Lock()
+		t.cut = true
+		t.mu.Unlock()
+	}
+	return n, err
+}
+
+func isTimeout(err error) bool {
+	timeout, ok := errors.AsType[net.Error](err)
+	return ok && timeout.Timeout()
+}
+
+func (t *tunnel) SetDeadline(d time.Time) error {
+	return errors.Join(t.SetReadDeadline(d), t.SetWriteDeadline(d))
+}
+
+func (t *tunnel) SetReadDeadline(d time.Time) error { return t.set(t.stream.SetReadDeadline, d) }
+
+// SetWriteDeadline bounds writes. Over HTTP/2, one that passes resets the
+// stream.
+func (t *tunnel) SetWriteDeadline(d time.Time) error { return t.set(t.stream.SetWriteDeadline, d) }
+
+func (t *tunnel) set(setter func(time.Time) error, d time.Time) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return net.ErrClosed
+	}
+	return setter(d)
+}
+
+// Close ends a Read that waits, and all that follow. A Write has ended, or has
+// a deadline.
+func (t *tunnel) Close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return nil
+	}
+	t.closed = true
+	return t.stream.SetReadDeadline(time.Unix(1, 0))
+}
+
+// isCut reports whether the peer must not take what it got for the whole.
+func (t *tunnel) isCut() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.cut
+}
