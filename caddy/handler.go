@@ -100,6 +100,11 @@ type SocketIO struct {
 	Path string `json:"path,omitempty"`
 	// Off serves it nowhere.
 	Off bool `json:"off,omitempty"`
+	// EIO3 lets in clients of Socket.IO 2, which speak Engine.IO 3, as well.
+	// Over long-polling, the id of such a client's socket is all that it takes to
+	// speak for it: do not tell other clients. Default: they get the error
+	// "Unsupported protocol version".
+	EIO3 bool `json:"eio3,omitempty"`
 }
 
 // WebSocket is where plain WebSockets are served.

@@ -18,7 +18,7 @@ func TestUnseenMistakes(t *testing.T) {
 		inBlock(`name ""`):                       "name takes one name",
 		inBlock(`hub ""`):                        "hub takes one name",
 		inBlock("name chat {\n\tcolour red\n}"):  "name takes no block",
-		inBlock("socketio {\n\teio3\n}"):         "socketio takes no block",
+		inBlock("health {\n\tverbose\n}"):        "health takes no block",
 		inBlock("relay {\n\tevents\n}"):          "events takes one or more globs",
 		inOption("broker memory\nbroker memory"): "broker is there already",
 		inOption("drain 1s\ndrain 2s"):           "drain is there already",

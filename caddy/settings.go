@@ -77,6 +77,7 @@ func newSettings(h *Handler, logger *zap.Logger) (*settings, error) {
 			PingTimeout:  time.Duration(h.Ping.Timeout),
 			MaxPayload:   h.Limits.Payload,
 			MaxQueue:     h.Limits.Queue,
+			EIO3:         h.SocketIO != nil && h.SocketIO.EIO3,
 			CompressFrom: h.Compression.from(),
 			Origins:      policy,
 			ClientIP:     clientIP,

@@ -33,7 +33,7 @@ var configurations = []configuration{
 	{name: "forgetful", hub: "recovery 200ms", missed: "connection state recovery"},
 	{name: "compression", site: "compression on"},
 	{name: "msgpack", like: "plain"}, // one endpoint serves clients of both parsers
-	{name: "eio3", site: "socketio {\n eio3 \n}", missed: "Engine.IO 3"},
+	{name: "eio3", site: "socketio {\n eio3 \n}"},
 	{name: "bundle", site: "serve_client node_modules/socket.io/client-dist"},
 }
 

@@ -32,6 +32,14 @@ type encodings struct {
 
 	mu     sync.Mutex // held while one is made
 	frames []encoding
+	made3  []encoding3
+}
+
+// encoding3 is what a burst is for clients of Engine.IO 3: frames, or one part of
+// a payload.
+type encoding3 struct {
+	form form3
+	data [][]byte
 }
 
 type encoding struct {
@@ -104,6 +112,29 @@ func (b *Burst) elements() []byte {
 	return b.payload
 }
 
+// as returns the burst in a form of Engine.IO 3.
+func (b *Burst) as(f form3) [][]byte {
+	if f.framed && !b.binary() {
+		return b.plain() // text frames are the same in both versions
+	}
+	e := b.encodings()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, made := range e.made3 {
+		if made.form == f {
+			return made.data
+		}
+	}
+	made := encoding3{f, f.encode(b.packets)}
+	e.made3 = append(e.made3, made)
+	return made.data
+}
+
+// binary reports whether any of the packets is.
+func (b *Burst) binary() bool {
+	return slices.ContainsFunc(b.packets, func(p Packet) bool { return p.Binary })
+}
+
 // zip returns the elements compressed by gzip.
 func (b *Burst) zip() []byte {
 	e := b.encodings()
@@ -124,5 +155,6 @@ var (
 	pingBurst      = NewBurst(Packet{Type: Ping})
 	noopBurst      = NewBurst(Packet{Type: Noop})
 	closeBurst     = NewBurst(Packet{Type: Close})
+	pongBurst      = NewBurst(Packet{Type: Pong}) // version 3 only
 	probePongBurst = NewBurst(Packet{Type: Pong, Data: []byte(probe)})
 )

@@ -34,6 +34,43 @@ func TestBurst(t *testing.T) {
 	}
 }
 
+// TestBurstForms3: so it is in the forms of Engine.IO 3.
+func TestBurstForms3(t *testing.T) {
+	mixed := NewBurst(text("€"), binary(1, 2, 3, 4))
+	plain := NewBurst(text("€"), Packet{Type: Pong})
+	for _, test := range []struct {
+		burst *Burst
+		form  form3
+		want  []string
+	}{
+		{mixed, form3{false, true}, []string{"2:4€10:b4AQIDBA=="}},
+		{mixed, form3{false, false}, []string{"\x00\x04\xff4€\x01\x05\xff\x04\x01\x02\x03\x04"}},
+		{mixed, form3{true, true}, []string{"\x81\x044€", "\x81\x0ab4AQIDBA=="}},
+		{mixed, form3{true, false}, []string{"\x81\x044€", "\x82\x05\x04\x01\x02\x03\x04"}},
+		{plain, form3{false, true}, []string{"2:4€1:3"}},
+		{plain, form3{false, false}, []string{"\x00\x04\xff4€\x00\x01\xff3"}},
+		{plain, form3{true, false}, []string{"\x81\x044€", "\x81\x013"}},
+	} {
+		var got [8][][]byte
+		var all sync.WaitGroup
+		for i := range got {
+			all.Go(func() { got[i] = test.burst.as(test.form) })
+		}
+		all.Wait()
+		if string(bytes.Join(got[0], []byte("|"))) != strings.Join(test.want, "|") {
+			t.Errorf("%+v is %q; want %q", test.form, got[0], test.want)
+		}
+		for i := range got {
+			if &got[i][0][0] != &got[0][0][0] {
+				t.Fatalf("%+v was made more than once", test.form)
+			}
+		}
+	}
+	if frames := plain.as(form3{true, true}); &frames[0][0] != &plain.plain()[0][0] {
+		t.Error("text frames, which are the same in both versions, were made twice")
+	}
+}
+
 // TestBurstForms: a burst is compressed once for each setting, and for gzip.
 func TestBurstForms(t *testing.T) {
 	text, data := []byte(strings.Repeat("text ", 100)), bytes.Repeat([]byte("data"), 100)

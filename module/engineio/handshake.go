@@ -8,9 +8,6 @@ import (
 	"time"
 )
 
-// protocolVersion is the value of the query parameter EIO that is served.
-const protocolVersion = "4"
-
 // A Handshake is what a session remembers of the request that opened it. It
 // holds no part of the request alive but what it names.
 type Handshake struct {
@@ -72,8 +69,10 @@ func openPacket(id string, upgrades []string, o *Options) Packet {
 
 // parameters are Engine.IO's own query parameters.
 type parameters struct {
-	transport, sid, version string
-	hasSID                  bool
+	transport, sid string
+	hasSID         bool
+	version        version // 0 for one that there is not
+	base64         bool    // version 3: binary data is to be sent as text
 }
 
 func parseParameters(r *http.Request) parameters {
@@ -81,8 +80,9 @@ func parseParameters(r *http.Request) parameters {
 	return parameters{
 		transport: single(query, "transport"),
 		sid:       single(query, "sid"),
-		version:   single(query, "EIO"),
 		hasSID:    strings.Join(query["sid"], "") != "", // an empty one is none
+		version:   parseVersion(single(query, "EIO")),
+		base64:    query.Get("b64") != "",
 	}
 }
 

@@ -7,7 +7,8 @@ import (
 )
 
 // heartbeat is a session's one timer: it runs until the next ping is due, or
-// until the answer to one is. It is guarded by the session's mutex.
+// until the answer to one is. In Engine.IO 3, where the client asks, it runs
+// until its next ping is late. It is guarded by the session's mutex.
 // https://socket.io/docs/v4/engine-io-protocol/#heartbeat
 type heartbeat struct {
 	timer    *time.Timer
@@ -15,14 +16,18 @@ type heartbeat struct {
 	interval time.Duration // that the client was told: it takes a longer silence for the end
 	waiting  bool          // for a pong
 	extended bool          // the wait has been extended
+	pinged   bool          // by the client, while the timer went off
 	received uint32        // packets received when the wait began
 }
 
 func (s *Session) startHeartbeat(o *Options) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.closed {
-		s.heart.interval = o.PingInterval
+	switch s.heart.interval = o.PingInterval; {
+	case s.closed:
+	case s.version.clientPings():
+		s.heart.timer = time.AfterFunc(o.PingInterval+o.PingTimeout, s.miss)
+	default:
 		s.heart.due = s.age() + o.PingInterval
 		s.heart.timer = time.AfterFunc(o.PingInterval, s.beat)
 	}
@@ -54,7 +59,7 @@ func (s *Session) beat() {
 func (s *Session) beatLocked() {
 	h := &s.heart
 	late := s.age() - h.due
-	if s.closed || late < 0 {
+	if s.closed || late < 0 || s.version.clientPings() {
 		return
 	}
 	switch received := s.received.Load(); {
@@ -68,10 +73,9 @@ func (s *Session) beatLocked() {
 		// A client that sends is alive, its pong may be late: it has one more
 		// time-out, and only one, however much it goes on sending.
 		h.extended = true
-	case !s.inbox.TryLock():
-		// Its packets are not being read, because one is being handled.
+	case s.handling():
+		// Its packets are not being read, nor can a pong be.
 	default:
-		s.inbox.Unlock()
 		s.endLocked(reason.PingTimeout, abandon)
 		return
 	}
@@ -81,9 +85,22 @@ func (s *Session) beatLocked() {
 	s.beatIn(timeout - min(late, timeout/2))
 }
 
+// handling reports whether a packet is being handled at the moment.
+func (s *Session) handling() bool {
+	if !s.inbox.TryLock() {
+		return true
+	}
+	s.inbox.Unlock()
+	return false
+}
+
 // pong notes the answer to a ping. One that nobody asked for changes nothing,
 // or a flood of them would be a flood of timer resets.
 func (s *Session) pong() {
+	if s.version.clientPings() {
+		s.end(reason.TransportError, abandon)
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || !s.heart.waiting {
@@ -91,4 +108,44 @@ func (s *Session) pong() {
 	}
 	s.heart.waiting = false
 	s.beatIn(min(s.heart.interval, s.server.options().PingInterval))
+}
+
+// ping answers a client that asks, which only those of Engine.IO 3 do. Nothing
+// else that they send puts the end off.
+// https://github.com/socketio/socket.io/blob/main/docs/engine.io-protocol/v3.md#timeouts
+func (s *Session) ping(data []byte, batch *Batch) {
+	if !s.version.clientPings() {
+		s.end(reason.TransportError, abandon)
+		return
+	}
+	s.postpone()
+	answer := pongBurst
+	if len(data) > 0 {
+		answer = NewBurst(Packet{Type: Pong, Data: data})
+	}
+	_ = s.SendIn(batch, answer)
+}
+
+func (s *Session) postpone() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed && !s.heart.timer.Reset(s.heart.interval+s.server.options().PingTimeout) {
+		s.heart.pinged = true
+	}
+}
+
+// miss is called by the timer of a session whose client pings.
+func (s *Session) miss() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+	case s.heart.pinged: // and the timer set again, when this was on its way
+		s.heart.pinged = false
+	case s.handling():
+		// Its packets are not being read, nor can a ping be.
+		s.heart.timer.Reset(s.server.options().PingTimeout)
+	default:
+		s.endLocked(reason.PingTimeout, abandon)
+	}
 }

@@ -25,8 +25,10 @@ const (
 // default.
 type Options struct {
 	// PingInterval is how long after a pong the next ping is sent. Default 25 s.
+	// Clients of Engine.IO 3 send the pings, so often.
 	PingInterval time.Duration
-	// PingTimeout is how long a client may take to answer. Default 20 s.
+	// PingTimeout is how long a client may take to answer; one of Engine.IO 3,
+	// how late its next ping may be. Default 20 s.
 	PingTimeout time.Duration
 	// UpgradeTimeout is how long a client may take to move from polling to
 	// WebSocket once it has begun. Default 10 s.
@@ -37,6 +39,9 @@ type Options struct {
 	// MaxQueue is how many bytes may wait for one session. A session that would
 	// exceed it is closed as a slow consumer. Default 1,000,000.
 	MaxQueue int
+	// EIO3 lets in clients of Engine.IO 3, which are those of Socket.IO 2, too.
+	// It is about handshakes: who is in stays. JSONP is not served to anyone.
+	EIO3 bool
 	// CompressFrom is the size in bytes from which messages over WebSocket are
 	// compressed, for clients that have negotiated it (RFC 7692). Default 0: no
 	// client can, and none are. Answers to polling are compressed from this size
@@ -54,6 +59,9 @@ type Options struct {
 	// for each request refused. Default: none.
 	Logger *zap.Logger
 }
+
+// speaks reports whether a handshake of a version is served.
+func (o *Options) speaks(v version) bool { return v == version4 || v == version3 && o.EIO3 }
 
 // WithDefaults returns a copy that has no zero values.
 func (o Options) WithDefaults() *Options {

@@ -46,8 +46,13 @@ func parseElement(element []byte) (Packet, error) {
 	if len(element) == 0 || element[0] != 'b' {
 		return parseText(element)
 	}
-	data := make([]byte, base64.StdEncoding.DecodedLen(len(element)-1))
-	n, err := base64.StdEncoding.Decode(data, element[1:])
+	return parseBase64(element[1:])
+}
+
+// parseBase64 reads the base64 of a binary message.
+func parseBase64(text []byte) (Packet, error) {
+	data := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
+	n, err := base64.StdEncoding.Decode(data, text)
 	if err != nil {
 		return Packet{}, errPacket
 	}

@@ -26,9 +26,10 @@ type polling struct {
 	size    int           // bytes in queue
 	waiting chan struct{} // gets a value when the GET in flight should answer; nil: there is none
 	posting bool
-	closing bool // once the queue is empty, a GET is answered with the close
-	parting bool // the client has closed the session; one GET that crossed that is answered
-	behind  bool // the GET in flight came when the client could have moved on already
+	closing bool  // once the queue is empty, a GET is answered with the close
+	parting bool  // the client has closed the session; one GET that crossed that is answered
+	behind  bool  // the GET in flight came when the client could have moved on already
+	form    form3 // of payloads, in Engine.IO 3
 }
 
 func (p *polling) name() string { return pollingName }
@@ -105,7 +106,13 @@ func (s *Session) servePoll(w http.ResponseWriter, r *http.Request, release <-ch
 		s.refusePoll(w, r, refused)
 		return
 	}
-	if err := writeBursts(w, r, queue, s.server.options().compressPollingFrom()); err != nil {
+	var err error
+	if s.version == version3 {
+		err = p.form.write(w, queue...)
+	} else {
+		err = writeBursts(w, r, queue, s.server.options().compressPollingFrom())
+	}
+	if err != nil {
 		s.endOn(p, reason.TransportError, gone)
 	}
 }
@@ -169,9 +176,10 @@ func (s *Session) servePost(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.endPost(p)
-	// Engine.IO 3 had binary payloads; a server that waited for the rest of one
-	// would hold the request for ever.
-	if mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); mediaType == "application/octet-stream" {
+	mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	binary := mediaType == binaryPayload
+	// A server that waited for the rest of one would hold the request for ever.
+	if binary && !s.version.binaryPayloads() {
 		s.endOn(p, reason.TransportError, abandon)
 		w.WriteHeader(http.StatusBadRequest)
 		return
@@ -186,7 +194,7 @@ func (s *Session) servePost(w http.ResponseWriter, r *http.Request) {
 		s.endOn(p, reason.TransportError, gone)
 		return
 	}
-	if err := parsePayload(body, func(p Packet) bool { return s.receive(p, nil) }); err != nil {
+	if err := s.version.parsePayload(body, binary, func(p Packet) bool { return s.receive(p, nil) }); err != nil {
 		s.end(reason.ParseError, abandon)
 	}
 	w.Header().Set("Content-Type", "text/html")
@@ -237,6 +245,18 @@ func (s *Session) refusePoll(w http.ResponseWriter, r *http.Request, refused int
 	}
 }
 
+// The content types of payloads. Clients of Engine.IO 3 go by them.
+const (
+	textPayload   = "text/plain; charset=UTF-8"
+	binaryPayload = "application/octet-stream"
+)
+
+// write answers a GET of Engine.IO 3.
+func (f form3) write(w http.ResponseWriter, queue ...*Burst) error {
+	payload, contentType := f.payload(queue)
+	return writeAs(w, contentType, payload)
+}
+
 // writeBursts answers a GET. A payload of at least so many bytes is compressed
 // if the client takes that.
 func writeBursts(w http.ResponseWriter, r *http.Request, queue []*Burst, compressFrom int) error {
@@ -279,8 +299,12 @@ func joined(queue []*Burst) []byte {
 // writePayload answers a GET with a payload, as it is or as the header says that
 // it is encoded.
 func writePayload(w http.ResponseWriter, payload []byte) error {
+	return writeAs(w, textPayload, payload)
+}
+
+func writeAs(w http.ResponseWriter, contentType string, payload []byte) error {
 	h := w.Header()
-	h.Set("Content-Type", "text/plain; charset=UTF-8")
+	h.Set("Content-Type", contentType)
 	h.Set("Content-Length", strconv.Itoa(len(payload)))
 	h.Set("Cache-Control", "no-store")
 	_, err := w.Write(payload)

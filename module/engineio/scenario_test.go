@@ -110,6 +110,8 @@ func (a *app) set(args string) {
 		o.MaxPayload = int64(number(value))
 	case "MaxQueue":
 		o.MaxQueue = number(value)
+	case "EIO3":
+		o.EIO3 = value == "true"
 	case "CompressFrom":
 		o.CompressFrom = number(value)
 	case "Origins":

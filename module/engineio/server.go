@@ -1,10 +1,12 @@
-// Package engineio speaks Engine.IO 4: it turns HTTP requests into sessions,
-// over long-polling and WebSocket, that send and receive messages in order.
+// Package engineio speaks Engine.IO 4, and 3 if it is told to: it turns HTTP
+// requests into sessions, over long-polling and WebSocket, that send and receive
+// messages in order.
 //
 // A request enters at [Server.ServeHTTP]. handshake.go opens a session,
 // polling.go and websocket.go are its transports, upgrade.go moves it from one
-// to the other, and heartbeat.go finds out when its client is gone. What the
-// messages mean is the business of a [Receiver].
+// to the other, and heartbeat.go finds out when its client is gone. version.go
+// says where Engine.IO 3 is different. What the messages mean is the business of
+// a [Receiver].
 //
 // The protocol: https://socket.io/docs/v4/engine-io-protocol/
 package engineio
@@ -32,6 +34,14 @@ type Receiver interface {
 	Receive(Packet, *Batch)
 	// Closed is called once, after the last Receive has returned.
 	Closed(reason string)
+}
+
+// An Opener is a Receiver that is told when its session has opened.
+type Opener interface {
+	Receiver
+	// Opened is called on a goroutine of its own. What it sends comes behind the
+	// handshake; the first Receive, and Closed, wait until it has returned.
+	Opened()
 }
 
 // A Batch holds back what is sent while the input that a session has at the
@@ -100,10 +110,10 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, release <-chan st
 		switch {
 		case !ok:
 			s.refuse(w, r, refusal.UnknownSession)
-		case wantsWebSocket != (p.transport == webSocketName), p.version != protocolVersion:
+		case wantsWebSocket != (p.transport == webSocketName), p.version != session.version:
 			s.refuse(w, r, refusal.BadRequest)
 		case wantsWebSocket:
-			session.serveUpgrade(w, r)
+			session.serveUpgrade(w, r, p.base64)
 		case r.Method == http.MethodGet:
 			session.servePoll(w, r, release)
 		case r.Method == http.MethodPost:
@@ -115,14 +125,14 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, release <-chan st
 		s.refuse(w, r, refusal.BadMethod)
 	case wantsWebSocket != (p.transport == webSocketName):
 		s.refuse(w, r, refusal.BadRequest)
-	case p.version != protocolVersion:
+	case !o.speaks(p.version):
 		s.refuse(w, r, refusal.BadVersion)
 	case s.sessions.Closed():
 		refusal.Unavailable(w)
 	case wantsWebSocket:
-		s.openWebSocket(w, r, o)
+		s.openWebSocket(w, r, o, p)
 	default:
-		s.openPolling(w, r, o)
+		s.openPolling(w, r, o, p)
 	}
 }
 
@@ -139,29 +149,36 @@ func (s *Server) keptOrigin(sid string, r *http.Request) (*origin.Policy, bool) 
 }
 
 // openPolling answers the first request of a polling session.
-func (s *Server) openPolling(w http.ResponseWriter, r *http.Request, o *Options) {
-	session := newSession(s, newHandshake(r, o), &polling{limit: o.MaxQueue})
+func (s *Server) openPolling(w http.ResponseWriter, r *http.Request, o *Options, p parameters) {
+	transport := &polling{limit: o.MaxQueue, form: form3{base64: p.base64}}
+	session := newSession(s, newHandshake(r, o), transport, p.version)
 	if !s.open(session, o) {
 		refusal.Unavailable(w)
 		return
 	}
+	session.tellOpened()
 	open := openPacket(session.id, []string{webSocketName}, o)
-	if err := writePayload(w, appendPayload(nil, open)); err != nil {
+	var err error
+	if p.version == version3 {
+		err = transport.form.write(w, NewBurst(open))
+	} else {
+		err = writePayload(w, appendPayload(nil, open))
+	}
+	if err != nil {
 		session.end(reason.TransportError, gone)
 	}
 }
 
 // openWebSocket answers the first request of a session that starts out over
 // WebSocket, and has it read from.
-func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, o *Options) {
+func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, o *Options, p parameters) {
 	handshake := newHandshake(r, o)
 	conn, err := s.upgrade(w, r, o)
 	if err != nil {
 		s.logRefused(r, err.Error())
 		return
 	}
-	transport := &webSocket{conn, s.options}
-	session := newSession(s, handshake, transport)
+	session := newSession(s, handshake, s.newWebSocket(conn, p), p.version)
 	session.deflates.Store(conn.Deflates())
 	if !s.open(session, o) {
 		conn.Close(reason.CloseCode(reason.ShuttingDown), "", true)
@@ -169,7 +186,8 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, o *Option
 		return
 	}
 	_ = session.Send(NewBurst(openPacket(session.id, []string{}, o)))
-	session.startReading(transport)
+	session.tellOpened()
+	session.startReading(conn)
 }
 
 // open enters a session into the table and starts its clock. It reports false
@@ -184,12 +202,17 @@ func (s *Server) open(session *Session, o *Options) bool {
 	session.receiver = s.accept(session)
 	session.startHeartbeat(o)
 	h := &session.handshake
-	o.Logger.Info("connected",
+	fields := []zap.Field{
 		zap.String("session", session.id),
 		zap.String("transport", session.Transport()),
 		zap.String("client_ip", h.ClientIP),
 		zap.String("origin", h.Origin),
-		zap.String("user_agent", h.Header().Get("User-Agent")))
+		zap.String("user_agent", h.Header().Get("User-Agent")),
+	}
+	if session.version != version4 { // so that one can tell when nobody needs it any more
+		fields = append(fields, zap.Int("eio", session.Version()))
+	}
+	o.Logger.Info("connected", fields...)
 	return true
 }
 

@@ -39,10 +39,12 @@ type Session struct {
 	candidate *candidate // the WebSocket that may become the transport
 	heart     heartbeat
 	closed    bool
+
+	version version // never changes
 }
 
-func newSession(server *Server, handshake Handshake, transport transport) *Session {
-	return &Session{id: randid.New(), server: server, handshake: handshake, transport: transport}
+func newSession(server *Server, handshake Handshake, transport transport, v version) *Session {
+	return &Session{id: randid.New(), server: server, handshake: handshake, transport: transport, version: v}
 }
 
 // ID returns the session id, which is a secret of its client.
@@ -54,6 +56,10 @@ func (s *Session) Opened() time.Time { return s.handshake.Time }
 // Handshake returns what is known of the request that opened the session. It
 // must not be changed.
 func (s *Session) Handshake() *Handshake { return &s.handshake }
+
+// Version returns the revision of Engine.IO that the client speaks: 4, or 3
+// where Options.EIO3 lets it.
+func (s *Session) Version() int { return int(s.version) }
 
 // Transport returns "polling" or "websocket".
 func (s *Session) Transport() string {
@@ -177,16 +183,45 @@ func (s *Session) receive(p Packet, batch *Batch) bool {
 	switch p.Type {
 	case Message:
 		s.receiver.Receive(p, batch)
+	case Ping:
+		s.ping(p.Data, batch)
 	case Pong:
 		s.pong()
 	case Close:
 		s.end(reason.TransportClose, closedByPeer)
-	case Ping: // in Engine.IO 4 the server asks, not the client
-		s.end(reason.TransportError, abandon)
 	default:
 		s.end(reason.ParseError, abandon)
 	}
 	return s.isOpen()
+}
+
+// tellOpened lets a receiver know that wants to.
+func (s *Session) tellOpened() {
+	opener, ok := s.receiver.(Opener)
+	if !ok {
+		return
+	}
+	s.inbox.Lock() // here, or a packet could be faster
+	if !s.begin() {
+		s.inbox.Unlock()
+		return
+	}
+	go func() {
+		defer s.server.sessions.Done()
+		defer s.inbox.Unlock()
+		opener.Opened()
+	}()
+}
+
+// begin reports whether something of the session may begin to run, which calls
+// Done of the server's sessions at its end.
+func (s *Session) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.server.sessions.Begin()
+	}
+	return !s.closed
 }
 
 func (s *Session) isOpen() bool {

@@ -25,12 +25,13 @@ const nudgeInterval = 100 * time.Millisecond
 // guarded by the session's mutex.
 type candidate struct {
 	conn   *wsconn.Conn // nil while the request is being upgraded
+	base64 bool         // of newWebSocket
 	probed bool
 }
 
 // serveUpgrade handles a request for a WebSocket that names a session.
-func (s *Session) serveUpgrade(w http.ResponseWriter, r *http.Request) {
-	c, ok := s.reserveCandidate()
+func (s *Session) serveUpgrade(w http.ResponseWriter, r *http.Request, base64 bool) {
+	c, ok := s.reserveCandidate(base64)
 	if !ok {
 		s.turnAway(w, r)
 		return
@@ -47,13 +48,13 @@ func (s *Session) serveUpgrade(w http.ResponseWriter, r *http.Request) {
 
 // reserveCandidate makes sure that a session has one candidate at a time, and
 // none when it uses WebSocket already.
-func (s *Session) reserveCandidate() (*candidate, bool) {
+func (s *Session) reserveCandidate(base64 bool) (*candidate, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.transport.(*polling); !ok || s.closed || s.candidate != nil {
 		return nil, false
 	}
-	s.candidate = new(candidate)
+	s.candidate = &candidate{base64: base64}
 	return s.candidate, true
 }
 
@@ -71,7 +72,7 @@ func (s *Session) turnAway(w http.ResponseWriter, r *http.Request) {
 		return // it has been answered
 	}
 	conn.Close(0, "", true)
-	if !s.beginReading() { // the session ended meanwhile
+	if !s.begin() { // the session ended meanwhile
 		conn.Release()
 		return
 	}
@@ -116,7 +117,7 @@ func (s *Session) probe(c *candidate) {
 		return
 	}
 	s.server.options().Logger.Info("upgraded", zap.String("session", s.id), zap.String("transport", webSocketName))
-	s.read(&webSocket{c.conn, s.server.options})
+	s.read(c.conn)
 }
 
 // expect reads the next packet and reports whether it is the one it must be.
@@ -151,11 +152,12 @@ func (s *Session) moveTo(c *candidate) bool {
 		return false
 	}
 	c.conn.SetReadDeadline(time.Time{})
-	s.transport, s.candidate = &webSocket{c.conn, s.server.options}, nil
+	to := s.server.newWebSocket(c.conn, parameters{version: s.version, base64: c.base64})
+	s.transport, s.candidate = to, nil
 	s.deflates.Store(c.conn.Deflates())
 	var frames [][]byte
 	for _, b := range p.take() {
-		frames = append(frames, b.plain()...) // to compress takes long with the mutex held
+		frames = append(frames, to.plain(b)...) // to compress takes long with the mutex held
 	}
 	// In one piece, which the outbox takes whatever its limit says.
 	if err := c.conn.Send(frames...); errors.Is(err, outbox.ErrFull) {

@@ -19,6 +19,23 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, o *Options) (*w
 	return wsconn.Upgrade(w, r, wsconn.Options{Queue: o.MaxQueue, Compress: o.CompressFrom > 0})
 }
 
+// newWebSocket returns the transport of a version.
+func (s *Server) newWebSocket(conn *wsconn.Conn, p parameters) framing {
+	t := webSocket{conn, s.options}
+	if p.version == version3 {
+		return &webSocket3{t, form3{framed: true, base64: p.base64}}
+	}
+	return &t
+}
+
+// framing is a transport that sends frames.
+type framing interface {
+	transport
+	plain(b *Burst) [][]byte // uncompressed
+}
+
+func (t *webSocket) plain(b *Burst) [][]byte { return b.plain() }
+
 func (t *webSocket) name() string { return webSocketName }
 
 func (t *webSocket) send(b *Burst, in *Batch) error { return t.conn.SendIn(in, b.wire(t.form())...) }
@@ -41,37 +58,35 @@ func (t *webSocket) end(why string, how ending) (lingers bool) {
 	return false
 }
 
-// startReading has a new session's WebSocket read from.
-func (s *Session) startReading(t *webSocket) {
-	if !s.beginReading() { // it has ended, and counts as running no more
-		t.conn.Release()
-		return
-	}
-	t.conn.Run(func() {
-		defer s.server.sessions.Done()
-		s.read(t)
-	})
+// webSocket3 is the WebSocket transport of Engine.IO 3.
+type webSocket3 struct {
+	webSocket
+	form3 form3
 }
 
-// beginReading reports whether something of the session may begin to run, which
-// calls Done at its end.
-func (s *Session) beginReading() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return false
+func (t *webSocket3) plain(b *Burst) [][]byte { return b.as(t.form3) }
+
+func (t *webSocket3) send(b *Burst, in *Batch) error { return t.conn.SendIn(in, b.as(t.form3)...) }
+
+// startReading has a new session's WebSocket read from.
+func (s *Session) startReading(conn *wsconn.Conn) {
+	if !s.begin() { // it has ended, and counts as running no more
+		conn.Release()
+		return
 	}
-	s.server.sessions.Begin()
-	return true
+	conn.Run(func() {
+		defer s.server.sessions.Done()
+		s.read(conn)
+	})
 }
 
 // read handles what arrives over a WebSocket until it ends. It is the only
 // goroutine that an idle session has.
-func (s *Session) read(t *webSocket) {
-	defer t.conn.Release()
-	defer t.conn.Drain()
+func (s *Session) read(conn *wsconn.Conn) {
+	defer conn.Release()
+	defer conn.Drain()
 	for {
-		opcode, data, err := t.conn.Read(s.server.options().MaxPayload)
+		opcode, data, err := conn.Read(s.server.options().MaxPayload)
 		if err != nil {
 			why := reason.TransportClose
 			if wsconn.Violation(err) {
@@ -80,14 +95,12 @@ func (s *Session) read(t *webSocket) {
 			s.end(why, gone)
 			return
 		}
-		packet := Packet{Type: Message, Binary: true, Data: data}
-		if opcode == wsconn.Text {
-			if packet, err = parseText(data); err != nil {
-				s.end(reason.ParseError, abandon)
-				return
-			}
+		packet, err := s.version.parseFrame(opcode, data)
+		if err != nil {
+			s.end(reason.ParseError, abandon)
+			return
 		}
-		if !s.receive(packet, t.conn.Batch()) {
+		if !s.receive(packet, conn.Batch()) {
 			return
 		}
 	}

@@ -14,6 +14,7 @@ import (
 type Handshake struct {
 	Endpoint  *Endpoint
 	Session   string // the connection, which several sockets may share
+	SocketID  string // that the socket has to have; "" for one that nobody can guess
 	Protocol  string // "socket.io" or "websocket"
 	Transport string // "polling" or "websocket"
 	Time      time.Time

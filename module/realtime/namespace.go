@@ -61,7 +61,7 @@ func (n *Namespace) Accept(ctx context.Context, h *Handshake, identity Identity,
 	policy, release := h.Endpoint.acquire()
 	defer release()
 	s := &Socket{
-		id:        randid.New(),
+		id:        h.SocketID,
 		namespace: n,
 		endpoint:  h.Endpoint,
 		conn:      conn,
@@ -69,6 +69,9 @@ func (n *Namespace) Accept(ctx context.Context, h *Handshake, identity Identity,
 		user:      identity.User,
 		data:      identity.Data,
 		connected: time.Now(),
+	}
+	if s.id == "" {
+		s.id = randid.New()
 	}
 	if err := conn.Connected(s); err != nil {
 		return nil, fmt.Errorf("answering the client: %w", err)
@@ -114,7 +117,9 @@ func (n *Namespace) add(s *Socket, rooms []string) {
 func (n *Namespace) remove(s *Socket) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	delete(n.sockets, s.id)
+	if n.sockets[s.id] == s { // a client that is back already may have the same id
+		delete(n.sockets, s.id)
+	}
 	n.rooms.removeAll(s)
 }
 

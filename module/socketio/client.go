@@ -33,6 +33,10 @@ type client struct {
 func (s *Server) accept(session *engineio.Session) engineio.Receiver {
 	c := &client{server: s, session: session}
 	c.waiting = time.AfterFunc(s.options().ConnectTimeout, func() { session.Close(reason.ForcedClose) })
+	if c.revision4() {
+		c.format = textFormat{} // the client is told before it says anything
+		return client4{c}
+	}
 	return c
 }
 
@@ -49,10 +53,17 @@ func (c *client) receive(m engineio.Packet, batch *engineio.Batch) error {
 	if c.format == nil {
 		c.format = formatOf(m)
 	}
+	var query string
+	if c.revision4() && !m.Binary {
+		m.Data, query = cutQuery(m.Data)
+	}
 	p, rest, err := c.format.decode(m, c.pending)
 	c.pending = rest
 	if err != nil || rest != nil {
 		return err
+	}
+	if c.revision4() && p.kind == typeConnect {
+		p.data = authOf(query)
 	}
 	return c.handle(p, batch)
 }
@@ -108,7 +119,11 @@ func (c *client) connect(p packet) {
 	}
 	conn := &conn{client: c, namespace: p.namespace}
 	c.add(conn)
-	_, err := namespace.Connect(hub.Context(), c.handshake(p), conn)
+	h := c.handshake(p)
+	if c.revision4() {
+		h.SocketID = conn.socketID4()
+	}
+	_, err := namespace.Connect(hub.Context(), h, conn)
 	if err == nil {
 		c.entered()
 		return
@@ -116,6 +131,8 @@ func (c *client) connect(p packet) {
 	c.remove(conn)
 	var refusal *realtime.ConnectError
 	switch {
+	case errors.As(err, &refusal) && c.revision4():
+		c.refuse4(p.namespace, refusal)
 	case errors.As(err, &refusal):
 		c.refuse(p.namespace, refusal.Message, refusal.Data)
 	case errors.Is(err, realtime.ErrNamespace):

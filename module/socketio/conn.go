@@ -17,6 +17,9 @@ type conn struct {
 // Connected implements realtime.Conn.
 func (c *conn) Connected(s *realtime.Socket) error {
 	c.socket = s
+	if c.client.revision4() {
+		return c.client.send(packet{kind: typeConnect, namespace: c.namespace})
+	}
 	data, err := json.Marshal(struct {
 		SID string `json:"sid"`
 	}{s.ID()})

@@ -62,7 +62,7 @@ func newApp(p *scenario.Play) *app {
 		Logger:         p.Logger,
 	}
 	endpoint := realtime.NewEndpoint("default", hub, func() (*realtime.Policy, func()) { return policy, func() {} })
-	a.options.Store(socketio.Options{Engine: engineio.Options{Logger: p.Logger}}.WithDefaults())
+	a.options.Store(socketio.Options{Engine: engineio.Options{Logger: p.Logger, EIO3: true}}.WithDefaults())
 	a.server = socketio.NewServer(endpoint, a.options.Load)
 
 	p.Command("set", func(args string) {
@@ -152,8 +152,12 @@ func (a *app) Authenticate(_ context.Context, _ string, h *realtime.Handshake) (
 		Break  bool
 		Wait   bool
 	}
-	if len(h.Auth) > 0 {
-		if err := json.Unmarshal(h.Auth, &auth); err != nil {
+	sent := h.Auth
+	if h.SocketID != "" {
+		sent = authOfQuery(h)
+	}
+	if len(sent) > 0 {
+		if err := json.Unmarshal(sent, &auth); err != nil {
 			a.play.Error(err)
 		}
 	}
@@ -166,6 +170,30 @@ func (a *app) Authenticate(_ context.Context, _ string, h *realtime.Handshake) (
 		return realtime.Identity{}, &realtime.ConnectError{Message: auth.Refuse, Data: auth.Data}
 	}
 	return realtime.Identity{User: auth.User}, nil
+}
+
+// authOfQuery returns what a client of revision 4 authenticates itself with: "/"
+// has the query of the connection, other namespaces have one of their own. In
+// the values is JSON, or text.
+func authOfQuery(h *realtime.Handshake) json.RawMessage {
+	var sent map[string]string
+	if err := json.Unmarshal(h.Auth, &sent); err != nil {
+		sent = make(map[string]string)
+		for name := range h.Query {
+			sent[name] = h.Query.Get(name)
+		}
+	}
+	auth := make(map[string]any)
+	for name, value := range sent {
+		if auth[name] = value; json.Valid([]byte(value)) {
+			auth[name] = json.RawMessage(value)
+		}
+	}
+	all, err := json.Marshal(auth)
+	if err != nil {
+		panic(err)
+	}
+	return all
 }
 
 // HandleConnect implements realtime.Handler.

@@ -1,11 +1,12 @@
-// Package socketio speaks Socket.IO 5 over Engine.IO sessions: it lets clients
-// into namespaces of a [realtime.Hub] and carries events and acks between them
-// and it.
+// Package socketio speaks revision 5 of the Socket.IO protocol over Engine.IO
+// sessions: it lets clients into namespaces of a [realtime.Hub] and carries events
+// and acks between them and it.
 //
 // client.go handles the packets that arrive on a session, conn.go is one
 // namespace's way back. What packets look like on the wire is a format, which a
 // session has from its first message on: text.go with header.go and binary.go is
 // that of Socket.IO's default parser, msgpack.go that of socket.io-msgpack-parser.
+// protocol4.go says what is different for clients of revision 4.
 //
 // The protocol: https://socket.io/docs/v4/socket-io-protocol/
 package socketio

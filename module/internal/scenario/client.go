@@ -5,9 +5,11 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -116,8 +118,12 @@ func (c *client) abort() {
 	}
 }
 
+// escaped is a byte of a request's body that no text has.
+var escaped = regexp.MustCompile(`\\x[0-9a-f]{2}`)
+
 // request sends a request and waits for its answer.
 func (c *client) request(ctx context.Context, method, target, text string, header http.Header) {
+	text = escaped.ReplaceAllStringFunc(text, func(b string) string { return string(c.unhex(b[2:])) })
 	body := io.Reader(strings.NewReader(text))
 	if begin, more := strings.CutSuffix(text, "..."); more {
 		body = io.MultiReader(strings.NewReader(begin), never{ctx})
@@ -155,7 +161,11 @@ func (c *client) answered(response *http.Response) {
 		answer = append(answer, "broken off")
 	}
 	_ = response.Body.Close()
-	c.say("%s %s", strings.Join(answer, " "), strings.TrimSpace(string(body)))
+	text := strings.TrimSpace(string(body))
+	if response.Header.Get("Content-Type") == "application/octet-stream" {
+		text = fmt.Sprintf("binary %x", body)
+	}
+	c.say("%s %s", strings.Join(answer, " "), text)
 }
 
 // readBody returns the body as it was before it was compressed.

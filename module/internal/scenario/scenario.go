@@ -15,7 +15,8 @@
 // What clients do:
 //
 //	a> GET <target> [<body>]   sends a request, of this method or another; a body
-//	                           that ends in "..." has more to come, which never does
+//	                           that ends in "..." has more to come, which never does;
+//	                           "\xff" is one byte
 //	a> ws <target>             asks for a WebSocket, which then is a's
 //	a> frame [<text>]          sends a text frame
 //	a> binary [<hex>]          sends a binary frame
@@ -31,6 +32,7 @@
 // What they see:
 //
 //	a< 200 <body>              an answer, unzipped; "␞" stands for the separator of payloads
+//	a< 200 binary <hex>        an answer that is no text
 //	a< 101                     it has a WebSocket now
 //	a< frame <text>            and so on; "close 1006" is an end without a close frame
 //
@@ -47,7 +49,7 @@
 //
 // In what is expected, "..." stands for anything, and $name for an id: the first
 // time for any that has no name yet, later for that one. $polling and $websocket are
-// the targets of a handshake.
+// the targets of a handshake, $polling3 and $websocket3 those of one in Engine.IO 3.
 //
 // "go test -update" rewrites the files to say what happens. Read the difference!
 package scenario
@@ -127,6 +129,9 @@ func newPlay(t *testing.T, start func(*Play) http.Handler) *Play {
 		vars: map[string]string{
 			"polling":   "/socket.io/?EIO=4&transport=polling",
 			"websocket": "/socket.io/?EIO=4&transport=websocket",
+
+			"polling3":   "/socket.io/?EIO=3&transport=polling",
+			"websocket3": "/socket.io/?EIO=3&transport=websocket",
 		},
 		header: make(http.Header),
 		logs:   logs,
