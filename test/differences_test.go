@@ -99,10 +99,7 @@ func updateDifferences(t *testing.T, compared map[string]*comparison) {
 			} else if lines := diff(c.Traces.Reference, c.Traces.Server); len(lines) > 0 {
 				fmt.Fprintf(&updated, "%s```diff\n%s\n```\n", line, strings.Join(lines, "\n"))
 			}
-		case line == "```diff\n":
-			inBlock = true
-			fallthrough
-		case inBlock:
+		case inBlock, line == "```diff\n":
 			if !outdated {
 				updated.WriteString(line)
 			}
@@ -151,7 +148,7 @@ func diff(a, b []string) []string {
 }
 
 func TestDiff(t *testing.T) {
-	lines := func(text string) []string { return strings.Fields(text) }
+	lines := strings.Fields
 	for _, c := range []struct{ a, b, want string }{
 		{"", "", ""},
 		{"a b c", "a b c", ""},
