@@ -326,7 +326,6 @@ func TestMalformedRequests(t *testing.T) {
 		"two transports":                   {"", io + "?EIO=4&transport=polling&transport=websocket", nil, unknownTransport},
 		"a transport in an array":          {"", io + "?EIO=4&transport[]=polling", nil, unknownTransport},
 		"an unknown session":               {"", polling + "&sid=unknown", nil, unknownSession},
-		"an empty session":                 {"", polling + "&sid=", nil, unknownSession},
 		"__proto__ for a session":          {"", polling + "&sid=__proto__", nil, unknownSession},
 		"two sessions":                     {"", poll.path() + "&sid=" + poll.id, nil, unknownSession},
 		"an unknown session's POST":        {"POST", polling + "&sid=unknown", nil, unknownSession},

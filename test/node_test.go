@@ -19,7 +19,7 @@ import (
 // nodeTime is how long one Node program may run.
 const nodeTime = 3 * time.Minute
 
-// A node is a running program of ./clients. It talks to the test as
+// A node is a running program, of ./clients or ./differential. It talks to the test as
 // clients/driver.mjs says: a line of JSON for each word, either way.
 type node struct {
 	t      *testing.T
@@ -39,8 +39,8 @@ type word struct {
 	Data json.RawMessage `json:"data"`
 }
 
-// startNode starts a program. env are its variables, name and value in turn. At
-// the end of the test it must have ended, or is killed.
+// startNode starts a program of ./clients that talks to the server. env are its
+// variables, name and value in turn.
 func (s *server) startNode(t *testing.T, script string, env ...string) *node {
 	t.Helper()
 	needNode(t)
@@ -50,12 +50,20 @@ func (s *server) startNode(t *testing.T, script string, env ...string) *node {
 // startProgram is startNode for programs in any language.
 func (s *server) startProgram(t *testing.T, interpreter, script string, env ...string) *node {
 	t.Helper()
-	n := &node{t: t, script: script, words: make(chan word, 1000), exited: make(chan struct{})}
-	n.cmd = exec.Command(interpreter, filepath.Join("clients", script))
-	n.cmd.Env = append(os.Environ(), "SERVER_URL="+s.url())
+	env = append(env, "SERVER_URL", s.url())
 	if s.trust != nil {
-		n.cmd.Env = append(n.cmd.Env, "NODE_EXTRA_CA_CERTS="+s.authority(), "SERVER_CA="+s.authority())
+		env = append(env, "NODE_EXTRA_CA_CERTS", s.authority(), "SERVER_CA", s.authority())
 	}
+	return launch(t, interpreter, filepath.Join("clients", script), env...)
+}
+
+// launch starts a program. At the end of the test it must have ended, or is
+// killed.
+func launch(t *testing.T, interpreter, script string, env ...string) *node {
+	t.Helper()
+	n := &node{t: t, script: script, words: make(chan word, 1000), exited: make(chan struct{})}
+	n.cmd = exec.Command(interpreter, script)
+	n.cmd.Env = os.Environ()
 	for i := 0; i < len(env); i += 2 {
 		n.cmd.Env = append(n.cmd.Env, env[i]+"="+env[i+1])
 	}

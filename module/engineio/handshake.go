@@ -77,11 +77,10 @@ type parameters struct {
 
 func parseParameters(r *http.Request) parameters {
 	query := r.URL.Query()
-	_, hasSID := query["sid"]
 	return parameters{
 		transport: single(query, "transport"),
 		sid:       single(query, "sid"),
-		hasSID:    hasSID,
+		hasSID:    strings.Join(query["sid"], "") != "", // an empty one is none
 		version:   parseVersion(single(query, "EIO")),
 		base64:    query.Get("b64") != "",
 	}

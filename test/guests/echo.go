@@ -36,6 +36,10 @@ func init() { caddy.RegisterModule(new(Echo)) }
 //	spread to e …     sends the event e with the rest to the room, or to everybody if that is "", and acks
 //	tell id e …       sends it to the socket of the id alone, if it is there, or to its room, and acks
 //	kick, kick all    disconnects the socket; with "all", the client
+//	join r …          joins rooms, and acks
+//	leave r …         leaves rooms, and acks
+//	send whom e …     emits the event e with the rest to whom, a selection, then acks
+//	ended id          acks with the reason why the socket that had the id is gone, as soon as it is
 //
 // It must not be used once it has been cleaned up, and panics if it is.
 type Echo struct {
@@ -47,6 +51,7 @@ type Echo struct {
 	running sync.WaitGroup
 	cleaned atomic.Bool
 	ticking sync.Map // *realtime.Socket → *ticker
+	endings sync.Map // socket's id → *ending
 }
 
 // maxWait bounds everything that waits for a client.
@@ -74,8 +79,9 @@ func (e *Echo) HandleConnect(ctx context.Context, s *realtime.Socket) {
 }
 
 // HandleDisconnect implements realtime.Handler.
-func (e *Echo) HandleDisconnect(_ context.Context, s *realtime.Socket, _ string) {
+func (e *Echo) HandleDisconnect(_ context.Context, s *realtime.Socket, why string) {
 	e.assertAlive()
+	e.ending(s.ID()).say(why)
 	if t, ok := e.ticking.LoadAndDelete(s); ok {
 		t.(*ticker).stop()
 	}
@@ -159,10 +165,95 @@ func (e *Echo) HandleEvent(ctx context.Context, event *realtime.Event) (handled 
 		return true, ack()
 	case "kick":
 		return true, s.Disconnect(len(event.Args) > 0)
+	case "join", "leave":
+		rooms := make([]string, len(event.Args))
+		for i := range rooms {
+			if err := decode(event.Args[i:i+1], &rooms[i]); err != nil {
+				return true, err
+			}
+		}
+		if event.Name == "join" {
+			s.Join(rooms...)
+		} else {
+			s.Leave(rooms...)
+		}
+		return true, ack()
+	case "send":
+		if err := sendTo(ctx, s, event.Args); err != nil {
+			return true, err
+		}
+		return true, ack()
+	case "ended":
+		var id string
+		if err := decode(event.Args, &id); err != nil {
+			return true, err
+		}
+		e.running.Go(func() { e.awaitEnding(id, ack) })
 	default:
 		return false, nil
 	}
 	return true, nil
+}
+
+// A selection says who gets an event that is sent: the members of rooms, or all
+// who are in the namespace, without those in other rooms, and without the sender
+// unless it is for everyone.
+type selection struct {
+	To       []string `json:"to"`
+	Except   []string `json:"except"`
+	Everyone bool     `json:"everyone"`
+	Volatile bool     `json:"volatile"`
+}
+
+func sendTo(ctx context.Context, s *realtime.Socket, args []realtime.Arg) error {
+	if len(args) == 0 {
+		return &realtime.Error{Code: "bad_argument", Message: "whom to send to is missing"}
+	}
+	var whom selection
+	if err := decode(args[:1], &whom); err != nil {
+		return err
+	}
+	name, rest, err := nameAndRest(args[1:])
+	if err != nil {
+		return err
+	}
+	b := s.To(whom.To...)
+	if whom.Everyone {
+		b = s.Namespace().To(whom.To...)
+	}
+	if b = b.Except(whom.Except...); whom.Volatile {
+		b = b.Volatile()
+	}
+	return b.Emit(ctx, name, rest...)
+}
+
+// An ending is how a socket's life ended, or will.
+type ending struct {
+	once sync.Once
+	said chan struct{} // closed when why is known
+	why  string
+}
+
+func (e *Echo) ending(id string) *ending {
+	end, _ := e.endings.LoadOrStore(id, &ending{said: make(chan struct{})})
+	return end.(*ending)
+}
+
+func (e *ending) say(why string) {
+	e.once.Do(func() {
+		e.why = why
+		close(e.said)
+	})
+}
+
+func (e *Echo) awaitEnding(id string, ack func(...realtime.Arg) error) {
+	end := e.ending(id)
+	select {
+	case <-end.said:
+		_ = ack(realtime.String(end.why))
+	case <-time.After(maxWait):
+	case <-e.ctx.Done():
+	}
 }
 
 // ask is not done by the handler itself: while that runs, no answer is read.

@@ -79,7 +79,7 @@ func Upgrade(w http.ResponseWriter, r *http.Request, o Options) (*Conn, error) {
 			r = withExtension(r, "permessage-deflate")
 		}
 	}
-	ws, err := u.Upgrade(h, r, nil)
+	ws, err := u.Upgrade(h, r, subprotocol(r))
 	if err != nil {
 		if h.stream != nil {
 			_ = h.stream.Conn.Close()

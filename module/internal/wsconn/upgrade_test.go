@@ -141,6 +141,38 @@ func TestUpgradeExtensions(t *testing.T) {
 	}
 }
 
+// TestSubprotocol asks for subprotocols, by names that are and by such as are none.
+func TestSubprotocol(t *testing.T) {
+	for asked, want := range map[string]string{
+		"":                      "",
+		"chat":                  "chat",
+		"chat, v12.stomp":       "chat",
+		" v1.access_token~x ,b": "v1.access_token~x",
+		",chat":                 "",
+		"a b":                   "",
+		"a/b":                   "",
+		"ch\u00e4t":             "",
+		"{}":                    "",
+	} {
+		r := upgradeRequest()
+		r.Header.Set("Sec-WebSocket-Protocol", asked)
+		conn := &scriptConn{step: 1}
+		c, err := Upgrade(&hijackable{conn: conn, header: make(http.Header)}, r, Options{Queue: 1000})
+		if err != nil {
+			t.Fatalf("%q: %v", asked, err)
+		}
+		flushed(c)
+		end(c)
+		answer, err := http.ReadResponse(newReader(conn.written()), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := answer.Header.Get("Sec-WebSocket-Protocol"); got != want {
+			t.Errorf("%q is answered %q, not %q", asked, got, want)
+		}
+	}
+}
+
 // TestResets has clients go away in the midst of the handshake.
 func TestResets(t *testing.T) {
 	address := listen(t, 1000, func(c *Conn) {

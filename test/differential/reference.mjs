@@ -1,0 +1,48 @@
+// Socket.IO's own server, once for each configuration that scenarios ask for, with the application of the guests.
+//
+// The other side of each configuration is in ../differential_test.go. Those that the test does not name in CONFIGURATIONS are
+// left out. With ALTERED the application reverses what it should echo: a comparison must see it.
+
+import { createServer } from "node:http";
+import { Server } from "socket.io";
+import * as msgpack from "socket.io-msgpack-parser";
+
+import { obey, tell } from "../clients/driver.mjs";
+import { install } from "./application.mjs";
+
+const origins = ["https://app.example.com", /^https:\/\/([^.]+\.)+example\.org$/];
+const fits = (origin) => origins.some((allowed) => (allowed instanceof RegExp ? allowed.test(origin) : allowed === origin));
+
+const configurations = {
+  plain: {},
+  // By itself Socket.IO's server lets any page connect by WebSocket, so its application has to look at the origin.
+  origins: {
+    cors: { origin: origins, credentials: true },
+    allowRequest: ({ headers: { origin } }, answer) => answer(null, origin === undefined || fits(origin)),
+  },
+  any: { cors: { origin: "*" } },
+  path: { path: "/chat/live/" },
+  small: { maxHttpBufferSize: 1000 },
+  hasty: { connectTimeout: 300 },
+  beating: { pingInterval: 200, pingTimeout: 10_000 },
+  dying: { pingInterval: 300, pingTimeout: 200 },
+  recovery: { connectionStateRecovery: { maxDisconnectionDuration: 120_000 } },
+  forgetful: { connectionStateRecovery: { maxDisconnectionDuration: 200 } },
+  compression: { perMessageDeflate: true },
+  msgpack: { parser: msgpack },
+  eio3: { allowEIO3: true },
+  bundle: { serveClient: true },
+};
+
+const urls = {};
+for (const name of process.env.CONFIGURATIONS.split(" ")) {
+  const server = createServer((request, response) => {
+    response.writeHead(404).end(); // what is not Socket.IO's
+  });
+  const io = new Server(server, { serveClient: false, ...configurations[name] });
+  install(io, { altered: process.env.ALTERED === "yes" });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  urls[name] = `http://127.0.0.1:${server.address().port}`;
+}
+tell("listening", urls);
+obey({ exit: () => process.exit(0) });
