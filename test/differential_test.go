@@ -29,8 +29,8 @@ var configurations = []configuration{
 	{name: "hasty", site: "limits {\n handshake 300ms \n}"},
 	{name: "beating", site: "ping 200ms 10s"},
 	{name: "dying", site: "ping 300ms 200ms"},
-	{name: "recovery", hub: "recovery 2m", missed: "connection state recovery"},
-	{name: "forgetful", hub: "recovery 200ms", missed: "connection state recovery"},
+	{name: "recovery", hub: "recovery 2m"},
+	{name: "forgetful", hub: "recovery 200ms"},
 	{name: "compression", site: "compression on"},
 	{name: "msgpack", like: "plain"}, // one endpoint serves clients of both parsers
 	{name: "eio3", site: "socketio {\n eio3 \n}"},
