@@ -165,11 +165,12 @@ func (a *app) request(s *realtime.Socket, event string, args []realtime.Arg) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	answer, err := s.Request(ctx, event, args...)
+	// Not as the app: it may learn at the same time that the socket has gone.
 	if err != nil {
-		a.show(err)
+		a.play.Say("request", "error %s", err)
 		return
 	}
-	a.play.Say("app", "is answered %s", formatArgs(answer))
+	a.play.Say("request", "is answered %s", formatArgs(answer))
 }
 
 func (a *app) show(err error) {
@@ -273,7 +274,12 @@ func (a *app) HandleEvent(ctx context.Context, e *realtime.Event) (handled bool,
 
 // HandleDisconnect implements realtime.Handler.
 func (a *app) HandleDisconnect(_ context.Context, s *realtime.Socket, reason string) {
-	a.play.Say("app", "%s disconnects: %s", s.ID(), reason)
+	who := "app"
+	if name := s.Namespace().Name(); name != "/" {
+		// The sockets of one client may go at the same time.
+		who = strings.Trim(strings.ReplaceAll(name, "-", "_"), "/")
+	}
+	a.play.Say(who, "%s disconnects: %s", s.ID(), reason)
 }
 
 // parseArgs reads arguments from a JSON array, in which a string "0x..." is
