@@ -132,14 +132,11 @@ func (s *Session) Writable() bool {
 }
 
 // Close ends the session once what was sent before has been delivered, unless
-// the reason is a fault of the client's.
+// there is too much of it.
 func (s *Session) Close(why string) {
 	how := flush
-	switch why {
-	case reason.SlowConsumer:
+	if why == reason.SlowConsumer {
 		how = discard
-	case reason.ParseError:
-		how = abandon
 	}
 	s.end(why, how)
 }
