@@ -3,14 +3,43 @@
 import os
 import queue
 import sys
+import threading
 import traceback
 
+import engineio
 import requests
 import socketio
 
 URL = os.environ["SERVER_URL"]
 TRANSPORTS = os.environ["TRANSPORTS"].split(",")
 PATIENCE = 60  # seconds; how long anything may take that is bound to happen
+
+
+class InOrder(engineio.Client):
+    """Handles one message after the other.
+
+    As it comes, the client starts a thread for each of them: on a busy machine
+    an attachment overtakes the packet that it belongs to, and both are lost.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.messages = queue.Queue()
+        threading.Thread(target=self._handle, daemon=True).start()
+
+    def _handle(self):
+        while True:
+            super()._trigger_event("message", self.messages.get())
+
+    def _trigger_event(self, event, *args, run_async=False):
+        if event == "message":
+            return self.messages.put(*args)
+        return super()._trigger_event(event, *args, run_async=run_async)
+
+
+class SocketIO(socketio.Client):
+    def _engineio_client_class(self):
+        return InOrder
 
 
 class Client:
@@ -21,7 +50,7 @@ class Client:
         if "SERVER_CA" in os.environ:
             session.verify = os.environ["SERVER_CA"]
             session.trust_env = False  # which might say otherwise
-        self.sio = socketio.Client(reconnection=False, http_session=session)
+        self.sio = SocketIO(reconnection=False, http_session=session)
         self.events = {}
         for namespace in ("/", "/custom", "/unknown"):
             for name in ("auth", "message-back", "chat:line", "connect_error", "disconnect"):
