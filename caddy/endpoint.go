@@ -29,7 +29,7 @@ type endpoint struct {
 
 	mu      sync.Mutex
 	leases  []*lease      // the newest last
-	closing chan struct{} // closed when close is done; nil before it is called
+	closing chan struct{} // closed when the endpoint is; nil before that begins
 }
 
 func newEndpoint(h *hub, name string) *endpoint {
@@ -86,31 +86,37 @@ func (e *endpoint) drop(ctx context.Context, l *lease) error {
 	return retired.close(ctx, 0)
 }
 
-// close ends all connections, spread over the window, and the endpoint. If it
-// is called again it waits for the first call.
+// close ends all connections, spread over the window, and the endpoint. If that
+// has begun already it waits for it.
 func (e *endpoint) close(ctx context.Context, window time.Duration) error {
-	e.mu.Lock()
-	if e.closing == nil {
-		e.closing = make(chan struct{})
-		go func() {
-			defer close(e.closing)
-			servers := e.servers.Load()
-			if n := servers.connections(); n > 0 {
-				e.current.Load().settings.logger.Info("closing connections", zap.Int("connections", n),
-					zap.String("endpoint", e.name), zap.String("why", e.whyClosed()))
-			}
-			_ = servers.close(context.Background(), window)
-			e.hub.remove(e)
-		}()
-	}
-	closing := e.closing
-	e.mu.Unlock()
 	select {
-	case <-closing:
+	case <-e.beginClose(window):
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// beginClose is close for who does not wait. The window of the first call
+// holds. The result is closed when the endpoint is.
+func (e *endpoint) beginClose(window time.Duration) <-chan struct{} {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closing != nil {
+		return e.closing
+	}
+	e.closing = make(chan struct{})
+	go func() { // joined by close
+		defer close(e.closing)
+		servers := e.servers.Load()
+		if n := servers.connections(); n > 0 {
+			e.current.Load().settings.logger.Info("closing connections", zap.Int("connections", n),
+				zap.String("endpoint", e.name), zap.String("why", e.whyClosed()))
+		}
+		_ = servers.close(context.Background(), window)
+		e.hub.remove(e)
+	}()
+	return e.closing
 }
 
 func (e *endpoint) isClosing() bool {

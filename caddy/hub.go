@@ -1,7 +1,6 @@
 package caddy
 
 import (
-	"context"
 	"maps"
 	"slices"
 	"sync"
@@ -116,7 +115,7 @@ func (h *hub) drain() {
 		if l == nil {
 			continue // it is about to begin
 		}
-		window := l.settings.drain
-		go func() { _ = e.close(context.Background(), window) }() // joined by lease.drop
+		// The apps stop next, and close at once what nobody has begun to close.
+		e.beginClose(l.settings.drain) // joined by lease.drop
 	}
 }
