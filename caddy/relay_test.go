@@ -27,6 +27,7 @@ type inbox struct {
 
 func (*inbox) Connected(*realtime.Socket) error { return nil }
 func (*inbox) Leave(bool) error                 { return nil }
+func (*inbox) Close(string)                     {}
 
 func (i *inbox) Deliver(m *realtime.Message, _ *realtime.Batch) error {
 	i.mu.Lock()

@@ -14,11 +14,13 @@ type Handshake struct {
 	Time     time.Time
 	ClientIP string
 	Origin   string // as the client sent it; "" for a native client
+	Host     string
 	Path     string
 	RawQuery string // Engine.IO's own parameters included
 	Secure   bool   // whether the request came over TLS
 
 	headers []header // those that the options keep
+	values  []header // what else they do
 }
 
 // header is one field. A few of them take a tenth of what an http.Header does,
@@ -34,11 +36,25 @@ func (h *Handshake) Header() http.Header {
 	return kept
 }
 
+// Values returns what else of the request the server's options keep; nil if
+// that is nothing.
+func (h *Handshake) Values() map[string]string {
+	if len(h.values) == 0 {
+		return nil
+	}
+	kept := make(map[string]string, len(h.values))
+	for _, value := range h.values {
+		kept[value.name] = value.value
+	}
+	return kept
+}
+
 func newHandshake(r *http.Request, o *Options) Handshake {
 	h := Handshake{
 		Time:     time.Now(),
 		ClientIP: strings.Clone(o.ClientIP(r)),
 		Origin:   strings.Clone(r.Header.Get("Origin")),
+		Host:     strings.Clone(r.Host),
 		Path:     strings.Clone(r.URL.Path),
 		RawQuery: strings.Clone(r.URL.RawQuery),
 		Secure:   r.TLS != nil,
@@ -46,6 +62,11 @@ func newHandshake(r *http.Request, o *Options) Handshake {
 	for _, name := range o.KeepHeaders {
 		for _, value := range r.Header.Values(name) {
 			h.headers = append(h.headers, header{name, strings.Clone(value)})
+		}
+	}
+	if o.KeepValues != nil {
+		for name, value := range o.KeepValues(r) {
+			h.values = append(h.values, header{name, strings.Clone(value)})
 		}
 	}
 	return h

@@ -131,6 +131,9 @@ func (c *conn) Leave(bool) error {
 	return nil
 }
 
+// Close implements realtime.Conn.
+func (c *conn) Close(reason string) { c.end(reason) }
+
 // send sends a frame that is for this client only.
 func (c *conn) send(frame []byte, in *realtime.Batch) error {
 	if c.compresses(frame) {

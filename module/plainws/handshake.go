@@ -17,6 +17,10 @@ func (s *Server) handshake(r *http.Request, o *Options) *realtime.Handshake {
 			header.Add(name, strings.Clone(value))
 		}
 	}
+	var values realtime.Values
+	if o.KeepValues != nil {
+		values = o.KeepValues(r)
+	}
 	return &realtime.Handshake{
 		Endpoint:  s.endpoint,
 		Session:   rand.Text(),
@@ -26,8 +30,10 @@ func (s *Server) handshake(r *http.Request, o *Options) *realtime.Handshake {
 		ClientIP:  strings.Clone(o.ClientIP(r)),
 		Origin:    strings.Clone(r.Header.Get("Origin")),
 		Secure:    r.TLS != nil,
+		Host:      strings.Clone(r.Host),
 		Path:      strings.Clone(r.URL.Path),
 		Query:     r.URL.Query(),
 		Header:    header,
+		Values:    values,
 	}
 }

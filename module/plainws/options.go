@@ -40,6 +40,9 @@ type Options struct {
 	// KeepHeaders are the names of the request headers that authenticators see.
 	// Default Cookie, Authorization, User-Agent.
 	KeepHeaders []string
+	// KeepValues returns what else of a handshake's request is kept, by name: what
+	// it returns must hold nothing of the request alive. Default: nothing.
+	KeepValues func(*http.Request) map[string]string
 	// ClientIP returns the address of the client that sent a request. Default:
 	// the peer's.
 	ClientIP func(*http.Request) string

@@ -16,11 +16,15 @@ type absentee struct {
 	user     string
 	data     map[string]json.RawMessage
 	rooms    []string
-	events   uint64 // that have come from it
+	expires  time.Time // zero: never
+	events   uint64    // that have come from it
 	trail    *trail
 	since    time.Time
 	ready    bool // the handlers know that it has gone, and it may come back
 }
+
+// expired reports whether the identity of the socket has ended meanwhile.
+func (a *absentee) expired() bool { return !a.expires.IsZero() && !a.expires.After(time.Now()) }
 
 // absentees are those of a namespace, in the order in which they left. The
 // zero value is empty.

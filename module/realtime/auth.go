@@ -14,18 +14,24 @@ import (
 type Handshake struct {
 	Endpoint  *Endpoint
 	Session   string // the connection, which several sockets may share
-	SocketID  string // that the socket has to have; "" for one that nobody can guess
+	SocketID  string // that the socket will have; "" until Authenticate gives it one that nobody can guess
 	Protocol  string // "socket.io" or "websocket"
 	Transport string // "polling" or "websocket"
 	Time      time.Time
 	ClientIP  string
 	Origin    string // "" for a native client
+	Host      string // as the client named the server, with the port if it did
 	Secure    bool
 	Path      string
 	Query     url.Values
 	Header    http.Header     // those that the endpoint keeps
+	Values    Values          // what else of the request the endpoint keeps
 	Auth      json.RawMessage // what the client sent to authenticate itself: an object, or nil
 }
+
+// Values are what guests wanted to be kept of a handshake's request, by the
+// names that they gave it.
+type Values map[string]string
 
 // An Identity is who a socket belongs to, as far as the application says.
 type Identity struct {
@@ -36,6 +42,40 @@ type Identity struct {
 	Data map[string]json.RawMessage
 	// Rooms are joined before the socket gets its first event.
 	Rooms []string
+	// ExpiresAt is when the identity ends. The client's connection is closed
+	// then, so that it comes back and authenticates itself anew. The earliest of
+	// several counts. Default: never.
+	ExpiresAt time.Time
+	// Connected, if not nil, is called when the socket has connected, before
+	// the handlers learn of it. It is not called if the client is not let in.
+	Connected func(ctx context.Context, s *Socket)
+}
+
+// errExpired is the answer to an identity that has ended before it began.
+var errExpired = &ConnectError{Message: "identity has expired", Data: json.RawMessage(`{"code":"expired"}`), Status: http.StatusUnauthorized}
+
+// add adds what a later authenticator says. The socket will change its data;
+// authenticators may give theirs to others.
+func (i *Identity) add(more Identity) {
+	if more.User != "" {
+		i.User = more.User
+	}
+	if i.Data == nil && len(more.Data) > 0 {
+		i.Data = make(map[string]json.RawMessage, len(more.Data))
+	}
+	maps.Copy(i.Data, more.Data)
+	i.Rooms = append(i.Rooms, more.Rooms...)
+	if i.ExpiresAt.IsZero() || !more.ExpiresAt.IsZero() && more.ExpiresAt.Before(i.ExpiresAt) {
+		i.ExpiresAt = more.ExpiresAt
+	}
+	if first, second := i.Connected, more.Connected; first != nil && second != nil {
+		i.Connected = func(ctx context.Context, s *Socket) {
+			first(ctx, s)
+			second(ctx, s)
+		}
+	} else if second != nil {
+		i.Connected = second
+	}
 }
 
 // An Authenticator decides whether a client may connect, and says who it is.
@@ -53,15 +93,10 @@ func (p *Policy) authenticate(ctx context.Context, namespace string, h *Handshak
 		if err != nil {
 			return Identity{}, fmt.Errorf("authenticating: %w", err)
 		}
-		if added.User != "" {
-			identity.User = added.User
-		}
-		if identity.Data == nil && len(added.Data) > 0 {
-			// The socket will change it; the authenticator may give it to others.
-			identity.Data = make(map[string]json.RawMessage, len(added.Data))
-		}
-		maps.Copy(identity.Data, added.Data)
-		identity.Rooms = append(identity.Rooms, added.Rooms...)
+		identity.add(added)
+	}
+	if !identity.ExpiresAt.IsZero() && !identity.ExpiresAt.After(time.Now()) {
+		return Identity{}, errExpired
 	}
 	return identity, nil
 }

@@ -14,6 +14,7 @@ type sink struct{ bytes int }
 
 func (s *sink) Connected(*realtime.Socket) error { return nil }
 func (s *sink) Leave(bool) error                 { return nil }
+func (*sink) Close(string)                       {}
 
 func (s *sink) Deliver(m *realtime.Message, _ *realtime.Batch) error {
 	s.bytes += len(m.Encoding("", encode).([]byte))
@@ -150,6 +151,7 @@ type deaf struct{}
 
 func (deaf) Connected(*realtime.Socket) error                 { return nil }
 func (deaf) Leave(bool) error                                 { return nil }
+func (deaf) Close(string)                                     {}
 func (deaf) Deliver(*realtime.Message, *realtime.Batch) error { return nil }
 
 func BenchmarkJoinLeave(b *testing.B) {

@@ -10,8 +10,7 @@ import (
 // methods return copies, and one can be the start of several others.
 type Broadcast struct {
 	namespace *Namespace
-	rooms     []string
-	except    []string
+	to        audience
 	local     bool
 	volatile  bool
 }
@@ -19,13 +18,19 @@ type Broadcast struct {
 // To adds rooms. A socket that is in several of them gets the event once. The
 // id of a socket is the name of its own room.
 func (b Broadcast) To(rooms ...string) Broadcast {
-	b.rooms = append(slices.Clip(b.rooms), rooms...)
+	b.to.rooms = append(slices.Clip(b.to.rooms), rooms...)
+	return b
+}
+
+// ToUsers adds the sockets of users.
+func (b Broadcast) ToUsers(users ...string) Broadcast {
+	b.to.users = append(slices.Clip(b.to.users), users...)
 	return b
 }
 
 // Except leaves out the sockets in rooms.
 func (b Broadcast) Except(rooms ...string) Broadcast {
-	b.except = append(slices.Clip(b.except), rooms...)
+	b.to.except = append(slices.Clip(b.to.except), rooms...)
 	return b
 }
 
@@ -59,7 +64,7 @@ func (b Broadcast) Emit(ctx context.Context, event string, args ...Arg) error {
 // deliver gives the message to each recipient on this node, once.
 func (b Broadcast) deliver(m *Message, in *Batch) {
 	n := b.namespace
-	defer n.order.lock(b.rooms)()
+	defer n.order.lock(&b.to)()
 	r := n.recovery.Load()
 	if r != nil && m.lasting() {
 		r.mu.Lock()
@@ -82,9 +87,6 @@ func (b Broadcast) deliver(m *Message, in *Batch) {
 
 var recipientLists = sync.Pool{New: func() any { return new([]*Socket) }}
 
-// fewRooms is how many rooms of a broadcast are compared with one another.
-const fewRooms = 8
-
 // chooseRecipients appends the recipients to list, and enters the message into
 // the recovery's history unless that is nil: at once, so that it is known
 // whether who comes and goes meanwhile had to get it.
@@ -92,56 +94,7 @@ func (b Broadcast) chooseRecipients(r *recovery, m *Message, list []*Socket) []*
 	b.namespace.mu.RLock()
 	defer b.namespace.mu.RUnlock()
 	if r != nil {
-		r.record(m, b.rooms, b.except)
+		r.record(m, b.to)
 	}
-	return b.appendRecipients(list)
-}
-
-// appendRecipients collects the recipients, so that no lock is held while they
-// are written to.
-func (b Broadcast) appendRecipients(list []*Socket) []*Socket {
-	n := b.namespace
-	excluded := func(s *Socket) bool {
-		for _, room := range b.except {
-			if room == s.id || n.rooms.has(room, s) {
-				return true
-			}
-		}
-		return false
-	}
-	if len(b.rooms) == 0 {
-		for _, s := range n.sockets {
-			if !excluded(s) {
-				list = append(list, s)
-			}
-		}
-		return list
-	}
-	// A socket in several rooms is there once, by the first of them. To look
-	// into those before takes no memory, but time for each.
-	var seen map[*Socket]struct{}
-	if len(b.rooms) > fewRooms {
-		seen = make(map[*Socket]struct{})
-	}
-	add := func(s *Socket, before []string) {
-		if seen == nil && slices.ContainsFunc(before, func(room string) bool { return room == s.id || n.rooms.has(room, s) }) {
-			return
-		}
-		if _, twice := seen[s]; twice || excluded(s) {
-			return
-		}
-		if seen != nil {
-			seen[s] = struct{}{}
-		}
-		list = append(list, s)
-	}
-	for i, room := range b.rooms {
-		for s := range n.rooms[room] {
-			add(s, b.rooms[:i])
-		}
-		if s, ok := n.sockets[room]; ok && !n.rooms.has(room, s) {
-			add(s, b.rooms[:i])
-		}
-	}
-	return list
+	return b.to.appendSockets(list, b.namespace)
 }

@@ -16,6 +16,10 @@ type Conn interface {
 	// with closing, ends the client's whole connection, its other namespaces
 	// included.
 	Leave(closing bool) error
+
+	// Close ends the client's whole connection for a reason, such that it comes
+	// back by itself.
+	Close(reason string)
 }
 
 // A RecoverableConn is a Conn to a client that can come back to its socket, by

@@ -22,6 +22,11 @@ func (p *Policy) callConnect(ctx context.Context, h Handler, s *Socket) {
 	h.HandleConnect(ctx, s)
 }
 
+func (p *Policy) callConnected(ctx context.Context, connected func(context.Context, *Socket), s *Socket) {
+	defer p.recovered("Connected", nil)
+	connected(ctx, s)
+}
+
 func (p *Policy) callEvent(ctx context.Context, h Handler, e *Event) (handled bool, err error) {
 	defer p.recovered("HandleEvent", &err)
 	return h.HandleEvent(ctx, e)

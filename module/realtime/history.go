@@ -30,8 +30,7 @@ type history struct {
 // A record is an event and whom it was for.
 type record struct {
 	message *Message
-	rooms   []string
-	except  []string
+	to      audience
 	at      time.Time
 }
 
@@ -39,11 +38,11 @@ func newHistory() history { return history{epoch: randid.New()[:8]} }
 
 // append enters a message that is about to be delivered, and gives it its
 // offset.
-func (h *history) append(m *Message, rooms, except []string) {
+func (h *history) append(m *Message, to audience) {
 	h.last++
 	offset := h.epoch + "." + strconv.FormatUint(h.last, 36)
 	m.offset = &offset
-	r := record{message: m, rooms: rooms, except: except, at: time.Now()}
+	r := record{message: m, to: to, at: time.Now()}
 	h.records = append(h.records, r)
 	h.bytes += r.size()
 }
@@ -84,11 +83,5 @@ func (r *record) size() int {
 	for _, attachment := range CollectAttachments(r.message.Args) {
 		n += len(attachment)
 	}
-	for _, room := range r.rooms {
-		n += len(room)
-	}
-	for _, room := range r.except {
-		n += len(room)
-	}
-	return n
+	return n + r.to.size()
 }

@@ -11,6 +11,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 
 	"go.uber.org/zap"
@@ -45,6 +48,7 @@ type Hub struct {
 	logger *zap.Logger
 
 	subscription cluster.Subscription
+	expiries     expiries
 
 	life context.Context // ends with Close
 	end  context.CancelFunc
@@ -104,6 +108,15 @@ func (h *Hub) Namespace(name string) *Namespace {
 	return n
 }
 
+// Namespaces returns the namespaces that there are, by name.
+func (h *Hub) Namespaces() []*Namespace {
+	h.mu.RLock()
+	all := slices.Collect(maps.Values(h.namespaces))
+	h.mu.RUnlock()
+	slices.SortFunc(all, func(a, b *Namespace) int { return strings.Compare(a.name, b.name) })
+	return all
+}
+
 // maxNamespaces is how many namespaces the wishes of clients can bring about.
 // A pattern among an endpoint's namespaces lets in any number of names.
 const maxNamespaces = 10_000
@@ -144,6 +157,7 @@ func (h *Hub) Context() context.Context { return h.life }
 // of the servers that accepted them, and must be gone by now.
 func (h *Hub) Close() error {
 	h.end()
+	h.expiries.close()
 	defer h.SetRecovery(Recovery{})
 	if h.broker == nil {
 		return nil

@@ -84,6 +84,7 @@ type client struct {
 	messages  []*realtime.Message
 	batches   []*realtime.Batch // that the messages came in
 	left      []bool            // what Leave was called with
+	closed    []string          // what Close was called with
 }
 
 // Connected implements realtime.Conn.
@@ -112,6 +113,13 @@ func (c *client) Leave(closing bool) error {
 	defer c.mu.Unlock()
 	c.left = append(c.left, closing)
 	return nil
+}
+
+// Close implements realtime.Conn.
+func (c *client) Close(reason string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = append(c.closed, reason)
 }
 
 // received returns the messages so far.

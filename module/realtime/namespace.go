@@ -3,6 +3,8 @@ package realtime
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,10 +26,11 @@ type Namespace struct {
 	mu      sync.RWMutex
 	sockets map[string]*Socket
 	rooms   rooms
+	users   users
 }
 
 func newNamespace(hub *Hub, name string, recovery Recovery) *Namespace {
-	n := &Namespace{hub: hub, name: name, sockets: make(map[string]*Socket), rooms: make(rooms)}
+	n := &Namespace{hub: hub, name: name, sockets: make(map[string]*Socket), rooms: make(rooms), users: make(users)}
 	n.setRecovery(recovery)
 	return n
 }
@@ -61,6 +64,9 @@ func (n *Namespace) Authenticate(ctx context.Context, h *Handshake) (Identity, e
 	if !policy.admits(n.name) {
 		return Identity{}, ErrNamespace
 	}
+	if h.SocketID == "" {
+		h.SocketID = randid.New()
+	}
 	return policy.authenticate(ctx, n.name, h)
 }
 
@@ -76,6 +82,7 @@ func (n *Namespace) Accept(ctx context.Context, h *Handshake, identity Identity,
 		session:   h.Session,
 		user:      identity.User,
 		data:      identity.Data,
+		expires:   identity.ExpiresAt,
 		connected: time.Now(),
 		trail:     n.newTrail(conn),
 	}
@@ -85,7 +92,7 @@ func (n *Namespace) Accept(ctx context.Context, h *Handshake, identity Identity,
 	if err := n.letIn(s, identity.Rooms); err != nil {
 		return nil, fmt.Errorf("answering the client: %w", err)
 	}
-	policy.welcome(ctx, s)
+	policy.welcome(ctx, s, identity.Connected)
 	return s, nil
 }
 
@@ -105,8 +112,9 @@ func (n *Namespace) letIn(s *Socket, rooms []string) error {
 	return nil
 }
 
-// welcome lets the log and the handlers know of a socket.
-func (p *Policy) welcome(ctx context.Context, s *Socket) {
+// welcome lets the log, who authenticated it, if that wants to know, and the
+// handlers know of a socket.
+func (p *Policy) welcome(ctx context.Context, s *Socket, connected func(context.Context, *Socket)) {
 	fields := []zap.Field{
 		zap.String("socket", s.id),
 		zap.String("session", s.session),
@@ -120,6 +128,9 @@ func (p *Policy) welcome(ctx context.Context, s *Socket) {
 	// Should one of them disconnect the socket, the others learn first that it
 	// has connected.
 	s.lane.enter()
+	if connected != nil {
+		p.callConnected(ctx, connected, s)
+	}
 	for _, handler := range p.Handlers {
 		p.callConnect(ctx, handler, s)
 	}
@@ -132,6 +143,37 @@ func (n *Namespace) Socket(id string) (*Socket, bool) {
 	defer n.mu.RUnlock()
 	s, ok := n.sockets[id]
 	return s, ok
+}
+
+// Sockets returns the sockets of this node, in no particular order.
+func (n *Namespace) Sockets() []*Socket {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return slices.Collect(maps.Values(n.sockets))
+}
+
+// Members returns the sockets of this node that are in a room, in no particular
+// order. The id of a socket is the name of its own room.
+func (n *Namespace) Members(room string) []*Socket {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	members := slices.Collect(maps.Keys(n.rooms[room]))
+	if s, ok := n.sockets[room]; ok && !n.rooms.has(room, s) {
+		members = append(members, s)
+	}
+	return members
+}
+
+// Rooms returns how many sockets of this node are in each room. The own rooms
+// of sockets are not among them.
+func (n *Namespace) Rooms() map[string]int {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	counts := make(map[string]int, len(n.rooms))
+	for room, members := range n.rooms {
+		counts[room] = len(members)
+	}
+	return counts
 }
 
 // Owned reports whether a room is the own one of a socket of this node, or of one
@@ -154,16 +196,28 @@ func (n *Namespace) To(rooms ...string) Broadcast {
 	return Broadcast{namespace: n}.To(rooms...)
 }
 
+// ToUsers returns a broadcast to the sockets of users; without any, to the whole
+// namespace.
+func (n *Namespace) ToUsers(users ...string) Broadcast {
+	return Broadcast{namespace: n}.ToUsers(users...)
+}
+
 // add enters a socket. The caller holds the mutex.
 func (n *Namespace) add(s *Socket, rooms []string) {
 	if s.trail != nil {
 		s.trail.begin()
 	}
-	s.present = true
-	n.sockets[s.id] = s
+	n.place(s)
 	for _, room := range rooms {
 		n.enter(s, room)
 	}
+}
+
+func (n *Namespace) place(s *Socket) {
+	s.present = true
+	n.sockets[s.id] = s
+	n.users.add(s)
+	n.hub.expiries.add(s)
 }
 
 // readmit is add for a socket that takes the place of one that has gone, whose
@@ -171,8 +225,7 @@ func (n *Namespace) add(s *Socket, rooms []string) {
 func (n *Namespace) readmit(s *Socket, rooms []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	s.present = true
-	n.sockets[s.id] = s
+	n.place(s)
 	for _, room := range rooms {
 		n.rooms.add(room, s)
 	}
@@ -198,6 +251,8 @@ func (n *Namespace) remove(s *Socket) {
 		delete(n.sockets, s.id)
 	}
 	n.rooms.removeAll(s)
+	n.users.remove(s)
+	n.hub.expiries.remove(s)
 }
 
 func (n *Namespace) join(s *Socket, rooms []string) {

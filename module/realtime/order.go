@@ -23,14 +23,16 @@ func (o *order) lockAll() (unlock func()) {
 	}
 }
 
-// lock waits until no broadcast to one of the rooms is under way. A broadcast
-// to the whole namespace counts as one to the room "".
-func (o *order) lock(rooms []string) (unlock func()) {
+// lock waits until no broadcast to one of the rooms or users of an audience is
+// under way. A broadcast to the whole namespace counts as one to the room "".
+func (o *order) lock(to *audience) (unlock func()) {
 	var set uint32 // locked from the lowest up, so that two never wait for one another
-	for _, room := range rooms {
-		set |= 1 << (maphash.String(orderSeed, room) % uint64(len(o.stripes)))
+	for _, names := range [][]string{to.rooms, to.users} {
+		for _, name := range names {
+			set |= 1 << (maphash.String(orderSeed, name) % uint64(len(o.stripes)))
+		}
 	}
-	if len(rooms) == 0 {
+	if to.everyone() {
 		set = 1
 	}
 	for i := range o.stripes {

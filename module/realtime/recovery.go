@@ -80,8 +80,8 @@ func (r *recovery) close() {
 
 // record enters a message into the history. The caller holds the mutexes of
 // both, and chooses the recipients before it releases that of the namespace.
-func (r *recovery) record(m *Message, rooms, except []string) {
-	r.history.append(m, rooms, except)
+func (r *recovery) record(m *Message, to audience) {
+	r.history.append(m, to)
 	r.history.prune(r.horizon(), r.settings.MaxEvents)
 	r.startTimer()
 }
@@ -130,7 +130,7 @@ func (r *recovery) emit(s *Socket, m *Message, in *Batch) error {
 	}
 	n := r.namespace
 	n.mu.RLock()
-	r.record(m, []string{s.id}, nil)
+	r.record(m, audience{rooms: []string{s.id}})
 	present := n.sockets[s.id] // not s itself if the client has come back meanwhile
 	n.mu.RUnlock()
 	defer m.forgetEncodings()
@@ -155,7 +155,7 @@ func recoverable(why string) bool {
 // keep remembers a socket that is about to leave the namespace. Its client may
 // come back once the socket's end has been dealt with and settle is called.
 func (r *recovery) keep(s *Socket) *absentee {
-	a := &absentee{id: s.id, endpoint: s.endpoint.name, user: s.user, trail: s.trail, since: time.Now()}
+	a := &absentee{id: s.id, endpoint: s.endpoint.name, user: s.user, expires: s.expires, trail: s.trail, since: time.Now()}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
@@ -204,7 +204,7 @@ func (r *recovery) restore(t ticket, h *Handshake, conn RecoverableConn) (*Socke
 		return nil, nil
 	}
 	missed, ok := r.missed(a, t.Offset)
-	if !ok {
+	if !ok || a.expired() {
 		r.absentees.remove(a) // what it missed can only become more
 		return nil, nil
 	}
@@ -216,6 +216,7 @@ func (r *recovery) restore(t ticket, h *Handshake, conn RecoverableConn) (*Socke
 		session:   h.Session,
 		user:      a.user,
 		data:      a.data,
+		expires:   a.expires,
 		trail:     a.trail,
 		events:    a.events,
 		recovered: true,
@@ -257,7 +258,7 @@ func (r *recovery) missed(a *absentee, offset string) ([]*Message, bool) {
 	if number < max(r.history.floor(), t.forgotten) {
 		return nil, false
 	}
-	return t.missed(a.id, number, r.history.after(number)), true
+	return t.missed(a, number, r.history.after(number)), true
 }
 
 // recover gives a client its socket back, if it had one. Both results are nil
@@ -282,7 +283,7 @@ func (n *Namespace) recover(ctx context.Context, h *Handshake, conn Conn) (*Sock
 	}
 	s, err := r.restore(t, h, returning)
 	if s != nil {
-		policy.welcome(ctx, s)
+		policy.welcome(ctx, s, nil)
 	}
 	return s, err
 }

@@ -46,6 +46,8 @@ func (l *line) Recovered(_ *realtime.Socket, missed []*realtime.Message) error {
 
 func (l *line) Leave(bool) error { return nil }
 
+func (*line) Close(string) {}
+
 func (l *line) send(messages ...*realtime.Message) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

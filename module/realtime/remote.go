@@ -15,6 +15,7 @@ import (
 type remoteBroadcast struct {
 	Namespace string      `json:"namespace"`
 	Rooms     []string    `json:"rooms,omitempty"`
+	Users     []string    `json:"users,omitempty"`
 	Except    []string    `json:"except,omitempty"`
 	Volatile  bool        `json:"volatile,omitempty"`
 	Event     string      `json:"event"`
@@ -38,8 +39,9 @@ func (h *Hub) publish(ctx context.Context, b Broadcast, m *Message) error {
 	}
 	remote := remoteBroadcast{
 		Namespace: m.Namespace,
-		Rooms:     b.rooms,
-		Except:    b.except,
+		Rooms:     b.to.rooms,
+		Users:     b.to.users,
+		Except:    b.to.except,
 		Volatile:  m.Volatile,
 		Event:     m.Event,
 		Args:      make([]remoteArg, len(m.Args)),
@@ -102,7 +104,7 @@ func (h *Hub) receive(e cluster.Envelope) {
 		return
 	}
 	m.Volatile = remote.Volatile
-	Broadcast{namespace: n, rooms: remote.Rooms, except: remote.Except}.deliver(m, nil)
+	Broadcast{namespace: n, to: audience{remote.Rooms, remote.Users, remote.Except}}.deliver(m, nil)
 }
 
 func (h *Hub) warnNoBroadcast(e cluster.Envelope, err error) {

@@ -23,10 +23,14 @@ type Socket struct {
 	session   string
 	user      string
 	connected time.Time
-	trail     *trail // nil if the client cannot come back to it
+	expires   time.Time // zero: never
+	trail     *trail    // nil if the client cannot come back to it
 
 	rooms   []string // guarded by the namespace, like its place in it
 	present bool     // in the namespace, and guarded by it
+
+	next, previous *Socket // of the same user; guarded by the namespace
+	expiry         int     // its place among the hub's expiries, which guard it
 
 	lane   lane   // what the handlers do
 	events uint64 // that have come; touched by HandleEvent only
@@ -61,6 +65,12 @@ func (s *Socket) Recovered() bool { return s.recovered }
 
 // Namespace returns the namespace that the socket is in.
 func (s *Socket) Namespace() *Namespace { return s.namespace }
+
+// Endpoint returns the endpoint that the client came in by.
+func (s *Socket) Endpoint() *Endpoint { return s.endpoint }
+
+// Connected returns when the client connected, or came back.
+func (s *Socket) Connected() time.Time { return s.connected }
 
 // User returns the user's id. It is "" where no authenticator said one.
 func (s *Socket) User() string { return s.user }
@@ -130,6 +140,10 @@ func (s *Socket) Disconnect(closing bool) error {
 	s.finish(reason.ServerDisconnect)
 	return err
 }
+
+// Close closes the client's whole connection for a reason, in a way that the
+// client comes back from by itself.
+func (s *Socket) Close(reason string) { s.conn.Close(reason) }
 
 // HandleDisconnect takes from the socket's protocol that its client has left,
 // or that the connection has ended.

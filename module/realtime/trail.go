@@ -84,8 +84,8 @@ func (t *trail) leave(room string) {
 }
 
 // missed returns the messages among records, which are those behind a number,
-// that were for the socket of an id.
-func (t *trail) missed(id string, number uint64, records []record) []*Message {
+// that were for the socket that an absentee was.
+func (t *trail) missed(a *absentee, number uint64, records []record) []*Message {
 	rooms := make(map[string][]stay, len(t.stays))
 	for _, s := range t.stays {
 		rooms[s.room] = append(rooms[s.room], s)
@@ -94,11 +94,11 @@ func (t *trail) missed(id string, number uint64, records []record) []*Message {
 	for i := range records {
 		number++
 		in := func(room string) bool {
-			return room == id || slices.ContainsFunc(rooms[room], func(s stay) bool { return s.from < number && number <= s.to })
+			return room == a.id || slices.ContainsFunc(rooms[room], func(s stay) bool { return s.from < number && number <= s.to })
 		}
-		r := &records[i]
-		if (len(r.rooms) == 0 || slices.ContainsFunc(r.rooms, in)) && !slices.ContainsFunc(r.except, in) {
-			missed = append(missed, r.message)
+		to := &records[i].to
+		if (to.everyone() || slices.ContainsFunc(to.rooms, in) || to.hasUser(a.user)) && !slices.ContainsFunc(to.except, in) {
+			missed = append(missed, records[i].message)
 		}
 	}
 	return missed

@@ -178,10 +178,12 @@ func (c *client) handshake(p packet) *realtime.Handshake {
 		Time:      h.Time,
 		ClientIP:  h.ClientIP,
 		Origin:    h.Origin,
+		Host:      h.Host,
 		Secure:    h.Secure,
 		Path:      h.Path,
 		Query:     query,
 		Header:    h.Header(),
+		Values:    h.Values(),
 		Auth:      auth,
 	}
 }

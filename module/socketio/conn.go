@@ -74,5 +74,8 @@ func (c *conn) Leave(closing bool) error {
 	return c.client.send(packet{kind: typeDisconnect, namespace: c.namespace})
 }
 
+// Close implements realtime.Conn.
+func (c *conn) Close(reason string) { c.client.session.Close(reason) }
+
 // Interface guards
 var _ realtime.RecoverableConn = (*conn)(nil)

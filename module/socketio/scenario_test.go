@@ -189,7 +189,7 @@ func (a *app) Authenticate(_ context.Context, _ string, h *realtime.Handshake) (
 		Wait   bool
 	}
 	sent := h.Auth
-	if h.SocketID != "" {
+	if h.SocketID == h.Session || strings.HasSuffix(h.SocketID, "#"+h.Session) { // of revision 4
 		sent = authOfQuery(h)
 	}
 	if len(sent) > 0 {

@@ -1,0 +1,94 @@
+package realtime_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+)
+
+// lasting returns an authenticator whose identities end after a time.
+func lasting(d time.Duration) door {
+	return func(context.Context, string, *realtime.Handshake) (realtime.Identity, error) {
+		return realtime.Identity{ExpiresAt: time.Now().Add(d)}, nil
+	}
+}
+
+func TestExpiry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := hub(t, realtime.Options{})
+		enter := func(authenticators ...realtime.Authenticator) *member {
+			return join(t, open(h, realtime.Policy{Authenticators: authenticators}))
+		}
+		long, short, gone := enter(lasting(3*time.Hour)), enter(lasting(time.Hour)), enter(lasting(time.Minute))
+		earliest := enter(lasting(4*time.Hour), lasting(2*time.Hour), admits(realtime.Identity{}))
+		forever := enter(admits(realtime.Identity{}))
+		gone.HandleDisconnect("done")
+
+		closed := func(when string, want ...*member) {
+			t.Helper()
+			synctest.Wait()
+			for _, m := range []*member{long, short, gone, earliest, forever} {
+				n := 0
+				for _, w := range want {
+					if w == m {
+						n = 1
+					}
+				}
+				if len(m.client.closed) != n || n == 1 && m.client.closed[0] != "expired" {
+					t.Errorf("after %s: a client was closed for %q", when, m.client.closed)
+				}
+			}
+		}
+		time.Sleep(time.Hour - time.Second)
+		closed("a little less than an hour")
+		time.Sleep(time.Second)
+		closed("an hour", short)
+		time.Sleep(time.Hour)
+		closed("two", short, earliest)
+		short.HandleDisconnect("expired")
+		time.Sleep(time.Hour)
+		closed("three", short, earliest, long)
+	})
+}
+
+func TestExpiredBefore(t *testing.T) {
+	h := hub(t, realtime.Options{})
+	e := open(h, realtime.Policy{Authenticators: []realtime.Authenticator{lasting(-time.Second)}})
+	_, err := h.Namespace("/").Connect(t.Context(), handshake(e), new(client))
+	refusal, ok := errors.AsType[*realtime.ConnectError](err)
+	if !ok || string(refusal.Data) != `{"code":"expired"}` || refusal.Status != 401 {
+		t.Errorf("Connect: %v", err)
+	}
+}
+
+func TestIdentityConnected(t *testing.T) {
+	h := hub(t, realtime.Options{})
+	var calls []string
+	says := func(what string) door {
+		return func(_ context.Context, _ string, hs *realtime.Handshake) (realtime.Identity, error) {
+			id := hs.SocketID
+			if len(id) != 22 {
+				t.Errorf("the socket's id is to be %q", id)
+			}
+			return realtime.Identity{Connected: func(ctx context.Context, s *realtime.Socket) {
+				calls = append(calls, what)
+				if s.ID() != id {
+					t.Errorf("the socket's id is %q, not %q", s.ID(), id)
+				}
+				if err := s.Emit(ctx, what); err != nil {
+					t.Error(err)
+				}
+			}}, nil
+		}
+	}
+	m := join(t, open(h, realtime.Policy{
+		Authenticators: []realtime.Authenticator{says("first"), admits(realtime.Identity{User: "u"}), says("second")},
+		Handlers:       []realtime.Handler{guest{connect: func(*realtime.Socket) { calls = append(calls, "handler") }}},
+	}))
+	equal(t, "calls", calls, []string{"first", "second", "handler"})
+	equal(t, "events", m.client.events(), []string{"first", "second"})
+}
