@@ -76,11 +76,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	ws, err := wsconn.Upgrade(w, r, wsconn.Options{Queue: o.MaxQueue, Compress: o.CompressFrom > 0})
 	if err != nil {
+		identity.Abandon()
 		s.logRefused(r, err.Error())
 		return
 	}
 	c := &conn{server: s, ws: ws, id: h.Session, opened: h.Time}
 	if !c.open(o) {
+		identity.Abandon()
 		ws.Close(reason.CloseCode(reason.ShuttingDown), "", true)
 		ws.Release()
 		return

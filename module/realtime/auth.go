@@ -26,6 +26,7 @@ type Handshake struct {
 	Query     url.Values
 	Header    http.Header     // those that the endpoint keeps
 	Values    Values          // what else of the request the endpoint keeps
+	Identity  Identity        // what the authenticators before have said
 	Auth      json.RawMessage // what the client sent to authenticate itself: an object, or nil
 }
 
@@ -49,6 +50,9 @@ type Identity struct {
 	// Connected, if not nil, is called when the socket has connected, before
 	// the handlers learn of it. It is not called if the client is not let in.
 	Connected func(ctx context.Context, s *Socket)
+	// Abandoned, if not nil, is called instead if the client is not let in after
+	// all: it has gone meanwhile, or another authenticator refuses it.
+	Abandoned func()
 }
 
 // errExpired is the answer to an identity that has ended before it began.
@@ -76,6 +80,22 @@ func (i *Identity) add(more Identity) {
 	} else if second != nil {
 		i.Connected = second
 	}
+	if first, second := i.Abandoned, more.Abandoned; first != nil && second != nil {
+		i.Abandoned = func() {
+			first()
+			second()
+		}
+	} else if second != nil {
+		i.Abandoned = second
+	}
+}
+
+// Abandon says that the client is not let in after all. Protocols call it where
+// they do not call Namespace.Accept after Namespace.Authenticate.
+func (i *Identity) Abandon() {
+	if i.Abandoned != nil {
+		i.Abandoned()
+	}
 }
 
 // An Authenticator decides whether a client may connect, and says who it is.
@@ -89,13 +109,16 @@ type Authenticator interface {
 func (p *Policy) authenticate(ctx context.Context, namespace string, h *Handshake) (Identity, error) {
 	var identity Identity
 	for _, authenticator := range p.Authenticators {
+		h.Identity = identity
 		added, err := p.callAuthenticate(ctx, authenticator, namespace, h)
 		if err != nil {
+			identity.Abandon()
 			return Identity{}, fmt.Errorf("authenticating: %w", err)
 		}
 		identity.add(added)
 	}
 	if !identity.ExpiresAt.IsZero() && !identity.ExpiresAt.After(time.Now()) {
+		identity.Abandon()
 		return Identity{}, errExpired
 	}
 	return identity, nil

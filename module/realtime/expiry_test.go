@@ -38,8 +38,8 @@ func TestExpiry(t *testing.T) {
 						n = 1
 					}
 				}
-				if len(m.client.closed) != n || n == 1 && m.client.closed[0] != "expired" {
-					t.Errorf("after %s: a client was closed for %q", when, m.client.closed)
+				if closed := m.client.closings(); len(closed) != n || n == 1 && closed[0] != "expired" {
+					t.Errorf("after %s: a client was closed for %q", when, closed)
 				}
 			}
 		}
@@ -92,3 +92,43 @@ func TestIdentityConnected(t *testing.T) {
 	equal(t, "calls", calls, []string{"first", "second", "handler"})
 	equal(t, "events", m.client.events(), []string{"first", "second"})
 }
+
+// An authenticator that has let a client in learns that it did not come.
+func TestIdentityAbandoned(t *testing.T) {
+	h := hub(t, realtime.Options{})
+	abandoned, connected := 0, 0
+	first := admits(realtime.Identity{
+		User:      "u",
+		Connected: func(context.Context, *realtime.Socket) { connected++ },
+		Abandoned: func() { abandoned++ },
+	})
+	connect := func(conn realtime.Conn, more ...realtime.Authenticator) error {
+		e := open(h, realtime.Policy{Authenticators: append([]realtime.Authenticator{first}, more...)})
+		_, err := h.Namespace("/").Connect(t.Context(), handshake(e), conn)
+		return err
+	}
+	refuses := door(func(_ context.Context, _ string, hs *realtime.Handshake) (realtime.Identity, error) {
+		if hs.Identity.User != "u" {
+			t.Errorf("the identity so far: %+v", hs.Identity)
+		}
+		return realtime.Identity{}, errors.New("no")
+	})
+	if err := connect(new(client), refuses); err == nil || abandoned != 1 {
+		t.Errorf("refused: %v, abandoned %d times", err, abandoned)
+	}
+	if err := connect(new(client), lasting(-time.Hour)); err == nil || abandoned != 2 {
+		t.Errorf("expired: %v, abandoned %d times", err, abandoned)
+	}
+	if err := connect(absent{new(client)}); err == nil || abandoned != 3 {
+		t.Errorf("gone: %v, abandoned %d times", err, abandoned)
+	}
+	if err := connect(new(client)); err != nil || abandoned != 3 || connected != 1 {
+		t.Errorf("let in: %v, abandoned %d times, connected %d times", err, abandoned, connected)
+	}
+}
+
+// absent is a client that has gone before it was let in.
+type absent struct{ *client }
+
+// Connected implements realtime.Conn.
+func (absent) Connected(*realtime.Socket) error { return realtime.ErrDisconnected }

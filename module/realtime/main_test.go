@@ -122,6 +122,13 @@ func (c *client) Close(reason string) {
 	c.closed = append(c.closed, reason)
 }
 
+// closings returns the reasons that Close was called with.
+func (c *client) closings() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.closed)
+}
+
 // received returns the messages so far.
 func (c *client) received() []*realtime.Message {
 	c.mu.Lock()

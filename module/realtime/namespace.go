@@ -84,12 +84,14 @@ func (n *Namespace) Accept(ctx context.Context, h *Handshake, identity Identity,
 		data:      identity.Data,
 		expires:   identity.ExpiresAt,
 		connected: time.Now(),
+		peer:      h.peer(),
 		trail:     n.newTrail(conn),
 	}
 	if s.id == "" {
 		s.id = randid.New()
 	}
 	if err := n.letIn(s, identity.Rooms); err != nil {
+		identity.Abandon()
 		return nil, fmt.Errorf("answering the client: %w", err)
 	}
 	policy.welcome(ctx, s, identity.Connected)

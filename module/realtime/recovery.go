@@ -152,6 +152,21 @@ func recoverable(why string) bool {
 	return false
 }
 
+// ReturnWindow returns for how long the client of a socket that ends for a
+// reason may come back to it; 0 if it may not.
+func (s *Socket) ReturnWindow(reason string) time.Duration {
+	if s.trail == nil || !recoverable(reason) {
+		return 0
+	}
+	r := s.trail.recovery
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return 0
+	}
+	return r.settings.Window
+}
+
 // keep remembers a socket that is about to leave the namespace. Its client may
 // come back once the socket's end has been dealt with and settle is called.
 func (r *recovery) keep(s *Socket) *absentee {
@@ -220,6 +235,7 @@ func (r *recovery) restore(t ticket, h *Handshake, conn RecoverableConn) (*Socke
 		trail:     a.trail,
 		events:    a.events,
 		recovered: true,
+		peer:      h.peer(),
 		connected: time.Now(),
 	}
 	switch err := conn.Recovered(s, missed); {

@@ -21,6 +21,7 @@ type Socket struct {
 	endpoint  *Endpoint
 	conn      Conn
 	session   string
+	peer      Peer
 	user      string
 	connected time.Time
 	expires   time.Time // zero: never
@@ -71,6 +72,9 @@ func (s *Socket) Endpoint() *Endpoint { return s.endpoint }
 
 // Connected returns when the client connected, or came back.
 func (s *Socket) Connected() time.Time { return s.connected }
+
+// Peer returns where the client connected from, and to.
+func (s *Socket) Peer() Peer { return s.peer }
 
 // User returns the user's id. It is "" where no authenticator said one.
 func (s *Socket) User() string { return s.user }
