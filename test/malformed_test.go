@@ -375,8 +375,8 @@ func TestMalformedRequests(t *testing.T) {
 			if a.status != http.StatusBadRequest || a.body != c.body {
 				t.Errorf("the answer is %d %s", a.status, a.body)
 			}
-			if lines := s.settle(t, mark); len(lines) != 1 || !lines[0].is("refused", "client_ip", "127.0.0.1") {
-				t.Errorf("the log has not one line:\n%s", s.log.text(mark))
+			if lines := only(s.settle(t, mark), "refused"); len(lines) != 1 || !lines[0].is("refused", "client_ip", "127.0.0.1") {
+				t.Errorf("the log has not one refusal:\n%s", s.log.text(mark))
 			}
 		})
 	}
@@ -419,8 +419,8 @@ func TestMalformedPolling(t *testing.T) {
 		if a := poll.post(body); a.status != http.StatusRequestEntityTooLarge || a.body != "" {
 			t.Errorf("the answer is %d %s", a.status, a.body)
 		}
-		if lines := s.settle(t, mark); len(lines) != 1 || !lines[0].is("refused", "session", poll.id) {
-			t.Errorf("the log has not one line:\n%s", s.log.text(mark))
+		if lines := only(s.settle(t, mark), "refused"); len(lines) != 1 || !lines[0].is("refused", "session", poll.id) {
+			t.Errorf("the log has not one refusal:\n%s", s.log.text(mark))
 		}
 		poll.alive() // as with Socket.IO's own server
 	})
@@ -547,7 +547,7 @@ func (s *server) wantTurnedAway(t *testing.T, session string) {
 		t.Errorf("the close code is %d", code)
 	}
 	if lines := s.settle(t, mark); len(only(lines, "refused")) != 1 {
-		t.Errorf("the log has not one line:\n%s", s.log.text(mark))
+		t.Errorf("the log has not one refusal:\n%s", s.log.text(mark))
 	}
 }
 
