@@ -143,9 +143,9 @@ func TestAPIKeys(t *testing.T) {
 	}
 	const h = `{"handler":"realtime","api":`
 	for api, want := range map[string]string{
-		`{}`:                                "api: the path must be one of its own",
-		`{"path":"/api"}`:                   "api: there is no key",
-		`{"path":"/api","keys":[]}`:         "api: there is no key",
+		`{}`:                              "api: the path must be one of its own",
+		`{"path":"/api"}`:                 "api: there is no key",
+		`{"path":"/api","keys":[]}`:       "api: there is no key",
 		`{"path":"/api","keys":["hush"]}`: "api: key 1 has 4 characters",
 		`{"path":"api","keys":["` + oldKey + `"]}`:                 `api: the path "api" must begin with a slash`,
 		`{"path":"/health/realtime","keys":["` + oldKey + `"]}`:    "health/realtime",
