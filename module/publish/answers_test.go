@@ -54,21 +54,15 @@ func TestIdempotency(t *testing.T) {
 func TestIdempotencyInFlight(t *testing.T) {
 	a := serve(t, Options{}, realtime.Options{})
 	c := a.connect("/", "u1")
+	c.asked = make(chan uint64, 1)
 	const body = `{"event":"question"}`
 	answers := make(chan reply)
 	go func() { answers <- a.call("POST", "emit?ack=30s", body, "Idempotency-Key", "k") }()
-	number := uint64(0)
-	for number == 0 { // until it has been asked
-		select {
-		case got := <-answers:
-			t.Fatalf("answered %d %s", got.status, got.body)
-		default:
-		}
-		c.mu.Lock()
-		if len(c.messages) > 0 {
-			number = c.messages[0].Ack
-		}
-		c.mu.Unlock()
+	var number uint64
+	select {
+	case number = <-c.asked:
+	case got := <-answers:
+		t.Fatalf("answered %d %s", got.status, got.body)
 	}
 	b := &api{t: t, server: a.server, covered: make(map[string]bool)} // another caller
 	b.refuses(b.call("POST", "emit?ack=30s", body, "Idempotency-Key", "k"), http.StatusConflict, "idempotency_in_flight", "later")

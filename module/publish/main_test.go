@@ -70,6 +70,7 @@ func (byProtocol) Authenticate(_ context.Context, _ string, h *realtime.Handshak
 // A client is in memory, and keeps what it is sent.
 type client struct {
 	answer []realtime.Arg // to every event that awaits one; nil: none
+	asked  chan uint64    // gets the number of every event that awaits one; nil: does not
 	socket *realtime.Socket
 
 	mu       sync.Mutex
@@ -88,6 +89,9 @@ func (c *client) Deliver(m *realtime.Message, _ *realtime.Batch) error {
 	c.messages = append(c.messages, m)
 	if m.Ack != 0 && c.answer != nil {
 		go c.socket.HandleAck(m.Ack, c.answer)
+	}
+	if m.Ack != 0 && c.asked != nil {
+		c.asked <- m.Ack
 	}
 	return nil
 }
