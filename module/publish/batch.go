@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
 // MaxCommands is how many commands a batch can have.
@@ -28,6 +30,11 @@ func (h *Handler) batch(ctx context.Context, r *request) (int, any, *Problem) {
 	case len(commands) > MaxCommands:
 		return 0, nil, badField("commands has more than %d", MaxCommands)
 	}
+	// What several commands send to one client leaves in one write.
+	var held realtime.Batch
+	held.Open()
+	defer held.Close()
+	ctx = realtime.WithBatch(ctx, &held)
 	answer := results{make([]any, len(commands))}
 	for i, data := range commands {
 		result, problem := h.run(ctx, fmt.Sprintf("commands[%d]", i), data)

@@ -271,6 +271,9 @@ func TestBatch(t *testing.T) {
 		"1", "id", "1", "id",
 	})
 	equal(t, "events", c.received(), []string{"second []", "fourth []"})
+	if c.batches[0] == nil || c.batches[0] != c.batches[1] {
+		t.Error("what one client gets leaves in several writes")
+	}
 }
 
 func TestListings(t *testing.T) {

@@ -75,6 +75,7 @@ type client struct {
 
 	mu       sync.Mutex
 	messages []*realtime.Message
+	batches  []*realtime.Batch // that they came in
 	left     []bool
 }
 
@@ -83,10 +84,11 @@ func (c *client) Connected(s *realtime.Socket) error {
 	return nil
 }
 
-func (c *client) Deliver(m *realtime.Message, _ *realtime.Batch) error {
+func (c *client) Deliver(m *realtime.Message, in *realtime.Batch) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.messages = append(c.messages, m)
+	c.batches = append(c.batches, in)
 	if m.Ack != 0 && c.answer != nil {
 		go c.socket.HandleAck(m.Ack, c.answer)
 	}
