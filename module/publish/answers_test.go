@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -103,25 +104,25 @@ func TestAnswersForget(t *testing.T) {
 			})
 		}
 		ask("old", 1)
-		time.Sleep(AnswerLifetime - time.Second)
+		time.Sleep(AnswerLifetime - time.Second) //nolint:forbidigo // of virtual time
 		ask("old", 1)
 		if calls != 1 {
 			t.Errorf("%d calls", calls)
 		}
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) //nolint:forbidigo // of virtual time
 		ask("old", 1)
 		if calls != 2 || len(answers.byKey) != 1 {
 			t.Errorf("%d calls, %d answers", calls, len(answers.byKey))
 		}
 
 		for i := range MaxAnswers + 100 {
-			ask(fmt.Sprint(i), 1)
+			ask(strconv.Itoa(i), 1)
 		}
 		if len(answers.byKey) != MaxAnswers || answers.done.Len() != MaxAnswers {
 			t.Errorf("%d answers", len(answers.byKey))
 		}
 		calls = 0
-		ask(fmt.Sprint(MaxAnswers+99), 1)
+		ask(strconv.Itoa(MaxAnswers+99), 1)
 		ask("0", 1)
 		if calls != 1 {
 			t.Errorf("%d calls: the newest is known, the oldest is not", calls)
@@ -140,7 +141,7 @@ func TestAnswersForget(t *testing.T) {
 			t.Errorf("%d calls, %d answers: the newest is kept, whatever it is", calls, answers.done.Len())
 		}
 		ask("small", 1)
-		time.Sleep(AnswerLifetime)
+		time.Sleep(AnswerLifetime) //nolint:forbidigo // of virtual time
 		answers.mu.Lock()
 		defer answers.mu.Unlock()
 		if answers.prune(); answers.byKey != nil || answers.bytes != 0 || answers.done.Len() != 0 {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -50,11 +51,11 @@ func TestEmit(t *testing.T) {
 			members += ","
 		}
 		a.emit(`{` + members + `"event":"e"}`)
-		got := ""
+		var counts []byte
 		for _, c := range all {
-			got += fmt.Sprint(len(c.received()))
+			counts = strconv.AppendInt(counts, int64(len(c.received())), 10)
 		}
-		if got != test.want {
+		if got := string(counts); got != test.want {
 			t.Errorf("%.100s reached %s, want %s", test.body, got, test.want)
 		}
 	}
@@ -253,7 +254,7 @@ func TestBatch(t *testing.T) {
 		case r.ID != "":
 			outcomes = append(outcomes, "id")
 		case r.Sockets != nil:
-			outcomes = append(outcomes, fmt.Sprint(*r.Sockets))
+			outcomes = append(outcomes, strconv.Itoa(*r.Sockets))
 		case r.Error != nil:
 			outcomes = append(outcomes, r.Error.Code+": "+r.Error.Message)
 		}

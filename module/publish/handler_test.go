@@ -205,7 +205,7 @@ func TestBrokenBody(t *testing.T) {
 	}
 	a := serve(t, Options{}, realtime.Options{})
 	h := NewHandler(a.endpoint, Options{Keys: keys})
-	r := httptest.NewRequest("POST", "/emit", io.MultiReader(strings.NewReader(`{"event":`), broken{}))
+	r := httptest.NewRequest(http.MethodPost, "/emit", io.MultiReader(strings.NewReader(`{"event":`), broken{}))
 	r.Header.Set("Authorization", "Bearer "+testKey)
 	r.Header.Set("Content-Type", "application/json")
 	w := httptest.NewRecorder()
