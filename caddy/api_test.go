@@ -156,3 +156,87 @@ func TestAPIKeys(t *testing.T) {
 		}
 	}
 }
+
+// TestAPIQueues has clients that do not read: the API tells how much waits for
+// them, whatever they are connected by.
+func TestAPIQueues(t *testing.T) {
+	port := freePort(t)
+	load(t, fmt.Sprintf(`http://127.0.0.1:%d {
+	realtime {
+		websocket /ws
+		api /api {
+			key %s
+		}
+	}
+}`, port, newKey))
+	b := backend{t, port, newKey}
+	queues := func() publish.Queues {
+		t.Helper()
+		var stats publish.Stats
+		status, answer := b.call("GET", "/api/stats", "")
+		if err := json.Unmarshal([]byte(answer), &stats); err != nil || status != http.StatusOK {
+			t.Fatal(status, answer, err)
+		}
+		return stats.Queues
+	}
+	// fill emits until something waits, which is when the kernel takes no more,
+	// and before it is more than may wait.
+	fill := func(want int) {
+		t.Helper()
+		body := `{"event":"news","args":["` + strings.Repeat("x", 300_000) + `"]}`
+		for deadline := time.Now().Add(testPatience); ; {
+			if status, answer := b.call("POST", "/api/emit", body); status != http.StatusAccepted {
+				t.Fatal(status, answer)
+			}
+			if q := queues(); q.Connections == want && q.Bytes > 0 {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("the queues are %+v", queues())
+			}
+		}
+	}
+	for name, open := range map[string]func() io.Closer{
+		"Socket.IO": func() io.Closer { return enter(t, port, "/socket.io/") },
+		"plain":     func() io.Closer { conn, _ := dial(t, port, "/ws"); return conn },
+	} {
+		conn := open()
+		if name == "plain" { // whose handshake ends before it is in the namespace
+			for status, answer := b.call("GET", "/api/sockets", ""); !strings.Contains(answer, `"id"`); status, answer = b.call("GET", "/api/sockets", "") {
+				if status != http.StatusOK {
+					t.Fatal(status, answer)
+				}
+			}
+		}
+		fill(1)
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+		for deadline := time.Now().Add(testPatience); queues() != (publish.Queues{}); {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: the queues are %+v when everybody has gone", name, queues())
+			}
+		}
+	}
+
+	// Over polling everything waits for the next request.
+	_, opened := b.call("GET", "/socket.io/?EIO=4&transport=polling", "")
+	var session struct{ SID string }
+	if err := json.Unmarshal([]byte(strings.TrimPrefix(opened, "0")), &session); err != nil {
+		t.Fatal(opened, err)
+	}
+	path := "/socket.io/?EIO=4&transport=polling&sid=" + session.SID
+	if status, answer := b.call("POST", path, "40"); status != http.StatusOK {
+		t.Fatal(status, answer)
+	}
+	if status, answer := b.call("GET", path, ""); status != http.StatusOK || !strings.HasPrefix(answer, "40{") {
+		t.Fatal(status, answer)
+	}
+	fill(1)
+	if status, answer := b.call("GET", path, ""); status != http.StatusOK || !strings.Contains(answer, "news") {
+		t.Fatal(status, answer)
+	}
+	if q := queues(); q != (publish.Queues{}) {
+		t.Errorf("the queues are %+v", q)
+	}
+}
