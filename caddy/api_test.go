@@ -198,7 +198,11 @@ func TestAPIQueues(t *testing.T) {
 	}
 	for name, open := range map[string]func() io.Closer{
 		"Socket.IO": func() io.Closer { return enter(t, port, "/socket.io/") },
-		"plain":     func() io.Closer { conn, _ := dial(t, port, "/ws"); return conn },
+		"plain": func() io.Closer {
+			conn, response := dial(t, port, "/ws")
+			_ = response.Body.Close()
+			return conn
+		},
 	} {
 		conn := open()
 		if name == "plain" { // whose handshake ends before it is in the namespace
