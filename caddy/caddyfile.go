@@ -36,6 +36,7 @@ var subdirectives = map[string]func(*Handler, *caddyfile.Dispenser) error{
 	"websocket":     parseWebSocket,
 	"health":        parseHealth,
 	"namespaces":    parseNamespaces,
+	"api":           parseAPI,
 	"origins":       parseOrigins,
 	"relay":         func(h *Handler, d *caddyfile.Dispenser) error { return parseHandlerGuest(h, d, "relay") },
 	"handler":       parseHandler,
@@ -55,6 +56,9 @@ var subdirectives = map[string]func(*Handler, *caddyfile.Dispenser) error{
 //		websocket  <path> [json|raw]
 //		health     [<path>] | off
 //		namespaces <glob>...
+//		api        <path> {
+//			key <secret>...
+//		}
 //		origins    [strict] <origin>...
 //		relay {
 //			events <glob>...

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-realtime/caddy-realtime/module/plainws"
+	"github.com/caddy-realtime/caddy-realtime/module/publish"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 	"github.com/caddy-realtime/caddy-realtime/module/socketio"
 )
@@ -26,6 +27,7 @@ type endpoint struct {
 
 	current atomic.Pointer[lease]   // the newest of leases
 	servers atomic.Pointer[servers] // never changed, only replaced
+	answers publish.Answers         // of the API, whichever settings it has
 
 	mu      sync.Mutex
 	leases  []*lease      // the newest last
@@ -62,6 +64,7 @@ func (e *endpoint) push(s *settings) *lease {
 	e.leases = append(e.leases, l)
 	e.current.Store(l)
 	e.servers.Store(e.servers.Load().with(e, s))
+	s.apiHandler = e.newAPI(s)
 	return l
 }
 
@@ -190,6 +193,19 @@ func (v *servers) countTransports(counts map[string]int) {
 	for _, server := range v.plain {
 		counts["websocket"] += server.Len()
 	}
+}
+
+// queued returns how many bytes wait for clients, and how many of these there are.
+func (v *servers) queued() (bytes, connections int) {
+	if v.socketio != nil {
+		bytes, connections = v.socketio.Queued()
+	}
+	for _, server := range v.plain {
+		b, c := server.Queued()
+		bytes += b
+		connections += c
+	}
+	return bytes, connections
 }
 
 // close ends all connections, spread over the window.

@@ -55,6 +55,9 @@ type Handler struct {
 	// characters. Plain WebSockets are always in "/". Default: "/" alone.
 	Namespaces realtime.Globs `json:"namespaces,omitempty"`
 
+	// API is where backends reach sockets over HTTP. Default: nowhere.
+	API *API `json:"api,omitempty"`
+
 	// ServeClient is a folder whose files of the client for browsers,
 	// socket.io.min.js and the like, are served under Socket.IO's path, as
 	// Socket.IO's own server does: the folder dist of socket.io-client. They are
@@ -251,6 +254,9 @@ func (h *Handler) Validate() error {
 	case h.Limits.Payload < 0 || h.Limits.Queue < 0 || h.Limits.Handshake < 0:
 		return errors.New("limits: values must be positive")
 	}
+	if err := h.API.validate(); err != nil {
+		return err
+	}
 	return h.checkPaths()
 }
 
@@ -259,7 +265,7 @@ func (h *Handler) checkPaths() error {
 	if h.ServeClient != "" && h.socketioPath() == "" {
 		return errors.New("serve_client: the client is served under the path of socketio, which is off; leave one of the two out")
 	}
-	return checkPaths(h.socketioPath(), h.healthPath(), h.WebSockets)
+	return checkPaths(h.socketioPath(), h.healthPath(), h.API, h.WebSockets)
 }
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
@@ -269,7 +275,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	isSocketIO := s.socketioPath != "" && strings.HasPrefix(path, s.socketioPath)
 	ws, isWebSocket := s.webSocket(path)
 	isHealth := s.healthPath != "" && path == s.healthPath
-	if !isSocketIO && !isWebSocket && !isHealth {
+	isAPI := s.api.owns(path)
+	if !isSocketIO && !isWebSocket && !isHealth && !isAPI {
 		return next.ServeHTTP(w, r)
 	}
 	if name := strings.TrimPrefix(path, s.socketioPath); isSocketIO && s.client != nil && socketio.IsBundleFile(name) {
@@ -290,6 +297,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		servers.plain[ws].ServeHTTP(w, r)
 	case isHealth:
 		s.hub.serveHealth(w, r)
+	case isAPI:
+		s.apiHandler.ServeHTTP(w, r)
 	default: // a request that was late for the configuration that has its path
 		return caddyhttp.Error(http.StatusServiceUnavailable, errors.New("the endpoint is closing"))
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/engineio"
 	"github.com/caddy-realtime/caddy-realtime/module/origin"
 	"github.com/caddy-realtime/caddy-realtime/module/plainws"
+	"github.com/caddy-realtime/caddy-realtime/module/publish"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 	"github.com/caddy-realtime/caddy-realtime/module/socketio"
 )
@@ -29,6 +30,8 @@ type settings struct {
 	socketioPath string // "" if off
 	healthPath   string // "" if off
 	webSockets   []WebSocket
+	api          *API // nil where there is none
+	apiKeys      publish.Keys
 
 	socketio *socketio.Options
 	client   *socketio.Bundle // nil where none is served
@@ -39,6 +42,8 @@ type settings struct {
 	hub   *hub          // set when registered
 	drain time.Duration // set when the app starts, like lease
 	lease *lease
+
+	apiHandler *publish.Handler // nil where there is no API
 }
 
 // newSettings compiles the configuration of a handler that has been validated
@@ -59,12 +64,16 @@ func newSettings(h *Handler, logger *zap.Logger) (*settings, error) {
 		socketioPath: h.socketioPath(),
 		healthPath:   h.healthPath(),
 		webSockets:   h.WebSockets,
+		api:          h.API,
 		logger:       logger,
 		policy: realtime.Policy{
 			Namespaces:     h.Namespaces,
 			Authenticators: h.authenticators,
 			Handlers:       h.handlers,
 		},
+	}
+	if s.apiKeys, err = h.API.loadKeys(); err != nil {
+		return nil, err
 	}
 	if s.name != defaultName {
 		s.logger = logger.With(zap.String("endpoint", s.name))
@@ -117,6 +126,9 @@ func (s *settings) paths() []string {
 	if s.healthPath != "" {
 		paths = append(paths, s.healthPath)
 	}
+	if s.api != nil {
+		paths = append(paths, s.api.path()+"/")
+	}
 	return paths
 }
 
@@ -132,7 +144,7 @@ func (s *settings) webSocket(path string) (WebSocket, bool) {
 
 // checkPaths reports the first path that is not one, or that two parts of the
 // endpoint would answer.
-func checkPaths(socketioPath, healthPath string, webSockets []WebSocket) error {
+func checkPaths(socketioPath, healthPath string, api *API, webSockets []WebSocket) error {
 	users := make(map[string]string)
 	enter := func(user, path string) error {
 		if !strings.HasPrefix(path, "/") {
@@ -144,6 +156,9 @@ func checkPaths(socketioPath, healthPath string, webSockets []WebSocket) error {
 		users[path] = user
 		if user != "socketio" && socketioPath != "" && strings.HasPrefix(path, socketioPath) {
 			return fmt.Errorf("%s: the path %q is under that of socketio, which answers everything under %q; choose another", user, path, socketioPath)
+		}
+		if user != "api" && api.owns(path) {
+			return fmt.Errorf("%s: the path %q is under that of api, which answers everything under %q; choose another", user, path, api.path()+"/")
 		}
 		return nil
 	}
@@ -158,7 +173,12 @@ func checkPaths(socketioPath, healthPath string, webSockets []WebSocket) error {
 		}
 	}
 	if healthPath != "" {
-		return enter("health", healthPath)
+		if err := enter("health", healthPath); err != nil {
+			return err
+		}
+	}
+	if api != nil {
+		return enter("api", api.Path)
 	}
 	return nil
 }

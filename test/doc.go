@@ -14,6 +14,7 @@
 //     be opened over them
 //   - malformed_test.go, frame_test.go, handshake_test.go: what no good client
 //     sends: packets and requests, WebSocket frames, handshakes
+//   - api_test.go, types_test.go: the HTTP API, and the types for backends
 //   - differential_test.go, differences_test.go and differential/: the same
 //     scenarios with Socket.IO's own server, and where the two may differ
 //   - guests/ and server/: the application that runs inside the server

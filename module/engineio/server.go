@@ -75,6 +75,17 @@ func (s *Server) CountTransports(counts map[string]int) {
 	}
 }
 
+// Queued returns how many bytes wait for clients, and how many of these there are.
+func (s *Server) Queued() (bytes, sessions int) {
+	for _, session := range s.sessions.All() {
+		if n := session.Queued(); n > 0 {
+			bytes += n
+			sessions++
+		}
+	}
+	return bytes, sessions
+}
+
 // ServeHTTP handles a request whose path is the endpoint's.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.Serve(w, r, nil) }
 

@@ -68,6 +68,13 @@ func (s *Session) Transport() string {
 	return s.transport.name()
 }
 
+// Queued returns how many bytes wait for the client.
+func (s *Session) Queued() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.transport.queued()
+}
+
 // Send sends a burst behind those sent before. An error means that the session
 // has ended, possibly by this: its queue was full, or its connection broken.
 func (s *Session) Send(b *Burst) error { return s.SendIn(nil, b) }

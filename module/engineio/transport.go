@@ -20,6 +20,9 @@ type transport interface {
 	// sent even if it does not fit.
 	fits(bursts []*Burst) bool
 
+	// queued returns how many bytes wait for the client.
+	queued() int
+
 	// writable reports whether a burst would leave at once.
 	writable() bool
 

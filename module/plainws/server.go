@@ -47,6 +47,17 @@ func NewServer(endpoint *realtime.Endpoint, format Format, options func() *Optio
 // Len returns how many connections are open.
 func (s *Server) Len() int { return s.conns.Len() }
 
+// Queued returns how many bytes wait for clients, and how many of these there are.
+func (s *Server) Queued() (bytes, connections int) {
+	for _, c := range s.conns.All() {
+		if n := c.ws.Queued(); n > 0 {
+			bytes += n
+			connections++
+		}
+	}
+	return bytes, connections
+}
+
 // ServeHTTP handles a request whose path is the server's. A client that may not
 // connect learns it by an HTTP status, before there is a WebSocket.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {

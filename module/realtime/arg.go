@@ -51,6 +51,18 @@ func (a Arg) IsBytes() ([]byte, bool) {
 	return nil, false
 }
 
+// sizeOf returns how many bytes arguments hold.
+func sizeOf(args []Arg) int {
+	size := 0
+	for _, arg := range args {
+		size += len(arg.JSON)
+		for _, part := range arg.Binary {
+			size += len(part)
+		}
+	}
+	return size
+}
+
 // MaxAttachments is how many different binary parts the arguments of one event
 // or ack can have. Socket.IO's parsers, clients included, refuse more.
 const MaxAttachments = 10

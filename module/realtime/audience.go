@@ -37,6 +37,18 @@ func (a *audience) appendSockets(list []*Socket, n *Namespace) []*Socket {
 	excluded := func(s *Socket) bool {
 		return slices.ContainsFunc(a.except, func(room string) bool { return in(room, s) })
 	}
+	if len(a.except) > few {
+		outside := make(map[*Socket]struct{})
+		for _, room := range a.except {
+			for s := range n.rooms[room] {
+				outside[s] = struct{}{}
+			}
+			if s, ok := n.sockets[room]; ok {
+				outside[s] = struct{}{}
+			}
+		}
+		excluded = func(s *Socket) bool { _, ok := outside[s]; return ok }
+	}
 	if a.everyone() {
 		for _, s := range n.sockets {
 			if !excluded(s) {

@@ -54,7 +54,7 @@ func (s *Socket) HandleEvent(ctx context.Context, name string, args []Arg, ack f
 	if !s.lane.enter() {
 		Flush(ctx)
 		s.lane.await(ctx)
-		s.lane.add(job{size: e.size(), run: func() {
+		s.lane.add(job{size: sizeOf(e.Args), run: func() {
 			defer release()
 			policy.handle(s.namespace.hub.Context(), e)
 			policy.finish(s.namespace.hub.Context(), e)
@@ -83,18 +83,6 @@ func firstAck(ack func(...Arg) error) func(...Arg) error {
 		once.Do(func() { err = ack(args...) })
 		return err
 	}
-}
-
-// size returns how many bytes the arguments hold.
-func (e *Event) size() int {
-	size := 0
-	for _, arg := range e.Args {
-		size += len(arg.JSON)
-		for _, part := range arg.Binary {
-			size += len(part)
-		}
-	}
-	return size
 }
 
 // handle asks the handlers, until one of them handles the event.

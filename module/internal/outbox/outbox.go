@@ -126,6 +126,13 @@ func (o *Outbox) Room() int {
 	return o.limit - o.size
 }
 
+// Queued returns how many bytes wait to be written.
+func (o *Outbox) Queued() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.size
+}
+
 // Wait returns once no goroutine of the outbox runs. The caller must have set a
 // write deadline, or closed the connection, so that a write in progress ends.
 func (o *Outbox) Wait() {

@@ -184,6 +184,9 @@ func (c *Conn) Send(frames ...[]byte) error { return c.stream.out.Send(frames...
 // Room returns how many bytes can be sent without exceeding the queue's limit.
 func (c *Conn) Room() int { return c.stream.out.Room() }
 
+// Queued returns how many bytes wait to be written.
+func (c *Conn) Queued() int { return c.stream.out.Queued() }
+
 // SendIn is Send, but held back until the batch ends.
 func (c *Conn) SendIn(b *outbox.Batch, frames ...[]byte) error {
 	return c.stream.out.SendIn(b, frames...)

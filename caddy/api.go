@@ -1,0 +1,108 @@
+package caddy
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddy-realtime/caddy-realtime/module/publish"
+)
+
+// API is where backends reach sockets: they emit events, move sockets between
+// rooms, and ask who is there. The calls are those of
+// module/publish/openapi.yaml.
+type API struct {
+	// Path is what the paths of all calls begin with, such as "/api/realtime".
+	Path string `json:"path"`
+	// Keys are who may call: each request says one of them, as
+	// "Authorization: Bearer <key>". A key has 32 characters or more. Several
+	// let one be exchanged for another. Placeholders such as {env.KEY} are filled
+	// in when the configuration is loaded.
+	Keys []string `json:"keys"`
+}
+
+// path returns the path without a slash at its end; "" where there is no API.
+func (a *API) path() string {
+	if a == nil {
+		return ""
+	}
+	return strings.TrimRight(a.Path, "/")
+}
+
+// owns reports whether a request's path is the API's.
+func (a *API) owns(path string) bool {
+	base := a.path()
+	return base != "" && (path == base || strings.HasPrefix(path, base+"/"))
+}
+
+// loadKeys returns the keys with placeholders filled in. The error does not say
+// them.
+func (a *API) loadKeys() (publish.Keys, error) {
+	if a == nil {
+		return publish.Keys{}, nil
+	}
+	replacer := caddy.NewReplacer()
+	texts := make([]string, len(a.Keys))
+	for i, key := range a.Keys {
+		var err error
+		// A placeholder that stands for nothing must not become a key itself,
+		// which everybody knows who knows the configuration.
+		if texts[i], err = replacer.ReplaceOrErr(key, true, true); err != nil {
+			return publish.Keys{}, fmt.Errorf("api: key %d has a placeholder that stands for nothing; set it", i+1)
+		}
+	}
+	keys, err := publish.NewKeys(texts...)
+	if err != nil {
+		return publish.Keys{}, fmt.Errorf("api: %w", err)
+	}
+	return keys, nil
+}
+
+// validate reports what the API cannot be. Keys with placeholders are looked at
+// when they are loaded.
+func (a *API) validate() error {
+	switch {
+	case a == nil:
+		return nil
+	case a.path() == "":
+		return errors.New("api: the path must be one of its own, such as /api/realtime")
+	case len(a.Keys) == 0:
+		return errors.New("api: there is no key; write a block with key and a secret, such as {env.REALTIME_KEY}")
+	}
+	for _, key := range a.Keys {
+		if strings.Contains(key, "{") {
+			return nil
+		}
+	}
+	_, err := a.loadKeys()
+	return err
+}
+
+// newAPI returns what serves the API of settings; nil if they have none.
+func (e *endpoint) newAPI(s *settings) *publish.Handler {
+	if s.api == nil {
+		return nil
+	}
+	return publish.NewHandler(e.Endpoint, publish.Options{
+		Path:     s.api.path(),
+		Keys:     s.apiKeys,
+		Answers:  &e.answers,
+		Stats:    e.hub.fillStats,
+		ClientIP: clientIP,
+		Logger:   s.logger.With(zap.String("protocol", "api")),
+	})
+}
+
+// fillStats adds what the hub's endpoints know to what the API tells.
+func (h *hub) fillStats(stats *publish.Stats) {
+	stats.Connections = h.connections()
+	stats.Transports = h.transports()
+	for _, e := range h.all() {
+		bytes, connections := e.servers.Load().queued()
+		stats.Queues.Bytes += bytes
+		stats.Queues.Connections += connections
+	}
+}

@@ -1,0 +1,247 @@
+// Package publish is the HTTP API by which a backend reaches sockets: it emits
+// events, moves sockets between rooms, and asks who is there. openapi.yaml
+// describes it.
+//
+//   - handler.go: from requests to calls
+//   - key.go, request.go, problem.go: who may call, what calls look like, and
+//     what is answered to those that fail
+//   - emit.go, sockets.go, batch.go: calls that do something
+//   - listing.go, rooms.go, stats.go: calls that tell something
+//   - where.go: which sockets a call is about
+//   - answers.go: answers to requests that may come again
+package publish
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/defaults"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/refusal"
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+)
+
+// MaxBody is the size of the largest body of a request, in bytes.
+const MaxBody = 4 << 20
+
+// Options are the settings of a Handler.
+type Options struct {
+	// Path is what the paths of all calls begin with, such as "/api/realtime".
+	// A slash at its end means nothing. Default: nothing.
+	Path string
+	// Keys are who may call. The zero value lets nobody.
+	Keys Keys
+	// Answers are what has been answered to requests with an Idempotency-Key.
+	// Handlers that follow one another share them. Default: none so far.
+	Answers *Answers
+	// Stats fills in what the hub does not know itself. It must not block.
+	// Default: nobody does.
+	Stats func(*Stats)
+	// ClientIP returns where a request came from, for the log. Default: the peer.
+	ClientIP func(*http.Request) string
+	// Logger gets a line for each request without a key, and for each call that
+	// disconnects sockets. Default: none.
+	Logger *zap.Logger
+}
+
+// A Handler is the API of one endpoint. It reaches all sockets of the
+// endpoint's hub that are in namespaces which the endpoint serves, on this
+// node; what is emitted reaches the other nodes, too.
+type Handler struct {
+	endpoint *realtime.Endpoint
+	options  Options
+	base     []string // the segments of the path
+}
+
+// NewHandler returns a handler that can be served at once.
+func NewHandler(endpoint *realtime.Endpoint, o Options) *Handler {
+	if o.Answers == nil {
+		o.Answers = new(Answers)
+	}
+	if o.ClientIP == nil {
+		o.ClientIP = defaults.ClientIP
+	}
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+	return &Handler{endpoint: endpoint, options: o, base: strings.Split(strings.TrimRight(o.Path, "/"), "/")}
+}
+
+// A call is one of those that the API has.
+type call struct {
+	method     string
+	parameters []string // of the query
+	serve      func(h *Handler, ctx context.Context, r *request) (status int, answer any, problem *Problem)
+}
+
+// A request is what a call was called with.
+type request struct {
+	body  []byte // of a POST: UTF-8
+	room  string // of the path
+	query map[string]string
+}
+
+// calls are all of them, by their paths. A segment "{room}" stands for any.
+var calls = map[string]call{
+	"emit":                  {http.MethodPost, []string{"ack"}, (*Handler).emit},
+	"batch":                 {http.MethodPost, nil, (*Handler).batch},
+	"sockets/join":          {http.MethodPost, nil, command("join")},
+	"sockets/leave":         {http.MethodPost, nil, command("leave")},
+	"sockets/disconnect":    {http.MethodPost, nil, command("disconnect")},
+	"sockets/data":          {http.MethodPost, nil, command("data")},
+	"sockets":               {http.MethodGet, []string{"room", "user", "namespace", "cursor"}, (*Handler).sockets},
+	"rooms":                 {http.MethodGet, []string{"namespace", "cursor"}, (*Handler).rooms},
+	"rooms/{room}/presence": {http.MethodGet, []string{"namespace"}, (*Handler).presence},
+	"stats":                 {http.MethodGet, nil, (*Handler).stats},
+}
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !h.options.Keys.admit(r.Header) {
+		refusal.Log(h.options.Logger, r, h.options.ClientIP(r), "no key of the API")
+		w.Header().Set("WWW-Authenticate", "Bearer")
+		errUnauthorized.write(w)
+		return
+	}
+	c, room, ok := h.find(r.URL)
+	switch {
+	case !ok:
+		errUnknownCall.write(w)
+		return
+	case r.Method != c.method:
+		w.Header().Set("Allow", c.method)
+		problemf(http.StatusMethodNotAllowed, "method_not_allowed", "this call takes %s", c.method).write(w)
+		return
+	}
+	asked := &request{room: room}
+	var problem *Problem
+	if asked.query, problem = readQuery(r.URL, c.parameters); problem == nil && c.method == http.MethodPost {
+		asked.body, problem = readBody(w, r)
+	}
+	if problem != nil {
+		problem.write(w)
+		return
+	}
+	status, body := h.answer(r, c, asked)
+	write(w, status, body)
+}
+
+// find returns the call of a URL. A slash in the name of a room is escaped: it
+// does not end a segment.
+func (h *Handler) find(u *url.URL) (c call, room string, ok bool) {
+	segments := strings.Split(u.EscapedPath(), "/")
+	for i, segment := range segments {
+		var err error
+		if segments[i], err = url.PathUnescape(segment); err != nil {
+			return call{}, "", false
+		}
+	}
+	if len(segments) < len(h.base) || !slices.Equal(segments[:len(h.base)], h.base) {
+		return call{}, "", false
+	}
+	segments = segments[len(h.base):]
+	if len(segments) == 3 && segments[0] == "rooms" {
+		room, segments[1] = segments[1], "{room}"
+	}
+	if slices.ContainsFunc(segments, func(s string) bool { return strings.Contains(s, "/") }) {
+		return call{}, "", false
+	}
+	c, ok = calls[strings.Join(segments, "/")]
+	return c, room, ok
+}
+
+// answer calls, unless the request has been answered before.
+func (h *Handler) answer(r *http.Request, c call, asked *request) (status int, body []byte) {
+	do := func() (int, []byte) {
+		status, answer, problem := c.serve(h, r.Context(), asked)
+		if problem != nil {
+			return problem.Status, problem.body()
+		}
+		return status, encode(answer)
+	}
+	key := r.Header.Values("Idempotency-Key")
+	if len(key) == 0 || c.method != http.MethodPost {
+		return do()
+	}
+	if len(key) > 1 || !validKey(key[0]) {
+		problem := problemf(http.StatusBadRequest, "bad_idempotency_key", "an Idempotency-Key has 1 to %d printable characters of ASCII, and there is one", maxKey)
+		return problem.Status, problem.body()
+	}
+	return h.options.Answers.once(key[0], fingerprint(r.URL, asked.body), do)
+}
+
+// readQuery returns the parameters of a URL, which has no others than these,
+// and each once.
+func readQuery(u *url.URL, names []string) (map[string]string, *Problem) {
+	all, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return nil, problemf(http.StatusBadRequest, "bad_parameter", "the query is not encoded as one")
+	}
+	query := make(map[string]string, len(all))
+	for name, values := range all {
+		switch {
+		case !slices.Contains(names, name):
+			return nil, problemf(http.StatusBadRequest, "unknown_parameter", "this call has no parameter %s; it has %s", quote(name), enumerate(names))
+		case len(values) != 1 || values[0] == "":
+			return nil, problemf(http.StatusBadRequest, "bad_parameter", "%s takes one value; leave it out for none", name)
+		}
+		query[name] = values[0]
+	}
+	return query, nil
+}
+
+func enumerate(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}
+
+// readBody returns the body of a POST. A page of another site can make a browser
+// send some types of content without asking first; none of them is taken.
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, *Problem) {
+	mediaType, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	charset := parameters["charset"]
+	if err != nil || mediaType != "application/json" || charset != "" && !strings.EqualFold(charset, "utf-8") || r.Header.Get("Content-Encoding") != "" {
+		return nil, problemf(http.StatusUnsupportedMediaType, "unsupported_media_type", "the body must be application/json, in UTF-8 and not compressed")
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		return nil, problemf(http.StatusRequestEntityTooLarge, "too_large", "the body has more than %d bytes", MaxBody)
+	}
+	if err != nil {
+		return nil, problemf(http.StatusBadRequest, "bad_body", "the body could not be read to its end")
+	}
+	return body, checkText(body)
+}
+
+// encode returns an answer's JSON. Arguments of events are passed on as they are.
+func encode(answer any) []byte {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(answer); err != nil {
+		panic(err) // it consists of strings, numbers and valid JSON
+	}
+	return b.Bytes()
+}
+
+func write(w http.ResponseWriter, status int, body []byte) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write(body)
+}
+
+// Interface guards
+var _ http.Handler = (*Handler)(nil)

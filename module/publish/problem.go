@@ -1,0 +1,51 @@
+package publish
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"unicode/utf8"
+)
+
+// A Problem is why a call failed.
+type Problem struct {
+	Status  int    `json:"-"`
+	Code    string `json:"code"`    // for programs, such as "unknown_field"
+	Message string `json:"message"` // for people
+}
+
+var (
+	errUnauthorized = problemf(http.StatusUnauthorized, "unauthorized", "the header Authorization must be Bearer and a key")
+	errUnknownCall  = problemf(http.StatusNotFound, "not_found", "there is no such call")
+)
+
+func problemf(status int, code, format string, args ...any) *Problem {
+	return &Problem{status, code, fmt.Sprintf(format, args...)}
+}
+
+// badField says what is wrong with a member of a request's body.
+func badField(format string, args ...any) *Problem {
+	return problemf(http.StatusBadRequest, "bad_field", format, args...)
+}
+
+// failure is a problem as it is told.
+type failure struct {
+	Error *Problem `json:"error"`
+}
+
+func (p *Problem) body() []byte { return encode(failure{p}) }
+
+func (p *Problem) write(w http.ResponseWriter) { write(w, p.Status, p.body()) }
+
+// quote quotes the beginning of what was sent.
+func quote(s string) string {
+	const most = 64
+	if len(s) > most {
+		end := most
+		for end > 0 && !utf8.RuneStart(s[end]) {
+			end--
+		}
+		s = s[:end] + "…"
+	}
+	return strconv.Quote(s)
+}

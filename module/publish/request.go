@@ -1,0 +1,126 @@
+package publish
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// What one request can have.
+const (
+	MaxName  = 256    // bytes of the name of a room, an event, a namespace or a user
+	MaxNames = 10_000 // names in a list
+)
+
+// members are those that an object of a request can have, and what they are
+// read into: a *string, *bool, *[]string, *json.RawMessage and so on.
+type members map[string]any
+
+// read reads an object that has no other members. None is null: a variable that
+// has no value must not make a call mean more than it was meant to. where is
+// the object's own place in the body, for errors.
+func (m members) read(where string, data []byte) *Problem {
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(data, &object); err != nil || object == nil {
+		return badField("%s must be an object", describe(where))
+	}
+	for name, value := range object {
+		field, ok := m[name]
+		if !ok {
+			return problemf(http.StatusBadRequest, "unknown_field", "%s has no field %s", describe(where), quote(name))
+		}
+		name = within(where, name)
+		if string(value) == "null" {
+			return badField("%s must not be null; leave it out", name)
+		}
+		if err := json.Unmarshal(value, field); err != nil {
+			return badField("%s must be %s", name, kind(field))
+		}
+	}
+	return nil
+}
+
+// within returns the place of a member of an object.
+func within(where, name string) string {
+	if where == "" {
+		return name
+	}
+	return where + "." + name
+}
+
+func describe(where string) string {
+	if where == "" {
+		return "the body"
+	}
+	return where
+}
+
+// kind says what a field takes.
+func kind(field any) string {
+	switch field.(type) {
+	case *string, **string:
+		return "a string"
+	case *bool:
+		return "true or false"
+	case *[]string:
+		return "an array of strings"
+	case *[]json.RawMessage:
+		return "an array"
+	case *map[string]json.RawMessage:
+		return "an object"
+	}
+	return "something else"
+}
+
+// checkText reports whether a body is JSON, in UTF-8: text that is not would end
+// the connection of every client that gets it.
+func checkText(body []byte) *Problem {
+	offset := -1
+	var value json.RawMessage
+	if err := json.Unmarshal(body, &value); err != nil {
+		offset = len(body)
+		if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+			offset = int(syntax.Offset)
+		}
+	} else if !utf8.Valid(body) {
+		for offset = 0; ; {
+			r, size := utf8.DecodeRune(body[offset:])
+			if r == utf8.RuneError && size == 1 {
+				break
+			}
+			offset += size
+		}
+	}
+	if offset < 0 {
+		return nil
+	}
+	return problemf(http.StatusBadRequest, "bad_json", "the body is no JSON in UTF-8: see offset %d", offset)
+}
+
+// checkName reports what the name of anything cannot be.
+func checkName(field, name string) *Problem {
+	switch {
+	case name == "":
+		return badField("%s is empty", field)
+	case len(name) > MaxName:
+		return badField("%s has more than %d bytes", field, MaxName)
+	case strings.ContainsFunc(name, unicode.IsControl):
+		return badField("%s has control characters", field)
+	}
+	return nil
+}
+
+func checkNames(field string, names []string) *Problem {
+	if len(names) > MaxNames {
+		return badField("%s has more than %d names", field, MaxNames)
+	}
+	for _, name := range names {
+		if problem := checkName("a name in "+field, name); problem != nil {
+			return problem
+		}
+	}
+	return nil
+}

@@ -1,0 +1,102 @@
+package publish
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+)
+
+// append returns the body of an emit that says the same.
+func (e *emission) append(t *testing.T) []byte {
+	t.Helper()
+	body := map[string]any{"namespace": e.namespace, "event": e.event, "volatile": e.volatile, "args": json.RawMessage(realtime.AppendPlainArgs(nil, e.args))}
+	for name, list := range map[string][]string{"to": e.to, "users": e.users, "except": e.except} {
+		if list != nil {
+			body[name] = list
+		}
+	}
+	text, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// FuzzRequest has bodies of every call: what is taken is as the description
+// says, and none does harm.
+func FuzzRequest(f *testing.F) {
+	for _, body := range []string{
+		`{"event":"e"}`,
+		`{"namespace":"/","to":["a"],"users":[],"except":["b"],"event":"é","args":[1.0,{"$binary":"AQID"},[null,"\ud800"]],"volatile":true}`,
+		`{"event":"e","to":null}`,
+		`{"event":"e","event":"f"}`,
+		`{"event":"connect"}`,
+		`{"where":{"socket":"s","user":"u","room":"r","namespace":"/"},"rooms":["a"],"patch":{"a":null},"reason":"r","close":true}`,
+		`{"commands":[{"emit":{"event":"e"}},{"join":{"where":{"user":"u"},"rooms":["a"]}},{},[],null]}`,
+		`{"args":[{"_placeholder":true,"num":0},{"$binary":"AA=="}],"event":"e"}`,
+		strings.Repeat(`{"where":`, 100),
+	} {
+		f.Add([]byte(body))
+	}
+	a := serve(f, Options{}, realtime.Options{})
+	h := NewHandler(a.endpoint, Options{})
+	f.Fuzz(func(t *testing.T, body []byte) {
+		d, err := describeAPI()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if problem := checkText(body); problem != nil {
+			if problem.Status != 400 || len(problem.Message) > 500 {
+				t.Errorf("%+v", problem)
+			}
+			return
+		}
+		if e, problem := parseEmission("", body); problem == nil {
+			if err := valid(d.schema(t, "#/components/schemas/Emit"), string(body)); err != nil {
+				t.Errorf("taken, and yet %v", err)
+			}
+			for _, list := range [][]string{e.to, e.users, e.except, {e.event}} {
+				for _, name := range list {
+					if name == "" || len(name) > MaxName || strings.ContainsFunc(name, unicode.IsControl) {
+						t.Errorf("the name %q is taken", name)
+					}
+				}
+			}
+			if again, problem := parseEmission("", e.append(t)); problem != nil || !reflect.DeepEqual(plain(e), plain(again)) {
+				t.Errorf("%+v became %+v: %v", e, again, problem)
+			}
+		}
+		for name := range changes {
+			if _, problem := h.change(name, "", body); problem == nil {
+				schema := "#/components/schemas/" + strings.ToUpper(name[:1]) + name[1:]
+				if err := valid(d.schema(t, schema), string(body)); err != nil {
+					t.Errorf("%s: taken, and yet %v", name, err)
+				}
+			} else if len(problem.Message) > 1000 {
+				t.Errorf("%s: %d bytes of message", name, len(problem.Message))
+			}
+		}
+		status, answer, problem := h.batch(t.Context(), &request{body: body})
+		if problem == nil && (status != 200 || valid(d.schema(t, "#/components/schemas/Batch"), string(body)) != nil) {
+			t.Errorf("batch: %d %v", status, answer)
+		}
+	})
+}
+
+// plain returns what an emission says, with its arguments as plain JSON that is
+// as compact as append leaves it.
+func plain(e *emission) emission {
+	c := *e
+	c.args = nil
+	for _, arg := range e.args {
+		var value any
+		_ = json.Unmarshal(arg.AppendPlain(nil), &value)
+		text, _ := realtime.JSON(value)
+		c.args = append(c.args, text)
+	}
+	return c
+}

@@ -1,0 +1,51 @@
+package publish
+
+import (
+	"context"
+	"net/http"
+)
+
+// Stats are figures of this node's hub.
+type Stats struct {
+	Hub     string `json:"hub"`
+	Node    string `json:"node"`
+	Sockets int    `json:"sockets"`
+	Rooms   int    `json:"rooms"` // without those of sockets' own
+
+	// What follows is for Options.Stats to fill in.
+
+	Connections int            `json:"connections"`          // open ones
+	Transports  map[string]int `json:"transports,omitempty"` // and of what kind they are
+	Queues      Queues         `json:"queues"`
+	Backend     *Backend       `json:"backend,omitempty"` // nil: there is none
+}
+
+// Queues are what waits for clients to read it.
+type Queues struct {
+	Bytes       int `json:"bytes"`       // in all queues
+	Connections int `json:"connections"` // that something waits for
+}
+
+// A Backend is how one behind HTTP does.
+type Backend struct {
+	InFlight int                `json:"in_flight"` // requests
+	Requests map[string]Latency `json:"requests"`  // by type, such as "socket.event"
+}
+
+// Latency is how long requests of one type took, from the first of them on.
+type Latency struct {
+	Count  uint64  `json:"count"`
+	Failed uint64  `json:"failed"` // no answer, or a status of 500 and above
+	MeanMS float64 `json:"mean_ms"`
+	MaxMS  float64 `json:"max_ms"`
+}
+
+func (h *Handler) stats(context.Context, *request) (int, any, *Problem) {
+	hub := h.endpoint.Hub()
+	answer := Stats{Hub: hub.Name(), Node: hub.Node()}
+	answer.Sockets, answer.Rooms = hub.Stats()
+	if h.options.Stats != nil {
+		h.options.Stats(&answer)
+	}
+	return http.StatusOK, answer, nil
+}

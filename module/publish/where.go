@@ -1,0 +1,111 @@
+package publish
+
+import (
+	"net/http"
+	"slices"
+
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+)
+
+// A where says which sockets of this node a call is about: those for which all
+// of its conditions hold. A nil one is none.
+type where struct {
+	socket, user, room, namespace *string
+}
+
+// parseWhere reads the conditions of a command. One without any would be about
+// every socket: who means that says so for a namespace.
+func parseWhere(place string, data []byte) (*where, *Problem) {
+	if len(data) == 0 {
+		return nil, badField("%s is missing", place)
+	}
+	w := new(where)
+	if problem := (members{"socket": &w.socket, "user": &w.user, "room": &w.room, "namespace": &w.namespace}).read(place, data); problem != nil {
+		return nil, problem
+	}
+	if *w == (where{}) {
+		return nil, badField("%s has no condition; it takes socket, user, room and namespace, and for all sockets of a namespace that alone", place)
+	}
+	return w, w.check(place)
+}
+
+// whereOf reads the conditions of a listing.
+func whereOf(query map[string]string) (*where, *Problem) {
+	w := new(where)
+	for name, condition := range map[string]**string{"user": &w.user, "room": &w.room, "namespace": &w.namespace} {
+		if value, ok := query[name]; ok {
+			*condition = &value
+		}
+	}
+	return w, w.check("")
+}
+
+func (w *where) check(place string) *Problem {
+	for name, condition := range map[string]*string{"socket": w.socket, "user": w.user, "room": w.room, "namespace": w.namespace} {
+		if condition == nil {
+			continue
+		}
+		if problem := checkName(within(place, name), *condition); problem != nil {
+			return problem
+		}
+	}
+	return nil
+}
+
+// namespaces returns those that there are and the endpoint serves: the one of a
+// name, or all where it is nil.
+func (h *Handler) namespaces(name *string) ([]*realtime.Namespace, *Problem) {
+	if name != nil {
+		if problem := h.checkNamespace(*name); problem != nil {
+			return nil, problem
+		}
+	}
+	return slices.DeleteFunc(h.endpoint.Hub().Namespaces(), func(n *realtime.Namespace) bool {
+		if name != nil {
+			return n.Name() != *name
+		}
+		return !h.endpoint.Admits(n.Name())
+	}), nil
+}
+
+// choose returns the sockets, in no particular order.
+func (h *Handler) choose(w *where) ([]*realtime.Socket, *Problem) {
+	namespaces, problem := h.namespaces(w.namespace)
+	if problem != nil {
+		return nil, problem
+	}
+	var all []*realtime.Socket
+	for _, n := range namespaces {
+		all = append(all, w.in(n)...)
+	}
+	return all, nil
+}
+
+// in returns the sockets of a namespace: by the condition that fewest are
+// likely to meet, and of these those that meet the others.
+func (w *where) in(n *realtime.Namespace) []*realtime.Socket {
+	var sockets []*realtime.Socket
+	switch {
+	case w.socket != nil:
+		s, ok := n.Socket(*w.socket)
+		if !ok {
+			return nil
+		}
+		sockets = []*realtime.Socket{s}
+	case w.user != nil:
+		sockets = n.UserSockets(*w.user)
+	case w.room != nil:
+		return n.Members(*w.room)
+	default:
+		return n.Sockets()
+	}
+	return slices.DeleteFunc(sockets, func(s *realtime.Socket) bool {
+		return w.user != nil && s.User() != *w.user ||
+			w.room != nil && s.ID() != *w.room && !slices.Contains(s.Rooms(), *w.room)
+	})
+}
+
+// errReservedRoom says that a room cannot be joined.
+func errReservedRoom(room string) *Problem {
+	return problemf(http.StatusBadRequest, reservedName, "the room %s is a socket's own; who joined it would get what is meant for that one", quote(room))
+}
