@@ -145,9 +145,9 @@ func TestOrigins(t *testing.T) {
 // wantOneRefusal wants exactly one line since a mark, which says why.
 func (s *server) wantOneRefusal(t *testing.T, mark int, origin string) {
 	t.Helper()
-	lines := s.settle(t, mark)
+	lines := only(s.settle(t, mark), "refused")
 	if len(lines) != 1 || !lines[0].is("refused", "message", "Forbidden") {
-		t.Fatalf("the log has not one line:\n%s", s.log.text(mark))
+		t.Fatalf("the log has not one refusal:\n%s", s.log.text(mark))
 	}
 	l := lines[0]
 	if l.string("reason") == "" || l.string("client_ip") != "127.0.0.1" || l.string("path") == "" {
