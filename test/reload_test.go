@@ -175,6 +175,7 @@ func (s *server) reloading(c config) (done func()) {
 		if problem := <-result; problem != "" {
 			s.t.Fatalf("reload: %s", problem)
 		}
+		s.awaitListeners()
 	}
 }
 

@@ -389,4 +389,5 @@ func (s *server) mustReloadFile(path string) {
 	if status, answer := s.reload(path); status != http.StatusOK {
 		s.t.Fatalf("reload: %d %s", status, answer)
 	}
+	s.awaitListeners()
 }
