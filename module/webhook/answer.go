@@ -150,18 +150,6 @@ func parseProblem(body []byte) problem {
 	return p
 }
 
-// eventError returns what a client learns whose event the backend refuses.
-func (p problem) eventError(status int) *realtime.Error {
-	e := &realtime.Error{Code: p.Error.Code, Message: p.Error.Message}
-	if e.Code == "" {
-		e.Code = codeOf(status)
-	}
-	if e.Message == "" {
-		e.Message = "the backend refused the event"
-	}
-	return e
-}
-
 // codeOf returns the code for a refusal that says none.
 func codeOf(status int) string {
 	switch status {

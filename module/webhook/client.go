@@ -15,17 +15,6 @@ import (
 	"time"
 )
 
-// A reply is what the backend answered.
-type reply struct {
-	status int
-	body   []byte
-}
-
-func (r *reply) ok() bool { return r.status >= 200 && r.status < 300 }
-
-// refuses reports whether the backend has understood the request and says no.
-func (r *reply) refuses() bool { return r.status >= 400 && r.status < 500 }
-
 // The waits between attempts of a request that a client waits for.
 const (
 	firstWait = 25 * time.Millisecond
@@ -78,7 +67,15 @@ func (b *Backend) send(ctx context.Context, r *request, attempt int) (*reply, er
 	out.Header.Set("X-Forwarded-Proto", scheme(r.peer.Secure))
 	out.Header.Set("X-Forwarded-Host", r.peer.Host)
 	sign(out.Header, b.options.Secrets, r.id, at, body)
-	in, err := b.options.Transport.RoundTrip(out.WithContext(withPeer(ctx, r.peer))) // follows no redirect
+	end := b.options.Meter.begin(r.kind)
+	answer, err := b.exchange(out.WithContext(withPeer(ctx, r.peer)))
+	end(err != nil || answer.status >= 500)
+	return answer, err
+}
+
+// exchange makes a request.
+func (b *Backend) exchange(out *http.Request) (*reply, error) {
+	in, err := b.options.Transport.RoundTrip(out) // follows no redirect
 	if err != nil {
 		return nil, fmt.Errorf("asking backend: %w", err)
 	}

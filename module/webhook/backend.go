@@ -1,0 +1,253 @@
+package webhook
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/defaults"
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+)
+
+// Options are what a Backend is told.
+type Options struct {
+	// URL is where requests are posted to.
+	URL string
+	// Transport takes them there. Its error is, or wraps, ErrNotSent or that of a
+	// dial where nothing of a request has reached the backend. Redirects are not
+	// followed. Default: http.DefaultTransport.
+	Transport http.RoundTripper
+	// Secrets sign the requests: each has a signature by every one of them.
+	// Default: no signature.
+	Secrets []Secret
+	// Events that the backend handles. Default: all.
+	Events realtime.Globs
+	// Forward are the names of the handshake's headers that a request to connect
+	// has as its own, too. Default "Cookie" and "Authorization".
+	Forward []string
+	// ConnectTimeout and EventTimeout are how long the backend may take to answer,
+	// waiting for its turn and repetitions included. Defaults 3s and 5s.
+	ConnectTimeout, EventTimeout time.Duration
+	// Concurrency is how many requests may be in flight. Default 256.
+	Concurrency int
+	// AcceptOnError lets a client in, without an identity, when the backend cannot
+	// be asked. Default: its connection is closed, and it comes back by itself.
+	AcceptOnError bool
+	// Meter counts requests. Default: one that nobody reads.
+	Meter *Meter
+	// Logger learns what goes wrong, at most once in a second. Default: none.
+	Logger *zap.Logger
+}
+
+// The defaults of Options.
+const (
+	DefaultConnectTimeout = 3 * time.Second
+	DefaultEventTimeout   = 5 * time.Second
+	DefaultConcurrency    = 256
+)
+
+// DefaultForward are the headers that are passed on where the options say none.
+var DefaultForward = []string{"Cookie", "Authorization"}
+
+// A Backend asks an application behind HTTP who clients are, and what follows
+// from their events. What it has to tell of those that are gone waits in a
+// Queue.
+type Backend struct {
+	options Options
+	queue   *Queue
+	slots   chan struct{} // as many as requests may be in flight
+}
+
+// New returns a backend whose disconnects wait in queue. Attach it before it is
+// used.
+func New(o Options, queue *Queue) *Backend {
+	defaults.Set(&o.ConnectTimeout, DefaultConnectTimeout)
+	defaults.Set(&o.EventTimeout, DefaultEventTimeout)
+	defaults.Set(&o.Concurrency, DefaultConcurrency)
+	if o.Transport == nil {
+		o.Transport = http.DefaultTransport
+	}
+	if o.Forward == nil {
+		o.Forward = DefaultForward
+	}
+	if o.Meter == nil {
+		o.Meter = new(Meter)
+	}
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+	// A backend that is down fails every request, and a line each would only be
+	// one more thing that is in trouble.
+	o.Logger = o.Logger.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
+		return zapcore.NewSamplerWithOptions(core, time.Second, 1, 0)
+	}))
+	return &Backend{options: o, queue: queue, slots: make(chan struct{}, o.Concurrency)}
+}
+
+var errTimeout = errors.New("backend took too long")
+
+// Authenticate implements realtime.Authenticator.
+func (b *Backend) Authenticate(ctx context.Context, namespace string, h *realtime.Handshake) (realtime.Identity, error) {
+	limited, cancel := context.WithTimeoutCause(ctx, b.options.ConnectTimeout, errTimeout)
+	defer cancel()
+	reply, err := b.ask(limited, newConnect(namespace, h, b.options.Forward))
+	if err == nil {
+		if refusal := reply.connectError(); refusal != nil {
+			return realtime.Identity{}, refusal
+		}
+		var a *answer
+		if a, err = reply.answer(); err == nil {
+			return b.identity(namespace, h, a), nil
+		}
+	}
+	err = fmt.Errorf("backend is unavailable: %w", err)
+	if !b.options.AcceptOnError {
+		return realtime.Identity{}, err
+	}
+	b.options.Logger.Error("client is let in without an identity", zap.String("namespace", namespace), zap.Error(err))
+	return realtime.Identity{}, nil
+}
+
+// identity returns what an answer makes of a client.
+func (b *Backend) identity(namespace string, h *realtime.Handshake, a *answer) realtime.Identity {
+	identity := realtime.Identity{
+		User:  string(a.User),
+		Data:  a.Data,
+		Rooms: a.Join,
+		Connected: func(ctx context.Context, s *realtime.Socket) {
+			if err := a.emit(ctx, s); err != nil {
+				b.options.Logger.Error("answer to socket.connect cannot be done", zap.Error(err))
+			}
+		},
+		Abandoned: func() { b.queue.add(newAbandoned(namespace, h, a)) },
+	}
+	if a.ExpiresAt != nil {
+		identity.ExpiresAt = *a.ExpiresAt
+	}
+	return identity
+}
+
+// HandleConnect implements realtime.Handler. Who comes back has not been away.
+func (b *Backend) HandleConnect(_ context.Context, s *realtime.Socket) {
+	if s.Recovered() {
+		b.queue.cancel(s.ID())
+	}
+}
+
+// HandleEvent implements realtime.Handler.
+func (b *Backend) HandleEvent(_ context.Context, e *realtime.Event) (handled bool, err error) {
+	if len(b.options.Events) > 0 && !b.options.Events.Match(e.Name) {
+		return false, nil
+	}
+	e.Later(func(ctx context.Context) error { return b.handle(ctx, e) })
+	return true, nil
+}
+
+// errUnavailable is what a client learns of a backend that did not answer.
+var errUnavailable = &realtime.Error{Code: "backend_unavailable", Message: "the backend did not answer the event"}
+
+func (b *Backend) handle(ctx context.Context, e *realtime.Event) error {
+	limited, cancel := context.WithTimeoutCause(ctx, b.options.EventTimeout, errTimeout)
+	defer cancel()
+	reply, err := b.ask(limited, newEvent(e))
+	if err == nil {
+		if refusal := reply.eventError(); refusal != nil {
+			return refusal
+		}
+		var a *answer
+		if a, err = reply.answer(); err == nil {
+			b.do(ctx, e, a)
+			return nil
+		}
+	}
+	b.options.Logger.Error("backend is unavailable", zap.String("namespace", e.Socket.Namespace().Name()), zap.String("event", e.Name), zap.Error(err))
+	return errUnavailable
+}
+
+// do does what an answer to an event says. The rooms are those that it leaves
+// the socket in, and a client that is sent away gets everything before.
+func (b *Backend) do(ctx context.Context, e *realtime.Event, a *answer) {
+	s := e.Socket
+	if len(a.Data) > 0 {
+		s.SetData(a.Data)
+	}
+	s.Leave(a.Leave...)
+	s.Join(a.Join...)
+	if err := a.emit(ctx, s); err != nil {
+		b.options.Logger.Error("answer to socket.event cannot be done", zap.String("event", e.Name), zap.Error(err))
+	}
+	if e.Ack != nil {
+		_ = e.Ack(a.ack...) // a client that cannot get it is being disconnected
+	}
+	if a.Disconnect != nil {
+		b.options.Logger.Info("backend sends client away", zap.String("socket", s.ID()), zap.String("why", a.Disconnect.Reason))
+		_ = s.Disconnect(a.Disconnect.Close) // it may have gone meanwhile
+	}
+}
+
+// HandleDisconnect implements realtime.Handler.
+func (b *Backend) HandleDisconnect(_ context.Context, s *realtime.Socket, reason string) {
+	b.queue.add(newDeparture(s, reason))
+}
+
+// A reply is what the backend said.
+type reply struct {
+	status int
+	body   []byte
+}
+
+// answer reads a good reply; any other is an error.
+func (r *reply) answer() (*answer, error) {
+	if r.status < 200 || r.status > 299 {
+		return nil, fmt.Errorf("backend answered with status %d", r.status)
+	}
+	return parseAnswer(r.body)
+}
+
+// connectError returns what a client learns whom the backend does not let in;
+// nil if it did not say that. 404 and the like, without a word of explanation,
+// come from a backend that does not know of this protocol.
+func (r *reply) connectError() error {
+	switch {
+	case r.status < 400 || r.status > 499 || r.status == http.StatusRequestTimeout || r.status == http.StatusTooManyRequests:
+		return nil
+	}
+	p := parseProblem(r.body)
+	if p.Error.Message == "" && r.status != http.StatusUnauthorized && r.status != http.StatusForbidden {
+		return nil
+	}
+	refusal := &realtime.ConnectError{Message: cmp.Or(p.Error.Message, "not authorized"), Data: p.Error.Data, Status: http.StatusForbidden}
+	if r.status == http.StatusUnauthorized {
+		refusal.Status = r.status
+	}
+	if len(refusal.Data) == 0 && p.Error.Code != "" {
+		refusal.Data, _ = json.Marshal(map[string]string{"code": p.Error.Code})
+	}
+	return refusal
+}
+
+// eventError returns what a client learns whose event the backend refuses; nil
+// if it does not.
+func (r *reply) eventError() error {
+	if r.status < 400 || r.status > 499 {
+		return nil
+	}
+	p := parseProblem(r.body)
+	return &realtime.Error{
+		Code:    cmp.Or(p.Error.Code, codeOf(r.status)),
+		Message: cmp.Or(p.Error.Message, "the backend refused the event"),
+	}
+}
+
+// Interface guards
+var (
+	_ realtime.Authenticator = (*Backend)(nil)
+	_ realtime.Handler       = (*Backend)(nil)
+)
