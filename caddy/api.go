@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -104,5 +105,29 @@ func (h *hub) fillStats(stats *publish.Stats) {
 		bytes, connections := e.servers.Load().queued()
 		stats.Queues.Bytes += bytes
 		stats.Queues.Connections += connections
+		e.fillBackend(stats)
 	}
 }
+
+// fillBackend adds how the endpoint's backend does, if it has one.
+func (e *endpoint) fillBackend(stats *publish.Stats) {
+	if l := e.current.Load(); l == nil || l.settings.backend == nil {
+		return
+	}
+	if stats.Backend == nil {
+		stats.Backend = &publish.Backend{Requests: make(map[string]publish.Latency)}
+	}
+	inFlight, latencies := e.meter.Read()
+	stats.Backend.InFlight += inFlight
+	for kind, more := range latencies {
+		l := stats.Backend.Requests[kind]
+		total := l.MeanMS*float64(l.Count) + milliseconds(more.Total)
+		l.Count += more.Count
+		l.Failed += more.Failed
+		l.MeanMS = total / float64(l.Count)
+		l.MaxMS = max(l.MaxMS, milliseconds(more.Max))
+		stats.Backend.Requests[kind] = l
+	}
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -24,7 +24,7 @@ func init() {
 }
 
 func parseDirective(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
-	h := new(Handler)
+	h := &Handler{helper: &helper}
 	return h, h.UnmarshalCaddyfile(helper.Dispenser)
 }
 
@@ -38,6 +38,7 @@ var subdirectives = map[string]func(*Handler, *caddyfile.Dispenser) error{
 	"namespaces":    parseNamespaces,
 	"api":           parseAPI,
 	"origins":       parseOrigins,
+	"backend":       parseBackend,
 	"relay":         func(h *Handler, d *caddyfile.Dispenser) error { return parseHandlerGuest(h, d, "relay") },
 	"handler":       parseHandler,
 	"authenticator": parseAuthenticator,
@@ -60,6 +61,17 @@ var subdirectives = map[string]func(*Handler, *caddyfile.Dispenser) error{
 //			key <secret>...
 //		}
 //		origins    [strict] <origin>...
+//		backend    <url> | [<path>] {
+//			handle {
+//				<directive>...
+//			}
+//			secret      <secret>...
+//			events      <glob>...
+//			forward     <header>...
+//			timeout     <connect> <event>
+//			concurrency <n>
+//			on_error    reject|accept
+//		}
 //		relay {
 //			events <glob>...
 //			rooms  <glob>...
@@ -226,7 +238,7 @@ func parseHandler(h *Handler, d *caddyfile.Dispenser) error {
 }
 
 func parseHandlerGuest(h *Handler, d *caddyfile.Dispenser, name string) error {
-	guest, err := parseGuest(d, "realtime.handlers", "handler", name)
+	guest, err := parseGuest(d, h.helper, "realtime.handlers", "handler", name)
 	h.HandlersRaw = append(h.HandlersRaw, guest)
 	return err
 }
@@ -235,14 +247,15 @@ func parseAuthenticator(h *Handler, d *caddyfile.Dispenser) error {
 	if !d.NextArg() {
 		return d.Errf("authenticator takes the name of a guest; this build has %s", guestNames("realtime.authenticators"))
 	}
-	guest, err := parseGuest(d, "realtime.authenticators", "authenticator", d.Val())
+	guest, err := parseGuest(d, h.helper, "realtime.authenticators", "authenticator", d.Val())
 	h.AuthenticatorsRaw = append(h.AuthenticatorsRaw, guest)
 	return err
 }
 
 // parseGuest has the guest of a name parse its own options; the current token
-// is its name. It returns the guest's JSON.
-func parseGuest(d *caddyfile.Dispenser, namespace, key, name string) ([]byte, error) {
+// is its name. It returns the guest's JSON. Without a helper, which is for HTTP
+// directives alone, guests that need one cannot be.
+func parseGuest(d *caddyfile.Dispenser, helper *httpcaddyfile.Helper, namespace, key, name string) ([]byte, error) {
 	id := namespace + "." + name
 	if _, err := caddy.GetModule(id); err != nil {
 		return nil, d.Errf("there is no %s %q in this build; it has %s", key, name, guestNames(namespace))
@@ -250,6 +263,11 @@ func parseGuest(d *caddyfile.Dispenser, namespace, key, name string) ([]byte, er
 	guest, err := caddyfile.UnmarshalModule(d, id)
 	if err != nil {
 		return nil, err
+	}
+	if f, ok := guest.(finalizer); ok && helper != nil {
+		if err := f.FinalizeUnmarshalCaddyfile(*helper); err != nil {
+			return nil, err
+		}
 	}
 	return caddyconfig.JSONModuleObject(guest, key, name, nil), nil
 }

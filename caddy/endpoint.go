@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/publish"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 	"github.com/caddy-realtime/caddy-realtime/module/socketio"
+	"github.com/caddy-realtime/caddy-realtime/module/webhook"
 )
 
 // An endpoint is one configured entrance to a hub, with the connections that
@@ -28,6 +29,9 @@ type endpoint struct {
 	current atomic.Pointer[lease]   // the newest of leases
 	servers atomic.Pointer[servers] // never changed, only replaced
 	answers publish.Answers         // of the API, whichever settings it has
+
+	departures webhook.Queue // what backends are to be told
+	meter      webhook.Meter // of what they are asked
 
 	mu      sync.Mutex
 	leases  []*lease      // the newest last
@@ -60,6 +64,9 @@ func (e *endpoint) acquire() (*realtime.Policy, func()) {
 func (e *endpoint) push(s *settings) *lease {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if s.backend != nil {
+		s.backend.attach(e)
+	}
 	l := newLease(e, s)
 	e.leases = append(e.leases, l)
 	e.current.Store(l)

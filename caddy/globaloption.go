@@ -60,7 +60,7 @@ func (o *HubOptions) parse(d *caddyfile.Dispenser) error {
 		if !d.NextArg() {
 			return d.Errf("broker takes the name of a guest; this build has %s", guestNames("realtime.brokers"))
 		}
-		broker, err := parseGuest(d, "realtime.brokers", "broker", d.Val())
+		broker, err := parseGuest(d, nil, "realtime.brokers", "broker", d.Val())
 		o.BrokerRaw = broker
 		return err
 	case "recovery":

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-realtime/caddy-realtime/module/plainws"
@@ -89,10 +91,12 @@ type Handler struct {
 	// Limits bound what one client can take.
 	Limits Limits `json:"limits,omitzero"`
 
+	helper         *httpcaddyfile.Helper // while it is parsed; nil if it is not by a Caddyfile's directive
 	app            *App
 	settings       *settings
 	authenticators []realtime.Authenticator
 	handlers       []realtime.Handler
+	backend        *Backend // among the handlers; nil if it is not
 }
 
 // SocketIO is where Socket.IO is served, to clients with its default parser and
@@ -229,7 +233,35 @@ func (h *Handler) loadGuests(ctx caddy.Context) (err error) {
 	if h.handlers, err = loadGuests[realtime.Handler](ctx, h, "HandlersRaw", "realtime.handlers"); err != nil {
 		return fmt.Errorf("loading handlers: %w", err)
 	}
-	return nil
+	if h.backend, err = bindBackend(h.authenticators, h.handlers); err != nil {
+		return err
+	}
+	if err := h.backend.checkOrigins(h.expandedOrigins()); err != nil {
+		return err
+	}
+	return h.checkBackendPath()
+}
+
+// checkBackendPath reports a path of the backend that the endpoint answers
+// itself.
+func (h *Handler) checkBackendPath() error {
+	if h.backend == nil {
+		return nil
+	}
+	requested, owner := h.backend.path, ""
+	switch {
+	case h.socketioPath() != "" && strings.HasPrefix(requested+"/", h.socketioPath()):
+		owner = "socketio"
+	case requested == h.healthPath():
+		owner = "health"
+	case h.API.owns(requested):
+		owner = "api"
+	case slices.ContainsFunc(h.WebSockets, func(ws WebSocket) bool { return ws.Path == requested }):
+		owner = "websocket"
+	default:
+		return nil
+	}
+	return fmt.Errorf("backend: the path %q is that of %s already; each needs its own", requested, owner)
 }
 
 // Validate implements caddy.Validator.
@@ -277,6 +309,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	isHealth := s.healthPath != "" && path == s.healthPath
 	isAPI := s.api.owns(path)
 	if !isSocketIO && !isWebSocket && !isHealth && !isAPI {
+		if s.backend.owns(path) { // only the endpoint itself may ask
+			return caddyhttp.Error(http.StatusNotFound, errors.New("the path is the backend's"))
+		}
 		return next.ServeHTTP(w, r)
 	}
 	if name := strings.TrimPrefix(path, s.socketioPath); isSocketIO && s.client != nil && socketio.IsBundleFile(name) {

@@ -48,8 +48,11 @@ func (l *lease) drop(ctx context.Context) error {
 	l.release()
 	select {
 	case <-l.idle:
-		return err
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		err = context.Cause(ctx)
 	}
+	if l.settings.backend != nil { // only now: what ended meanwhile is to be told
+		l.settings.backend.detach(ctx, l.endpoint)
+	}
+	return err
 }

@@ -32,6 +32,7 @@ type settings struct {
 	webSockets   []WebSocket
 	api          *API // nil where there is none
 	apiKeys      publish.Keys
+	backend      *Backend // nil where there is none
 
 	socketio *socketio.Options
 	client   *socketio.Bundle // nil where none is served
@@ -65,6 +66,7 @@ func newSettings(h *Handler, logger *zap.Logger) (*settings, error) {
 		healthPath:   h.healthPath(),
 		webSockets:   h.WebSockets,
 		api:          h.API,
+		backend:      h.backend,
 		logger:       logger,
 		policy: realtime.Policy{
 			Namespaces:     h.Namespaces,

@@ -1,0 +1,340 @@
+package caddy
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/textproto"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+	"github.com/caddy-realtime/caddy-realtime/module/webhook"
+)
+
+func init() {
+	caddy.RegisterModule(new(Backend))
+	caddy.RegisterModule(new(BackendAuthenticator))
+}
+
+// Backend handles what clients send by asking an application behind HTTP what
+// follows from it, and tells it which of them are gone. Together with the
+// authenticator "backend" it also asks who clients are. The messages are
+// described in module/webhook/schema.
+//
+// Its requests run through a chain of HTTP handlers within the process. A
+// request for its path that comes from outside is answered with 404, wherever
+// the endpoint is asked.
+type Backend struct {
+	// URL is where the requests are posted to, such as
+	// "http://localhost:3000/realtime": short for Handle with a reverse_proxy.
+	// Global placeholders such as {env.BACKEND} are filled in.
+	URL string `json:"url,omitempty"`
+
+	// Path is that of the requests, with Handle instead of URL. Default
+	// "/realtime".
+	Path string `json:"path,omitempty"`
+
+	// Handle are the HTTP handlers that answer the requests: a reverse_proxy with
+	// several upstreams, for example. The request's host and scheme are those
+	// that the client came by, and its address is the client's. Handlers must
+	// give up when the request's context ends.
+	HandleRaw []json.RawMessage `json:"handle,omitempty" caddy:"namespace=http.handlers inline_key=handler"`
+
+	// Secrets sign the requests, each "whsec_" and 24 to 64 bytes in base64.
+	// Several let one be exchanged for another. Global placeholders such as
+	// {env.SECRET} are filled in. Default: requests are not signed.
+	Secrets []string `json:"secrets,omitempty"`
+
+	// Events are the names of the events that the backend handles: globs, in
+	// which * stands for any characters. Default: all.
+	Events realtime.Globs `json:"events,omitempty"`
+
+	// Forward are the names of the handshake's headers that requests to connect
+	// have, too. Default: Cookie and Authorization.
+	Forward []string `json:"forward,omitempty"`
+
+	// ConnectTimeout is how long the backend may take to let a client in.
+	// Default 3s.
+	ConnectTimeout caddy.Duration `json:"connect_timeout,omitempty"`
+
+	// EventTimeout is how long it may take to answer an event. Default 5s.
+	EventTimeout caddy.Duration `json:"event_timeout,omitempty"`
+
+	// Concurrency is how many requests may be in flight. Default 256.
+	Concurrency int `json:"concurrency,omitempty"`
+
+	// OnError is what clients get that want to connect when the backend cannot be
+	// asked: "reject" closes their connection, so that they come back by
+	// themselves, and "accept" lets them in without an identity. Default "reject".
+	OnError string `json:"on_error,omitempty"`
+
+	*webhook.Backend // set by attach
+
+	handle  *handleSegment // until the Caddyfile is finished with
+	path    string         // of its requests
+	options webhook.Options
+	logger  *zap.Logger
+}
+
+// What OnError may be.
+const (
+	onErrorReject = "reject"
+	onErrorAccept = "accept"
+)
+
+// defaultBackendPath is the path of a backend that has handlers and no URL.
+const defaultBackendPath = "/realtime"
+
+// CaddyModule returns the Caddy module information.
+func (*Backend) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "realtime.handlers.backend", New: func() caddy.Module { return new(Backend) }}
+}
+
+// Provision implements caddy.Provisioner.
+func (b *Backend) Provision(ctx caddy.Context) error {
+	if err := b.Validate(); err != nil { // here, too: what follows relies on it
+		return err
+	}
+	b.logger = ctx.Logger()
+	target, err := b.target()
+	if err != nil {
+		return err
+	}
+	secrets, err := b.loadSecrets()
+	if err != nil {
+		return err
+	}
+	handlers := b.HandleRaw
+	if b.URL != "" {
+		handlers = []json.RawMessage{b.proxy(target)}
+	}
+	transport, err := newChain(ctx, handlers)
+	if err != nil {
+		return fmt.Errorf("backend: %w", err)
+	}
+	b.path = path.Clean(target.Path)
+	b.options = webhook.Options{
+		URL:            target.String(),
+		Transport:      transport,
+		Secrets:        secrets,
+		Events:         b.Events,
+		Forward:        b.Forward,
+		ConnectTimeout: time.Duration(b.ConnectTimeout),
+		EventTimeout:   time.Duration(b.EventTimeout),
+		Concurrency:    b.Concurrency,
+		AcceptOnError:  b.OnError == onErrorAccept,
+		Logger:         b.logger,
+	}
+	return nil
+}
+
+// attach has the backend serve an endpoint, until detach.
+func (b *Backend) attach(e *endpoint) {
+	o := b.options
+	o.Meter = &e.meter
+	b.Backend = webhook.New(o, &e.departures)
+	e.departures.Attach(b.Backend)
+}
+
+func (b *Backend) detach(ctx context.Context, e *endpoint) { e.departures.Detach(ctx, b.Backend) }
+
+// Validate implements caddy.Validator.
+func (b *Backend) Validate() error {
+	switch {
+	case b.URL == "" && len(b.HandleRaw) == 0:
+		return errors.New("backend: there is nowhere to ask; write a URL such as http://localhost:3000/realtime, or a block with handle")
+	case b.URL != "" && len(b.HandleRaw) > 0:
+		return errors.New("backend: a URL and handle exclude each other; leave one of them out")
+	case b.URL != "" && b.Path != "":
+		return errors.New("backend: the path is in the URL; leave path out")
+	case b.Path != "" && !strings.HasPrefix(b.Path, "/"):
+		return fmt.Errorf("backend: the path %q must begin with a slash", b.Path)
+	case b.ConnectTimeout < 0 || b.EventTimeout < 0:
+		return errors.New("backend: timeout: durations must be positive")
+	case b.Concurrency < 0:
+		return errors.New("backend: concurrency must be positive")
+	case b.OnError != "" && b.OnError != onErrorReject && b.OnError != onErrorAccept:
+		return fmt.Errorf("backend: on_error is reject or accept, not %q", b.OnError)
+	}
+	for _, name := range b.Forward {
+		if err := checkForward(name); err != nil {
+			return err
+		}
+	}
+	if !strings.Contains(b.URL, "{") {
+		if _, err := b.target(); err != nil {
+			return err
+		}
+	}
+	for _, secret := range b.Secrets {
+		if strings.Contains(secret, "{") {
+			return nil // filled in when provisioned, and checked then
+		}
+	}
+	_, err := b.loadSecrets()
+	return err
+}
+
+// checkForward reports a header that a client must not set on the backend's
+// requests, for it says what those are.
+func checkForward(name string) error {
+	canonical := textproto.CanonicalMIMEHeaderKey(name)
+	own := func(prefix string) bool { return strings.HasPrefix(canonical, prefix) }
+	switch {
+	case strings.ContainsAny(name, " \t\r\n:*") || name == "":
+		return fmt.Errorf("backend: forward: %q is no header's name; write one such as X-Api-Key", name)
+	case own("Content-"), own("Webhook-"), own("X-Forwarded-"), own("Sec-Websocket-"),
+		slices.Contains([]string{"Host", "Connection", "Transfer-Encoding", "Upgrade", "Traceparent", "Te", "Trailer", "Expect", "Keep-Alive", "Proxy-Connection", "User-Agent"}, canonical):
+		return fmt.Errorf("backend: forward: the header %s belongs to the request itself; leave it out", canonical)
+	}
+	return nil
+}
+
+// target returns where requests go.
+func (b *Backend) target() (*url.URL, error) {
+	if b.URL == "" {
+		return &url.URL{Scheme: "http", Host: "backend", Path: cmp.Or(b.Path, defaultBackendPath)}, nil
+	}
+	text, err := caddy.NewReplacer().ReplaceOrErr(b.URL, true, true)
+	if err != nil {
+		return nil, fmt.Errorf("backend: the URL %s has a placeholder that stands for nothing; set it", b.URL)
+	}
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
+		return nil, fmt.Errorf("backend: %q is no URL; write one such as http://localhost:3000/realtime", b.URL)
+	case strings.Trim(u.Path, "/") == "":
+		return nil, fmt.Errorf("backend: the URL %q has no path, which must be one that clients have no need of; write one such as %s/realtime", b.URL, strings.TrimRight(b.URL, "/"))
+	case u.User != nil:
+		return nil, errors.New("backend: the URL has a user and a password; use a secret instead, or handle with header_up")
+	case u.Fragment != "":
+		return nil, fmt.Errorf("backend: the URL %q has a fragment, which is never sent; leave it out", b.URL)
+	}
+	return u, nil
+}
+
+// proxy returns the handler that a URL is short for.
+func (b *Backend) proxy(target *url.URL) json.RawMessage {
+	type object = map[string]any
+	port := "80"
+	transport := object{"protocol": "http", "keep_alive": object{"max_idle_conns_per_host": cmp.Or(b.Concurrency, webhook.DefaultConcurrency)}}
+	proxy := object{"handler": "reverse_proxy", "transport": transport}
+	if target.Scheme == "https" {
+		port = "443"
+		transport["tls"] = object{}
+		proxy["headers"] = object{"request": object{"set": object{"Host": []string{target.Host}}}}
+	}
+	proxy["upstreams"] = []object{{"dial": net.JoinHostPort(target.Hostname(), cmp.Or(target.Port(), port))}}
+	raw, err := json.Marshal(proxy)
+	if err != nil {
+		panic(err) // it is made of strings and numbers
+	}
+	return raw
+}
+
+// loadSecrets returns the secrets with placeholders filled in. The error does
+// not say them.
+func (b *Backend) loadSecrets() ([]webhook.Secret, error) {
+	replacer := caddy.NewReplacer()
+	var secrets []webhook.Secret
+	for i, text := range b.Secrets {
+		text, err := replacer.ReplaceOrErr(text, true, true)
+		if err != nil {
+			return nil, fmt.Errorf("backend: secret %d has a placeholder that stands for nothing; set it", i+1)
+		}
+		secret, err := webhook.ParseSecret(text)
+		if err != nil {
+			return nil, fmt.Errorf("backend: secret %d: %w", i+1, err)
+		}
+		secrets = append(secrets, secret)
+	}
+	return secrets, nil
+}
+
+// KeepHeaders returns the headers of handshakes that are needed later.
+func (b *Backend) KeepHeaders() []string { return b.forward() }
+
+func (b *Backend) forward() []string {
+	if b.Forward == nil {
+		return webhook.DefaultForward
+	}
+	return b.Forward
+}
+
+func (b *Backend) forwards(name string) bool {
+	return slices.ContainsFunc(b.forward(), func(f string) bool { return strings.EqualFold(f, name) })
+}
+
+// owns reports whether a request's path is the backend's, in any spelling that
+// a router might take for it.
+func (b *Backend) owns(requested string) bool {
+	return b != nil && strings.EqualFold(path.Clean(requested), b.path)
+}
+
+// BackendAuthenticator asks the endpoint's handler "backend" who clients are.
+// It has no options of its own.
+type BackendAuthenticator struct{ backend *Backend }
+
+// CaddyModule returns the Caddy module information.
+func (*BackendAuthenticator) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "realtime.authenticators.backend", New: func() caddy.Module { return new(BackendAuthenticator) }}
+}
+
+// Authenticate implements realtime.Authenticator.
+func (a *BackendAuthenticator) Authenticate(ctx context.Context, namespace string, h *realtime.Handshake) (realtime.Identity, error) {
+	return a.backend.Authenticate(ctx, namespace, h)
+}
+
+// bindBackend returns the backend among an endpoint's guests, which its
+// authenticator asks; nil if there is none.
+func bindBackend(authenticators []realtime.Authenticator, handlers []realtime.Handler) (*Backend, error) {
+	var backend *Backend
+	for _, handler := range handlers {
+		if b, ok := handler.(*Backend); ok {
+			if backend != nil {
+				return nil, errors.New("backend: there are two; write one, whose handle chooses between several")
+			}
+			backend = b
+		}
+	}
+	bound := false
+	for _, authenticator := range authenticators {
+		a, ok := authenticator.(*BackendAuthenticator)
+		switch {
+		case !ok:
+			continue
+		case backend == nil:
+			return nil, errors.New("authenticator backend: there is no backend to ask; write handler backend, or the subdirective backend instead of both")
+		case bound:
+			return nil, errors.New("authenticator backend: it is there already; write it once")
+		}
+		a.backend, bound = backend, true
+	}
+	return backend, nil
+}
+
+// checkOrigins reports cookies that pages of any origin would send along.
+func (b *Backend) checkOrigins(origins []string) error {
+	if b == nil || !slices.Contains(origins, "*") || !b.forwards("Cookie") {
+		return nil
+	}
+	return errors.New("backend: with origins * any page could connect in the name of its visitor, by the Cookie that is forwarded; write which origins may connect, or forward Authorization alone")
+}
+
+// Interface guards
+var (
+	_ realtime.Handler       = (*Backend)(nil)
+	_ realtime.Authenticator = (*BackendAuthenticator)(nil)
+	_ caddy.Provisioner      = (*Backend)(nil)
+	_ caddy.Validator        = (*Backend)(nil)
+)

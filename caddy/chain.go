@@ -1,0 +1,207 @@
+package caddy
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-realtime/caddy-realtime/module/webhook"
+)
+
+// A chain takes requests through HTTP handlers within the process, as if the
+// client that they are about had sent them.
+type chain struct {
+	handler caddyhttp.Handler
+	server  *caddyhttp.Server
+	stuck   atomic.Int64 // requests that run although their time is over
+}
+
+// maxStuck is how many requests may run for longer than they have time: there
+// are handlers that do not look at their context.
+const maxStuck = 256
+
+// newChain loads HTTP handlers. The context is that of an HTTP handler itself.
+func newChain(ctx caddy.Context, raws []json.RawMessage) (*chain, error) {
+	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if !ok {
+		return nil, errors.New("it works in the routes of an HTTP server only")
+	}
+	handlers := make([]caddyhttp.MiddlewareHandler, len(raws))
+	for i, raw := range raws {
+		module, err := ctx.LoadModule(&struct {
+			Raw json.RawMessage `caddy:"namespace=http.handlers inline_key=handler"`
+		}{raw}, "Raw")
+		if err != nil {
+			return nil, fmt.Errorf("loading handler: %w", err)
+		}
+		handlers[i] = module.(caddyhttp.MiddlewareHandler)
+	}
+	c := &chain{server: server, handler: caddyhttp.HandlerFunc(answeredByNone)}
+	for i := len(handlers) - 1; i >= 0; i-- {
+		handler, next := handlers[i], c.handler
+		c.handler = caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error { return handler.ServeHTTP(w, r, next) })
+	}
+	return c, nil
+}
+
+// answeredByNone is behind the last handler. Caddy has an empty 200 there, which
+// would let everybody in.
+func answeredByNone(http.ResponseWriter, *http.Request) error {
+	return errors.New("no handler answers the backend's requests; write one such as reverse_proxy")
+}
+
+// RoundTrip implements http.RoundTripper.
+func (c *chain) RoundTrip(r *http.Request) (*http.Response, error) {
+	if c.stuck.Load() >= maxStuck {
+		return nil, fmt.Errorf("%d requests still run whose time is over: %w", maxStuck, webhook.ErrNotSent)
+	}
+	w := newRecorder()
+	done := make(chan error, 1)
+	go func() { done <- c.serve(w, asReceived(r)) }()
+	select {
+	case err := <-done:
+		if err != nil {
+			return nil, err
+		}
+		return w.response(r)
+	case <-r.Context().Done():
+	}
+	// Handlers that look at the context are about to return, with more to say of
+	// what went wrong; but not all do look.
+	c.stuck.Add(1)
+	go func() { // ends with what it waits for
+		<-done
+		c.stuck.Add(-1)
+	}()
+	return nil, context.Cause(r.Context())
+}
+
+// asReceived returns a request that a server might have got from the client
+// that it is about.
+func asReceived(r *http.Request) *http.Request {
+	in := *r
+	in.URL = &url.URL{Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
+	in.RequestURI = in.URL.RequestURI()
+	in.Host = r.URL.Host
+	in.RemoteAddr = "127.0.0.1:0"
+	if peer, ok := webhook.PeerOf(r.Context()); ok {
+		in.RemoteAddr = net.JoinHostPort(peer.ClientIP, "0")
+		if peer.Host != "" {
+			in.Host = peer.Host
+		}
+		if peer.Secure {
+			in.TLS = &tls.ConnectionState{HandshakeComplete: true, ServerName: hostname(in.Host)}
+		}
+	}
+	return &in
+}
+
+func hostname(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		return name
+	}
+	return host
+}
+
+// serve runs the handlers. What they panic with fails this request alone.
+func (c *chain) serve(w *recorder, r *http.Request) (err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			err = fmt.Errorf("handler panicked: %v", value) // http.ErrAbortHandler, if the answer broke off
+		}
+	}()
+	r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, c.server)
+	err = c.handler.ServeHTTP(w, r)
+	if err != nil && unsent(err) {
+		return fmt.Errorf("%w: %w", webhook.ErrNotSent, err)
+	}
+	return err
+}
+
+// unsent reports whether an error of the handlers says that nothing of the
+// request has reached the backend: reverse_proxy could not dial, had none to
+// dial, or found that the connection had been closed before the request.
+func unsent(err error) bool {
+	if _, ok := errors.AsType[reverseproxy.DialError](err); ok {
+		return true
+	}
+	// The two have no type or variable to know them by.
+	text := err.Error()
+	return strings.Contains(text, "no upstreams available") || strings.Contains(text, "http: server closed idle connection")
+}
+
+// A recorder is a ResponseWriter that keeps what is written.
+type recorder struct {
+	header http.Header // as the handlers change it
+	status int         // 0: nothing is written
+	sent   http.Header // as it was then
+	body   bytes.Buffer
+}
+
+func newRecorder() *recorder { return &recorder{header: make(http.Header)} }
+
+// maxRecorded is the size of the largest answer. The webhook's own bound is
+// below it, and explains itself.
+const maxRecorded = 5 << 20
+
+var errTooLarge = fmt.Errorf("the backend's answer has more than %d bytes", maxRecorded)
+
+// Header implements http.ResponseWriter.
+func (w *recorder) Header() http.Header { return w.header }
+
+// WriteHeader implements http.ResponseWriter.
+func (w *recorder) WriteHeader(status int) {
+	if w.status != 0 || status >= 100 && status <= 199 && status != http.StatusSwitchingProtocols {
+		return
+	}
+	w.status = status
+	w.sent = w.header.Clone()
+}
+
+// Write implements http.ResponseWriter.
+func (w *recorder) Write(p []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	if w.body.Len()+len(p) > maxRecorded {
+		return 0, errTooLarge
+	}
+	return w.body.Write(p)
+}
+
+// Flush implements http.Flusher.
+func (w *recorder) Flush() { w.WriteHeader(http.StatusOK) }
+
+func (w *recorder) response(r *http.Request) (*http.Response, error) {
+	if w.status == 0 {
+		return nil, errors.New("the handlers wrote no answer")
+	}
+	return &http.Response{
+		Status:        http.StatusText(w.status),
+		StatusCode:    w.status,
+		Proto:         "HTTP/1.1",
+		ProtoMajor:    1,
+		ProtoMinor:    1,
+		Header:        w.sent,
+		Body:          io.NopCloser(&w.body),
+		ContentLength: int64(w.body.Len()),
+		Request:       r,
+	}, nil
+}
+
+// Interface guards
+var (
+	_ http.RoundTripper = (*chain)(nil)
+	_ http.Flusher      = (*recorder)(nil)
+)
