@@ -211,12 +211,12 @@ func (b *Backend) target() (*url.URL, error) {
 	}
 	u, err := url.Parse(text)
 	switch {
+	case err == nil && u.User != nil: // and the others would say it
+		return nil, errors.New("backend: the URL has a user and a password; use a secret instead, or handle with header_up")
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
 		return nil, fmt.Errorf("backend: %q is no URL; write one such as http://localhost:3000/realtime", b.URL)
 	case strings.Trim(u.Path, "/") == "":
 		return nil, fmt.Errorf("backend: the URL %q has no path, which must be one that clients have no need of; write one such as %s/realtime", b.URL, strings.TrimRight(b.URL, "/"))
-	case u.User != nil:
-		return nil, errors.New("backend: the URL has a user and a password; use a secret instead, or handle with header_up")
 	case u.Fragment != "":
 		return nil, fmt.Errorf("backend: the URL %q has a fragment, which is never sent; leave it out", b.URL)
 	}

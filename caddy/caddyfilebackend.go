@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-realtime/caddy-realtime/module/webhook"
 )
@@ -146,6 +147,9 @@ func (b *Backend) FinalizeUnmarshalCaddyfile(helper httpcaddyfile.Helper) error 
 	subroute, err := httpcaddyfile.ParseSegmentAsSubroute(helper.WithDispenser(d))
 	if err != nil {
 		return err
+	}
+	if s, ok := subroute.(*caddyhttp.Subroute); ok && len(s.Routes) == 0 {
+		return d.Err("backend: handle is empty; write a directive in it that answers requests, such as reverse_proxy")
 	}
 	b.HandleRaw = []json.RawMessage{caddyconfig.JSONModuleObject(subroute, "handler", "subroute", nil)}
 	if err := b.Validate(); err != nil {

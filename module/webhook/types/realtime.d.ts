@@ -194,17 +194,21 @@ export type BackendRequest<Events extends EventsMap = ClientToServerEvents, Data
   | EventRequest<Events, Data>
   | DisconnectRequest<Data>;
 
-/** An event to send. Without `to` it goes to the socket that the request was about. */
+/** An event to send. Without `to` and `users` it goes to the socket that the request was about. */
 export type Emission<Events extends EventsMap = ServerToClientEvents> = {
   [E in keyof Events & string]: {
     /** Rooms. The id of a socket is the name of its own one. */
     to?: string[];
+    /** Whose sockets get it, too. */
+    users?: string[];
     /** Rooms whose members do not get it. */
     except?: string[];
     /** Default: that of the socket. */
     namespace?: string;
     event: E;
     args?: Args<Events[E]>;
+    /** Clients that cannot take it at once miss it. */
+    volatile?: boolean;
   };
 }[keyof Events & string];
 

@@ -1,0 +1,345 @@
+package webhook
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+)
+
+func TestConnect(t *testing.T) {
+	asked := make(chan *message, 1)
+	w := serve(t, Options{Forward: []string{"cookie"}}, func(m *message) (int, string) {
+		if m.Type != typeConnect {
+			return 204, ""
+		}
+		asked <- m
+		return 200, `{"user":7,"data":{"role":"admin","more":{"deep":[1]}},"join":["org:o1"],"expires_at":"2999-01-01T00:00:00Z","later":true,
+			"emit":[{"event":"welcome","args":[{"$binary":"AQI="}]},{"to":["org:o1"],"event":"joined","args":["u1"]},{"users":["7"],"event":"mine"}]}`
+	})
+	c := w.connect()
+	m := <-asked
+	checkSchema(t, "connect-request", m.body)
+	for name, want := range map[string]string{
+		"Cookie": "sid=s1", "Authorization": "", "Content-Type": "application/json", "User-Agent": "caddy-realtime",
+		"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "rt.example.com:8443",
+	} {
+		if got := m.header.Get(name); got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+	if len(m.header.Get("Traceparent")) != 55 || m.header.Get("Webhook-Id") == "" || m.header.Get("Webhook-Signature") != "" {
+		t.Errorf("the headers are %v", m.header)
+	}
+	var body struct {
+		Data struct {
+			Socket, Request map[string]any
+			Auth            json.RawMessage
+		}
+	}
+	if err := json.Unmarshal(m.body, &body); err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(body.Data.Request); got != "map[headers:map[user-agent:test] path:/socket.io/ query:map[tag:[x y] tenant:a]]" {
+		t.Errorf("the request is %s", got)
+	}
+	if string(body.Data.Auth) != `{"token":"<t>"}` || body.Data.Socket["id"] != c.socket.ID() || body.Data.Socket["user"] != nil {
+		t.Errorf("the body is %s", m.body)
+	}
+	s := c.socket
+	if s.User() != "7" || string(s.Data()["more"]) != `{"deep":[1]}` || !slices.Equal(s.Rooms(), []string{"org:o1"}) {
+		t.Errorf("the socket is %q %s %q", s.User(), s.Data(), s.Rooms())
+	}
+	if got := c.got(); !slices.Equal(got, []string{`welcome [{"$binary":"AQI="}]`, `joined ["u1"]`, `mine []`}) {
+		t.Errorf("the client got %q", got)
+	}
+}
+
+// TestConnectAnswers has what clients learn of answers that do not let them in.
+func TestConnectAnswers(t *testing.T) {
+	const unavailable = "unavailable"
+	for _, tt := range []struct {
+		status int
+		body   string
+		want   string // "<status> <message> <data>"
+	}{
+		{401, ``, "401 not authorized "},
+		{403, `<html>`, "403 not authorized "},
+		{401, `{"error":{"message":"log in","data":{"why":1}}}`, `401 log in {"why":1}`},
+		{403, `{"error":{"code":"banned","message":"go away"}}`, `403 go away {"code":"banned"}`},
+		{422, `{"error":{"message":"which tenant?"}}`, "403 which tenant? "},
+		{404, `not found`, unavailable},
+		{429, `{"error":{"message":"later"}}`, unavailable},
+		{500, ``, unavailable},
+		{503, `{"error":{"message":"later"}}`, unavailable},
+		{302, ``, unavailable},
+		{200, `{`, unavailable},
+		{200, `[]`, unavailable},
+		{200, `{"user":{}}`, unavailable},
+		{200, `{"join":[""]}`, unavailable},
+		{200, `{"emit":[{"event":"connect"}]}`, unavailable},
+		{200, `{"data":{"a":"` + strings.Repeat("x", maxAnswer) + `"}}`, unavailable},
+		{204, ``, ""},
+		{200, ``, ""},
+		{200, `{"user":null,"data":null,"join":null,"expires_at":null}`, ""},
+	} {
+		t.Run(fmt.Sprint(tt.status, " ", tt.body[:min(len(tt.body), 40)]), func(t *testing.T) {
+			w := serve(t, Options{}, func(*message) (int, string) { return tt.status, tt.body })
+			_, err := w.hub.Namespace("/").Connect(t.Context(), w.handshake(), new(client))
+			got := ""
+			if refusal, ok := errors.AsType[*realtime.ConnectError](err); ok {
+				got = fmt.Sprintf("%d %s %s", refusal.Status, refusal.Message, refusal.Data)
+			} else if err != nil {
+				got = unavailable
+			}
+			if got != tt.want {
+				t.Errorf("the client gets %q (%v), want %q", got, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestAcceptOnError(t *testing.T) {
+	core, logs := observer.New(zap.InfoLevel)
+	w := serve(t, Options{AcceptOnError: true, Logger: zap.New(core)}, func(*message) (int, string) { return 500, "" })
+	c := w.connect()
+	if c.socket.User() != "" || len(c.socket.Data()) > 0 {
+		t.Errorf("the socket is %q %s", c.socket.User(), c.socket.Data())
+	}
+	w.connect()
+	if n := logs.FilterMessage("client is let in without an identity").Len(); n != 1 {
+		t.Errorf("%d lines of it, want 1 in a second", n)
+	}
+}
+
+func TestEvent(t *testing.T) {
+	asked := make(chan *message, 1)
+	w := serve(t, Options{}, func(m *message) (int, string) {
+		switch m.Type {
+		case typeConnect:
+			return 200, `{"user":"u1","data":{"role":"guest","org":"o1"},"join":["lobby"]}`
+		case typeEvent:
+			asked <- m
+			return 200, `{"ack":[{"ok":true},{"$binary":"AQI="}],"join":["order:7"],"leave":["lobby"],"data":{"role":"admin"},
+				"emit":[{"to":["order:7"],"event":"created","args":[1]},{"to":["lobby"],"event":"left"},{"event":"yours"},
+					{"to":["order:7"],"except":["order:7"],"event":"never"},{"to":["x"],"namespace":"/tenant-1","event":"elsewhere"}],
+				"disconnect":{"reason":"done","close":true}}`
+		}
+		return 204, ""
+	})
+	c := w.connect()
+	if got := c.ask(t, "order:create", realtime.String("<x>"), realtime.Bytes([]byte{1, 2})); got != `[{"ok":true},{"$binary":"AQI="}]` {
+		t.Errorf("the ack is %s", got)
+	}
+	m := <-asked
+	checkSchema(t, "event-request", m.body)
+	for _, part := range []string{`"event":"order:create","args":["<x>",{"$binary":"AQI="}],"wants_ack":true`, `"user":"u1","seq":1,"rooms":["lobby"]`, `"role":"guest"`} {
+		if !strings.Contains(string(m.body), part) {
+			t.Errorf("%s\nhas no %s", m.body, part)
+		}
+	}
+	if m.header.Get("Cookie") != "" || m.header.Get("X-Forwarded-For") != "203.0.113.7" {
+		t.Errorf("the headers are %v", m.header)
+	}
+	var got []string
+	for len(got) < 4 {
+		got = append(got, c.got()...)
+		time.Sleep(time.Millisecond)
+	}
+	if !slices.Equal(got, []string{"created [1]", "yours []", `ack [{"ok":true},{"$binary":"AQI="}]`, "closed"}) {
+		t.Errorf("the client got %q", got)
+	}
+	if role := string(c.socket.Data()["role"]); role != `"admin"` || len(c.socket.Data()) != 2 {
+		t.Errorf("the data is %s", c.socket.Data())
+	}
+}
+
+// TestEventAnswers has what acks get.
+func TestEventAnswers(t *testing.T) {
+	const unavailable = `[{"error":{"code":"backend_unavailable","message":"the backend did not answer the event"}}]`
+	for _, tt := range []struct {
+		status     int
+		body, want string
+	}{
+		{204, ``, `[]`},
+		{200, `{}`, `[]`},
+		{200, `{"ack":[]}`, `[]`},
+		{200, `{"ack":[null,"x"],"other":1}`, `[null,"x"]`},
+		{422, `{"error":{"code":"no_stock","message":"none left"}}`, `[{"error":{"code":"no_stock","message":"none left"}}]`},
+		{409, `conflict`, `[{"error":{"code":"conflict","message":"the backend refused the event"}}]`},
+		{404, ``, `[{"error":{"code":"not_found","message":"the backend refused the event"}}]`},
+		{500, `{"error":{"code":"no_stock","message":"none left"}}`, unavailable},
+		{302, ``, unavailable},
+		{200, `{"ack":{}}`, unavailable},
+		{200, `{"ack":[{"$binary":"?"}],"join":["never"]}`, unavailable},
+		{200, `<html>`, unavailable},
+	} {
+		t.Run(fmt.Sprint(tt.status, " ", tt.body), func(t *testing.T) {
+			w := serve(t, Options{}, func(m *message) (int, string) {
+				if m.Type != typeEvent {
+					return 204, ""
+				}
+				return tt.status, tt.body
+			})
+			c := w.connect()
+			if got := c.ask(t, "e"); got != tt.want {
+				t.Errorf("the ack is %s, want %s", got, tt.want)
+			}
+			if rooms := c.socket.Rooms(); len(rooms) > 0 {
+				t.Errorf("the socket has joined %q", rooms)
+			}
+		})
+	}
+}
+
+func TestTimeout(t *testing.T) {
+	release := make(chan struct{})
+	w := serve(t, Options{EventTimeout: 50 * time.Millisecond}, func(m *message) (int, string) {
+		if m.Type == typeEvent {
+			<-release
+		}
+		return 204, ""
+	})
+	defer close(release)
+	if got := w.connect().ask(t, "slow"); !strings.Contains(got, "backend_unavailable") {
+		t.Errorf("the ack is %s", got)
+	}
+	inFlight, latencies := w.backend.options.Meter.Read()
+	if l := latencies[typeEvent]; inFlight != 0 || l.Count != 1 || l.Failed != 1 || latencies[typeConnect].Failed != 0 {
+		t.Errorf("the meter says %d %+v", inFlight, latencies)
+	}
+}
+
+// TestRepeat: a request is sent again only if nothing of it was sent.
+func TestRepeat(t *testing.T) {
+	var mu sync.Mutex
+	attempts := make(map[string][]string) // by type: "<attempt> <error>"
+	ids := make(map[string]bool)
+	fail := map[string]error{"1": ErrNotSent, "2": fmt.Errorf("wrapped: %w", ErrNotSent), "3": nil}
+	w := newWorld(t, Options{URL: "http://backend/realtime", Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+		var err error
+		response, _ := byApplication(func(m *message) (int, string) {
+			mu.Lock()
+			defer mu.Unlock()
+			err = fail[fmt.Sprint(m.Attempt)]
+			if m.Data.Event == "broken" {
+				err = errors.New("connection reset")
+			}
+			attempts[m.Type] = append(attempts[m.Type], fmt.Sprint(m.Attempt, " ", err))
+			if m.Type == typeConnect {
+				ids[m.header.Get("Webhook-Id")] = true
+			}
+			return 204, ""
+		})(r)
+		if err != nil {
+			return nil, err
+		}
+		return response, nil
+	})})
+	c := w.connect()
+	if got := c.ask(t, "broken"); !strings.Contains(got, "backend_unavailable") {
+		t.Errorf("the ack is %s", got)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if got := len(attempts[typeConnect]); got != 3 || len(ids) != 1 {
+		t.Errorf("%d attempts to connect, with %d ids: %q", got, len(ids), attempts)
+	}
+	if got := len(attempts[typeEvent]); got != 1 {
+		t.Errorf("%d attempts of an event that was sent: %q", got, attempts)
+	}
+}
+
+// TestOneInFlight: a socket's events come one after the other, in order; those
+// of several sockets at once, as many as there may be.
+func TestOneInFlight(t *testing.T) {
+	const limit, sockets, events = 3, 8, 20
+	var all, most atomic.Int32
+	var mu sync.Mutex
+	busy := make(map[string]bool)
+	last := make(map[string]float64)
+	w := serve(t, Options{Concurrency: limit}, func(m *message) (int, string) {
+		if m.Type != typeEvent {
+			return 204, ""
+		}
+		for n := all.Add(1); ; {
+			if old := most.Load(); n <= old || most.CompareAndSwap(old, n) {
+				break
+			}
+		}
+		defer all.Add(-1)
+		id, n := m.Data.Socket.ID, m.Data.Args[0].(float64)
+		mu.Lock()
+		if busy[id] || n != last[id]+1 {
+			t.Errorf("event %v of a socket whose last was %v, busy %v", n, last[id], busy[id])
+		}
+		busy[id], last[id] = true, n
+		mu.Unlock()
+		time.Sleep(time.Millisecond)
+		mu.Lock()
+		busy[id] = false
+		mu.Unlock()
+		return 200, `{"ack":[1]}`
+	})
+	var done sync.WaitGroup
+	for range sockets {
+		c := w.connect()
+		done.Go(func() {
+			var acked sync.WaitGroup
+			for i := range events {
+				acked.Add(1)
+				arg, _ := realtime.JSON(i + 1)
+				c.socket.HandleEvent(t.Context(), "n", []realtime.Arg{arg}, func(...realtime.Arg) error { acked.Done(); return nil })
+			}
+			acked.Wait()
+		})
+	}
+	done.Wait()
+	if n := most.Load(); n > limit || n < 2 {
+		t.Errorf("%d requests were in flight at a time, want 2 to %d", n, limit)
+	}
+}
+
+// TestOtherEvents: what the backend does not handle goes on to the next handler.
+func TestOtherEvents(t *testing.T) {
+	w := serve(t, Options{Events: realtime.Globs{"order:*"}}, func(*message) (int, string) { return 204, "" })
+	c := w.connect()
+	if got := c.ask(t, "chat"); !strings.Contains(got, "unhandled_event") {
+		t.Errorf("the ack is %s", got)
+	}
+	if got := c.ask(t, "order:create"); got != "[]" {
+		t.Errorf("the ack is %s", got)
+	}
+}
+
+// TestUnknownNamespace: what can be done of an answer is, and what cannot is logged.
+func TestUnknownNamespace(t *testing.T) {
+	core, logs := observer.New(zap.InfoLevel)
+	w := serve(t, Options{Logger: zap.New(core)}, func(m *message) (int, string) {
+		if m.Type != typeEvent {
+			return 204, ""
+		}
+		return 200, `{"ack":[1],"emit":[{"to":["a"],"namespace":"/secret","event":"x"},{"namespace":"/tenant-1","event":"y"},{"event":"z"}]}`
+	})
+	c := w.connect()
+	if got := c.ask(t, "e"); got != "[1]" {
+		t.Errorf("the ack is %s", got)
+	}
+	if got := c.got(); !slices.Equal(got, []string{"z []", "ack [1]"}) {
+		t.Errorf("the client got %q", got)
+	}
+	if n := logs.FilterMessage("answer to socket.event cannot be done").Len(); n != 1 {
+		t.Errorf("%d lines of it, want 1", n)
+	}
+}

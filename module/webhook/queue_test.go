@@ -1,0 +1,242 @@
+package webhook
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+)
+
+// A ledger is a backend that keeps what it is told.
+type ledger struct {
+	mu     sync.Mutex
+	status int
+	told   []*message
+	times  []time.Time
+}
+
+func (l *ledger) transport() http.RoundTripper {
+	return byApplication(func(m *message) (int, string) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if m.Type == typeDisconnect {
+			l.told = append(l.told, m)
+			l.times = append(l.times, time.Now())
+			return l.status, ""
+		}
+		return 200, `{"user":"u1","data":{"a":1}}`
+	})
+}
+
+func (l *ledger) set(status int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.status = status
+}
+
+// take returns what has been told, and forgets it.
+func (l *ledger) take() ([]*message, []time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	told, times := l.told, l.times
+	l.told, l.times = nil, nil
+	return told, times
+}
+
+// attached returns a queue with one backend, within a bubble.
+func attached(l *ledger) (*Queue, *Backend) {
+	q := new(Queue)
+	b := New(Options{URL: "http://backend/realtime", Transport: l.transport()}, q)
+	q.Attach(b)
+	return q, b
+}
+
+func departureOf(id string, hold time.Duration) *departure {
+	d := &departure{hold: hold}
+	d.data.Socket.ID = id
+	return d
+}
+
+// TestDisconnect is told what there is to say.
+func TestDisconnect(t *testing.T) {
+	for why, initiator := range map[string]string{
+		reason.ClientDisconnect: "client", reason.ParseError: "client",
+		reason.ServerDisconnect: "server", reason.ForcedClose: "server", reason.Expired: "server",
+		reason.TransportClose: "network", reason.TransportError: "network", reason.PingTimeout: "network",
+		reason.Limit: "limit", reason.SlowConsumer: "limit", reason.ShuttingDown: "drain",
+	} {
+		told := make(chan *message, 1)
+		w := serve(t, Options{}, func(m *message) (int, string) {
+			if m.Type == typeDisconnect {
+				told <- m
+			}
+			return 200, `{"user":"u1","data":{"a":1}}`
+		})
+		c := w.connect()
+		c.socket.HandleDisconnect(why)
+		m := <-told
+		checkSchema(t, "disconnect-request", m.body)
+		for _, part := range []string{`"reason":"` + why + `"`, `"initiator":"` + initiator + `"`, `"state":{"a":1}`, `"user":"u1"`, `"user_connections_left":0`} {
+			if !bytes.Contains(m.body, []byte(part)) {
+				t.Errorf("%s\nhas no %s", m.body, part)
+			}
+		}
+	}
+}
+
+// TestAbandoned: a client that the backend has let in, and who does not get in.
+func TestAbandoned(t *testing.T) {
+	told := make(chan *message, 1)
+	w := serve(t, Options{}, func(m *message) (int, string) {
+		if m.Type == typeDisconnect {
+			told <- m
+		}
+		return 200, `{"user":"u1","data":{"a":1}}`
+	})
+	identity, err := w.hub.Namespace("/").Authenticate(t.Context(), w.handshake())
+	if err != nil {
+		t.Fatal(err)
+	}
+	identity.Abandon()
+	m := <-told
+	checkSchema(t, "disconnect-request", m.body)
+	if !bytes.Contains(m.body, []byte(`"state":{"a":1}`)) || !bytes.Contains(m.body, []byte(`"user":"u1"`)) {
+		t.Errorf("told %s", m.body)
+	}
+}
+
+func TestQueueRepeats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &ledger{status: 503}
+		q, b := attached(l)
+		q.add(departureOf("s1", 0))
+		time.Sleep(5 * time.Minute)
+		l.set(204)
+		time.Sleep(2 * time.Minute)
+		told, times := l.take()
+		if len(told) < 7 || len(told) > 16 {
+			t.Errorf("told %d times in 5 minutes", len(told))
+		}
+		for i, m := range told {
+			if m.Attempt != i+1 || m.header.Get("Webhook-Id") != told[0].header.Get("Webhook-Id") {
+				t.Errorf("attempt %d is number %d of %s", i+1, m.Attempt, m.header.Get("Webhook-Id"))
+			}
+			if i > 0 && times[i].Sub(times[i-1]) > lastRetry {
+				t.Errorf("attempt %d is %v after the one before", i+1, times[i].Sub(times[i-1]))
+			}
+		}
+		// And given up, some time.
+		l.set(500)
+		q.add(departureOf("s2", 0))
+		time.Sleep(time.Hour)
+		told, times = l.take()
+		if took := times[len(times)-1].Sub(times[0]); took > persevere || took < persevere-2*lastRetry {
+			t.Errorf("given up after %v and %d attempts", took, len(told))
+		}
+		if lost := q.Lost(); lost != 1 {
+			t.Errorf("%d are lost, want 1", lost)
+		}
+		q.Detach(t.Context(), b)
+	})
+}
+
+// TestQueueHolds: who comes back in time has not been away.
+func TestQueueHolds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &ledger{status: 204}
+		q, b := attached(l)
+		q.add(departureOf("back", time.Minute))
+		q.add(departureOf("gone", time.Minute))
+		q.add(departureOf("at once", 0))
+		time.Sleep(30 * time.Second)
+		if told, _ := l.take(); len(told) != 1 || told[0].Data.Socket.ID != "at once" {
+			t.Errorf("%d are told of while their clients may come back", len(told))
+		}
+		q.cancel("back")
+		q.cancel("stranger")
+		time.Sleep(time.Minute)
+		if told, _ := l.take(); len(told) != 1 || told[0].Data.Socket.ID != "gone" {
+			t.Errorf("%d are told of afterwards", len(told))
+		}
+		q.Detach(t.Context(), b)
+	})
+}
+
+// TestQueueFlushes: the last backend learns what waits, also of those whose
+// clients might have come back.
+func TestQueueFlushes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &ledger{status: 204}
+		q, b := attached(l)
+		for i := range 100 {
+			q.add(departureOf(fmt.Sprint(i), time.Hour))
+		}
+		second := New(Options{URL: "http://backend/realtime", Transport: l.transport()}, q)
+		q.Attach(second)
+		q.Detach(t.Context(), b)
+		synctest.Wait()
+		if told, _ := l.take(); len(told) != 0 {
+			t.Errorf("%d are told of although there is another backend", len(told))
+		}
+		q.Detach(t.Context(), second)
+		if told, _ := l.take(); len(told) != 100 || q.Lost() != 0 {
+			t.Errorf("%d are told of, and %d lost", len(told), q.Lost())
+		}
+		// A backend that takes none does not hold an exit for long.
+		l.set(500)
+		third := New(Options{URL: "http://backend/realtime", Transport: l.transport()}, q)
+		q.Attach(third)
+		q.add(departureOf("lost", 0))
+		began := time.Now()
+		q.Detach(t.Context(), third)
+		if took := time.Since(began); took > flushTime+time.Second || q.Lost() != 1 {
+			t.Errorf("%d lost after %v", q.Lost(), took)
+		}
+	})
+}
+
+func TestQueueIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &ledger{status: 204}
+		q, b := attached(l)
+		for i := range maxWaiting + 10 {
+			q.add(departureOf(fmt.Sprint(i), time.Hour))
+		}
+		if lost := q.Lost(); lost != 10 {
+			t.Errorf("%d are lost, want 10", lost)
+		}
+		q.Detach(t.Context(), b)
+		if told, _ := l.take(); len(told) != maxWaiting {
+			t.Errorf("%d are told of", len(told))
+		}
+	})
+}
+
+// TestConnectionsLeft counts when it is said, and not before.
+func TestConnectionsLeft(t *testing.T) {
+	told := make(chan *message, 2)
+	w := serve(t, Options{}, func(m *message) (int, string) {
+		if m.Type == typeDisconnect {
+			told <- m
+		}
+		return 200, `{"user":"u1"}`
+	})
+	h := w.handshake()
+	h.Session = "another"
+	first, second := w.connect(), new(client)
+	if _, err := w.hub.Namespace("/").Connect(t.Context(), h, second); err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range []*realtime.Socket{first.socket, second.socket} {
+		s.HandleDisconnect(reason.TransportClose)
+		if m := <-told; !bytes.Contains(m.body, []byte(fmt.Sprintf(`"user_connections_left":%d`, 1-i))) {
+			t.Errorf("told %s", m.body)
+		}
+	}
+}
