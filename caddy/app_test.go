@@ -18,7 +18,7 @@ import (
 
 // config adapts a Caddyfile to the JSON that Caddy loads. It has no admin
 // endpoint and writes nothing to disk.
-func config(t *testing.T, caddyfile string) []byte {
+func config(t testing.TB, caddyfile string) []byte {
 	t.Helper()
 	input := "{\n\tadmin off\n\tpersist_config off\n\tauto_https off\n\tlog {\n\t\tlevel ERROR\n\t}\n}\n" + caddyfile
 	result, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(input), map[string]any{"filename": "Caddyfile"})
@@ -90,7 +90,7 @@ func load(t *testing.T, caddyfile string) {
 	})
 }
 
-func freePort(t *testing.T) int {
+func freePort(t testing.TB) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

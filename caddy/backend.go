@@ -118,7 +118,7 @@ func (b *Backend) Provision(ctx caddy.Context) error {
 	if b.URL != "" {
 		handlers = []json.RawMessage{b.proxy(target)}
 	}
-	transport, err := newChain(ctx, handlers)
+	transport, err := newChain(ctx, handlers, b.URL != "")
 	if err != nil {
 		return fmt.Errorf("backend: %w", err)
 	}

@@ -26,6 +26,7 @@ import (
 type chain struct {
 	handler caddyhttp.Handler
 	server  *caddyhttp.Server
+	prompt  bool         // the handlers give up when the request's context ends
 	stuck   atomic.Int64 // requests that run although their time is over
 }
 
@@ -34,7 +35,9 @@ type chain struct {
 const maxStuck = 256
 
 // newChain loads HTTP handlers. The context is that of an HTTP handler itself.
-func newChain(ctx caddy.Context, raws []json.RawMessage) (*chain, error) {
+// Handlers of which it is not known that they are prompt cost a goroutine more
+// for each request.
+func newChain(ctx caddy.Context, raws []json.RawMessage, prompt bool) (*chain, error) {
 	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if !ok {
 		return nil, errors.New("it works in the routes of an HTTP server only")
@@ -48,8 +51,9 @@ func newChain(ctx caddy.Context, raws []json.RawMessage) (*chain, error) {
 			return nil, fmt.Errorf("loading handler: %w", err)
 		}
 		handlers[i] = module.(caddyhttp.MiddlewareHandler)
+		wantReceipts(handlers[i])
 	}
-	c := &chain{server: server, handler: caddyhttp.HandlerFunc(answeredByNone)}
+	c := &chain{server: server, prompt: prompt, handler: caddyhttp.HandlerFunc(answeredByNone)}
 	for i := len(handlers) - 1; i >= 0; i-- {
 		handler, next := handlers[i], c.handler
 		c.handler = caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error { return handler.ServeHTTP(w, r, next) })
@@ -69,6 +73,12 @@ func (c *chain) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("%d requests still run whose time is over: %w", maxStuck, webhook.ErrNotSent)
 	}
 	w := newRecorder()
+	if c.prompt {
+		if err := c.serve(w, asReceived(r)); err != nil {
+			return nil, err
+		}
+		return w.response(r)
+	}
 	done := make(chan error, 1)
 	go func() { done <- c.serve(w, asReceived(r)) }()
 	select {
@@ -135,7 +145,7 @@ func (c *chain) serve(w *recorder, r *http.Request) (err error) {
 // request has reached the backend: reverse_proxy could not dial, had none to
 // dial, or found that the connection had been closed before the request.
 func unsent(err error) bool {
-	if _, ok := errors.AsType[reverseproxy.DialError](err); ok {
+	if _, ok := errors.AsType[reverseproxy.DialError](err); ok || errors.Is(err, errUnreceived) {
 		return true
 	}
 	// The two have no type or variable to know them by.
