@@ -12,7 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/caddy-realtime/caddy-realtime/module/internal/tcpinfo"
+	"github.com/caddy-realtime/caddy-realtime/caddy/internal/tcpinfo"
 )
 
 // errUnreceived is among the errors of a connection that has ended before the

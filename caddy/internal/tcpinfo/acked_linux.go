@@ -3,6 +3,7 @@ package tcpinfo
 
 import (
 	"net"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -10,11 +11,11 @@ import (
 // Acked returns how many bytes of what was written to a connection its peer's
 // system has received. It reports false where that is not known.
 func Acked(conn net.Conn) (bytes uint64, ok bool) {
-	tcp, ok := conn.(*net.TCPConn)
+	socket, ok := conn.(syscall.Conn)
 	if !ok {
 		return 0, false
 	}
-	raw, err := tcp.SyscallConn()
+	raw, err := socket.SyscallConn()
 	if err != nil {
 		return 0, false
 	}
