@@ -21,9 +21,11 @@ const (
 // arrows says which of our packages another may import: ARCHITECTURE.md's
 // drawing. A name that ends with /... stands for itself and all packages under it.
 var arrows = map[string][]string{
-	"caddy":          {"module/..."},
+	"caddy":          {"module/...", "caddy/internal/..."},
 	"caddy/realtime": {"caddy", "caddy/xconnect"},
 	"caddy/xconnect": {},
+
+	"caddy/internal/tcpinfo": {},
 
 	"module/socketio": {"module/engineio", "module/realtime", "module/origin", "module/internal/..."},
 	"module/plainws":  {"module/realtime", "module/origin", "module/internal/..."},

@@ -29,6 +29,7 @@ type receiptConn struct {
 
 	mu      sync.Mutex
 	pending bool   // something was written since the last read
+	written int    // bytes of that
 	acked   uint64 // what had been received before that
 	known   bool   // acked is known
 }
@@ -37,11 +38,18 @@ type receiptConn struct {
 func (c *receiptConn) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	if !c.pending {
-		c.pending = true
+		c.pending, c.written = true, 0
 		c.acked, c.known = tcpinfo.Acked(c.Conn)
 	}
 	c.mu.Unlock()
 	n, err := c.Conn.Write(p)
+	c.mu.Lock()
+	c.written += n
+	unwritten := c.written == 0
+	c.mu.Unlock()
+	if err != nil && unwritten { // whoever closed it
+		return n, fmt.Errorf("%w: %w", errUnreceived, err)
+	}
 	return n, c.explain(err)
 }
 

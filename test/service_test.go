@@ -55,6 +55,9 @@ type service struct {
 
 	mu       sync.Mutex
 	server   *http.Server
+	listener net.Listener
+	stopping bool
+	open     map[net.Conn]bool
 	messages []message
 	changed  chan struct{}
 	hold     chan struct{} // until it is closed "hold" is not answered
@@ -82,20 +85,45 @@ func (a *service) start() {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	server := &http.Server{Handler: a}
+	server := &http.Server{Handler: a, ConnState: a.count}
 	a.mu.Lock()
-	a.server = server
+	a.server, a.listener, a.stopping, a.open = server, listener, false, make(map[net.Conn]bool)
 	a.mu.Unlock()
 	go func() { _ = server.Serve(listener) }()
 }
 
-// stop serves no more, when what has begun is answered.
+// count knows which connections are open.
+func (a *service) count(conn net.Conn, state http.ConnState) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch state {
+	case http.StateNew:
+		a.open[conn] = true
+	case http.StateClosed, http.StateHijacked:
+		delete(a.open, conn)
+	}
+}
+
+// stop serves no more, when what has begun is answered. For a while it lets its
+// clients end the connections: what Shutdown finds idle it closes, although a
+// request may have arrived by then.
 func (a *service) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	a.mu.Lock()
 	server := a.server
+	a.stopping = true
+	a.listener.Close()
 	a.mu.Unlock()
+	for range 100 {
+		a.mu.Lock()
+		open := len(a.open)
+		a.mu.Unlock()
+		if open == 0 {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 	if err := server.Shutdown(ctx); err != nil {
 		a.t.Errorf("stopping backend: %v", err)
 	}
@@ -166,6 +194,11 @@ func (a *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		text = nil
 	}
 	w.Header().Set("X-Service", a.name)
+	a.mu.Lock()
+	if a.stopping {
+		w.Header().Set("Connection", "close")
+	}
+	a.mu.Unlock()
 	w.WriteHeader(status)
 	_, _ = w.Write(text)
 }
