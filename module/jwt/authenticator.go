@@ -1,0 +1,172 @@
+// Package jwt lets clients in by a JSON Web Token (RFC 7519) that they show.
+package jwt
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	gojwt "github.com/golang-jwt/jwt/v5"
+
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+)
+
+// Options are what an Authenticator is told.
+type Options struct {
+	// Keys verify the signatures.
+	Keys *Keys
+	// Sources are where tokens are looked for, in this order; the first that has
+	// one counts. Default DefaultSources.
+	Sources []Source
+	// Issuers and Audiences of which the token has to be for one. Default: any.
+	Issuers, Audiences []string
+	// Leeway is how far clocks may differ. Default: not at all.
+	Leeway time.Duration
+	// OptionalExpiry lets tokens in that never expire.
+	OptionalExpiry bool
+	// User is the claim with the user's id, which every token must have. Default
+	// "sub".
+	User string
+	// Data are members of the socket's data, and the claims that they have. A
+	// member whose claim the token does not have is left out.
+	Data map[string]string
+	// Rooms that the socket joins. A claim that a token does not have leaves out
+	// the room; one that is an array makes a room of each of its elements.
+	Rooms []Room
+}
+
+// maxToken is the size of the largest token, in bytes.
+const maxToken = 16 << 10
+
+// An Authenticator lets clients in by their tokens.
+type Authenticator struct {
+	options Options
+	parser  *gojwt.Parser
+}
+
+// New returns an authenticator.
+func New(o Options) *Authenticator {
+	if len(o.Sources) == 0 {
+		o.Sources = DefaultSources
+	}
+	if o.User == "" {
+		o.User = "sub"
+	}
+	options := []gojwt.ParserOption{
+		gojwt.WithValidMethods(o.Keys.algorithms()),
+		gojwt.WithLeeway(o.Leeway),
+		gojwt.WithJSONNumber(),
+		gojwt.WithIssuedAt(),
+	}
+	if !o.OptionalExpiry {
+		options = append(options, gojwt.WithExpirationRequired())
+	}
+	if len(o.Audiences) > 0 {
+		options = append(options, gojwt.WithAudience(o.Audiences...))
+	}
+	return &Authenticator{o, gojwt.NewParser(options...)}
+}
+
+// refuse returns what a client learns of a token that does not let it in. The
+// code is for programs, in the data of the error.
+func refuse(code, message string) error {
+	data, _ := json.Marshal(map[string]string{"code": code})
+	return &realtime.ConnectError{Message: message, Data: data, Status: http.StatusUnauthorized}
+}
+
+// Authenticate implements realtime.Authenticator.
+func (a *Authenticator) Authenticate(ctx context.Context, _ string, h *realtime.Handshake) (realtime.Identity, error) {
+	text := a.find(h)
+	switch {
+	case text == "":
+		return realtime.Identity{}, refuse("token_missing", "token is missing")
+	case len(text) > maxToken:
+		return realtime.Identity{}, refuse("token_invalid", "token is invalid")
+	}
+	token, err := a.parser.Parse(text, func(t *gojwt.Token) (any, error) { return a.options.Keys.find(ctx, t) })
+	if err != nil {
+		return realtime.Identity{}, explain(err)
+	}
+	return a.identity(text, token)
+}
+
+func (a *Authenticator) find(h *realtime.Handshake) string {
+	for _, source := range a.options.Sources {
+		if text := source.read(h); text != "" {
+			return text
+		}
+	}
+	return ""
+}
+
+// explain returns what a client learns of what is wrong with its token; not
+// more than that of one whose signature is not ours.
+func explain(err error) error {
+	switch {
+	case errors.Is(err, errKeysUnavailable):
+		return err // our fault: the client shall come back
+	case errors.Is(err, gojwt.ErrTokenUnverifiable), errors.Is(err, gojwt.ErrTokenSignatureInvalid), errors.Is(err, gojwt.ErrTokenMalformed):
+	case errors.Is(err, gojwt.ErrTokenExpired):
+		return refuse("token_expired", "token has expired")
+	case errors.Is(err, gojwt.ErrTokenNotValidYet), errors.Is(err, gojwt.ErrTokenUsedBeforeIssued):
+		return refuse("token_not_yet_valid", "token is not valid yet")
+	case errors.Is(err, gojwt.ErrTokenInvalidAudience):
+		return refuse("token_audience", "token is for another audience")
+	}
+	return refuse("token_invalid", "token is invalid")
+}
+
+// identity returns what the claims of a verified token say.
+func (a *Authenticator) identity(text string, token *gojwt.Token) (realtime.Identity, error) {
+	c, err := readClaims(text)
+	if err != nil {
+		return realtime.Identity{}, refuse("token_invalid", "token is invalid")
+	}
+	if issuer, err := token.Claims.GetIssuer(); len(a.options.Issuers) > 0 && (err != nil || !slices.Contains(a.options.Issuers, issuer)) {
+		return realtime.Identity{}, refuse("token_issuer", "token is of another issuer")
+	}
+	users := c.texts(a.options.User)
+	if len(users) != 1 || users[0] == "" {
+		return realtime.Identity{}, refuse("token_invalid", fmt.Sprintf("token has no claim %s", a.options.User))
+	}
+	identity := realtime.Identity{User: users[0], Data: make(map[string]json.RawMessage)}
+	for member, claim := range a.options.Data {
+		if value, ok := c.get(claim); ok {
+			identity.Data[member] = value
+		}
+	}
+	for _, room := range a.options.Rooms {
+		identity.Rooms = append(identity.Rooms, room.names(c)...)
+	}
+	expires, err := token.Claims.GetExpirationTime()
+	if err != nil {
+		return realtime.Identity{}, refuse("token_invalid", "token is invalid")
+	}
+	if expires != nil {
+		identity.ExpiresAt = expires.Add(a.options.Leeway)
+	}
+	return identity, nil
+}
+
+// readClaims returns the claims of a verified token as they were written.
+func readClaims(text string) (claims, error) {
+	parts := strings.Split(text, ".")
+	if len(parts) != 3 {
+		return nil, gojwt.ErrTokenMalformed
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return nil, err
+	}
+	var c claims
+	return c, json.Unmarshal(payload, &c)
+}
+
+// Interface guards
+var _ realtime.Authenticator = (*Authenticator)(nil)

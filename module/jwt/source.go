@@ -1,0 +1,84 @@
+package jwt
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+)
+
+// A Source is where a token may be.
+type Source struct {
+	kind string // "auth", "header", "cookie" or "query"
+	name string
+}
+
+// DefaultSources are what Socket.IO's clients send as {auth: {token}}, and the
+// bearer token of the handshake's header.
+var DefaultSources = []Source{{"auth", "token"}, {"header", "Authorization"}}
+
+// ParseSource reads a source: auth.<member>, header:<name>, cookie:<name> or
+// query:<name>.
+func ParseSource(text string) (Source, error) {
+	kind, name, ok := strings.Cut(text, ":")
+	if !ok {
+		kind, name, ok = strings.Cut(text, ".")
+		ok = ok && kind == "auth"
+	} else if kind == "auth" {
+		ok = false
+	}
+	switch kind {
+	case "auth", "header", "cookie", "query":
+		if ok && name != "" && !strings.ContainsAny(name, " \t\r\n:;=,") {
+			return Source{kind, name}, nil
+		}
+	}
+	return Source{}, fmt.Errorf("%q is nowhere that a token can be; write auth.token, header:Authorization, cookie:<name> or query:<name>", text)
+}
+
+// Header returns the header of handshakes that the source needs; "" if none.
+func (s Source) Header() string {
+	switch s.kind {
+	case "header":
+		return s.name
+	case "cookie":
+		return "Cookie"
+	}
+	return ""
+}
+
+// read returns the token; "" if there is none.
+func (s Source) read(h *realtime.Handshake) string {
+	switch s.kind {
+	case "auth":
+		var auth map[string]json.RawMessage
+		var token string
+		if json.Unmarshal(h.Auth, &auth) == nil && json.Unmarshal(auth[s.name], &token) == nil {
+			return bearer(token)
+		}
+	case "header":
+		return bearer(h.Header.Get(s.name))
+	case "cookie":
+		if cookie, err := (&http.Request{Header: h.Header}).Cookie(s.name); err == nil {
+			return cookie.Value
+		}
+	case "query":
+		return h.Query.Get(s.name)
+	}
+	return ""
+}
+
+// bearer returns a token without the scheme that may be before it; "" if that
+// is another one.
+func bearer(text string) string {
+	scheme, token, ok := strings.Cut(text, " ")
+	switch {
+	case !ok:
+		return text
+	case strings.EqualFold(scheme, "Bearer"):
+		return strings.TrimSpace(token)
+	}
+	return ""
+}
