@@ -261,7 +261,7 @@ func (b *Backend) loadSecrets() ([]webhook.Secret, error) {
 	return secrets, nil
 }
 
-// KeepHeaders returns the headers of handshakes that are needed later.
+// KeepHeaders implements HeaderKeeper.
 func (b *Backend) KeepHeaders() []string { return b.forward() }
 
 func (b *Backend) forward() []string {
@@ -335,6 +335,7 @@ func (b *Backend) checkOrigins(origins []string) error {
 var (
 	_ realtime.Handler       = (*Backend)(nil)
 	_ realtime.Authenticator = (*BackendAuthenticator)(nil)
+	_ HeaderKeeper           = (*Backend)(nil)
 	_ caddy.Provisioner      = (*Backend)(nil)
 	_ caddy.Validator        = (*Backend)(nil)
 )

@@ -81,6 +81,7 @@ func newSettings(h *Handler, logger *zap.Logger) (*settings, error) {
 		s.logger = logger.With(zap.String("endpoint", s.name))
 	}
 	s.policy.Logger = s.logger
+	headers, values := kept(h.authenticators, h.handlers)
 	s.socketio = socketio.Options{
 		ConnectTimeout: time.Duration(h.Limits.Handshake),
 		Engine: engineio.Options{
@@ -92,6 +93,8 @@ func newSettings(h *Handler, logger *zap.Logger) (*settings, error) {
 			CompressFrom: h.Compression.from(),
 			Origins:      policy,
 			ClientIP:     clientIP,
+			KeepHeaders:  headers,
+			KeepValues:   valuesOf(values),
 			Logger:       s.logger.With(zap.String("protocol", "socket.io")),
 		},
 	}.WithDefaults()
@@ -103,6 +106,8 @@ func newSettings(h *Handler, logger *zap.Logger) (*settings, error) {
 		CompressFrom: h.Compression.from(),
 		Origins:      policy,
 		ClientIP:     clientIP,
+		KeepHeaders:  headers,
+		KeepValues:   valuesOf(values),
 		Logger:       s.logger.With(zap.String("protocol", "websocket")),
 	}.WithDefaults()
 	if h.ServeClient != "" {

@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/MicahParks/jwkset"
@@ -223,7 +224,7 @@ func (k *Keys) find(ctx context.Context, t *gojwt.Token) (any, error) {
 		switch {
 		case err == nil && fits(t.Method, key):
 			candidates = append(candidates, key)
-		case err != nil && len(candidates) == 0 && !k.known(ctx, err):
+		case err != nil && len(candidates) == 0 && !k.decided(ctx, t, err):
 			return nil, fmt.Errorf("%w: %w", errKeysUnavailable, err)
 		}
 	}
@@ -233,15 +234,16 @@ func (k *Keys) find(ctx context.Context, t *gojwt.Token) (any, error) {
 	return gojwt.VerificationKeySet{Keys: candidates}, nil
 }
 
-// known reports whether an error says that the set, which there is, does not
-// have a key.
-func (k *Keys) known(ctx context.Context, err error) bool {
-	if all, readErr := k.jwks.Storage().KeyReadAll(ctx); readErr != nil || len(all) == 0 {
+// decided reports whether an error is about the token, and not about a set that
+// could not be fetched, or not again so soon.
+func (k *Keys) decided(ctx context.Context, t *gojwt.Token, err error) bool {
+	all, readErr := k.jwks.Storage().KeyReadAll(ctx)
+	if readErr != nil || len(all) == 0 {
 		return false
 	}
-	// A token without the name of a key, or with another algorithm than its key
-	// has, is not one of those that wait for a new key.
-	return errors.Is(err, jwkset.ErrKeyNotFound) || errors.Is(err, keyfunc.ErrKeyfunc)
+	kid, named := t.Header["kid"].(string)
+	return errors.Is(err, jwkset.ErrKeyNotFound) || !named ||
+		slices.ContainsFunc(all, func(key jwkset.JWK) bool { return key.Marshal().KID == kid })
 }
 
 // fits reports whether a key is of an algorithm.

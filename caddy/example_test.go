@@ -1,0 +1,76 @@
+package caddy_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/gorilla/websocket"
+
+	_ "github.com/caddy-realtime/caddy-realtime/caddy"
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+)
+
+func init() { caddy.RegisterModule(Shout{}) }
+
+// Shout answers every event with its name, louder.
+type Shout struct{}
+
+func (Shout) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "realtime.handlers.shout", New: func() caddy.Module { return Shout{} }}
+}
+func (Shout) HandleConnect(context.Context, *realtime.Socket)            {}
+func (Shout) HandleDisconnect(context.Context, *realtime.Socket, string) {}
+func (Shout) HandleEvent(_ context.Context, e *realtime.Event) (handled bool, err error) {
+	if e.Ack == nil {
+		return true, nil
+	}
+	return true, e.Ack(realtime.String(strings.ToUpper(e.Name)))
+}
+
+// A handler in Go, instead of a backend: a guest module, which the endpoint has
+// by its name. In a Caddyfile, where it needs UnmarshalCaddyfile, that is
+// "handler shout".
+func Example_handler() {
+	address := freeAddress()
+	config := fmt.Sprintf(`{
+		"admin": {"disabled": true},
+		"logging": {"logs": {"default": {"level": "ERROR"}}},
+		"apps": {"http": {"servers": {"example": {
+			"listen": [%q],
+			"routes": [{"handle": [{"handler": "realtime", "handlers": [{"handler": "shout"}]}]}]
+		}}}}
+	}`, address)
+	if err := caddy.Load([]byte(config), true); err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer func() { _ = caddy.Stop() }()
+
+	conn, _, err := websocket.DefaultDialer.Dial("ws://"+address+"/socket.io/?EIO=4&transport=websocket", nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer func() { _ = conn.Close() }()
+	for _, packet := range []string{"40", `420["hello"]`} { // enter the namespace "/", and emit an event
+		_ = conn.WriteMessage(websocket.TextMessage, []byte(packet))
+	}
+	for range 3 { // the handshake, that we are in, and the ack
+		if _, packet, _ := conn.ReadMessage(); strings.HasPrefix(string(packet), "43") {
+			fmt.Printf("%s\n", packet)
+		}
+	}
+	// Output: 430["HELLO"]
+}
+
+func freeAddress() string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}

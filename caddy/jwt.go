@@ -1,0 +1,311 @@
+package caddy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-realtime/caddy-realtime/module/jwt"
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+)
+
+func init() { caddy.RegisterModule(new(JWT)) }
+
+// JWT lets clients in by a JSON Web Token that they show. A client that is not
+// let in gets a connect_error whose data has a code, such as "token_expired".
+// The connection is closed when the token expires.
+type JWT struct {
+	// Secrets verify tokens by HMAC (HS256, HS384, HS512): 32 bytes or more each.
+	// Several let one be exchanged for another. Global placeholders such as
+	// {env.SECRET} are filled in.
+	Secrets []string `json:"secrets,omitempty"`
+
+	// Keys are public keys in PEM, or files of them: RSA (RS256 and so on, PS256
+	// and so on), ECDSA (ES256, ES384, ES512) and Ed25519 (EdDSA).
+	Keys []string `json:"keys,omitempty"`
+
+	// JWKS is the URL of a JSON Web Key Set. It is fetched again every hour, and
+	// when a token has a key that is not known, at most every 5s.
+	JWKS string `json:"jwks,omitempty"`
+
+	// Tokens are where tokens are looked for, in this order; the first place that
+	// has one counts: "auth.<member>" of what the client sends to authenticate
+	// itself, "header:<name>", "cookie:<name>" or "query:<name>". Default
+	// "auth.token" and "header:Authorization".
+	Tokens []string `json:"tokens,omitempty"`
+
+	// Issuers of which the token has to be from one. Default: any.
+	Issuers []string `json:"issuers,omitempty"`
+
+	// Audiences of which the token has to be for one. Default: any.
+	Audiences []string `json:"audiences,omitempty"`
+
+	// Leeway is how far clocks may differ. Default: not at all.
+	Leeway caddy.Duration `json:"leeway,omitempty"`
+
+	// OptionalExpiry lets tokens in that never expire. Default: they are refused.
+	OptionalExpiry bool `json:"optional_expiry,omitempty"`
+
+	// User is the claim with the user's id, which tokens must have. Default "sub".
+	User string `json:"user,omitempty"`
+
+	// Data are members of the socket's data, and the claims that they have; a
+	// member within a claim is written with a dot. One that a token does not have
+	// is left out.
+	Data map[string]string `json:"data,omitempty"`
+
+	// Rooms that the socket joins, such as "org:{claims.org_id}". One whose claim
+	// a token does not have is left out; a claim that is an array makes a room of
+	// each of its elements.
+	Rooms []string `json:"rooms,omitempty"`
+
+	authenticator *jwt.Authenticator
+	sources       []jwt.Source
+}
+
+// CaddyModule returns the Caddy module information.
+func (*JWT) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "realtime.authenticators.jwt", New: func() caddy.Module { return new(JWT) }}
+}
+
+// Provision implements caddy.Provisioner.
+func (j *JWT) Provision(ctx caddy.Context) error {
+	if err := j.Validate(); err != nil { // here, too: what follows relies on it
+		return err
+	}
+	keys, err := j.loadKeys(true)
+	if err != nil {
+		return err
+	}
+	if j.JWKS != "" {
+		url := caddy.NewReplacer().ReplaceKnown(j.JWKS, "")
+		if err := keys.Fetch(ctx, url, ctx.Logger()); err != nil {
+			return fmt.Errorf("authenticator jwt: jwks: %w", err)
+		}
+	}
+	options, err := j.options()
+	if err != nil {
+		return err
+	}
+	options.Keys = keys
+	j.sources = options.Sources
+	j.authenticator = jwt.New(options)
+	return nil
+}
+
+// Validate implements caddy.Validator.
+func (j *JWT) Validate() error {
+	if len(j.Secrets) == 0 && len(j.Keys) == 0 && j.JWKS == "" {
+		return errors.New("authenticator jwt: there is no key; write a secret, a key in PEM or the URL of a jwks")
+	}
+	if j.Leeway < 0 {
+		return errors.New("authenticator jwt: leeway must be positive")
+	}
+	if _, err := j.loadKeys(false); err != nil {
+		return err
+	}
+	if j.JWKS != "" && !hasPlaceholder(j.JWKS) {
+		if err := jwt.CheckJWKS(j.JWKS); err != nil {
+			return fmt.Errorf("authenticator jwt: jwks: %w", err)
+		}
+	}
+	_, err := j.options()
+	return err
+}
+
+// loadKeys returns the keys that are written, with placeholders filled in and
+// files read; or, if not all of them, those that need neither. No error says a
+// secret.
+func (j *JWT) loadKeys(all bool) (*jwt.Keys, error) {
+	keys := new(jwt.Keys)
+	replacer := caddy.NewReplacer()
+	for i, secret := range j.Secrets {
+		if !all && hasPlaceholder(secret) {
+			continue
+		}
+		secret, err := replacer.ReplaceOrErr(secret, true, true)
+		if err != nil {
+			return nil, fmt.Errorf("authenticator jwt: secret %d has a placeholder that stands for nothing; set it", i+1)
+		}
+		if err := keys.AddSecret([]byte(secret)); err != nil {
+			return nil, fmt.Errorf("authenticator jwt: secret %d: %w", i+1, err)
+		}
+	}
+	for i, key := range j.Keys {
+		isText := strings.Contains(key, "-----BEGIN")
+		if !all && !isText {
+			continue
+		}
+		text := []byte(key)
+		if !isText {
+			var err error
+			if text, err = os.ReadFile(replacer.ReplaceKnown(key, "")); err != nil {
+				return nil, fmt.Errorf("authenticator jwt: key %d: %w", i+1, err)
+			}
+		}
+		if err := keys.AddPEM(text); err != nil {
+			return nil, fmt.Errorf("authenticator jwt: key %d: %w", i+1, err)
+		}
+	}
+	return keys, nil
+}
+
+// options returns what does not need keys.
+func (j *JWT) options() (jwt.Options, error) {
+	o := jwt.Options{
+		Issuers:        j.Issuers,
+		Audiences:      j.Audiences,
+		Leeway:         time.Duration(j.Leeway),
+		OptionalExpiry: j.OptionalExpiry,
+		User:           j.User,
+		Data:           j.Data,
+		Sources:        slices.Clone(jwt.DefaultSources),
+	}
+	if len(j.Tokens) > 0 {
+		o.Sources = nil
+	}
+	for _, text := range j.Tokens {
+		source, err := jwt.ParseSource(text)
+		if err != nil {
+			return o, fmt.Errorf("authenticator jwt: token: %w", err)
+		}
+		o.Sources = append(o.Sources, source)
+	}
+	for _, text := range j.Rooms {
+		room, err := jwt.ParseRoom(text)
+		if err != nil {
+			return o, fmt.Errorf("authenticator jwt: %w", err)
+		}
+		o.Rooms = append(o.Rooms, room)
+	}
+	return o, nil
+}
+
+// Authenticate implements realtime.Authenticator.
+func (j *JWT) Authenticate(ctx context.Context, namespace string, h *realtime.Handshake) (realtime.Identity, error) {
+	return j.authenticator.Authenticate(ctx, namespace, h)
+}
+
+// KeepHeaders implements HeaderKeeper.
+func (j *JWT) KeepHeaders() []string {
+	var names []string
+	for _, source := range j.sources {
+		if name := source.Header(); name != "" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// UnmarshalCaddyfile implements caddyfile.Unmarshaler. Syntax:
+//
+//	authenticator jwt {
+//		secret   <secret>...
+//		key      <pem|file>...
+//		jwks     <url>
+//		token    auth.<member>|header:<name>|cookie:<name>|query:<name>...
+//		issuer   <issuer>...
+//		audience <audience>...
+//		leeway   <duration>
+//		expiry   required|optional
+//		user     <claim>
+//		data     <member> [<claim>]
+//		rooms    <room>...
+//	}
+func (j *JWT) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the authenticator's name
+	if d.NextArg() {
+		return d.Err("authenticator jwt takes a block, with a secret, a key or jwks")
+	}
+	seen := make(map[string]bool)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option, args := d.Val(), d.RemainingArgs()
+		if option == "{" {
+			return d.Err("authenticator jwt: options take no block")
+		}
+		if seen[option] && option != "data" {
+			return d.Errf("authenticator jwt: %s is there already; write it once", option)
+		}
+		seen[option] = true
+		if err := j.parseOption(d, option, args); err != nil {
+			return err
+		}
+	}
+	if err := j.Validate(); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
+func (j *JWT) parseOption(d *caddyfile.Dispenser, option string, args []string) error {
+	lists := map[string]struct {
+		field   *[]string
+		example string
+	}{
+		"secret":   {&j.Secrets, "secrets, such as {env.JWT_SECRET}"},
+		"key":      {&j.Keys, "public keys in PEM, or files of them"},
+		"token":    {&j.Tokens, "places, such as auth.token header:Authorization cookie:session"},
+		"issuer":   {&j.Issuers, "issuers, such as https://login.example.com/"},
+		"audience": {&j.Audiences, "audiences"},
+		"rooms":    {&j.Rooms, "rooms, such as org:{claims.org_id}"},
+	}
+	if list, ok := lists[option]; ok {
+		if len(args) == 0 {
+			return d.Errf("authenticator jwt: %s takes one or more %s", option, list.example)
+		}
+		*list.field = args
+		return nil
+	}
+	switch option {
+	case "jwks":
+		if len(args) != 1 {
+			return d.Err("authenticator jwt: jwks takes one URL, such as https://login.example.com/.well-known/jwks.json")
+		}
+		j.JWKS = args[0]
+	case "leeway":
+		if len(args) != 1 {
+			return d.Err("authenticator jwt: leeway takes one duration, such as 10s")
+		}
+		return parseDuration(d, "authenticator jwt: leeway", args[0], &j.Leeway)
+	case "expiry":
+		if len(args) != 1 || args[0] != "required" && args[0] != "optional" {
+			return d.Err("authenticator jwt: expiry takes required or optional")
+		}
+		j.OptionalExpiry = args[0] == "optional"
+	case "user":
+		if len(args) != 1 {
+			return d.Err("authenticator jwt: user takes one claim, such as sub")
+		}
+		j.User = args[0]
+	case "data":
+		if len(args) < 1 || len(args) > 2 {
+			return d.Err("authenticator jwt: data takes the name of a member, and the claim if that has another name, such as data organizationId org_id")
+		}
+		if _, ok := j.Data[args[0]]; ok {
+			return d.Errf("authenticator jwt: data %s is there already; write it once", args[0])
+		}
+		if j.Data == nil {
+			j.Data = make(map[string]string)
+		}
+		j.Data[args[0]] = args[len(args)-1]
+	default:
+		return d.Errf("authenticator jwt has no option %q; it has audience, data, expiry, issuer, jwks, key, leeway, rooms, secret, token and user", option)
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ realtime.Authenticator = (*JWT)(nil)
+	_ HeaderKeeper           = (*JWT)(nil)
+	_ caddy.Provisioner      = (*JWT)(nil)
+	_ caddy.Validator        = (*JWT)(nil)
+	_ caddyfile.Unmarshaler  = (*JWT)(nil)
+)

@@ -1,0 +1,83 @@
+package caddy
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+)
+
+// A HeaderKeeper is a guest that needs more of a handshake than other guests do:
+// headers, by their names. They are in realtime.Handshake.Header. Cookie,
+// Authorization and User-Agent always are.
+type HeaderKeeper interface {
+	KeepHeaders() []string
+}
+
+// A ValueKeeper is a guest that needs placeholders of the handshake's request,
+// such as "{http.auth.user.id}", or texts with placeholders in them. They are in
+// realtime.Handshake.Values, by these texts: with the placeholders replaced, once
+// and for all, or empty if one of them stands for nothing.
+type ValueKeeper interface {
+	KeepValues() []string
+}
+
+// everKept are the headers that every handshake keeps.
+var everKept = []string{"Cookie", "Authorization", "User-Agent"}
+
+// kept returns what guests need of handshakes.
+func kept(authenticators []realtime.Authenticator, handlers []realtime.Handler) (headers, values []string) {
+	headers = slices.Clone(everKept)
+	add := func(guest any) {
+		if keeper, ok := guest.(HeaderKeeper); ok {
+			headers = append(headers, keeper.KeepHeaders()...)
+		}
+		if keeper, ok := guest.(ValueKeeper); ok {
+			values = append(values, keeper.KeepValues()...)
+		}
+	}
+	for _, guest := range authenticators {
+		add(guest)
+	}
+	for _, guest := range handlers {
+		add(guest)
+	}
+	for i, name := range headers {
+		headers[i] = http.CanonicalHeaderKey(name)
+	}
+	slices.Sort(headers)
+	slices.Sort(values)
+	return slices.Compact(headers), slices.Compact(values)
+}
+
+var errEmpty = errors.New("placeholder stands for nothing")
+
+// valuesOf returns texts with the placeholders of a request replaced; nil where
+// there are no texts.
+func valuesOf(texts []string) func(*http.Request) map[string]string {
+	if len(texts) == 0 {
+		return nil
+	}
+	return func(r *http.Request) map[string]string {
+		values := make(map[string]string, len(texts))
+		replacer, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+		if !ok {
+			return values
+		}
+		for _, text := range texts {
+			value, err := replacer.ReplaceFunc(text, func(_ string, value any) (any, error) {
+				if value == nil || caddy.ToString(value) == "" {
+					return nil, errEmpty
+				}
+				return value, nil
+			})
+			if err == nil {
+				values[text] = value
+			}
+		}
+		return values
+	}
+}

@@ -1,0 +1,155 @@
+package test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	gojwt "github.com/golang-jwt/jwt/v5"
+	"golang.org/x/crypto/bcrypt"
+)
+
+const jwtSecret = "the-secret-of-those-who-sign-tokens-0123456789"
+
+// A keyServer serves the public key that tokens are signed with, as a set.
+type keyServer struct {
+	*httptest.Server
+	key *ecdsa.PrivateKey
+}
+
+func newKeyServer(t *testing.T) *keyServer {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := key.PublicKey.Bytes() // 4, x, y
+	if err != nil {
+		t.Fatal(err)
+	}
+	encode := base64.RawURLEncoding.EncodeToString
+	set := fmt.Sprintf(`{"keys":[{"kty":"EC","crv":"P-256","kid":"k1","x":%q,"y":%q}]}`, encode(raw[1:33]), encode(raw[33:]))
+	s := &keyServer{key: key}
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, set) }))
+	t.Cleanup(s.Close)
+	return s
+}
+
+// mint signs a token; without a key server by the secret.
+func mint(t *testing.T, by *keyServer, user string, life time.Duration, issuer string) string {
+	t.Helper()
+	claims := gojwt.MapClaims{
+		"sub": user, "iss": issuer, "aud": "realtime", "exp": time.Now().Add(life).Unix(),
+		"org_id": "o1", "role": "admin", "email": user + "@example.com", "teams": []string{"red", "blue"},
+	}
+	token, key := gojwt.NewWithClaims(gojwt.SigningMethodHS256, claims), any([]byte(jwtSecret))
+	if by != nil {
+		token, key = gojwt.NewWithClaims(gojwt.SigningMethodES256, claims), by.key
+		token.Header["kid"] = "k1"
+	}
+	text, err := token.SignedString(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// TestJWT has real clients show tokens wherever they can.
+func TestJWT(t *testing.T) {
+	t.Parallel()
+	a := newService(t, "a")
+	keys := newKeyServer(t)
+	s := start(t, shipped, config{site: `log
+	realtime {
+		websocket /ws
+		authenticator jwt {
+			secret ` + jwtSecret + `
+			jwks ` + keys.URL + `/jwks.json
+			token auth.token header:Authorization header:X-Token cookie:jwt query:access_token
+			issuer https://login.example.com/
+			audience realtime
+			data organizationId org_id
+			data role
+			data email
+			rooms org:{claims.org_id} team:{claims.teams}
+		}
+		handler backend ` + a.url() + ` {
+			secret ` + firstSecret + ` ` + secondSecret + `
+		}
+	}`})
+	const issuer = "https://login.example.com/"
+	tokens := map[string]string{
+		"SECRET":  mint(t, nil, "ann", time.Hour, issuer),
+		"JWKS":    mint(t, keys, "bob", time.Hour, issuer),
+		"SHORT":   "", // set below, as late as can be
+		"EXPIRED": mint(t, nil, "ann", -time.Hour, issuer),
+		"FOREIGN": mint(t, nil, "ann", time.Hour, "https://evil.example.com/"),
+		"FORGED":  mint(t, newKeyServer(t), "ann", time.Hour, issuer),
+	}
+	for _, transports := range []string{"websocket", "polling"} {
+		tokens["SHORT"] = mint(t, keys, "tim", 10*time.Second, issuer)
+		env := []string{"TRANSPORTS", transports}
+		for name, token := range tokens {
+			env = append(env, "TOKEN_"+name, token)
+		}
+		s.runNode(t, "jwt.mjs", env...)
+	}
+	for name, token := range tokens {
+		if name != "JWKS" && strings.Contains(s.log.text(0), token[len(token)-20:]) { // that one was in a query, too
+			t.Errorf("the log has the token %s", name)
+		}
+	}
+	s.log.wait(t, 0, "socket disconnected", "reason", "expired", "user", "tim")
+}
+
+// TestPlaceholder: whom Caddy's own authentication lets pass is the user.
+func TestPlaceholder(t *testing.T) {
+	t.Parallel()
+	hash, err := bcrypt.GenerateFromPassword([]byte("pw"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, withGuest, config{site: fmt.Sprintf(`route {
+		basic_auth /private/* {
+			ann %s
+		}
+		handle_path /private/* {
+			realtime {
+				name private
+				health off
+				authenticator placeholder {
+					data tenant {http.request.header.X-Tenant}
+					rooms user:{http.auth.user.id} tenant:{http.request.header.X-Tenant}
+				}
+				handler echo
+			}
+		}
+		realtime {
+			authenticator placeholder {http.request.header.X-User}
+			handler echo
+		}
+	}`, hash)})
+	// A client that has passed, and one for whom the placeholder is empty.
+	w := s.mustDial(t, "/private/socket.io/?EIO=4&transport=websocket", "Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("ann:pw")), "X-Tenant", "{env.HOME}")
+	w.receive()
+	w.connect()
+	s.log.wait(t, 0, "socket connected", "user", "ann")
+	nobody := s.openWire(t)
+	nobody.send("40")
+	if got := nobody.next(); got != `44{"message":"not authorized"}` {
+		t.Errorf("who is nobody gets %s", got)
+	}
+	bob := s.openWire(t, "X-User", "bob")
+	bob.connect()
+	s.log.wait(t, 0, "socket connected", "user", "bob")
+	if _, refused := s.dial(t, "/private/socket.io/?EIO=4&transport=websocket"); refused.status != http.StatusUnauthorized {
+		t.Errorf("without a password it is answered %d", refused.status)
+	}
+}
