@@ -3,6 +3,7 @@ package test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -124,7 +125,7 @@ func (a *service) stop() {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	if err := server.Shutdown(ctx); err != nil {
+	if err := server.Shutdown(ctx); err != nil && !errors.Is(err, net.ErrClosed) {
 		a.t.Errorf("stopping backend: %v", err)
 	}
 }
