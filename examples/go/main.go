@@ -1,0 +1,317 @@
+// A backend in Go's standard library: an API with sessions, and what realtime
+// adds to it. Clients connect to Caddy, which asks POST /realtime who they are
+// and what follows from their events.
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// user is also what the backend says of a socket, and gets with each event.
+type user struct {
+	UserID         string `json:"userId"`
+	OrganizationID string `json:"organizationId"`
+	Role           string `json:"role"`
+	Email          string `json:"email"`
+}
+
+var users = map[string]user{
+	"ann@example.com": {"u1", "acme", "admin", "ann@example.com"},
+	"bob@example.com": {"u2", "acme", "member", "bob@example.com"},
+	"eve@example.com": {"u3", "umbrella", "member", "eve@example.com"},
+}
+
+type server struct {
+	key      []byte // signs what Caddy asks
+	emitURL  string // where events are posted to, and the key for it
+	emitKey  string
+	sessions sync.Map // user, by the value of the cookie
+	requests seen     // signatures
+	gone     seen     // ids of disconnects
+	messages atomic.Int64
+	stopping atomic.Bool
+}
+
+func main() {
+	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(os.Getenv("REALTIME_SECRET"), "whsec_"))
+	if err != nil || len(key) == 0 {
+		log.Fatal("REALTIME_SECRET is missing; make one: echo whsec_$(openssl rand -base64 32)")
+	}
+	s := &server{
+		key:     key,
+		emitURL: cmp.Or(os.Getenv("REALTIME_URL"), "http://localhost:8080/api/realtime") + "/emit",
+		emitKey: os.Getenv("REALTIME_KEY"),
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, map[string]string{"status": "ok"}) })
+	mux.HandleFunc("POST /login", s.login)
+	mux.HandleFunc("POST /announcements", s.announce)
+	mux.HandleFunc("POST /realtime", s.realtime)
+	s.serve(&http.Server{Addr: cmp.Or(os.Getenv("API_ADDRESS"), "localhost:3000"), Handler: s.lastAnswers(mux)})
+}
+
+// login stands for yours.
+func (s *server) login(w http.ResponseWriter, r *http.Request) {
+	var credentials struct{ Email string }
+	_ = json.NewDecoder(r.Body).Decode(&credentials)
+	u, ok := users[credentials.Email]
+	if !ok {
+		fail(w, http.StatusUnauthorized, "unknown_user", "nobody has this address")
+		return
+	}
+	id := rand.Text()
+	s.sessions.Store(id, u)
+	http.SetCookie(w, &http.Cookie{Name: "session", Value: id, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode})
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// session returns who has sent a request. It is the same for requests of
+// browsers and for those that Caddy makes when a client connects.
+func (s *server) session(r *http.Request) (user, bool) {
+	cookie, err := r.Cookie("session")
+	if err != nil {
+		return user{}, false
+	}
+	u, ok := s.sessions.Load(cookie.Value)
+	if !ok {
+		return user{}, false
+	}
+	return u.(user), true
+}
+
+// announce is an ordinary request that everybody in the organisation hears of.
+func (s *server) announce(w http.ResponseWriter, r *http.Request) {
+	u, ok := s.session(r)
+	if !ok || u.Role != "admin" {
+		fail(w, http.StatusForbidden, "forbidden", "only admins announce")
+		return
+	}
+	var announcement struct {
+		Text string `json:"text"`
+	}
+	if err := json.NewDecoder(r.Body).Decode(&announcement); err != nil || announcement.Text == "" {
+		fail(w, http.StatusUnprocessableEntity, "no_text", "an announcement has a text")
+		return
+	}
+	if err := s.emit(r.Context(), emission{To: []string{"org:" + u.OrganizationID}, Event: "announcement", Args: []any{announcement}}); err != nil {
+		log.Print(err)
+		fail(w, http.StatusBadGateway, "not_announced", "the announcement was not sent")
+		return
+	}
+	w.WriteHeader(http.StatusAccepted)
+}
+
+type emission struct {
+	To     []string `json:"to,omitempty"`
+	Except []string `json:"except,omitempty"`
+	Event  string   `json:"event"`
+	Args   []any    `json:"args"`
+}
+
+// emit posts an event.
+func (s *server) emit(ctx context.Context, e emission) error {
+	body, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.emitURL, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Authorization", "Bearer "+s.emitKey)
+	r.Header.Set("Content-Type", "application/json")
+	a, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return err
+	}
+	defer a.Body.Close()
+	if a.StatusCode != http.StatusAccepted {
+		return fmt.Errorf("emitting %s: %s", e.Event, a.Status)
+	}
+	return nil
+}
+
+// message is what Caddy asks or tells.
+type message struct {
+	Type string `json:"type"`
+	Data struct {
+		Socket struct {
+			ID string `json:"id"`
+		} `json:"socket"`
+		State  user              `json:"state"`
+		Event  string            `json:"event"`
+		Args   []json.RawMessage `json:"args"`
+		Reason string            `json:"reason"`
+		Left   int               `json:"user_connections_left"`
+	} `json:"data"`
+}
+
+// realtime answers Caddy.
+func (s *server) realtime(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 4<<20))
+	if err != nil {
+		fail(w, http.StatusBadRequest, "bad_request", "the body cannot be read")
+		return
+	}
+	if err := s.verify(r.Header, body); err != nil {
+		fail(w, http.StatusUnauthorized, "bad_signature", err.Error())
+		return
+	}
+	var m message
+	if err := json.Unmarshal(body, &m); err != nil {
+		fail(w, http.StatusBadRequest, "bad_request", "the body is no message")
+		return
+	}
+	switch m.Type {
+	case "socket.connect":
+		s.connect(w, r, &m)
+	case "socket.event":
+		s.event(w, &m)
+	case "socket.disconnect":
+		if s.gone.first(r.Header.Get("Webhook-Id")) { // it may be told more than once
+			log.Printf("%s disconnected: %s, %d connections left", m.Data.State.Email, m.Data.Reason, m.Data.Left)
+		}
+		w.WriteHeader(http.StatusNoContent)
+	default: // of a newer Caddy
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+// connect lets in who has a session.
+func (s *server) connect(w http.ResponseWriter, r *http.Request, m *message) {
+	u, ok := s.session(r)
+	if !ok {
+		fail(w, http.StatusUnauthorized, "no_session", "log in first")
+		return
+	}
+	log.Printf("%s connected: %s", u.Email, m.Data.Socket.ID)
+	answer(w, http.StatusOK, map[string]any{"user": u.UserID, "data": u, "join": []string{"org:" + u.OrganizationID}})
+}
+
+// event handles what clients send.
+func (s *server) event(w http.ResponseWriter, m *message) {
+	if m.Data.Event != "message:send" || len(m.Data.Args) == 0 {
+		fail(w, http.StatusUnprocessableEntity, "unknown_event", "there is message:send, with {text}")
+		return
+	}
+	var sent struct{ Text string }
+	if err := json.Unmarshal(m.Data.Args[0], &sent); err != nil || sent.Text == "" {
+		fail(w, http.StatusUnprocessableEntity, "no_text", "a message has a text")
+		return
+	}
+	id := s.messages.Add(1)
+	answer(w, http.StatusOK, map[string]any{
+		"ack": []any{map[string]any{"ok": true, "id": id}},
+		"emit": []emission{{
+			To:     []string{"org:" + m.Data.State.OrganizationID},
+			Except: []string{m.Data.Socket.ID},
+			Event:  "message:new",
+			Args:   []any{map[string]any{"id": id, "text": sent.Text, "from": m.Data.State.Email}},
+		}},
+	})
+}
+
+// tolerance is how old a request may be, and how long it is remembered.
+const tolerance = 5 * time.Minute
+
+// verify checks the signature of a request, by the scheme of Standard Webhooks:
+// it is Caddy's, of this moment, and here for the first time.
+func (s *server) verify(header http.Header, body []byte) error {
+	id, timestamp := header.Get("Webhook-Id"), header.Get("Webhook-Timestamp")
+	at, err := strconv.ParseInt(timestamp, 10, 64)
+	if err != nil || time.Since(time.Unix(at, 0)).Abs() > tolerance {
+		return errors.New("the request is too old, or of the future")
+	}
+	mac := hmac.New(sha256.New, s.key)
+	fmt.Fprintf(mac, "%s.%s.%s", id, timestamp, body)
+	want := "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
+	for _, got := range strings.Fields(header.Get("Webhook-Signature")) { // one for each secret
+		if hmac.Equal([]byte(got), []byte(want)) {
+			if !s.requests.first(want) { // another attempt has another signature
+				return errors.New("the request has been here before")
+			}
+			return nil
+		}
+	}
+	return errors.New("the signature is wrong")
+}
+
+// seen remembers what was there within twice the tolerance.
+type seen struct {
+	mu      sync.Mutex
+	now     map[string]bool
+	before  map[string]bool
+	rotated time.Time
+}
+
+// first reports whether it sees something for the first time.
+func (s *seen) first(what string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Since(s.rotated) > 2*tolerance {
+		s.now, s.before, s.rotated = make(map[string]bool), s.now, time.Now()
+	}
+	known := s.now[what] || s.before[what]
+	s.now[what] = true
+	return !known
+}
+
+func answer(w http.ResponseWriter, status int, value any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(value)
+}
+
+func fail(w http.ResponseWriter, status int, code, message string) {
+	answer(w, status, map[string]any{"error": map[string]string{"code": code, "message": message}})
+}
+
+// serve serves until the process is told to end.
+func (s *server) serve(h *http.Server) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	go func() {
+		if err := h.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+			log.Fatal(err)
+		}
+	}()
+	log.Printf("listening on %s", h.Addr)
+	<-ctx.Done()
+	// Shutdown closes connections that are idle, just when a request may be on its
+	// way: let Caddy end them first.
+	s.stopping.Store(true)
+	time.Sleep(time.Second)
+	if err := h.Shutdown(context.Background()); err != nil {
+		log.Print(err)
+	}
+}
+
+// lastAnswers has each connection end with the next answer once the server stops.
+func (s *server) lastAnswers(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.stopping.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
+}
