@@ -9,7 +9,7 @@ test: deps
 	go test -race -timeout 30m ./...
 
 # What the tests need and a fresh machine lacks. It says what it does.
-deps: test/node_modules/.package-lock.json
+deps: test/node_modules/.package-lock.json examples/fastify/node_modules/.package-lock.json
 	@command -v gcc >/dev/null || { echo "The race detector needs a C compiler: installing Debian's gcc"; $(APT) gcc libc6-dev; }
 	@/usr/bin/python3 -c 'import socketio, requests, websocket' 2>/dev/null || { echo "A client in Python is tested, too: installing Debian's python3-socketio"; $(APT) python3-socketio python3-requests python3-websocket; }
 	@test -x /usr/bin/chromium || { echo "The chat is tested in a browser: installing Debian's chromium"; $(APT) chromium; }
@@ -21,6 +21,11 @@ test/node_modules/.package-lock.json: test/package.json test/package-lock.json
 	@command -v npm >/dev/null || { echo "The clients run on Node: installing Debian's nodejs and npm"; $(APT) nodejs npm; }
 	@echo "Installing the real clients from npm, as test/package-lock.json pins them"
 	npm ci --prefix test --no-audit --no-fund --loglevel=error
+	@touch $@
+
+examples/fastify/node_modules/.package-lock.json: examples/fastify/package.json examples/fastify/package-lock.json
+	@command -v npm >/dev/null || { echo "An example runs on Node: installing Debian's nodejs and npm"; $(APT) nodejs npm; }
+	npm ci --prefix examples/fastify --no-audit --no-fund --loglevel=error
 	@touch $@
 
 # The test suites of the protocols' own specifications, as they are, from the

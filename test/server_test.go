@@ -38,6 +38,7 @@ type server struct {
 	dir    string
 	port   int
 	folder string // where the process runs; default: that of the tests
+	env    []string
 	log    *journal
 	trust  *tls.Config // what clients trust; nil: the site is not served over TLS
 	http   *http.Client
@@ -156,6 +157,7 @@ func (s *server) command(args ...string) *exec.Cmd {
 	cmd.Env = append(os.Environ(),
 		"HOME="+s.dir, "XDG_DATA_HOME="+s.path("data"), "XDG_CONFIG_HOME="+s.path("config"),
 		"GORACE=halt_on_error=1 exitcode=66")
+	cmd.Env = append(cmd.Env, s.env...)
 	return cmd
 }
 

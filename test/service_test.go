@@ -113,8 +113,8 @@ func (a *service) stop() {
 	defer cancel()
 	a.mu.Lock()
 	server := a.server
-	a.stopping = true
 	a.listener.Close()
+	a.stopping = true
 	a.mu.Unlock()
 	for range 100 {
 		a.mu.Lock()

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -290,15 +291,17 @@ func fail(w http.ResponseWriter, status int, code, message string) {
 func (s *server) serve(h *http.Server) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	go func() {
-		if err := h.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
-			log.Fatal(err)
-		}
-	}()
+	listener, err := net.Listen("tcp", h.Addr)
+	if err != nil {
+		log.Fatal(err)
+	}
+	go func() { _ = h.Serve(listener) }() // until listener is closed
 	log.Printf("listening on %s", h.Addr)
 	<-ctx.Done()
-	// Shutdown closes connections that are idle, just when a request may be on its
-	// way: let Caddy end them first.
+	// What cannot connect any more is asked again, by Caddy. But Shutdown closes
+	// connections that are idle just when a request may be on its way: let Caddy
+	// end them first.
+	_ = listener.Close()
 	s.stopping.Store(true)
 	time.Sleep(time.Second)
 	if err := h.Shutdown(context.Background()); err != nil {

@@ -204,15 +204,15 @@ def main():
     host, port = os.environ.get("API_ADDRESS", "localhost:3000").rsplit(":", 1)
     server = Server((host, int(port)), Handler)
 
-    def stop():
-        stopping.set()  # let Caddy end its connections first: a request may be on its way
-        time.sleep(1)
-        server.shutdown()
-
-    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=stop).start())
-    signal.signal(signal.SIGINT, lambda *_: threading.Thread(target=stop).start())
+    for number in signal.SIGTERM, signal.SIGINT:
+        signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
     print(f"listening on {host}:{port}", flush=True)
-    server.serve_forever()
+    server.serve_forever(poll_interval=0.1)
+    # What cannot connect any more is asked again, by Caddy. On the connections that there are a request may be on its way: let
+    # Caddy end them first.
+    server.server_close()
+    stopping.set()
+    time.sleep(1)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 // An ordinary Fastify API. Two lines of it are there for realtime: those with realtime and emit in them.
 
+import { Server } from "node:net";
+
 import cookie from "@fastify/cookie";
 import cors from "@fastify/cors";
 import fastify from "fastify";
@@ -35,16 +37,20 @@ app.post<{ Body: { text?: unknown } }>("/announcements", async (request, reply) 
   return reply.code(sent ? 202 : 502).send();
 });
 
-// When the process is to end, each connection of Caddy's ends with its next answer: what is closed while it is idle may have a
-// request on its way.
+// When the process is to end: what cannot connect any more is asked again, by Caddy. On the connections that there are a request
+// may be on its way, and so each ends with its next answer before what is idle is closed.
 let stopping = false;
 app.addHook("onSend", async (_request, reply) => {
   if (stopping) reply.header("connection", "close");
 });
 for (const signal of ["SIGTERM", "SIGINT"]) {
   process.once(signal, () => {
+    Server.prototype.close.call(app.server); // of node:net: that of node:http closes what is idle, too
     stopping = true;
-    setTimeout(() => app.close(), 1000);
+    setTimeout(() => {
+      app.server.closeIdleConnections();
+      app.close();
+    }, 1000);
   });
 }
 

@@ -1,0 +1,220 @@
+package test
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+)
+
+// examples are the applications of ../examples that have a backend, and how they
+// are run in their folders. All of them do the same.
+var examples = map[string]func(t *testing.T) []string{
+	"go": func(t *testing.T) []string {
+		binary := filepath.Join(t.TempDir(), "backend")
+		finish(t, "../examples/go", "go", "build", "-race", "-o", binary, ".")
+		return []string{binary}
+	},
+	"python": func(*testing.T) []string { return []string{python, "backend.py"} },
+	"fastify": func(t *testing.T) []string {
+		needNode(t)
+		finish(t, "../examples/fastify", "npm", "run", "check")
+		finish(t, "../examples/fastify", "npm", "run", "build")
+		return []string{"node", "dist/server.js"}
+	},
+}
+
+// finish runs a program to its end.
+func finish(t *testing.T, dir string, command ...string) {
+	t.Helper()
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Dir = dir
+	if output, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(command, " "), err, output)
+	}
+}
+
+// An example is one that runs.
+type example struct {
+	t       *testing.T
+	dir     string
+	command []string
+	env     []string
+	port    int
+	cmd     *exec.Cmd
+	output  bytes.Buffer // to be read when it has ended
+}
+
+// run starts the backend and waits until it answers.
+func (e *example) run() {
+	e.t.Helper()
+	e.cmd = exec.Command(e.command[0], e.command[1:]...)
+	e.cmd.Dir = e.dir
+	e.cmd.Env = append(os.Environ(), e.env...)
+	e.cmd.Stdout, e.cmd.Stderr = &e.output, &e.output
+	if err := e.cmd.Start(); err != nil {
+		e.t.Fatal(err)
+	}
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		if a, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/health", e.port)); err == nil {
+			a.Body.Close()
+			return
+		}
+		if time.Now().After(deadline) {
+			_ = e.cmd.Process.Kill()
+			_ = e.cmd.Wait()
+			e.t.Fatalf("the backend does not start:\n%s", e.output.String())
+		}
+	}
+}
+
+// stop ends the backend as an operator does.
+func (e *example) stop() {
+	e.t.Helper()
+	if e.cmd == nil {
+		return
+	}
+	_ = e.cmd.Process.Signal(syscall.SIGTERM)
+	kill := time.AfterFunc(patience, func() { _ = e.cmd.Process.Kill() })
+	err := e.cmd.Wait()
+	e.cmd = nil
+	if kill.Stop(); err != nil {
+		e.t.Errorf("the backend ended: %v\n%s", err, e.output.String())
+	}
+}
+
+// startExample runs a backend, and Caddy with the example's own Caddyfile.
+func startExample(t *testing.T, name string) (*server, *example) {
+	t.Helper()
+	e := &example{t: t, dir: "../examples/" + name, port: freePort(t)}
+	e.command = examples[name](t)
+	s := newServer(t, shipped)
+	e.env = []string{
+		fmt.Sprintf("SITE_ADDRESS=http://localhost:%[1]d, http://127.0.0.1:%[1]d", s.port),
+		fmt.Sprintf("API_ADDRESS=127.0.0.1:%d", e.port),
+		fmt.Sprintf("REALTIME_URL=http://localhost:%d/api/realtime", s.port),
+		"REALTIME_SECRET=" + firstSecret, "REALTIME_KEY=" + firstKey, "SESSION_SECRET=of-the-tests-and-at-least-32-long-0123456789",
+	}
+	e.run()
+	t.Cleanup(e.stop)
+	text, err := os.ReadFile(e.dir + "/Caddyfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.writeText("Caddyfile", s.globalOptions("default_bind 127.0.0.1\nrealtime {\n\tdrain 0s\n}")+string(text))
+	s.folder, s.env = e.dir, e.env
+	s.run()
+	return s, e
+}
+
+// TestExamples runs each example with real clients, as its README says.
+func TestExamples(t *testing.T) {
+	t.Parallel()
+	for name := range examples {
+		t.Run(name, func(t *testing.T) {
+			s, e := startExample(t, name)
+			n := s.startNode(t, "example.mjs", "SITE_URL", fmt.Sprintf("http://localhost:%d", s.port))
+			n.expect("stop", nil)
+			e.stop() // and the others wait for their acks
+			e.run()
+			n.tell("running")
+			n.finish()
+			s.waitIdle()
+			e.stop()
+			log := e.output.String()
+			for _, want := range []string{"ann@example.com", "connected", "disconnected", "client namespace disconnect"} {
+				if !strings.Contains(log, want) {
+					t.Errorf("the log does not say %q:\n%s", want, log)
+				}
+			}
+		})
+	}
+}
+
+// TestExamplePage is the page of the Fastify example, in a real browser.
+func TestExamplePage(t *testing.T) {
+	t.Parallel()
+	s, _ := startExample(t, "fastify")
+	s.runNode(t, "example-page.mjs", "PAGE_URL", fmt.Sprintf("http://localhost:%d/", s.port))
+}
+
+// TestExamplesVerify: what is not signed by Caddy, now and for the first time,
+// is refused.
+func TestExamplesVerify(t *testing.T) {
+	t.Parallel()
+	ours, err := standardwebhooks.NewWebhook(firstSecret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := standardwebhooks.NewWebhook(secondSecret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const body = `{"v":1,"type":"socket.disconnect","timestamp":"2026-01-01T00:00:00.000Z","attempt":1,"data":{"socket":{"id":"s1"},"state":{"email":"x"},"reason":"transport close","user_connections_left":0}}`
+	sign := func(by *standardwebhooks.Webhook, id string, at time.Time) string {
+		t.Helper()
+		signature, err := by.Sign(id, at, []byte(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return signature
+	}
+	now := time.Now()
+	for name := range examples {
+		t.Run(name, func(t *testing.T) {
+			_, e := startExample(t, name)
+			post := func(id string, at time.Time, signature, body string) int {
+				t.Helper()
+				r, err := http.NewRequest(http.MethodPost, fmt.Sprintf("http://127.0.0.1:%d/realtime", e.port), strings.NewReader(body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.Header.Set("Content-Type", "application/json")
+				if signature != "" {
+					r.Header.Set("Webhook-Id", id)
+					r.Header.Set("Webhook-Timestamp", fmt.Sprint(at.Unix()))
+					r.Header.Set("Webhook-Signature", signature)
+				}
+				a, err := http.DefaultClient.Do(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				a.Body.Close()
+				return a.StatusCode
+			}
+			good := sign(ours, "msg_1", now)
+			for _, tt := range []struct {
+				what      string
+				id        string
+				at        time.Time
+				signature string
+				body      string
+				want      int
+			}{
+				{"unsigned", "msg_1", now, "", body, 401},
+				{"by another secret", "msg_1", now, sign(theirs, "msg_1", now), body, 401},
+				{"of another body", "msg_1", now, good, body + " ", 401},
+				{"of another id", "msg_2", now, good, body, 401},
+				{"of another version", "msg_1", now, "v2," + strings.TrimPrefix(good, "v1,"), body, 401},
+				{"stale", "msg_3", now.Add(-time.Hour), sign(ours, "msg_3", now.Add(-time.Hour)), body, 401},
+				{"of the future", "msg_4", now.Add(time.Hour), sign(ours, "msg_4", now.Add(time.Hour)), body, 401},
+				{"good", "msg_1", now, good, body, 204},
+				{"replayed", "msg_1", now, good, body, 401},
+				{"told again", "msg_1", now.Add(time.Second), sign(ours, "msg_1", now.Add(time.Second)), body, 204},
+				{"by two secrets", "msg_5", now, sign(theirs, "msg_5", now) + " " + sign(ours, "msg_5", now), body, 204},
+			} {
+				if got := post(tt.id, tt.at, tt.signature, tt.body); got != tt.want {
+					t.Errorf("a request that is %s is answered %d, want %d", tt.what, got, tt.want)
+				}
+			}
+		})
+	}
+}
