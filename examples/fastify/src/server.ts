@@ -51,6 +51,7 @@ for (const signal of ["SIGTERM", "SIGINT"]) {
       app.server.closeIdleConnections();
       app.close();
     }, 1000);
+    setTimeout(() => app.server.closeAllConnections(), 6000).unref(); // nobody waits for an answer any more
   });
 }
 
