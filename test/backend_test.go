@@ -2,7 +2,9 @@ package test
 
 import (
 	"fmt"
+	"net"
 	"net/http"
+	"os"
 	"sync"
 	"syscall"
 	"testing"
@@ -98,6 +100,61 @@ func TestBackendUpstreams(t *testing.T) {
 		t.Errorf("without the first one the backends answered %v", by)
 	}
 	a.start()
+}
+
+// TestBackendUnixSocket: a backend that has no port, behind a chain of handlers.
+func TestBackendUnixSocket(t *testing.T) {
+	t.Parallel()
+	a := newService(t, "a")
+	dir := shortDir(t)
+	listener, err := net.Listen("unix", dir+"/app.sock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var asked http.Header
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		asked = r.Header
+		mu.Unlock()
+		a.ServeHTTP(w, r)
+	})}
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(func() { server.Close() })
+	s := start(t, shipped, asking("/hooks/realtime", `handle {
+			request_header X-From caddy
+			reverse_proxy unix/`+dir+`/app.sock
+		}`))
+	w := s.openWire(t, "Cookie", "user=ann")
+	w.connect()
+	for range 2 {
+		w.next() // the welcome
+	}
+	w.send(`420["echo",1]`)
+	if got := w.next(); got != "430[1]" {
+		t.Errorf("the ack is %s", got)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for name, want := range map[string]string{"X-From": "caddy", "X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "http", "X-Forwarded-Host": s.address(), "Cookie": ""} {
+		if got := asked.Get(name); got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+	if got := s.request(t, http.MethodPost, "/hooks/realtime", "{}"); got.status != http.StatusNotFound {
+		t.Errorf("from outside its path is answered %d", got.status)
+	}
+}
+
+// shortDir returns a folder whose name is not too long for a socket's.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "rt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 // TestBackendFastCGI: a backend that does not speak HTTP at all.
@@ -280,13 +337,25 @@ func TestBackendAtExit(t *testing.T) {
 	t.Parallel()
 	a := newService(t, "a")
 	s := start(t, shipped, asking(a.url(), ""))
+	var reading sync.WaitGroup
 	for range 50 {
-		s.openWire(t, "Cookie", "user=ann").connect()
+		w := s.openWire(t, "Cookie", "user=ann")
+		w.connect()
+		reading.Go(func() { // and answering the close frame
+			for {
+				if _, _, err := w.ReadMessage(); err != nil {
+					return
+				}
+			}
+		})
 	}
+	defer reading.Wait()
+	began := time.Now()
 	s.signal(syscall.SIGTERM)
 	if code := s.wait(); code != 0 {
 		t.Errorf("the server ended with status %d", code)
 	}
+	t.Logf("the exit took %v", time.Since(began))
 	gone := once(a.all("socket.disconnect"))
 	for _, m := range gone {
 		if m.Data.Reason != "server shutting down" || m.Data.Initiator != "drain" {
