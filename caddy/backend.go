@@ -114,6 +114,9 @@ func (b *Backend) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
+	if len(secrets) == 0 {
+		b.logger.Warn("requests to the backend are not signed: anybody who reaches it can pretend to be this server", zap.String("url", target.Redacted()))
+	}
 	handlers := b.HandleRaw
 	if b.URL != "" {
 		handlers = []json.RawMessage{b.proxy(target)}

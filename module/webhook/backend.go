@@ -212,11 +212,11 @@ func (r *reply) answer() (*answer, error) {
 }
 
 // connectError returns what a client learns whom the backend does not let in;
-// nil if it did not say that. 404 and the like, without a word of explanation,
-// come from a backend that does not know of this protocol.
+// nil if it did not say that. A 404 and the like, without a word of explanation,
+// comes from a backend that does not know of this protocol; 408 and 429 mean that
+// the client shall come back.
 func (r *reply) connectError() error {
-	switch {
-	case r.status < 400 || r.status > 499 || r.status == http.StatusRequestTimeout || r.status == http.StatusTooManyRequests:
+	if r.status < 400 || r.status > 499 || r.status == http.StatusRequestTimeout || r.status == http.StatusTooManyRequests {
 		return nil
 	}
 	p := parseProblem(r.body)

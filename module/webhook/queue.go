@@ -238,24 +238,24 @@ func (q *Queue) send(a *attachment, d *departure) {
 		return
 	}
 	logger := a.backend.options.Logger
-	now := time.Now()
+	now, wait := time.Now(), retryAfter(d.attempts)
 	if d.giveUp.IsZero() {
 		d.giveUp = now.Add(persevere)
 	}
-	wait := lastRetry
-	if d.attempts < 7 {
-		wait = firstRetry << (d.attempts - 1)
-	}
-	wait = min(wait, lastRetry)
-	wait = wait/2 + mathrand.N(wait/2)
-	switch {
-	case len(q.backends) == 0 || now.Add(wait).After(d.giveUp):
+	if len(q.backends) == 0 || now.Add(wait).After(d.giveUp) {
 		q.lose(logger, 1, err)
 		return
 	}
 	logger.Warn("backend did not take a disconnect, and will be told again", zap.String("socket", d.data.Socket.ID), zap.Int("attempt", d.attempts), zap.Error(err))
 	d.due = now.Add(wait)
 	heap.Push(&q.waiting, d)
+}
+
+// retryAfter returns how long to wait after so many attempts: twice as long each
+// time, and not all at the same moment.
+func retryAfter(attempts int) time.Duration {
+	wait := min(firstRetry<<min(attempts-1, 10), lastRetry)
+	return wait/2 + mathrand.N(wait/2)
 }
 
 // tell makes one attempt to say that a socket is gone.
