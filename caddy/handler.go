@@ -248,7 +248,8 @@ func (h *Handler) checkBackendPath() error {
 	if h.backend == nil {
 		return nil
 	}
-	requested, owner := h.backend.path, ""
+	requested := h.backend.path
+	var owner string
 	switch {
 	case h.socketioPath() != "" && strings.HasPrefix(requested+"/", h.socketioPath()):
 		owner = "socketio"

@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -133,7 +132,7 @@ func (a *Authenticator) identity(text string, token *gojwt.Token) (realtime.Iden
 	}
 	users := c.texts(a.options.User)
 	if len(users) != 1 || users[0] == "" {
-		return realtime.Identity{}, refuse("token_invalid", fmt.Sprintf("token has no claim %s", a.options.User))
+		return realtime.Identity{}, refuse("token_invalid", "token has no claim "+a.options.User)
 	}
 	identity := realtime.Identity{User: users[0], Data: make(map[string]json.RawMessage)}
 	for member, claim := range a.options.Data {

@@ -2,6 +2,7 @@ package jwt
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -77,7 +78,7 @@ func ParseRoom(text string) (Room, error) {
 	found := placeholder.FindAllStringSubmatchIndex(text, -1)
 	switch {
 	case text == "":
-		return Room{}, fmt.Errorf("a room has a name")
+		return Room{}, errors.New("a room has a name")
 	case len(found) > 1:
 		return Room{}, fmt.Errorf("the room %q has more than one claim; write one at most", text)
 	case len(found) == 0 && strings.ContainsAny(text, "{}"):

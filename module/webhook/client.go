@@ -79,7 +79,7 @@ func (b *Backend) exchange(out *http.Request) (*reply, error) {
 	if err != nil {
 		return nil, fmt.Errorf("asking backend: %w", err)
 	}
-	defer in.Body.Close()
+	defer func() { _ = in.Body.Close() }()
 	text, err := io.ReadAll(io.LimitReader(in.Body, maxAnswer+1))
 	if err != nil {
 		return nil, fmt.Errorf("reading answer: %w", err)

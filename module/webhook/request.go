@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -137,7 +136,7 @@ func optional(s string) *string {
 // queryOf returns the query of a handshake without what is Engine.IO's own.
 func queryOf(h *realtime.Handshake) map[string]any {
 	query := make(map[string]any, len(h.Query))
-	for name, values := range url.Values(h.Query) {
+	for name, values := range h.Query {
 		if h.Protocol == "socket.io" && slices.Contains([]string{"EIO", "transport", "sid", "t", "j", "b64"}, name) {
 			continue
 		}
