@@ -230,7 +230,7 @@ func (b *Backend) target() (*url.URL, error) {
 func (b *Backend) proxy(target *url.URL) json.RawMessage {
 	type object = map[string]any
 	port := "80"
-	transport := object{"protocol": "http", "keep_alive": object{"max_idle_conns_per_host": cmp.Or(b.Concurrency, webhook.DefaultConcurrency)}}
+	transport := object{"protocol": "http", "keep_alive": object{"max_idle_conns_per_host": cmp.Or(b.Concurrency, webhook.DefaultConcurrency), "idle_timeout": "2m"}}
 	proxy := object{"handler": "reverse_proxy", "transport": transport}
 	if target.Scheme == "https" {
 		port = "443"
@@ -278,10 +278,17 @@ func (b *Backend) forwards(name string) bool {
 	return slices.ContainsFunc(b.forward(), func(f string) bool { return strings.EqualFold(f, name) })
 }
 
+// withoutParameters returns a path without what frameworks of Java take for
+// parameters: /realtime;a=b.
+func withoutParameters(requested string) string {
+	before, _, _ := strings.Cut(requested, ";")
+	return before
+}
+
 // owns reports whether a request's path is the backend's, in any spelling that
 // a router might take for it.
 func (b *Backend) owns(requested string) bool {
-	return b != nil && strings.EqualFold(path.Clean(requested), b.path)
+	return b != nil && strings.EqualFold(path.Clean(withoutParameters(requested)), b.path)
 }
 
 // BackendAuthenticator asks the endpoint's handler "backend" who clients are.

@@ -46,7 +46,7 @@ func TestBackend(t *testing.T) {
 					t.Errorf("nobody was gone for %s: %v", why, reasons)
 				}
 			}
-			for _, path := range []string{"/realtime", "/realtime/", "/REALTIME", "//realtime", "/./realtime", "/realtime?x=1", "/%72ealtime"} {
+			for _, path := range []string{"/realtime", "/realtime/", "/REALTIME", "//realtime", "/./realtime", "/realtime?x=1", "/realtime;x=1", "/%72ealtime"} {
 				for _, method := range []string{http.MethodPost, http.MethodGet, http.MethodOptions} {
 					if got := s.request(t, method, path, "{}"); got.status != http.StatusNotFound {
 						t.Errorf("from outside %s %s is answered %d %s", method, path, got.status, got.body)
@@ -197,6 +197,9 @@ func TestBackendRestart(t *testing.T) {
 			handle {
 				reverse_proxy `+a.address()+` {
 					lb_try_duration 20s
+					transport http {
+						keepalive_idle_conns_per_host 256
+					}
 				}
 			}`)
 		},

@@ -83,8 +83,11 @@ func (a *service) url() string     { return "http://" + a.address() + "/realtime
 func (a *service) start() {
 	a.t.Helper()
 	listener, err := net.Listen("tcp", a.address())
-	if err != nil {
-		a.t.Fatal(err)
+	for first := a.server == nil; err != nil; listener, err = net.Listen("tcp", a.address()) {
+		if !first {
+			a.t.Fatal(err)
+		}
+		a.port = freePort(a.t) // somebody was faster
 	}
 	server := &http.Server{Handler: a, ConnState: a.count}
 	a.mu.Lock()

@@ -63,6 +63,7 @@ type Backend struct {
 	options Options
 	queue   *Queue
 	slots   chan struct{} // as many as requests may be in flight
+	events  deadlines
 }
 
 // New returns a backend whose disconnects wait in queue. Attach it before it is
@@ -88,7 +89,12 @@ func New(o Options, queue *Queue) *Backend {
 	o.Logger = o.Logger.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
 		return zapcore.NewSamplerWithOptions(core, time.Second, 1, 0)
 	}))
-	return &Backend{options: o, queue: queue, slots: make(chan struct{}, o.Concurrency)}
+	return &Backend{
+		options: o,
+		queue:   queue,
+		slots:   make(chan struct{}, o.Concurrency),
+		events:  deadlines{after: o.EventTimeout, cause: errTimeout},
+	}
 }
 
 var errTimeout = errors.New("backend took too long")
@@ -154,9 +160,7 @@ func (b *Backend) HandleEvent(_ context.Context, e *realtime.Event) (handled boo
 var errUnavailable = &realtime.Error{Code: "backend_unavailable", Message: "the backend did not answer the event"}
 
 func (b *Backend) handle(ctx context.Context, e *realtime.Event) error {
-	limited, cancel := context.WithTimeoutCause(ctx, b.options.EventTimeout, errTimeout)
-	defer cancel()
-	reply, err := b.ask(limited, newEvent(e))
+	reply, err := b.ask(b.events.context(ctx), newEvent(e))
 	if err == nil {
 		if refusal := reply.eventError(); refusal != nil {
 			return refusal
