@@ -46,25 +46,32 @@ func (b Broadcast) Volatile() Broadcast {
 	return b
 }
 
-// Emit sends the event. It does not wait for anyone to get it. The error says
-// that the event is not valid, or could not be passed on to the other nodes.
+// Emit sends the event. It does not wait for anyone to get it. The error is
+// ErrSealed where nobody can get it any more; another says that the event is not
+// valid, or could not be passed on to the other nodes.
 func (b Broadcast) Emit(ctx context.Context, event string, args ...Arg) error {
 	m, err := b.namespace.newMessage(event, args)
 	if err != nil {
 		return err
 	}
 	m.Volatile = b.volatile
-	b.deliver(m, batchOf(ctx))
+	if err := b.deliver(m, batchOf(ctx)); err != nil {
+		return err
+	}
 	if b.local {
 		return nil
 	}
 	return b.namespace.hub.publish(ctx, b, m)
 }
 
-// deliver gives the message to each recipient on this node, once.
-func (b Broadcast) deliver(m *Message, in *Batch) {
+// deliver gives the message to each recipient on this node, once. The error is
+// ErrSealed.
+func (b Broadcast) deliver(m *Message, in *Batch) error {
 	n := b.namespace
 	defer n.order.lock(&b.to)()
+	if n.sealed.Load() {
+		return ErrSealed
+	}
 	r := n.recovery.Load()
 	if r != nil && m.lasting() {
 		r.mu.Lock()
@@ -83,6 +90,7 @@ func (b Broadcast) deliver(m *Message, in *Batch) {
 	}
 	clear(*recipients) // the pool must not keep sockets alive
 	recipientLists.Put(recipients)
+	return nil
 }
 
 var recipientLists = sync.Pool{New: func() any { return new([]*Socket) }}

@@ -9,6 +9,10 @@ var (
 	// ErrDisconnected says that the socket is not connected any more.
 	ErrDisconnected = errors.New("socket is disconnected")
 
+	// ErrSealed says that the hub takes no events any more: those who could get
+	// them are gone, and what they are owed when they come back is written down.
+	ErrSealed = errors.New("hub is about to end")
+
 	// ErrBacklog says that a client missed more than can be sent to it at once.
 	ErrBacklog = errors.New("client missed too much")
 

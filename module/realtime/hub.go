@@ -58,6 +58,7 @@ type Hub struct {
 	mu         sync.RWMutex
 	namespaces map[string]*Namespace
 	recovery   Recovery
+	sealed     bool
 }
 
 // NewHub returns a hub that listens to its broker.
@@ -103,6 +104,7 @@ func (h *Hub) Namespace(name string) *Namespace {
 	defer h.mu.Unlock()
 	if n = h.namespaces[name]; n == nil {
 		n = newNamespace(h, name, h.recovery)
+		n.sealed.Store(h.sealed)
 		h.namespaces[name] = n
 	}
 	return n

@@ -21,7 +21,8 @@ type Namespace struct {
 	acks  atomic.Uint64 // the last number given to an event that awaits an ack
 	order order
 
-	recovery atomic.Pointer[recovery] // nil while it is off; changed with all of order locked
+	sealed   atomic.Bool              // set with all of order locked
+	recovery atomic.Pointer[recovery] // nil while it is off; changed like sealed
 
 	mu      sync.RWMutex
 	sockets map[string]*Socket

@@ -27,8 +27,8 @@ type Answer struct {
 //
 // It knows the sockets of this node only: other nodes learn nothing of the
 // event. Where it is for more than so many sockets, it goes to none, and the
-// error is ErrAudience; any other says that the event is not valid. Like
-// Socket.Request, it must not be called from within a Handler's method.
+// error is ErrAudience, and ErrSealed like that of Emit; any other says that the
+// event is not valid. Like Socket.Request, it must not be called from within a Handler's method.
 func (b Broadcast) Request(ctx context.Context, sockets int, event string, args ...Arg) (answers []Answer, missing []*Socket, err error) {
 	n := b.namespace
 	m, err := n.newMessage(event, args)
@@ -55,6 +55,9 @@ func (b Broadcast) Request(ctx context.Context, sockets int, event string, args 
 // ask sends the message to all of at most so many sockets.
 func (b Broadcast) ask(m *Message, sockets int) (*poll, error) {
 	defer b.namespace.order.lock(&b.to)()
+	if b.namespace.sealed.Load() {
+		return nil, ErrSealed
+	}
 	p := &poll{done: make(chan struct{}), asked: b.chooseRecipients(nil, m, nil)}
 	if len(p.asked) > sockets {
 		return nil, ErrAudience

@@ -125,10 +125,13 @@ func (r *recovery) tick() {
 func (r *recovery) emit(s *Socket, m *Message, in *Batch) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed {
+	n := r.namespace
+	switch {
+	case n.sealed.Load():
+		return ErrSealed
+	case r.closed:
 		return s.conn.Deliver(m, in)
 	}
-	n := r.namespace
 	n.mu.RLock()
 	r.record(m, audience{rooms: []string{s.id}})
 	present := n.sockets[s.id] // not s itself if the client has come back meanwhile

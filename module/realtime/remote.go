@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"go.uber.org/zap"
@@ -30,18 +31,12 @@ type remoteArg struct {
 	Binary []int           `json:"binary,omitempty"` // which of the attachments
 }
 
-func (h *Hub) topic() string { return "broadcast/" + h.name }
-
-// publish passes a broadcast on to the other nodes.
-func (h *Hub) publish(ctx context.Context, b Broadcast, m *Message) error {
-	if h.broker == nil || h.alone() {
-		return nil
-	}
+func newRemoteBroadcast(m *Message, to *audience) remoteBroadcast {
 	remote := remoteBroadcast{
 		Namespace: m.Namespace,
-		Rooms:     b.to.rooms,
-		Users:     b.to.users,
-		Except:    b.to.except,
+		Rooms:     to.rooms,
+		Users:     to.users,
+		Except:    to.except,
 		Volatile:  m.Volatile,
 		Event:     m.Event,
 		Args:      make([]remoteArg, len(m.Args)),
@@ -54,10 +49,20 @@ func (h *Hub) publish(ctx context.Context, b Broadcast, m *Message) error {
 			remote.Args[i].Binary = append(remote.Args[i].Binary, remote.Attachments.Index(part))
 		}
 	}
+	return remote
+}
+
+func (h *Hub) topic() string { return "broadcast/" + h.name }
+
+// publish passes a broadcast on to the other nodes.
+func (h *Hub) publish(ctx context.Context, b Broadcast, m *Message) error {
+	if h.broker == nil || h.alone() {
+		return nil
+	}
 	var payload bytes.Buffer
 	encoder := json.NewEncoder(&payload)
 	encoder.SetEscapeHTML(false) // arguments are passed on as they are
-	if err := encoder.Encode(remote); err != nil {
+	if err := encoder.Encode(newRemoteBroadcast(m, &b.to)); err != nil {
 		return fmt.Errorf("encoding broadcast: %w", err)
 	}
 	if err := h.broker.Publish(ctx, cluster.Envelope{Node: h.node, Topic: h.topic(), Payload: payload.Bytes()}); err != nil {
@@ -93,38 +98,39 @@ func (h *Hub) receive(e cluster.Envelope) {
 	if n == nil {
 		return // nobody of it is here
 	}
-	args, ok := remote.args()
-	if !ok {
-		h.warnNoBroadcast(e, nil)
-		return
-	}
-	m, err := n.newMessage(remote.Event, args)
+	m, err := remote.message(n)
 	if err != nil {
 		h.warnNoBroadcast(e, err)
 		return
 	}
-	m.Volatile = remote.Volatile
-	Broadcast{namespace: n, to: audience{remote.Rooms, remote.Users, remote.Except}}.deliver(m, nil)
+	_ = Broadcast{namespace: n, to: remote.audience()}.deliver(m, nil) // a hub that has ended has nobody to deliver to
 }
 
 func (h *Hub) warnNoBroadcast(e cluster.Envelope, err error) {
 	h.logger.Warn("broker sent what is no broadcast", zap.String("node", e.Node), zap.Error(err))
 }
 
-// args returns the arguments, if they make sense.
-func (r *remoteBroadcast) args() (args []Arg, ok bool) {
-	args = make([]Arg, len(r.Args))
+func (r *remoteBroadcast) audience() audience { return audience{r.Rooms, r.Users, r.Except} }
+
+// message returns the event, in a namespace, if it makes sense.
+func (r *remoteBroadcast) message(n *Namespace) (*Message, error) {
+	args := make([]Arg, len(r.Args))
 	for i, arg := range r.Args {
 		if len(arg.JSON) == 0 {
-			return nil, false
+			return nil, errors.New("an argument has no value")
 		}
 		args[i].JSON = arg.JSON
 		for _, n := range arg.Binary {
 			if n < 0 || n >= len(r.Attachments) {
-				return nil, false
+				return nil, errors.New("an attachment is missing")
 			}
 			args[i].Binary = append(args[i].Binary, r.Attachments[n])
 		}
 	}
-	return args, true
+	m, err := n.newMessage(r.Event, args)
+	if err != nil {
+		return nil, err
+	}
+	m.Volatile = r.Volatile
+	return m, nil
 }

@@ -1,0 +1,256 @@
+package realtime
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// snapshotVersion is that of the format below. Another one is not read.
+const snapshotVersion = 1
+
+// A snapshot is what a hub owes those who may come back, for the process that
+// takes its place.
+type snapshot struct {
+	Version    int                 `json:"v"`
+	Namespaces []namespaceSnapshot `json:"namespaces"`
+}
+
+type namespaceSnapshot struct {
+	Name      string             `json:"name"`
+	Epoch     string             `json:"epoch"`
+	Last      uint64             `json:"last"`
+	Records   []recordSnapshot   `json:"records"` // up to the last, without a gap
+	Absentees []absenteeSnapshot `json:"absentees"`
+}
+
+type recordSnapshot struct {
+	remoteBroadcast           // without its namespace
+	At              time.Time `json:"at"`
+}
+
+type absenteeSnapshot struct {
+	ID       string                     `json:"id"`
+	Endpoint string                     `json:"endpoint"`
+	User     string                     `json:"user,omitempty"`
+	Data     map[string]json.RawMessage `json:"data,omitempty"`
+	Rooms    []string                   `json:"rooms,omitempty"`
+	Expires  time.Time                  `json:"expires,omitzero"`
+	Events   uint64                     `json:"events,omitempty"`
+	Left     time.Time                  `json:"left"`
+	Trail    trailSnapshot              `json:"trail"`
+}
+
+type trailSnapshot struct {
+	PID       string         `json:"pid"`
+	Since     uint64         `json:"since"`
+	Sent      uint64         `json:"sent"`
+	Left      uint64         `json:"left"`
+	Stays     []staySnapshot `json:"stays,omitempty"`
+	Forgotten uint64         `json:"forgotten,omitempty"`
+}
+
+type staySnapshot struct {
+	Room string `json:"room"`
+	From uint64 `json:"from"`
+	To   uint64 `json:"to,omitempty"` // 0: the socket is still there
+}
+
+// Seal ends what can happen in the hub, whose sockets are gone by now: events are
+// refused with ErrSealed from here on. It returns what those who are away are
+// owed, for Restore of a hub that takes this one's place, in another process
+// even; nil if nobody can come back. The result holds the secrets by which
+// clients do.
+func (h *Hub) Seal() ([]byte, error) {
+	h.mu.Lock()
+	h.sealed = true // and so are the namespaces that come to be from now on
+	h.mu.Unlock()
+	s := snapshot{Version: snapshotVersion}
+	for _, n := range h.Namespaces() {
+		n.seal()
+		if r := n.recovery.Load(); r != nil {
+			if one, ok := r.snapshot(); ok {
+				s.Namespaces = append(s.Namespaces, one)
+			}
+		}
+	}
+	if len(s.Namespaces) == 0 {
+		return nil, nil
+	}
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false) // arguments are kept as they are
+	if err := encoder.Encode(s); err != nil {
+		return nil, fmt.Errorf("encoding snapshot: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+// seal waits for the broadcasts that are under way, and lets no other begin.
+func (n *Namespace) seal() {
+	defer n.order.lockAll()()
+	n.sealed.Store(true)
+}
+
+// snapshot returns what the namespace owes. It reports false if nobody is away.
+func (r *recovery) snapshot() (s namespaceSnapshot, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return s, false
+	}
+	r.tidy()
+	r.namespace.mu.RLock()
+	defer r.namespace.mu.RUnlock()
+	for e := r.absentees.queue.Front(); e != nil; e = e.Next() {
+		if a := e.Value.(*absentee); a.ready && !a.expired() {
+			s.Absentees = append(s.Absentees, a.snapshot())
+		}
+	}
+	if len(s.Absentees) == 0 {
+		return s, false
+	}
+	s.Name, s.Epoch, s.Last = r.namespace.name, r.history.epoch, r.history.last
+	s.Records = make([]recordSnapshot, len(r.history.records))
+	for i := range r.history.records {
+		record := &r.history.records[i]
+		s.Records[i] = recordSnapshot{newRemoteBroadcast(record.message, &record.to), record.at}
+		s.Records[i].Namespace = ""
+	}
+	return s, true
+}
+
+func (a *absentee) snapshot() absenteeSnapshot {
+	t := a.trail
+	s := absenteeSnapshot{
+		ID:       a.id,
+		Endpoint: a.endpoint,
+		User:     a.user,
+		Data:     a.data,
+		Rooms:    a.rooms,
+		Expires:  a.expires,
+		Events:   a.events,
+		Left:     a.since,
+		Trail:    trailSnapshot{PID: t.pid, Since: t.since, Sent: t.sent, Left: t.left, Forgotten: t.forgotten},
+	}
+	for _, stay := range t.stays {
+		one := staySnapshot{Room: stay.room, From: stay.from}
+		if stay.to != stillThere {
+			one.To = stay.to
+		}
+		s.Trail.Stays = append(s.Trail.Stays, one)
+	}
+	return s
+}
+
+// Restore takes over what Seal has returned, and reports for how many sockets
+// clients may come back to. It does nothing for namespaces without recovery, or
+// where something has happened already: what would be missed then is not known.
+// The error says why what it was given is not what Seal returns; then nothing has
+// changed.
+func (h *Hub) Restore(data []byte) (sockets int, err error) {
+	var s snapshot
+	if err := json.Unmarshal(data, &s); err != nil {
+		return 0, fmt.Errorf("decoding snapshot: %w", err)
+	}
+	if s.Version != snapshotVersion {
+		return 0, fmt.Errorf("decoding snapshot: it has version %d, and not %d", s.Version, snapshotVersion)
+	}
+	for _, one := range s.Namespaces {
+		if err := one.check(); err != nil {
+			return 0, fmt.Errorf("decoding snapshot: namespace %q: %w", one.Name, err)
+		}
+	}
+	for _, one := range s.Namespaces {
+		n, ok := h.Admit(one.Name)
+		if !ok {
+			break
+		}
+		if r := n.recovery.Load(); r != nil {
+			sockets += r.restoreAll(&one)
+		}
+	}
+	return sockets, nil
+}
+
+func (s *namespaceSnapshot) check() error {
+	switch {
+	case s.Name == "" || s.Epoch == "":
+		return errors.New("it has no name or no epoch")
+	case s.Last < uint64(len(s.Records)):
+		return errors.New("it has more events than there were")
+	}
+	for _, a := range s.Absentees {
+		t := &a.Trail
+		if a.ID == "" || t.PID == "" || max(t.Since, t.Sent, t.Left, t.Forgotten) > s.Last {
+			return errors.New("it has a socket that is none")
+		}
+	}
+	return nil
+}
+
+// restoreAll takes over what another process owed, and returns how many sockets
+// that is about.
+func (r *recovery) restoreAll(s *namespaceSnapshot) (sockets int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed || r.history.last > 0 || r.absentees.oldest() != nil {
+		return 0
+	}
+	if !r.restoreHistory(s) {
+		return 0
+	}
+	for _, a := range s.Absentees {
+		one := &absentee{
+			id:       a.ID,
+			endpoint: a.Endpoint,
+			user:     a.User,
+			data:     a.Data,
+			rooms:    a.Rooms,
+			expires:  a.Expires,
+			events:   a.Events,
+			since:    a.Left,
+			ready:    true,
+			trail:    a.Trail.trail(r),
+		}
+		if r.absentees.get(one.trail.pid) == nil && !r.absentees.has(one.id) {
+			r.absentees.add(one)
+		}
+	}
+	r.tidy()
+	r.startTimer()
+	return len(r.absentees.byPID)
+}
+
+// restoreHistory reports whether all of the events make sense.
+func (r *recovery) restoreHistory(s *namespaceSnapshot) bool {
+	restored := history{epoch: s.Epoch, last: s.Last - uint64(len(s.Records))}
+	for _, one := range s.Records {
+		m, err := one.message(r.namespace)
+		if err != nil {
+			return false
+		}
+		restored.append(m, one.audience())
+		restored.records[len(restored.records)-1].at = one.At
+	}
+	r.namespace.mu.Lock()
+	defer r.namespace.mu.Unlock()
+	if len(r.namespace.sockets) > 0 {
+		return false // they have the numbers of another history
+	}
+	r.history = restored
+	return true
+}
+
+func (s *trailSnapshot) trail(r *recovery) *trail {
+	t := &trail{recovery: r, pid: s.PID, since: s.Since, sent: s.Sent, left: s.Left, forgotten: s.Forgotten}
+	for _, one := range s.Stays {
+		if one.To == 0 {
+			one.To = stillThere
+		}
+		t.stays = append(t.stays, stay{one.Room, one.From, one.To})
+	}
+	return t
+}
