@@ -21,6 +21,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/refusal"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/roster"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/wsconn"
 	"github.com/caddy-realtime/caddy-realtime/module/origin"
 )
@@ -42,6 +43,14 @@ type Opener interface {
 	// Opened is called on a goroutine of its own. What it sends comes behind the
 	// handshake; the first Receive, and Closed, wait until it has returned.
 	Opened()
+}
+
+// A Busier is a Receiver that knows whether something of its session is under
+// way that would be lost with it, such as an ack.
+type Busier interface {
+	Receiver
+	// Busy is called between two calls of Receive, and must not block.
+	Busy() bool
 }
 
 // A Batch holds back what is sent while the input that a session has at the
@@ -228,8 +237,13 @@ func (s *Server) open(session *Session, o *Options) bool {
 }
 
 // Close takes no more sessions and ends those that are open, spread evenly over
-// the window, the newest last. It returns when nothing of them runs any more,
-// or with ctx's error; then the rest has been ended at once.
+// the window, the newest last. Who is in the midst of something has a little
+// longer. It returns when nothing of them runs any more, or with ctx's error; then
+// the rest has been ended at once.
 func (s *Server) Close(ctx context.Context, window time.Duration) error {
-	return s.sessions.Close(ctx, window, func(session *Session) { session.Close(reason.ShuttingDown) })
+	return s.sessions.Close(ctx, roster.Ending[*Session]{
+		Window: window,
+		Busy:   (*Session).busy,
+		End:    func(session *Session) { session.Close(reason.ShuttingDown) },
+	})
 }

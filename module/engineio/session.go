@@ -254,6 +254,16 @@ func (s *Session) begin() bool {
 	return !s.closed
 }
 
+// busy reports whether a packet is being handled, or what has come of one.
+func (s *Session) busy() bool {
+	if !s.inbox.TryLock() {
+		return s.isOpen()
+	}
+	defer s.inbox.Unlock()
+	busier, ok := s.receiver.(Busier)
+	return ok && s.isOpen() && busier.Busy()
+}
+
 func (s *Session) isOpen() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -266,6 +266,15 @@ func (c *conn) event(f frame) {
 	c.socket.HandleEvent(ctx, f.event, f.args, ack)
 }
 
+// busy reports whether a frame is being handled, or what has come of one.
+func (c *conn) busy() bool {
+	if !c.inbox.TryLock() {
+		return c.isOpen()
+	}
+	defer c.inbox.Unlock()
+	return c.socket != nil && c.isOpen() && c.socket.Busy()
+}
+
 func (c *conn) isOpen() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -148,5 +148,9 @@ func (s *Server) logRefused(r *http.Request, message string, details ...zap.Fiel
 // Close takes no more connections and ends those that are open, like
 // engineio.Server.Close.
 func (s *Server) Close(ctx context.Context, window time.Duration) error {
-	return s.conns.Close(ctx, window, func(c *conn) { c.end(reason.ShuttingDown) })
+	return s.conns.Close(ctx, roster.Ending[*conn]{
+		Window: window,
+		Busy:   (*conn).busy,
+		End:    func(c *conn) { c.end(reason.ShuttingDown) },
+	})
 }

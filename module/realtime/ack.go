@@ -63,6 +63,12 @@ func (s *Socket) forgetAck(number uint64) (answer func([]Arg, error)) {
 	return answer
 }
 
+func (s *Socket) awaitsAcks() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.acks) > 0
+}
+
 // failAcks tells everyone who waits that no answer will come.
 func (s *Socket) failAcks() {
 	s.mu.Lock()

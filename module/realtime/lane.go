@@ -39,6 +39,12 @@ func (l *lane) enter() bool {
 	return free
 }
 
+func (l *lane) isBusy() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.busy
+}
+
 // leave has first done, unless it is nil, and then what has come to wait, and
 // does not wait for any of it.
 func (l *lane) leave(first func()) {

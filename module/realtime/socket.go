@@ -149,6 +149,10 @@ func (s *Socket) Disconnect(closing bool) error {
 // client comes back from by itself.
 func (s *Socket) Close(reason string) { s.conn.Close(reason) }
 
+// Busy reports whether something of the client's is under way: an event that is
+// handled, or waits for that, or an answer of its own that is awaited.
+func (s *Socket) Busy() bool { return s.lane.isBusy() || s.awaitsAcks() }
+
 // HandleDisconnect takes from the socket's protocol that its client has left,
 // or that the connection has ended.
 func (s *Socket) HandleDisconnect(why string) {

@@ -243,6 +243,13 @@ func (c *client) Closed(why string) {
 	}
 }
 
+// Busy implements engineio.Busier.
+func (c *client) Busy() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.ContainsFunc(c.conns, func(conn *conn) bool { return conn.socket != nil && conn.socket.Busy() })
+}
+
 // leaveAll makes the client leave every namespace, so that it does not come
 // back by itself, and ends its session.
 func (c *client) leaveAll() {

@@ -84,26 +84,29 @@ func (r *Roster[M]) All() []M {
 	return open
 }
 
-// Close takes no more members and calls end for each open one, spread evenly
-// over the window, the newest last. It returns when all have finished, or with
-// ctx's error; once ctx is done it does not spread any more.
-func (r *Roster[M]) Close(ctx context.Context, window time.Duration, end func(M)) error {
+// An Ending is how Close ends members.
+type Ending[M Member] struct {
+	// Window is over how long their ends are spread.
+	Window time.Duration
+	// Busy reports whether a member is in the midst of something. It is ended when
+	// it is not any more, within the window and a tenth of it. Default: nobody is.
+	Busy func(M) bool
+	// End ends a member.
+	End func(M)
+}
+
+// pause is how long the busy are left alone before they are looked at again.
+const pause = 10 * time.Millisecond
+
+// Close takes no more members and ends each open one, spread evenly over the
+// window, the newest last. It returns when all have finished, or with ctx's
+// error; once ctx is done it does not spread any more, nor wait for the busy.
+func (r *Roster[M]) Close(ctx context.Context, e Ending[M]) error {
 	r.mu.Lock()
 	r.closed = true
 	r.mu.Unlock()
 
-	open := r.All()
-	start := time.Now()
-	for i, m := range open {
-		due := start.Add(window * time.Duration(i) / time.Duration(len(open)))
-		if wait := time.Until(due); wait > 0 {
-			select {
-			case <-time.After(wait):
-			case <-ctx.Done():
-			}
-		}
-		end(m)
-	}
+	r.endAll(ctx, e)
 	finished := make(chan struct{})
 	go func() { // ends when the last of them does
 		r.running.Wait()
@@ -114,5 +117,47 @@ func (r *Roster[M]) Close(ctx context.Context, window time.Duration, end func(M)
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	}
+}
+
+func (r *Roster[M]) endAll(ctx context.Context, e Ending[M]) {
+	open := r.All()
+	start := time.Now()
+	var waiting []M // for a moment in which they are not busy
+	review := func(last bool) {
+		waiting = slices.DeleteFunc(waiting, func(m M) bool {
+			if !last && ctx.Err() == nil && e.Busy(m) {
+				return false
+			}
+			e.End(m)
+			return true
+		})
+	}
+	for i, m := range open {
+		due := start.Add(e.Window * time.Duration(i) / time.Duration(len(open)))
+		for wait := time.Until(due); wait > 0 && ctx.Err() == nil; wait = time.Until(due) {
+			if len(waiting) > 0 {
+				wait = min(wait, pause)
+			}
+			sleep(ctx, wait)
+			review(false)
+		}
+		if e.Busy != nil && e.Window > 0 && ctx.Err() == nil && e.Busy(m) {
+			waiting = append(waiting, m)
+			continue
+		}
+		e.End(m)
+	}
+	for limit := start.Add(e.Window + e.Window/10); len(waiting) > 0 && time.Now().Before(limit) && ctx.Err() == nil; {
+		sleep(ctx, pause)
+		review(false)
+	}
+	review(true)
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
 	}
 }

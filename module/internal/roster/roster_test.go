@@ -64,7 +64,7 @@ func TestRoster(t *testing.T) {
 	for _, m := range members {
 		leave(&r, m)
 	}
-	if err := r.Close(t.Context(), time.Hour, func(*member) { t.Error("there is nobody to end") }); err != nil {
+	if err := r.Close(t.Context(), Ending[*member]{Window: time.Hour, End: func(*member) { t.Error("there is nobody to end") }}); err != nil {
 		t.Error(err)
 	}
 	if !r.Closed() || r.Add(new(member)) || r.Len() != 0 {
@@ -93,12 +93,12 @@ func TestCloseSpreads(t *testing.T) {
 			members := fill(t, &r, test.members)
 			start := time.Now()
 			var order []*member
-			err := r.Close(t.Context(), test.window, func(m *member) {
+			err := r.Close(t.Context(), Ending[*member]{Window: test.window, End: func(m *member) {
 				order = append(order, m)
 				m.ended = time.Now()
 				r.Remove(m)
 				time.AfterFunc(test.takes, r.Done)
-			})
+			}})
 			if err != nil || !slices.Equal(order, members) {
 				t.Errorf("%d members: %v, in another order", test.members, err)
 			}
@@ -127,12 +127,12 @@ func TestCloseSlowEnds(t *testing.T) {
 		var r Roster[*member]
 		members := fill(t, &r, 3)
 		start := time.Now()
-		if err := r.Close(t.Context(), 3*time.Second, func(m *member) {
+		if err := r.Close(t.Context(), Ending[*member]{Window: 3 * time.Second, End: func(m *member) {
 			leave(&r, m)
 			if m == members[0] {
 				time.Sleep(1500 * time.Millisecond)
 			}
-		}); err != nil {
+		}}); err != nil {
 			t.Error(err)
 		}
 		for i, want := range []time.Duration{0, 1500 * time.Millisecond, 2 * time.Second} {
@@ -154,14 +154,14 @@ func TestCloseInTime(t *testing.T) {
 			ctx, cancel := context.WithTimeoutCause(t.Context(), 2500*time.Millisecond, why)
 			defer cancel()
 			start := time.Now()
-			err := r.Close(ctx, 10*time.Second, func(m *member) {
+			err := r.Close(ctx, Ending[*member]{Window: 10 * time.Second, End: func(m *member) {
 				if !stubborn {
 					leave(&r, m)
 					return
 				}
 				m.ended = time.Now()
 				r.Remove(m)
-			})
+			}})
 			// Once all have ended, and the context too, it may be either.
 			if err != nil && !errors.Is(err, why) || stubborn && err == nil {
 				t.Errorf("stubborn %v: %v", stubborn, err)
@@ -180,9 +180,45 @@ func TestCloseInTime(t *testing.T) {
 					r.Done()
 				}
 			}
-			if err := r.Close(t.Context(), 0, func(*member) { t.Error("ended again") }); err != nil {
+			if err := r.Close(t.Context(), Ending[*member]{End: func(*member) { t.Error("ended again") }}); err != nil {
 				t.Error(err)
 			}
+		})
+	}
+}
+
+// TestCloseSpares leaves those who are busy alone, for a time that has an end.
+func TestCloseSpares(t *testing.T) {
+	for name, test := range map[string]struct {
+		window   time.Duration
+		busy     [3]time.Duration // from the beginning
+		expected [3]time.Duration
+	}{
+		"nobody":             {3 * time.Second, [3]time.Duration{}, [3]time.Duration{0, time.Second, 2 * time.Second}},
+		"until its turn":     {3 * time.Second, [3]time.Duration{0, 900 * time.Millisecond}, [3]time.Duration{0, time.Second, 2 * time.Second}},
+		"beyond it":          {3 * time.Second, [3]time.Duration{1500 * time.Millisecond}, [3]time.Duration{1500 * time.Millisecond, time.Second, 2 * time.Second}},
+		"beyond the window":  {3 * time.Second, [3]time.Duration{0, 0, 3100 * time.Millisecond}, [3]time.Duration{0, time.Second, 3100 * time.Millisecond}},
+		"for ever":           {3 * time.Second, [3]time.Duration{time.Hour, 0, time.Hour}, [3]time.Duration{3300 * time.Millisecond, time.Second, 3300 * time.Millisecond}},
+		"where nothing must": {0, [3]time.Duration{time.Hour, time.Hour, time.Hour}, [3]time.Duration{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var r Roster[*member]
+				members := fill(t, &r, 3)
+				start := time.Now()
+				if err := r.Close(t.Context(), Ending[*member]{
+					Window: test.window,
+					Busy:   func(m *member) bool { return time.Since(start) < test.busy[slices.Index(members, m)] },
+					End:    func(m *member) { leave(&r, m) },
+				}); err != nil {
+					t.Error(err)
+				}
+				for i, want := range test.expected {
+					if got := members[i].ended.Sub(start); got < want || got > want+pause {
+						t.Errorf("member %d ended after %v, want %v", i, got, want)
+					}
+				}
+			})
 		})
 	}
 }
@@ -203,7 +239,7 @@ func TestCloseWaits(t *testing.T) {
 			r.Remove(m)
 			r.Done()
 		}
-		if err := r.Close(t.Context(), time.Second, func(*member) {}); err != nil || finished.Load() != 2 {
+		if err := r.Close(t.Context(), Ending[*member]{Window: time.Second, End: func(*member) {}}); err != nil || finished.Load() != 2 {
 			t.Errorf("%d of 2 have finished, %v", finished.Load(), err)
 		}
 	})
@@ -235,7 +271,7 @@ func TestCloseRaces(t *testing.T) {
 		}
 		for range 2 {
 			closing.Go(func() {
-				if err := r.Close(context.Background(), 0, func(m *member) {}); err != nil {
+				if err := r.Close(context.Background(), Ending[*member]{End: func(*member) {}}); err != nil {
 					t.Error(err)
 				}
 			})
