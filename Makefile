@@ -42,7 +42,7 @@ lint:
 # Every fuzz target for a while: make fuzz FUZZTIME=60s
 FUZZTIME ?= 20s
 fuzz:
-	@for package in $$(go list ./module/...); do \
+	@for package in $$(go list ./module/... ./caddy); do \
 		for target in $$(go test -list '^Fuzz' $$package | grep ^Fuzz); do \
 			echo "$$package $$target"; \
 			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$package || exit 1; \

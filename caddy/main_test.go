@@ -15,7 +15,8 @@ func TestMain(m *testing.M) {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	caddy.DefaultStorage.Path = storage // not that of whoever runs the tests
+	caddy.DefaultStorage.Path = storage     // not that of whoever runs the tests
+	_ = os.Setenv("XDG_DATA_HOME", storage) // where Caddy keeps its id
 	goleak.VerifyTestMain(m,
 		goleak.Cleanup(func(status int) {
 			_ = os.RemoveAll(storage)
