@@ -31,9 +31,11 @@ type App struct {
 	brokers   map[string]cluster.Broker
 	hubs      map[string]*hub      // those that the pool counts this app for
 	endpoints map[string]*settings // by name, as handlers have registered them
-	started   chan struct{}        // closed by Start
-	stopped   chan struct{}        // closed by Stop
+	store     *store
+	started   chan struct{} // closed by Start
+	stopped   chan struct{} // closed by Stop
 	stop      sync.Once
+	exit      chan struct{} // closed when an exit has finished that goes on beside Stop; nil where none does
 }
 
 // HubOptions are the options of one hub.
@@ -48,8 +50,8 @@ type HubOptions struct {
 	// Default: off.
 	Recovery *Recovery `json:"recovery,omitempty"`
 
-	// Drain is how long the closing of the hub's sessions is spread when Caddy
-	// exits. Default 10s.
+	// Drain is over how long the closing of the hub's sessions is spread when Caddy
+	// exits, or when a configuration does without their endpoint. Default 10s.
 	Drain *caddy.Duration `json:"drain,omitempty"`
 }
 
@@ -67,6 +69,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.endpoints = make(map[string]*settings)
 	a.started = make(chan struct{})
 	a.stopped = make(chan struct{})
+	var err error
+	if a.store, err = newStore(ctx); err != nil {
+		return err
+	}
 
 	for name, options := range a.Hubs {
 		if options == nil {
@@ -91,6 +97,25 @@ func (a *App) Provision(ctx caddy.Context) error {
 	return events.(*caddyevents.App).On("stopping", stoppingHandler{a})
 }
 
+// brokerKey returns what tells the broker from another one. o may be nil.
+func (o *HubOptions) brokerKey() string {
+	if o == nil || o.BrokerRaw == nil {
+		return memoryBroker
+	}
+	var options any
+	if err := json.Unmarshal(o.BrokerRaw, &options); err != nil {
+		return string(o.BrokerRaw)
+	}
+	key, err := json.Marshal(options) // in one order, and without space
+	if err != nil {
+		return string(o.BrokerRaw)
+	}
+	return string(key)
+}
+
+// memoryBroker is the key of the default.
+const memoryBroker = `{"broker":"memory"}`
+
 func (a *App) loadBroker(options *HubOptions) (cluster.Broker, error) {
 	if options.BrokerRaw == nil {
 		return nil, nil
@@ -112,7 +137,8 @@ func (a *App) hub(name string) (*hub, error) {
 	if h, ok := a.hubs[name]; ok {
 		return h, nil
 	}
-	value, _, err := pool.LoadOrNew(name, func() (caddy.Destructor, error) { return newHub(name, a.brokers[name]) })
+	key := hubKey{name, a.Hubs[name].brokerKey()}
+	value, _, err := pool.LoadOrNew(key, func() (caddy.Destructor, error) { return newHub(key, a.brokers[name]) })
 	if err != nil {
 		return nil, fmt.Errorf("hub %q: %w", name, err)
 	}
@@ -143,10 +169,12 @@ func (a *App) register(s *settings) (*settings, error) {
 // settings: a configuration that could not be provisioned has changed nothing.
 func (a *App) Start() error {
 	for name, h := range a.hubs {
-		h.push(a, a.Hubs[name])
+		if first := h.push(a, a.Hubs[name]); first {
+			h.restore(a.store, a.logger)
+		}
 	}
 	for _, s := range a.endpoints {
-		s.drain = a.drain(s.hubName)
+		s.drain = a.window(s.hubName)
 		s.lease = s.hub.endpoint(s.name).push(s)
 		a.logger.Info("realtime ready",
 			zap.String("endpoint", s.name),
@@ -158,72 +186,37 @@ func (a *App) Start() error {
 	return nil
 }
 
-func (a *App) drain(hub string) time.Duration {
-	if options := a.Hubs[hub]; options != nil && options.Drain != nil {
-		return time.Duration(*options.Drain)
-	}
-	return defaultDrain
-}
-
-// patience is how long Stop waits, beyond the time that draining takes, for
-// what its settings are still needed for.
-const patience = 30 * time.Second
-
 // Stop implements caddy.App. It waits until nothing is done by this app's
 // settings any more, since Caddy cleans their guests up afterwards. Endpoints
 // that no other configuration has are closed.
 func (a *App) Stop() error {
 	a.stop.Do(func() { close(a.stopped) })
-	for _, h := range a.hubs {
-		h.drop(a)
+	if a.exit != nil { // it goes on while the HTTP app stops, which waits for it
+		return nil
 	}
-	limit := patience
-	for _, s := range a.endpoints {
-		limit = max(limit, patience+a.drain(s.hubName))
-	}
-	ctx, cancel := context.WithTimeoutCause(context.Background(), limit, errors.New("connections did not end in time"))
-	defer cancel()
-	var waits sync.WaitGroup
-	var failed error
-	var mu sync.Mutex
-	for _, s := range a.endpoints {
-		if s.lease == nil {
-			continue // never started
-		}
-		waits.Go(func() {
-			if err := s.lease.drop(ctx); err != nil {
-				mu.Lock()
-				defer mu.Unlock()
-				failed = errors.Join(failed, fmt.Errorf("stopping endpoint %q: %w", s.name, err))
-			}
-		})
-	}
-	waits.Wait()
-	return failed
+	return a.finish()
 }
 
 // Cleanup implements caddy.CleanerUpper.
 func (a *App) Cleanup() error {
 	var failed error
-	for name := range a.hubs {
-		if _, err := pool.Delete(name); err != nil {
+	for _, h := range a.hubs {
+		if _, err := pool.Delete(h.key); err != nil {
 			failed = errors.Join(failed, err)
 		}
 	}
 	return failed
 }
 
-// stoppingHandler begins to drain the app's hubs when Caddy exits. The event
-// also comes before a reload's old configuration stops; that is no reason to
-// close anything.
+// stoppingHandler ends the app's connections when Caddy exits. The event also
+// comes before a reload's old configuration stops; that is no reason to close
+// anything.
 type stoppingHandler struct{ app *App }
 
 // Handle implements caddyevents.Handler.
 func (h stoppingHandler) Handle(context.Context, caddy.Event) error {
 	if caddy.Exiting() {
-		for _, hub := range h.app.hubs {
-			hub.drain()
-		}
+		h.app.drain()
 	}
 	return nil
 }

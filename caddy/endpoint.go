@@ -82,7 +82,7 @@ func (e *endpoint) drop(ctx context.Context, l *lease) error {
 	e.leases = slices.DeleteFunc(e.leases, func(other *lease) bool { return other == l })
 	if len(e.leases) == 0 {
 		e.mu.Unlock()
-		return e.close(ctx, 0)
+		return e.close(ctx, l.settings.drain)
 	}
 	newest := e.leases[len(e.leases)-1]
 	e.current.Store(newest)
@@ -93,7 +93,7 @@ func (e *endpoint) drop(ctx context.Context, l *lease) error {
 		newest.settings.logger.Info("closing connections", zap.Int("connections", n),
 			zap.String("endpoint", e.name), zap.String("why", "the configuration has their path no more"))
 	}
-	return retired.close(ctx, 0)
+	return retired.close(ctx, l.settings.drain)
 }
 
 // close ends all connections, spread over the window, and the endpoint. If that
@@ -136,8 +136,11 @@ func (e *endpoint) isClosing() bool {
 }
 
 func (e *endpoint) whyClosed() string {
-	if e.hub.isDraining() {
+	switch {
+	case e.hub.isDraining():
 		return "the server exits"
+	case e.hub.isReplaced():
+		return "the configuration has another broker for their hub"
 	}
 	return "the configuration has the endpoint no more"
 }
@@ -180,6 +183,16 @@ func (v *servers) split(leases []*lease) (kept, retired *servers) {
 		}
 	}
 	return kept, retired
+}
+
+// shut has the servers take no more connections.
+func (v *servers) shut() {
+	if v.socketio != nil {
+		v.socketio.Shut()
+	}
+	for _, server := range v.plain {
+		server.Shut()
+	}
 }
 
 func (v *servers) connections() int {

@@ -223,7 +223,7 @@ func TestCloseInTime(t *testing.T) {
 // TestEndpointComesBack configures an endpoint again while the one of its name
 // is still closing: a handler of its connections has not returned in time.
 func TestEndpointComesBack(t *testing.T) {
-	h, err := newHub("test", nil)
+	h, err := newHub(hubKey{"test", memoryBroker}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -314,7 +314,7 @@ func TestServeHTTP(t *testing.T) {
 
 // TestHealthDraining asks a hub that exits.
 func TestHealthDraining(t *testing.T) {
-	h, err := newHub("exits", nil)
+	h, err := newHub(hubKey{"exits", memoryBroker}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -343,8 +343,8 @@ func TestHealthDraining(t *testing.T) {
 	s := entrances("/", "/socket.io/")
 	s.drain = time.Hour
 	l := e.push(s)
-	h.drain()
-	h.drain()
+	h.shut()
+	h.shut()
 	if status, body := ask(""); status != 503 || body != `{"websocket":{"enabled":false,"connections":0}}` {
 		t.Errorf("draining: %d %s", status, body)
 	}

@@ -188,8 +188,13 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	h.settings, err = h.app.register(s)
-	return err
+	if h.settings, err = h.app.register(s); err != nil {
+		return err
+	}
+	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+		server.RegisterOnStop(h.app.awaitExit)
+	}
+	return nil
 }
 
 func (h *Handler) setDefaults() {

@@ -1,6 +1,7 @@
 package caddy
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"sync"
@@ -12,13 +13,18 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// pool holds the hubs, by name. What is in it outlives the configurations that
-// use it, and with it every connection.
+// pool holds the hubs, by their keys. What is in it outlives the configurations
+// that use it, and with it every connection.
 var pool = caddy.NewUsagePool()
+
+// A hubKey is what makes a hub another one: its name, and its broker, which cannot
+// be exchanged under those who are connected.
+type hubKey struct{ name, broker string }
 
 // A hub is a realtime.Hub and the endpoints that lead to it.
 type hub struct {
 	*realtime.Hub
+	key        hubKey
 	brokerName string
 
 	mu        sync.Mutex
@@ -28,7 +34,7 @@ type hub struct {
 }
 
 // newHub is the pool's constructor.
-func newHub(name string, broker cluster.Broker) (*hub, error) {
+func newHub(key hubKey, broker cluster.Broker) (*hub, error) {
 	brokerName := "memory"
 	if broker == nil {
 		broker = membroker.New(membroker.Options{})
@@ -36,14 +42,14 @@ func newHub(name string, broker cluster.Broker) (*hub, error) {
 		brokerName = module.CaddyModule().ID.Name()
 	}
 	h, err := realtime.NewHub(realtime.Options{
-		Name:   name,
+		Name:   key.name,
 		Broker: broker,
 		Logger: caddy.Log().Named("realtime"), // no configuration's own: the hub outlives them
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &hub{Hub: h, brokerName: brokerName, endpoints: make(map[string]*endpoint)}, nil
+	return &hub{Hub: h, key: key, brokerName: brokerName, endpoints: make(map[string]*endpoint)}, nil
 }
 
 // Destruct implements caddy.Destructor. The endpoints have been closed by then.
@@ -100,22 +106,35 @@ func (h *hub) isDraining() bool {
 	return h.draining
 }
 
-// drain begins to close every connection. It is called when Caddy exits, and
-// does not wait: whoever drops the endpoints does.
-func (h *hub) drain() {
+// isReplaced reports whether there is a hub of the same name with another broker.
+func (h *hub) isReplaced() bool {
+	replaced := false
+	pool.Range(func(key, _ any) bool {
+		other := key.(hubKey)
+		replaced = other.name == h.key.name && other != h.key
+		return !replaced
+	})
+	return replaced
+}
+
+// shut begins the end: health says so, and no more connections are taken.
+func (h *hub) shut() {
 	h.mu.Lock()
-	first := !h.draining
 	h.draining = true
 	h.mu.Unlock()
-	if !first {
-		return
-	}
 	for _, e := range h.all() {
-		l := e.current.Load()
-		if l == nil {
-			continue // it is about to begin
-		}
-		// The apps stop next, and close at once what nobody has begun to close.
-		e.beginClose(l.settings.drain) // joined by lease.drop
+		e.servers.Load().shut()
 	}
+}
+
+// close ends every connection, each endpoint's over its window, and waits until
+// all have ended, or for ctx: who drops the endpoints reports what does not end.
+func (h *hub) close(ctx context.Context) {
+	var waits sync.WaitGroup
+	for _, e := range h.all() {
+		if l := e.current.Load(); l != nil {
+			waits.Go(func() { _ = e.close(ctx, l.settings.drain) })
+		}
+	}
+	waits.Wait()
 }

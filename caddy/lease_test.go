@@ -13,7 +13,7 @@ import (
 
 func testEndpoint(t *testing.T) *endpoint {
 	t.Helper()
-	h, err := newHub("test", nil)
+	h, err := newHub(hubKey{"test", memoryBroker}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -131,8 +131,8 @@ func TestFailedProvision(t *testing.T) {
 	conn := connect(t, port, "/socket.io/", nil)
 	receive(t, conn)
 	exchange(t, conn, "40")
-	before, ok := pool.References("default")
-	if !ok || before != 1 {
+	before := references("default")
+	if before != 1 {
 		t.Fatalf("%d references", before)
 	}
 	for name, broken := range map[string][]byte{
@@ -215,7 +215,7 @@ func TestMemoryBroker(t *testing.T) {
 	if err := b.Provision(caddy.Context{}); err != nil {
 		t.Fatal(err)
 	}
-	h, err := newHub("named", b)
+	h, err := newHub(hubKey{"named", memoryBroker}, b)
 	if err != nil {
 		t.Fatal(err)
 	}

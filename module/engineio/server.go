@@ -236,6 +236,9 @@ func (s *Server) open(session *Session, o *Options) bool {
 	return true
 }
 
+// Shut takes no more sessions.
+func (s *Server) Shut() { s.sessions.Shut() }
+
 // Close takes no more sessions and ends those that are open, spread evenly over
 // the window, the newest last. Who is in the midst of something has a little
 // longer. It returns when nothing of them runs any more, or with ctx's error; then

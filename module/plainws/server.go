@@ -145,6 +145,9 @@ func (s *Server) logRefused(r *http.Request, message string, details ...zap.Fiel
 	refusal.Log(o.Logger, r, o.ClientIP(r), message, details...)
 }
 
+// Shut takes no more connections.
+func (s *Server) Shut() { s.conns.Shut() }
+
 // Close takes no more connections and ends those that are open, like
 // engineio.Server.Close.
 func (s *Server) Close(ctx context.Context, window time.Duration) error {

@@ -122,7 +122,11 @@ func (h *Handler) broadcast(ctx context.Context, e *emission) (any, *Problem) {
 		return answer, nil
 	}
 	// A caller that does not wait for the answer has still asked for all of it.
-	if err := b.Emit(context.WithoutCancel(ctx), e.event, e.args...); err != nil {
+	err := b.Emit(context.WithoutCancel(ctx), e.event, e.args...)
+	switch {
+	case errors.Is(err, realtime.ErrSealed):
+		return nil, errClosing
+	case err != nil:
 		h.options.Logger.Error("emitting", zap.String("namespace", e.namespace), zap.Error(err))
 		return nil, problemf(http.StatusServiceUnavailable, "broker_unavailable", "the event could not be passed on to the other nodes")
 	}
@@ -143,6 +147,8 @@ func (h *Handler) request(ctx context.Context, e *emission, wait time.Duration) 
 	defer cancel()
 	answers, missing, err := b.Request(ctx, MaxAckSockets, e.event, e.args...)
 	switch {
+	case errors.Is(err, realtime.ErrSealed):
+		return nil, errClosing
 	case errors.Is(err, realtime.ErrAudience):
 		return nil, problemf(http.StatusBadRequest, tooManySockets, "answers of at most %d sockets can be awaited; leave ack out, or name fewer", MaxAckSockets)
 	case err != nil:

@@ -72,6 +72,13 @@ func (r *Roster[M]) Closed() bool {
 	return r.closed
 }
 
+// Shut takes no more members.
+func (r *Roster[M]) Shut() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+}
+
 // All returns the open members, the oldest first.
 func (r *Roster[M]) All() []M {
 	r.mu.RLock()
@@ -102,10 +109,7 @@ const pause = 10 * time.Millisecond
 // window, the newest last. It returns when all have finished, or with ctx's
 // error; once ctx is done it does not spread any more, nor wait for the busy.
 func (r *Roster[M]) Close(ctx context.Context, e Ending[M]) error {
-	r.mu.Lock()
-	r.closed = true
-	r.mu.Unlock()
-
+	r.Shut()
 	r.endAll(ctx, e)
 	finished := make(chan struct{})
 	go func() { // ends when the last of them does

@@ -1,0 +1,51 @@
+package caddy
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// snapshotName is that of what a hub owes, in the store of its name.
+const snapshotName = "recovery"
+
+// storageTime is how long the storage may take.
+const storageTime = 10 * time.Second
+
+func (h *hub) store(s *store) *store { return s.under(h.Name()) }
+
+// save writes down what the hub owes to clients that may come back, since no
+// configuration has it any more. It takes no events from here on. A hub that has
+// been replaced owes nothing: its clients come back to the other one.
+func (h *hub) save(s *store, logger *zap.Logger) {
+	data, err := h.Seal()
+	if err == nil && data != nil && !h.isReplaced() {
+		ctx, cancel := context.WithTimeout(context.Background(), storageTime)
+		defer cancel()
+		if err = h.store(s).write(ctx, snapshotName, data); err == nil {
+			logger.Info("recovery saved", zap.String("hub", h.Name()), zap.Int("bytes", len(data)))
+		}
+	}
+	if err != nil {
+		logger.Error("saving recovery: clients will start anew", zap.String("hub", h.Name()), zap.Error(err))
+	}
+}
+
+// restore takes over what an earlier process, or configuration, has saved.
+// Nobody else shall: to give the same events twice is worse than not at all.
+func (h *hub) restore(s *store, logger *zap.Logger) {
+	ctx, cancel := context.WithTimeout(context.Background(), storageTime)
+	defer cancel()
+	data, found, err := h.store(s).take(ctx, snapshotName)
+	var sockets int
+	if found && err == nil {
+		sockets, err = h.Restore(data)
+	}
+	switch {
+	case err != nil:
+		logger.Error("restoring recovery: clients start anew", zap.String("hub", h.Name()), zap.Error(err))
+	case found:
+		logger.Info("recovery restored", zap.String("hub", h.Name()), zap.Int("sockets", sockets))
+	}
+}
