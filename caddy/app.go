@@ -28,6 +28,7 @@ type App struct {
 
 	ctx       caddy.Context
 	logger    *zap.Logger
+	keys      map[string]hubKey // of the hubs that have options
 	brokers   map[string]cluster.Broker
 	hubs      map[string]*hub      // those that the pool counts this app for
 	endpoints map[string]*settings // by name, as handlers have registered them
@@ -64,6 +65,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx = ctx
 	a.logger = ctx.Logger()
+	a.keys = make(map[string]hubKey)
 	a.brokers = make(map[string]cluster.Broker)
 	a.hubs = make(map[string]*hub)
 	a.endpoints = make(map[string]*settings)
@@ -81,6 +83,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		if err := options.Recovery.validate(); err != nil {
 			return fmt.Errorf("hub %q: %w", name, err)
 		}
+		a.keys[name] = hubKey{name, options.brokerKey()} // now: to load the broker drops its options
 		broker, err := a.loadBroker(options)
 		if err != nil {
 			return fmt.Errorf("hub %q: %w", name, err)
@@ -97,9 +100,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	return events.(*caddyevents.App).On("stopping", stoppingHandler{a})
 }
 
-// brokerKey returns what tells the broker from another one. o may be nil.
+// brokerKey returns what tells the broker from another one.
 func (o *HubOptions) brokerKey() string {
-	if o == nil || o.BrokerRaw == nil {
+	if o.BrokerRaw == nil {
 		return memoryBroker
 	}
 	var options any
@@ -137,7 +140,10 @@ func (a *App) hub(name string) (*hub, error) {
 	if h, ok := a.hubs[name]; ok {
 		return h, nil
 	}
-	key := hubKey{name, a.Hubs[name].brokerKey()}
+	key, ok := a.keys[name]
+	if !ok {
+		key = hubKey{name, memoryBroker}
+	}
 	value, _, err := pool.LoadOrNew(key, func() (caddy.Destructor, error) { return newHub(key, a.brokers[name]) })
 	if err != nil {
 		return nil, fmt.Errorf("hub %q: %w", name, err)

@@ -20,7 +20,7 @@ import (
 // most one of each is in flight.
 // https://socket.io/docs/v4/engine-io-protocol/#http-long-polling
 type polling struct {
-	limit int // of the queue, in bytes
+	limit func() int // of the queue, in bytes
 
 	queue   []*Burst
 	size    int           // bytes in queue
@@ -35,7 +35,7 @@ type polling struct {
 func (p *polling) name() string { return pollingName }
 
 func (p *polling) send(b *Burst, _ *Batch) error {
-	if p.size > 0 && p.size+b.size > p.limit {
+	if p.size > 0 && p.size+b.size > p.limit() {
 		return outbox.ErrFull
 	}
 	p.push(b)
@@ -45,7 +45,7 @@ func (p *polling) send(b *Burst, _ *Batch) error {
 func (p *polling) queued() int { return p.size }
 
 func (p *polling) fits(bursts []*Burst) bool {
-	room := p.limit - p.size
+	room := p.limit() - p.size
 	for _, b := range bursts {
 		room -= b.size
 	}

@@ -62,6 +62,7 @@ type Batch = outbox.Batch
 // time; open sessions follow them.
 type Server struct {
 	options func() *Options
+	limit   func() int // of what waits for one session; made once for all of them
 	accept  func(*Session) Receiver
 
 	sessions sessions
@@ -71,7 +72,7 @@ type Server struct {
 // needs one, and accept for the receiver of each session that opens. accept
 // must not send anything yet. The settings must come from Options.WithDefaults.
 func NewServer(options func() *Options, accept func(*Session) Receiver) *Server {
-	return &Server{options: options, accept: accept}
+	return &Server{options: options, limit: func() int { return options().MaxQueue }, accept: accept}
 }
 
 // Len returns how many sessions are open.
@@ -170,7 +171,7 @@ func (s *Server) keptOrigin(sid string, r *http.Request) (*origin.Policy, bool) 
 
 // openPolling answers the first request of a polling session.
 func (s *Server) openPolling(w http.ResponseWriter, r *http.Request, o *Options, p parameters) {
-	transport := &polling{limit: o.MaxQueue, form: form3{base64: p.base64}}
+	transport := &polling{limit: s.limit, form: form3{base64: p.base64}}
 	session := newSession(s, newHandshake(r, o), transport, p.version)
 	if !s.open(session, o) {
 		refusal.Unavailable(w)

@@ -16,7 +16,7 @@ type webSocket struct {
 
 // upgrade answers a request for a WebSocket with one.
 func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, o *Options) (*wsconn.Conn, error) {
-	return wsconn.Upgrade(w, r, wsconn.Options{Queue: o.MaxQueue, Compress: o.CompressFrom > 0})
+	return wsconn.Upgrade(w, r, wsconn.Options{Queue: s.limit, Compress: o.CompressFrom > 0})
 }
 
 // newWebSocket returns the transport of a version.

@@ -28,6 +28,7 @@ type Server struct {
 	endpoint *realtime.Endpoint
 	format   Format
 	options  func() *Options
+	limit    func() int // of what waits for one connection; made once for all of them
 	conns    roster.Roster[*conn]
 
 	// The keys of its frames among a message's encodings. They are made here,
@@ -41,7 +42,7 @@ type deflated struct{ Format }
 // NewServer returns a server that asks options for its settings whenever it
 // needs one. They must come from Options.WithDefaults.
 func NewServer(endpoint *realtime.Endpoint, format Format, options func() *Options) *Server {
-	return &Server{endpoint: endpoint, format: format, options: options, plain: format, deflated: deflated{format}}
+	return &Server{endpoint: endpoint, format: format, options: options, limit: func() int { return options().MaxQueue }, plain: format, deflated: deflated{format}}
 }
 
 // Len returns how many connections are open.
@@ -85,7 +86,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, err)
 		return
 	}
-	ws, err := wsconn.Upgrade(w, r, wsconn.Options{Queue: o.MaxQueue, Compress: o.CompressFrom > 0})
+	ws, err := wsconn.Upgrade(w, r, wsconn.Options{Queue: s.limit, Compress: o.CompressFrom > 0})
 	if err != nil {
 		identity.Abandon()
 		s.logRefused(r, err.Error())

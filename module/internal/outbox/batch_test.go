@@ -16,7 +16,7 @@ func TestBatch(t *testing.T) {
 		wires, outboxes := make([]*wire, 3), make([]*Outbox, 3)
 		for i := range outboxes {
 			wires[i] = new(wire)
-			outboxes[i] = New(wires[i], 1000)
+			outboxes[i] = New(wires[i], fixed(1000))
 		}
 		send := func(i int, s string) {
 			t.Helper()
@@ -125,7 +125,7 @@ func TestGather(t *testing.T) {
 	for _, test := range tests {
 		synctest.Test(t, func(t *testing.T) {
 			w := new(wire)
-			o := New(w, 1<<20)
+			o := New(w, fixed(1<<20))
 			queue := of(test.sizes...)
 			if err := o.Send(queue...); err != nil {
 				t.Fatal(err)
@@ -153,7 +153,7 @@ func TestGather(t *testing.T) {
 func TestBatches(t *testing.T) {
 	const senders, sends = 6, 500
 	w := new(wire)
-	o := New(w, 1<<30)
+	o := New(w, fixed(1<<30))
 	var batches [3]Batch
 	done := make(chan struct{})
 	var readers, running sync.WaitGroup
@@ -241,7 +241,7 @@ func TestBatchIsNotSlow(t *testing.T) {
 func ExampleBatch() {
 	var batch Batch
 	w := new(wire)
-	o := New(w, 1000)
+	o := New(w, fixed(1000))
 	batch.Open()
 	for i := range 3 {
 		_ = o.SendIn(&batch, fmt.Appendf(nil, "answer %d\n", i))

@@ -19,6 +19,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // than anything takes, on any machine.
 const patience = 30 * time.Second
 
+// fixed is a limit that does not change.
+func fixed(n int) func() int { return func() int { return n } }
+
 // A wire is a connection in memory.
 type wire struct {
 	net.Conn // nil: nothing else is called
@@ -97,7 +100,7 @@ func (k *kernel) tryWrite(p []byte) (int, error) {
 
 // withKernel returns an outbox that tries w before it waits for it.
 func withKernel(w *wire, limit int, takes func(p []byte) (int, error)) (*Outbox, *kernel) {
-	o := New(w, limit)
+	o := New(w, fixed(limit))
 	k := &kernel{wire: w, takes: takes}
 	o.try = k
 	return o, k

@@ -27,7 +27,7 @@ var (
 type Outbox struct {
 	conn  net.Conn
 	try   tryWriter
-	limit int
+	limit func() int
 
 	draining sync.WaitGroup // the goroutine that writes what the kernel did not take
 
@@ -41,10 +41,10 @@ type Outbox struct {
 	err      error
 }
 
-// New returns an outbox that writes to conn and holds at most limit bytes. A
-// single send is let through however large it is while nothing else waits, so
+// New returns an outbox that writes to conn and holds at most limit bytes, which
+// may be another number each time, and must be told without blocking. A single send is let through however large it is while nothing else waits, so
 // that the limit never makes a permitted message undeliverable.
-func New(conn net.Conn, limit int) *Outbox {
+func New(conn net.Conn, limit func() int) *Outbox {
 	return &Outbox{conn: conn, try: newTryWriter(conn), limit: limit}
 }
 
@@ -123,7 +123,7 @@ func (o *Outbox) Idle() bool {
 func (o *Outbox) Room() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.limit - o.size
+	return o.limit() - o.size
 }
 
 // Queued returns how many bytes wait to be written.
@@ -168,13 +168,13 @@ func (o *Outbox) push(chunks [][]byte) error {
 	for _, chunk := range chunks {
 		total += len(chunk)
 	}
-	if o.size > 0 && o.size+total > o.limit && o.batch != nil {
+	if o.size > 0 && o.size+total > o.limit() && o.batch != nil {
 		// The peer has not been given the chance to read what is held back.
 		if err := o.flush(); err != nil {
 			return err
 		}
 	}
-	if o.size > 0 && o.size+total > o.limit {
+	if o.size > 0 && o.size+total > o.limit() {
 		return ErrFull
 	}
 	o.queue = append(o.queue, chunks...)

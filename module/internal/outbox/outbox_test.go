@@ -22,7 +22,7 @@ func TestNeverBlocks(t *testing.T) {
 		if !plain {
 			conn = struct{ net.Conn }{near} // no file descriptor to be had, as with TLS
 		}
-		o := New(conn, 100_000)
+		o := New(conn, fixed(100_000))
 		if (o.try != nil) != plain {
 			t.Fatalf("a plain connection: %v; can be tried: %v", plain, o.try != nil)
 		}
@@ -74,7 +74,7 @@ func TestConcurrentSenders(t *testing.T) {
 		if !plain {
 			conn = struct{ net.Conn }{near}
 		}
-		o := New(conn, 1<<30)
+		o := New(conn, fixed(1<<30))
 		result := make(chan []received, 1)
 		go func() { result <- chunks(t, far) }()
 		var running sync.WaitGroup
@@ -343,7 +343,7 @@ func TestWriteErrors(t *testing.T) {
 		},
 		"a write": func(w *wire) *Outbox {
 			w.fate = func(p []byte) (int, error) { return len(p) / 2, broken }
-			return New(w, 100)
+			return New(w, fixed(100))
 		},
 		"a write after a try": func(w *wire) *Outbox {
 			w.fate = func(p []byte) (int, error) { return 0, broken }
@@ -397,7 +397,7 @@ func TestWriteErrors(t *testing.T) {
 // TestWait closes a connection that a write waits for.
 func TestWait(t *testing.T) {
 	near, _ := tcp(t)
-	o := New(near, 100<<20)
+	o := New(near, fixed(100<<20))
 	if err := o.Send(make([]byte, 50<<20)); err != nil {
 		t.Fatal(err)
 	}
@@ -409,7 +409,7 @@ func TestWait(t *testing.T) {
 		t.Error("flushed after Wait")
 	}
 
-	unused := New(new(wire), 10)
+	unused := New(new(wire), fixed(10))
 	finish(t, unused)
 	if err := unused.Send([]byte("x")); !errors.Is(err, ErrClosed) {
 		t.Error(err)
@@ -420,7 +420,7 @@ func TestWait(t *testing.T) {
 // TestPeerGone sends to a connection that the peer has reset.
 func TestPeerGone(t *testing.T) {
 	near, far := tcp(t)
-	o := New(near, 1<<30)
+	o := New(near, fixed(1<<30))
 	if err := far.SetLinger(0); err != nil {
 		t.Fatal(err)
 	}
@@ -569,7 +569,7 @@ func BenchmarkSend(b *testing.B) {
 			_ = near.SetWriteBuffer(1 << 20)
 			_ = far.SetReadBuffer(1 << 20)
 			go func() { _, _ = io.Copy(io.Discard, far) }()
-			o := New(wrap(near), 1<<30)
+			o := New(wrap(near), fixed(1<<30))
 			frame := make([]byte, 100)
 			b.ReportAllocs()
 			for b.Loop() {
@@ -591,7 +591,7 @@ func BenchmarkBatch(b *testing.B) {
 			_ = near.SetWriteBuffer(1 << 20)
 			_ = far.SetReadBuffer(1 << 20)
 			go func() { _, _ = io.Copy(io.Discard, far) }()
-			o := New(near, 1<<30)
+			o := New(near, fixed(1<<30))
 			frame := make([]byte, 100)
 			var batch Batch
 			b.ReportAllocs()

@@ -44,8 +44,9 @@ var upgrader = websocket.Upgrader{
 
 // Options are the settings of a connection.
 type Options struct {
-	// Queue limits, in bytes, what may wait to be sent.
-	Queue int
+	// Queue limits, in bytes, what may wait to be sent. It is asked each time, and
+	// must not block.
+	Queue func() int
 	// Compress lets the peer negotiate that messages are compressed (RFC 7692).
 	Compress bool
 }

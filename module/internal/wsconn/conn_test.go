@@ -680,7 +680,7 @@ func FuzzServer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, step uint8, compress bool) {
 		const limit = 200
 		conn := &scriptConn{input: data, step: 1 + int(step)}
-		c := acceptOffering(t, conn, "permessage-deflate", Options{Queue: 10_000, Compress: compress})
+		c := acceptOffering(t, conn, "permessage-deflate", Options{Queue: fixed(10_000), Compress: compress})
 		c.OnPong(func() {})
 		for {
 			opcode, payload, err := c.Read(limit)

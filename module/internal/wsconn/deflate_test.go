@@ -34,7 +34,7 @@ func acceptOffering(t testing.TB, conn net.Conn, offer string, o Options) *Conn 
 func pipeDeflating(t testing.TB, queue int) (*Conn, *peer) {
 	t.Helper()
 	near, far := net.Pipe()
-	c := acceptOffering(t, near, "permessage-deflate", Options{Queue: queue, Compress: true})
+	c := acceptOffering(t, near, "permessage-deflate", Options{Queue: fixed(queue), Compress: true})
 	if !c.Deflates() {
 		t.Fatal("not negotiated")
 	}
@@ -133,7 +133,7 @@ func TestDeflateIndependent(t *testing.T) {
 
 // TestDeflateEcho has a real client that compresses.
 func TestDeflateEcho(t *testing.T) {
-	address := listenWith(t, Options{Queue: 10 << 20, Compress: true}, func(c *Conn) {
+	address := listenWith(t, Options{Queue: fixed(10 << 20), Compress: true}, func(c *Conn) {
 		defer end(c)
 		for {
 			opcode, payload, err := c.Read(1 << 20)
@@ -269,7 +269,7 @@ func TestCompressedBit(t *testing.T) {
 	input = append(input, masked(fin|compressed|ping, "")...)
 	input = append(input, masked(fin|Binary, "after")...)
 	for _, step := range []int{1, 2, 7, 1000, len(input)} {
-		c := acceptOffering(t, &scriptConn{input: input, step: step}, "permessage-deflate", Options{Queue: 1000, Compress: true})
+		c := acceptOffering(t, &scriptConn{input: input, step: step}, "permessage-deflate", Options{Queue: fixed(1000), Compress: true})
 		for i := range 2 * len(sizes) {
 			if _, payload, err := c.Read(100_000); err != nil || len(payload) != sizes[i/2] {
 				t.Fatalf("%d bytes at a time: message %d has %d bytes, %v", step, i, len(payload), err)
@@ -291,7 +291,7 @@ func TestInflateCutOff(t *testing.T) {
 		string(masked(compressed|Text, deflated(strings.Repeat("hello ", 100)))),
 	} {
 		conn := &scriptConn{input: []byte(frames), step: 3}
-		c := acceptOffering(t, conn, "permessage-deflate", Options{Queue: 1000, Compress: true})
+		c := acceptOffering(t, conn, "permessage-deflate", Options{Queue: fixed(1000), Compress: true})
 		if _, _, err := c.Read(10_000); err == nil || Violation(err) {
 			t.Errorf("Read: %v", err)
 		}
@@ -304,7 +304,7 @@ func TestBombMemory(t *testing.T) {
 	const limit = 100_000
 	zeros := strings.Repeat(deflated(strings.Repeat("\x00", 1<<20))+"\x00\x00\xff\xff", 50) // in about 51 kB, which the limit permits
 	conn := &scriptConn{input: masked(fin|compressed|Binary, zeros), step: 4096}
-	c := acceptOffering(t, conn, "permessage-deflate", Options{Queue: 1000, Compress: true})
+	c := acceptOffering(t, conn, "permessage-deflate", Options{Queue: fixed(1000), Compress: true})
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	_, _, err := c.Read(limit)
@@ -328,7 +328,7 @@ func FuzzInflate(f *testing.F) {
 		at := min(int(cut), len(data))
 		input := append(masked(compressed|Text, string(data[:at])), masked(fin|continuation, string(data[at:]))...)
 		conn := &scriptConn{input: append(input, masked(fin|closing, "")...), step: 50}
-		c := acceptOffering(t, conn, "permessage-deflate", Options{Queue: 1000, Compress: true})
+		c := acceptOffering(t, conn, "permessage-deflate", Options{Queue: fixed(1000), Compress: true})
 		switch _, payload, err := c.Read(limit); {
 		case err == nil:
 			if len(payload) > limit || !utf8.Valid(payload) {
@@ -372,7 +372,7 @@ func TestDeflatingIdle(t *testing.T) {
 	plain := masked(fin|Text, text)
 	perConnection := func(offer string, message []byte) int64 {
 		idle := make(chan struct{}, count)
-		address := listenWith(t, Options{Queue: 1000, Compress: true}, func(c *Conn) {
+		address := listenWith(t, Options{Queue: fixed(1000), Compress: true}, func(c *Conn) {
 			defer end(c)
 			for {
 				if _, _, err := c.Read(10_000); err != nil {

@@ -96,7 +96,7 @@ func TestNegotiation(t *testing.T) {
 		{"permessage-deflate; client_max_window_bits", false, ""},
 	} {
 		conn := &scriptConn{step: 1}
-		c := acceptOffering(t, conn, test.offer, Options{Queue: 1000, Compress: test.compress})
+		c := acceptOffering(t, conn, test.offer, Options{Queue: fixed(1000), Compress: test.compress})
 		flushed(c)
 		end(c)
 		out := string(conn.written())

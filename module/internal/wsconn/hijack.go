@@ -13,7 +13,7 @@ import (
 type hijacker struct {
 	http.ResponseWriter
 	tunnel    *tunnel    // what is given away in place of a connection; nil over HTTP/1.1
-	queue     int        // limit of the outbox, in bytes
+	queue     func() int // limit of the outbox, in bytes
 	deflating *deflating // the stream's; nil: not negotiated
 	stream    *stream
 }

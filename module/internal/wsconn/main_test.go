@@ -63,7 +63,7 @@ func upgradeRequest() *http.Request {
 // accept upgrades a connection whose peer has not asked for it.
 func accept(t testing.TB, conn net.Conn, queue int) *Conn {
 	t.Helper()
-	c, err := Upgrade(&hijackable{conn: conn, header: make(http.Header)}, upgradeRequest(), Options{Queue: queue})
+	c, err := Upgrade(&hijackable{conn: conn, header: make(http.Header)}, upgradeRequest(), Options{Queue: fixed(queue)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +189,7 @@ func closePayload(code int, reason string) string {
 // and returns the address. The test waits for all of them.
 func listen(t testing.TB, queue int, serve func(*Conn)) string {
 	t.Helper()
-	return listenWith(t, Options{Queue: queue}, serve)
+	return listenWith(t, Options{Queue: fixed(queue)}, serve)
 }
 
 func listenWith(t testing.TB, o Options, serve func(*Conn)) string {
@@ -279,3 +279,6 @@ func end(c *Conn) {
 	c.Drain()
 	c.Release()
 }
+
+// fixed is a limit that does not change.
+func fixed(n int) func() int { return func() int { return n } }

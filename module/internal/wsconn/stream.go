@@ -38,7 +38,7 @@ type deflating struct {
 	failed bool // an error came from the network
 }
 
-func newStream(conn net.Conn, queue int) *stream {
+func newStream(conn net.Conn, queue func() int) *stream {
 	s := &stream{Conn: conn, out: outbox.New(conn, queue)}
 	s.input.open(conn)
 	s.buffer = bufio.NewReaderSize(s, frameBuffer)

@@ -146,7 +146,7 @@ func overStreams(t *testing.T, queue int, serve func(*Conn), run func(t *testing
 					t.Errorf("%s %s is no request for a WebSocket", r.Proto, r.Method)
 				}
 				before := maps.Clone(r.Header)
-				c, err := Upgrade(w, r, Options{Queue: queue, Compress: true})
+				c, err := Upgrade(w, r, Options{Queue: fixed(queue), Compress: true})
 				if err != nil {
 					t.Error(err)
 					return
@@ -224,7 +224,7 @@ func TestStreamDeflates(t *testing.T) {
 	for _, v := range versions {
 		t.Run(v.name, func(t *testing.T) {
 			address, client := v.listen(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if c, err := Upgrade(w, r, Options{Queue: 1000, Compress: true}); err == nil {
+				if c, err := Upgrade(w, r, Options{Queue: fixed(1000), Compress: true}); err == nil {
 					c.Run(func() { echo(c) })
 				}
 			}))
@@ -440,7 +440,7 @@ func TestStreamRefuses(t *testing.T) {
 					if asks := Requested(r); asks != test.asks {
 						t.Errorf("%s %v asks for a WebSocket: %v", r.Proto, r.Header, asks)
 					}
-					if c, err := Upgrade(w, r, Options{Queue: 1000}); err == nil {
+					if c, err := Upgrade(w, r, Options{Queue: fixed(1000)}); err == nil {
 						t.Error("was upgraded")
 						c.Release()
 					}

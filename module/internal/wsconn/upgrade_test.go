@@ -65,7 +65,7 @@ func TestUpgradeRefuses(t *testing.T) {
 	var refused sync.WaitGroup
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer refused.Done()
-		if c, err := Upgrade(w, r, Options{Queue: 1000}); err == nil {
+		if c, err := Upgrade(w, r, Options{Queue: fixed(1000)}); err == nil {
 			t.Errorf("%s %v was upgraded", r.Method, r.Header)
 			c.Release()
 		}
@@ -126,7 +126,7 @@ func TestUpgradeExtensions(t *testing.T) {
 		r.Header.Set(name, value)
 		conn := &scriptConn{step: 1}
 		start := time.Now()
-		c, err := Upgrade(&hijackable{conn: conn, header: make(http.Header)}, r, Options{Queue: 1000})
+		c, err := Upgrade(&hijackable{conn: conn, header: make(http.Header)}, r, Options{Queue: fixed(1000)})
 		if err != nil {
 			t.Fatal(name, err)
 		}
@@ -157,7 +157,7 @@ func TestSubprotocol(t *testing.T) {
 		r := upgradeRequest()
 		r.Header.Set("Sec-WebSocket-Protocol", asked)
 		conn := &scriptConn{step: 1}
-		c, err := Upgrade(&hijackable{conn: conn, header: make(http.Header)}, r, Options{Queue: 1000})
+		c, err := Upgrade(&hijackable{conn: conn, header: make(http.Header)}, r, Options{Queue: fixed(1000)})
 		if err != nil {
 			t.Fatalf("%q: %v", asked, err)
 		}
@@ -236,7 +236,7 @@ func TestHijackThroughWrappers(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		inner := &wrapper{ResponseWriter: w}
 		outer := &wrapper{ResponseWriter: inner}
-		c, err := Upgrade(outer, r, Options{Queue: 1000})
+		c, err := Upgrade(outer, r, Options{Queue: fixed(1000)})
 		if err != nil {
 			t.Error(err)
 			return
@@ -261,7 +261,7 @@ func TestHijackThroughWrappers(t *testing.T) {
 // of HTTP/2.
 func TestNoHijack(t *testing.T) {
 	recorder := httptest.NewRecorder()
-	if _, err := Upgrade(recorder, upgradeRequest(), Options{Queue: 1000}); err == nil || recorder.Code != http.StatusInternalServerError {
+	if _, err := Upgrade(recorder, upgradeRequest(), Options{Queue: fixed(1000)}); err == nil || recorder.Code != http.StatusInternalServerError {
 		t.Errorf("answered %d, %v", recorder.Code, err)
 	}
 }

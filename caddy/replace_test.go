@@ -1,0 +1,115 @@
+package caddy
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/gorilla/websocket"
+)
+
+// spread waits for the ends of connections, which must come one after the other,
+// over about a window.
+func spread(t *testing.T, conns []*websocket.Conn, window time.Duration) {
+	t.Helper()
+	began := time.Now()
+	for i, conn := range conns {
+		if code := ended(t, conn); code != websocket.CloseGoingAway {
+			t.Errorf("connection %d is closed with %d", i, code)
+		}
+	}
+	// The last one's turn is one step before the window's end.
+	if took, least := time.Since(began), window*time.Duration(len(conns)-1)/time.Duration(len(conns))*9/10; took < least {
+		t.Errorf("%d connections have ended within %v, not over %v", len(conns), took, window)
+	}
+}
+
+// TestReplaceBroker: a broker cannot be exchanged under connections. They are
+// closed, and their clients come back to a hub that has the other one.
+func TestReplaceBroker(t *testing.T) {
+	lives.begin()
+	port := freePort(t)
+	const window = 400 * time.Millisecond
+	site := fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\thub replaced\n\t}\n}\n", port)
+	reload := func(broker string) {
+		hub := map[string]string{"apps/realtime/hubs/replaced": fmt.Sprintf(`{"drain":"%v"%s}`, window, broker)}
+		if err := caddy.Load(patched(t, site, hub), true); err != nil {
+			t.Error(err)
+		}
+	}
+	load(t, site)
+	reload("")
+	conns := []*websocket.Conn{enter(t, port, "/socket.io/"), enter(t, port, "/socket.io/"), enter(t, port, "/socket.io/"), enter(t, port, "/socket.io/")}
+
+	// What is the default anyway is no other one.
+	reload(`,"broker":{ "broker" : "memory" }`)
+	for _, conn := range conns {
+		alive(t, conn)
+	}
+
+	reloaded := make(chan struct{})
+	go func() {
+		defer close(reloaded)
+		reload(`,"broker":{"broker":"test","name":"one"}`)
+	}()
+	spread(t, conns, window)
+	<-reloaded
+	alive(t, enter(t, port, "/socket.io/"))
+	reload(`,"broker":{"name":"one","broker":"test"}`) // the same
+	reload(`,"broker":{"broker":"test","name":"two"}`)
+	await(t, "broker one closed")
+	if n := hubs("replaced"); n != 1 {
+		t.Errorf("there are %d hubs", n)
+	}
+}
+
+// TestReplaceEndpoint: an endpoint that the configuration has no more is closed as
+// slowly as at an exit, and the others stay.
+func TestReplaceEndpoint(t *testing.T) {
+	port := freePort(t)
+	const window = 400 * time.Millisecond
+	reload := func(more string) {
+		site := fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime\n\t%s\n}\n", port, more)
+		hub := map[string]string{"apps/realtime/hubs/default": fmt.Sprintf(`{"drain":"%v"}`, window)}
+		if err := caddy.Load(patched(t, site, hub), true); err != nil {
+			t.Error(err)
+		}
+	}
+	load(t, fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime\n}\n", port))
+	reload("realtime {\n\t\tname gone\n\t\tsocketio /gone/\n\t\thealth off\n\t}")
+	stays := enter(t, port, "/socket.io/")
+	conns := []*websocket.Conn{enter(t, port, "/gone/"), enter(t, port, "/gone/"), enter(t, port, "/gone/"), enter(t, port, "/gone/")}
+	reloaded := make(chan struct{})
+	go func() {
+		defer close(reloaded)
+		reload("")
+	}()
+	spread(t, conns, window)
+	<-reloaded
+	alive(t, stays)
+	if conn, response := dial(t, port, "/gone/"); conn != nil || response.StatusCode != http.StatusOK {
+		t.Errorf("its path is answered %s", response.Status)
+	}
+}
+
+// alive makes sure that a connection is still served.
+func alive(t *testing.T, conn *websocket.Conn) {
+	t.Helper()
+	if got := exchange(t, conn, `421["x"]`); got != `431[{"error":{"code":"unhandled_event","message":"nothing handles an event of this name here"}}]` {
+		t.Errorf("an event is answered %s", got)
+	}
+}
+
+// hubs returns how many hubs of a name there are.
+func hubs(name string) int {
+	n := 0
+	pool.Range(func(key, _ any) bool {
+		if key.(hubKey).name == name {
+			n++
+		}
+		return true
+	})
+	return n
+}
