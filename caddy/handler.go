@@ -326,10 +326,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		s.client.Serve(w, r, name)
 		return nil
 	}
-	if err := h.awaitStart(r.Context()); err != nil {
+	lease, err := h.awaitLease(r.Context())
+	if err != nil {
 		return caddyhttp.Error(http.StatusServiceUnavailable, err)
 	}
-	servers := s.lease.endpoint.servers.Load()
+	servers := lease.endpoint.servers.Load()
 	r = untimed(r)
 	switch {
 	case isSocketIO && servers.socketio != nil:
@@ -338,8 +339,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		servers.plain[ws].ServeHTTP(w, r)
 	case isHealth:
 		s.hub.serveHealth(w, r)
-	case isAPI:
-		s.apiHandler.ServeHTTP(w, r)
+	case isAPI && lease.settings.apiHandler != nil:
+		lease.settings.apiHandler.ServeHTTP(w, r)
 	default: // a request that was late for the configuration that has its path
 		return caddyhttp.Error(http.StatusServiceUnavailable, errors.New("the endpoint is closing"))
 	}
@@ -364,8 +365,20 @@ func untimed(r *http.Request) *http.Request {
 	return &stream
 }
 
-// awaitStart waits for the endpoint: Caddy starts its apps in no particular
-// order, so that the first request can be earlier.
+// awaitLease waits for the endpoint: Caddy starts its apps in no particular
+// order, so that the first request can be earlier. A request to a configuration
+// that does not start after all is one for that which goes on.
+func (h *Handler) awaitLease(ctx context.Context) (*lease, error) {
+	err := h.awaitStart(ctx)
+	if err == nil {
+		return h.settings.lease, nil
+	}
+	if lease := h.settings.hub.running(h.settings.name); lease != nil && ctx.Err() == nil {
+		return lease, nil
+	}
+	return nil, err
+}
+
 func (h *Handler) awaitStart(ctx context.Context) error {
 	select {
 	case <-h.app.started: // also of a configuration that has been replaced since

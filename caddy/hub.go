@@ -67,6 +67,18 @@ func (h *hub) endpoint(name string) *endpoint {
 	return e
 }
 
+// running returns the lease of the moment of the endpoint of a name; nil where
+// no configuration has one.
+func (h *hub) running(name string) *lease {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	e, ok := h.endpoints[name]
+	if !ok || e.isClosing() {
+		return nil
+	}
+	return e.current.Load()
+}
+
 // remove forgets an endpoint that no configuration has any more.
 func (h *hub) remove(e *endpoint) {
 	h.mu.Lock()
