@@ -36,6 +36,7 @@ type App struct {
 	started   chan struct{} // closed by Start
 	stopped   chan struct{} // closed by Stop
 	stop      sync.Once
+	exitBy    time.Time     // when an exit has to have ended; zero before it begins
 	exit      chan struct{} // closed when an exit has finished that goes on beside Stop; nil where none does
 }
 

@@ -55,13 +55,22 @@ func (a *App) longest() time.Duration {
 
 var errPatience = errors.New("connections did not end in time")
 
-// limited returns a context for what must have an end.
-func (a *App) limited() (context.Context, context.CancelFunc) {
+// limit returns when what must have an end has to have ended: in all, if Caddy
+// exits, and else from now on.
+func (a *App) limit() time.Time {
+	if !a.exitBy.IsZero() {
+		return a.exitBy
+	}
 	limit := patience
 	if http := a.httpApp(); http != nil && http.GracePeriod > 0 {
 		limit = min(limit, time.Duration(http.GracePeriod))
 	}
-	return context.WithTimeoutCause(context.Background(), a.longest()+limit, errPatience)
+	return time.Now().Add(a.longest() + limit)
+}
+
+// limited returns a context that ends by the limit.
+func (a *App) limited() (context.Context, context.CancelFunc) {
+	return context.WithDeadlineCause(context.Background(), a.limit(), errPatience)
 }
 
 // drain ends all connections. It is called when Caddy is about to exit, before
@@ -72,6 +81,7 @@ func (a *App) drain() {
 	}
 	http := a.httpApp()
 	if http == nil || http.ShutdownDelay <= 0 {
+		a.exitBy = a.limit()
 		a.closeAll()
 		return
 	}
@@ -80,6 +90,7 @@ func (a *App) drain() {
 	// for longer. Nobody knows whether it stops before this app or after, and so
 	// the rest is done beside both.
 	delay := time.Duration(http.ShutdownDelay)
+	a.exitBy = a.limit().Add(delay)
 	if a.connections() > 0 {
 		http.ShutdownDelay += caddy.Duration(a.longest())
 	}
