@@ -25,7 +25,7 @@ var arrows = map[string][]string{
 	"caddy/realtime": {"caddy", "caddy/xconnect"},
 	"caddy/xconnect": {},
 
-	"caddy/internal/tcpinfo": {},
+	"caddy/internal/...": {},
 
 	"module/socketio": {"module/engineio", "module/realtime", "module/origin", "module/internal/..."},
 	"module/plainws":  {"module/realtime", "module/origin", "module/internal/..."},
