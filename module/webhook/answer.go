@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+	"unicode/utf8"
 
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
@@ -72,6 +73,10 @@ func parseAnswer(body []byte) (*answer, error) {
 	a := new(answer)
 	if len(bytes.TrimSpace(body)) == 0 {
 		return a, nil
+	}
+	// A WebSocket that gets other text ends, and an answer may be for many.
+	if !utf8.Valid(body) {
+		return nil, errors.New("reading answer: it is not in UTF-8")
 	}
 	if err := json.Unmarshal(body, a); err != nil {
 		return nil, fmt.Errorf("reading answer: %w", err)
@@ -144,7 +149,7 @@ type problem struct {
 // parseProblem reads as much of a refusal as it says.
 func parseProblem(body []byte) problem {
 	var p problem
-	if json.Unmarshal(body, &p) != nil {
+	if !utf8.Valid(body) || json.Unmarshal(body, &p) != nil {
 		return problem{}
 	}
 	return p

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"testing"
+	"unicode/utf8"
 
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
@@ -10,7 +11,7 @@ func FuzzParseAnswer(f *testing.F) {
 	for _, seed := range []string{
 		``, ` `, `{}`, `null`, `[]`, `{"user":1}`, `{"user":"u","data":{"a":1},"join":["r"],"leave":["q"]}`,
 		`{"ack":[{"$binary":"AQI="},null]}`, `{"emit":[{"to":["a"],"users":["u"],"except":["b"],"namespace":"/x","event":"e","args":[1],"volatile":true}]}`,
-		`{"emit":[null]}`, `{"expires_at":"2026-01-01T00:00:00Z","disconnect":{"reason":"r","close":true}}`,
+		`{"emit":[null]}`, "{\"ack\":[\"\xff\"]}", `{"expires_at":"2026-01-01T00:00:00Z","disconnect":{"reason":"r","close":true}}`,
 	} {
 		f.Add([]byte(seed))
 	}
@@ -27,12 +28,14 @@ func FuzzParseAnswer(f *testing.F) {
 				t.Errorf("%q can be sent", e.Event)
 			}
 		}
-		realtime.AppendPlainArgs(nil, a.ack)
+		if text := realtime.AppendPlainArgs(nil, a.ack); !utf8.Valid(text) {
+			t.Errorf("a client gets %q", text)
+		}
 	})
 }
 
 func FuzzParseProblem(f *testing.F) {
-	for _, seed := range []string{``, `{"error":{"code":"c","message":"m","data":[1]}}`, `{"error":"text"}`, `null`} {
+	for _, seed := range []string{``, `{"error":{"code":"c","message":"m","data":[1]}}`, `{"error":"text"}`, "{\"error\":{\"message\":\"m\",\"data\":\"\xff\"}}", `null`} {
 		f.Add(400, []byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
@@ -40,7 +43,7 @@ func FuzzParseProblem(f *testing.F) {
 		if e, ok := r.eventError().(*realtime.Error); ok && (e.Code == "" || e.Message == "") {
 			t.Errorf("a client learns %+v", e)
 		}
-		if e, ok := r.connectError().(*realtime.ConnectError); ok && e.Message == "" {
+		if e, ok := r.connectError().(*realtime.ConnectError); ok && (e.Message == "" || !utf8.Valid(e.Data)) {
 			t.Errorf("a client learns %+v", e)
 		}
 	})

@@ -83,8 +83,10 @@ func TestConnectAnswers(t *testing.T) {
 		{429, `{"error":{"message":"later"}}`, unavailable},
 		{500, ``, unavailable},
 		{503, `{"error":{"message":"later"}}`, unavailable},
+		{401, "{\"error\":{\"message\":\"log in\",\"data\":\"\xff\"}}", "401 not authorized "},
 		{302, ``, unavailable},
 		{200, `{`, unavailable},
+		{200, "{\"data\":{\"name\":\"\xff\"}}", unavailable},
 		{200, `[]`, unavailable},
 		{200, `{"user":{}}`, unavailable},
 		{200, `{"join":[""]}`, unavailable},
@@ -184,6 +186,7 @@ func TestEventAnswers(t *testing.T) {
 		{200, `{"ack":{}}`, unavailable},
 		{200, `{"ack":[{"$binary":"?"}],"join":["never"]}`, unavailable},
 		{200, `<html>`, unavailable},
+		{200, "{\"ack\":[\"\xff\"],\"join\":[\"never\"]}", unavailable},
 	} {
 		t.Run(fmt.Sprint(tt.status, " ", tt.body), func(t *testing.T) {
 			w := serve(t, Options{}, func(m *message) (int, string) {
