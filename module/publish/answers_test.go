@@ -1,11 +1,14 @@
 package publish
 
 import (
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -71,6 +74,30 @@ func TestIdempotencyInFlight(t *testing.T) {
 	first := <-answers
 	if again := a.call("POST", "emit?ack=30s", body, "Idempotency-Key", "k"); again.body != first.body || !strings.Contains(first.body, `"args":["yes"]`) {
 		t.Errorf("again %s, first %s", again.body, first.body)
+	}
+	equal(t, "events", c.received(), []string{"question []"})
+}
+
+// What a caller who broke off has missed it gets when it asks again.
+func TestIdempotencyAfterBreak(t *testing.T) {
+	a := serve(t, Options{}, realtime.Options{})
+	c := a.connect("/", "u1")
+	c.asked = make(chan uint64, 1)
+	const body = `{"event":"question"}`
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	r := httptest.NewRequestWithContext(gone, "POST", "/api/realtime/emit?ack=30s", strings.NewReader(body))
+	r.Header.Set("Authorization", "Bearer "+testKey)
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Idempotency-Key", "k")
+	var first sync.WaitGroup
+	first.Go(func() { a.server.Config.Handler.ServeHTTP(httptest.NewRecorder(), r) })
+	number := <-c.asked
+	time.Sleep(10 * time.Millisecond) // in which it would give up
+	c.socket.HandleAck(number, []realtime.Arg{realtime.String("yes")})
+	first.Wait()
+	if again := a.call("POST", "emit?ack=30s", body, "Idempotency-Key", "k"); !strings.Contains(again.body, `"args":["yes"]`) {
+		t.Errorf("again: %d %s", again.status, again.body)
 	}
 	equal(t, "events", c.received(), []string{"question []"})
 }

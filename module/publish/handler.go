@@ -161,8 +161,9 @@ func (h *Handler) find(u *url.URL) (c call, room string, ok bool) {
 
 // answer calls, unless the request has been answered before.
 func (h *Handler) answer(r *http.Request, c call, asked *request) (status int, body []byte) {
+	ctx := r.Context()
 	do := func() (int, []byte) {
-		status, answer, problem := c.serve(h, r.Context(), asked)
+		status, answer, problem := c.serve(h, ctx, asked)
 		if problem != nil {
 			return problem.Status, problem.body()
 		}
@@ -176,6 +177,8 @@ func (h *Handler) answer(r *http.Request, c call, asked *request) (status int, b
 		problem := problemf(http.StatusBadRequest, "bad_idempotency_key", "an Idempotency-Key has 1 to %d printable characters of ASCII, and there is one", maxKey)
 		return problem.Status, problem.body()
 	}
+	// Whoever breaks off asks again, and shall get all of the answer then.
+	ctx = context.WithoutCancel(ctx)
 	return h.options.Answers.once(key[0], fingerprint(r.URL, asked.body), do)
 }
 
