@@ -264,6 +264,31 @@ func TestRepeat(t *testing.T) {
 	}
 }
 
+// TestHeadersStay: whatever is done to a request on its way, the next attempt
+// and the next namespace have the handshake's headers.
+func TestHeadersStay(t *testing.T) {
+	var cookies []string
+	w := newWorld(t, Options{URL: "http://backend/realtime", Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+		cookies = append(cookies, r.Header.Get("Cookie"))
+		if values := r.Header["Cookie"]; len(values) > 0 {
+			values[0] = "" // as request_header does in place
+		}
+		if len(cookies) == 1 {
+			return nil, ErrNotSent
+		}
+		return byApplication(func(*message) (int, string) { return 204, "" })(r)
+	})})
+	h := w.handshake()
+	for _, namespace := range []string{"/", "/tenant-1"} {
+		if _, err := w.hub.Namespace(namespace).Connect(t.Context(), h, new(client)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := []string{"sid=s1", "sid=s1", "sid=s1"}; !slices.Equal(cookies, want) {
+		t.Errorf("the cookies were %q, want %q", cookies, want)
+	}
+}
+
 // TestOneInFlight: a socket's events come one after the other, in order; those
 // of several sockets at once, as many as there may be.
 func TestOneInFlight(t *testing.T) {

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	mathrand "math/rand/v2"
 	"net"
 	"net/http"
@@ -59,7 +58,9 @@ func (b *Backend) send(ctx context.Context, r *request, attempt int) (*reply, er
 	if err != nil {
 		return nil, fmt.Errorf("making request: %w", err)
 	}
-	maps.Copy(out.Header, r.header)
+	if r.header != nil {
+		out.Header = r.header.Clone() // handlers may change it
+	}
 	out.Header.Set("Content-Type", "application/json")
 	out.Header.Set("User-Agent", "caddy-realtime")
 	out.Header.Set("Traceparent", traceparent())
