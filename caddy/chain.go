@@ -2,6 +2,7 @@ package caddy
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -129,8 +130,18 @@ func hostname(host string) string {
 // serve runs the handlers. What they panic with fails this request alone.
 func (c *chain) serve(w *recorder, r *http.Request) (err error) {
 	defer func() {
-		if value := recover(); value != nil {
-			err = fmt.Errorf("handler panicked: %v", value) // http.ErrAbortHandler, if the answer broke off
+		value := recover()
+		if value == nil {
+			return
+		}
+		broken, _ := value.(error)
+		switch {
+		case !errors.Is(broken, http.ErrAbortHandler): // which says that the answer has an end, but not its own
+			err = fmt.Errorf("handler panicked: %v", value)
+		case w.tooLarge:
+			err = errTooLarge
+		default:
+			err = cmp.Or(context.Cause(r.Context()), errBrokeOff)
 		}
 	}()
 	r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, c.server)
@@ -159,15 +170,20 @@ type recorder struct {
 	status int         // 0: nothing is written
 	sent   http.Header // as it was then
 	body   bytes.Buffer
+
+	tooLarge bool // and the rest is missing
 }
 
 func newRecorder() *recorder { return &recorder{header: make(http.Header)} }
 
 // maxRecorded is the size of the largest answer. The webhook's own bound is
-// below it, and explains itself.
+// below it.
 const maxRecorded = 5 << 20
 
-var errTooLarge = fmt.Errorf("the backend's answer has more than %d bytes", maxRecorded)
+var (
+	errTooLarge = fmt.Errorf("the backend's answer has more than %d bytes", maxRecorded)
+	errBrokeOff = errors.New("the backend's answer broke off")
+)
 
 // Header implements http.ResponseWriter.
 func (w *recorder) Header() http.Header { return w.header }
@@ -185,6 +201,7 @@ func (w *recorder) WriteHeader(status int) {
 func (w *recorder) Write(p []byte) (int, error) {
 	w.WriteHeader(http.StatusOK)
 	if w.body.Len()+len(p) > maxRecorded {
+		w.tooLarge = true
 		return 0, errTooLarge
 	}
 	return w.body.Write(p)
@@ -194,8 +211,11 @@ func (w *recorder) Write(p []byte) (int, error) {
 func (w *recorder) Flush() { w.WriteHeader(http.StatusOK) }
 
 func (w *recorder) response(r *http.Request) (*http.Response, error) {
-	if w.status == 0 {
+	switch {
+	case w.status == 0:
 		return nil, errors.New("the handlers wrote no answer")
+	case w.tooLarge:
+		return nil, errTooLarge
 	}
 	return &http.Response{
 		Status:        http.StatusText(w.status),

@@ -93,7 +93,7 @@ func TestIdempotencyAfterBreak(t *testing.T) {
 	var first sync.WaitGroup
 	first.Go(func() { a.server.Config.Handler.ServeHTTP(httptest.NewRecorder(), r) })
 	number := <-c.asked
-	time.Sleep(10 * time.Millisecond) // in which it would give up
+	time.Sleep(10 * time.Millisecond) //nolint:forbidigo // nobody tells that it does not give up
 	c.socket.HandleAck(number, []realtime.Arg{realtime.String("yes")})
 	first.Wait()
 	if again := a.call("POST", "emit?ack=30s", body, "Idempotency-Key", "k"); !strings.Contains(again.body, `"args":["yes"]`) {
