@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/textproto"
 	"net/url"
 	"path"
@@ -197,7 +198,7 @@ func checkForward(name string) error {
 	case strings.ContainsAny(name, " \t\r\n:*") || name == "":
 		return fmt.Errorf("backend: forward: %q is no header's name; write one such as X-Api-Key", name)
 	case own("Content-"), own("Webhook-"), own("X-Forwarded-"), own("Sec-Websocket-"),
-		slices.Contains([]string{"Host", "Connection", "Transfer-Encoding", "Upgrade", "Traceparent", "Te", "Trailer", "Expect", "Keep-Alive", "Proxy-Connection", "User-Agent"}, canonical):
+		slices.Contains([]string{"Host", "Connection", "Transfer-Encoding", "Upgrade", "Traceparent", "Te", "Trailer", "Expect", "Accept-Encoding", "Keep-Alive", "Proxy-Connection", "User-Agent"}, canonical):
 		return fmt.Errorf("backend: forward: the header %s belongs to the request itself; leave it out", canonical)
 	}
 	return nil
@@ -278,17 +279,34 @@ func (b *Backend) forwards(name string) bool {
 	return slices.ContainsFunc(b.forward(), func(f string) bool { return strings.EqualFold(f, name) })
 }
 
-// withoutParameters returns a path without what frameworks of Java take for
-// parameters: /realtime;a=b.
-func withoutParameters(requested string) string {
-	before, _, _ := strings.Cut(requested, ";")
-	return before
+// routed returns a path as routers may see it: without what frameworks of Java
+// take for parameters, as in /a/..;b=c/realtime, with slashes for backslashes,
+// and without blanks at its end.
+func routed(requested string) string {
+	segments := strings.Split(strings.ReplaceAll(requested, `\`, "/"), "/")
+	for i, segment := range segments {
+		segments[i], _, _ = strings.Cut(segment, ";")
+	}
+	return path.Clean(strings.TrimRightFunc(strings.Join(segments, "/"), func(r rune) bool { return r <= ' ' }))
 }
 
-// owns reports whether a request's path is the backend's, in any spelling that
+// owns reports whether a request is for the backend's path, in any spelling that
 // a router might take for it.
-func (b *Backend) owns(requested string) bool {
-	return b != nil && strings.EqualFold(path.Clean(withoutParameters(requested)), b.path)
+func (b *Backend) owns(r *http.Request) bool {
+	if b == nil {
+		return false
+	}
+	requested := routed(r.URL.Path)
+	owned := func(requested string) bool { return strings.EqualFold(requested, b.path) }
+	if owned(requested) {
+		return true
+	}
+	// PHP: /index.php/realtime, and /app.php/anything where the path is /app.php.
+	if at := strings.Index(strings.ToLower(requested), ".php/"); at >= 0 && (owned(requested[:at+4]) || owned(requested[at+4:])) {
+		return true
+	}
+	// Rails: /realtime.json. But a page may have a /realtime.js.
+	return r.Method != http.MethodGet && r.Method != http.MethodHead && owned(strings.TrimSuffix(requested, path.Ext(requested)))
 }
 
 // BackendAuthenticator asks the endpoint's handler "backend" who clients are.

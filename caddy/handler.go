@@ -315,7 +315,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	isHealth := s.healthPath != "" && path == s.healthPath
 	isAPI := s.api.owns(path)
 	if !isSocketIO && !isWebSocket && !isHealth && !isAPI {
-		if s.backend.owns(path) { // only the endpoint itself may ask
+		if s.backend.owns(r) { // only the endpoint itself may ask
 			return caddyhttp.Error(http.StatusNotFound, errors.New("the path is the backend's"))
 		}
 		return next.ServeHTTP(w, r)
