@@ -157,6 +157,31 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
+// TestHeader: no token says where its key is, nor what it takes to read it.
+func TestHeader(t *testing.T) {
+	var asked atomic.Int32
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+	defer elsewhere.Close()
+	for name, want := range map[string]string{"crit": "token_invalid", "jku": "", "x5u": "", "jwk": ""} {
+		token := gojwt.NewWithClaims(gojwt.SigningMethodHS256, gojwt.MapClaims{"sub": "u1", "exp": time.Now().Add(time.Minute).Unix()})
+		token.Header["kid"] = "../../dev/null"
+		token.Header[name] = map[string]any{"crit": []string{"exp"}, "jwk": map[string]string{"kty": "oct", "k": "AAAA"}}[name]
+		if token.Header[name] == nil {
+			token.Header[name] = elsewhere.URL
+		}
+		text, err := token.SignedString(testSecret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := New(Options{Keys: secretKeys(t)}).Authenticate(t.Context(), "/", byAuth(text)); codeOf(err) != want {
+			t.Errorf("%s: %v, want %q", name, err, want)
+		}
+	}
+	if n := asked.Load(); n > 0 {
+		t.Errorf("keys are fetched from where tokens say, %d times", n)
+	}
+}
+
 func TestParseRoom(t *testing.T) {
 	for text, good := range map[string]bool{
 		"all": true, "{claims.a}": true, "x{claims.a.b}y": true,

@@ -210,6 +210,9 @@ func (k *Keys) Empty() bool { return len(k.secrets) == 0 && len(k.public) == 0 &
 
 // find returns what may verify a token, by its algorithm.
 func (k *Keys) find(ctx context.Context, t *gojwt.Token) (any, error) {
+	if _, ok := t.Header["crit"]; ok { // extensions that have to be understood; none is (RFC 7515, section 4.1.11)
+		return nil, gojwt.ErrTokenUnverifiable
+	}
 	if _, ok := t.Method.(*gojwt.SigningMethodHMAC); ok {
 		return gojwt.VerificationKeySet{Keys: k.secrets}, nil
 	}
