@@ -12,7 +12,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
@@ -159,9 +158,14 @@ func unsent(err error) bool {
 	if _, ok := errors.AsType[reverseproxy.DialError](err); ok || errors.Is(err, errUnreceived) {
 		return true
 	}
-	// The two have no type or variable to know them by.
-	text := err.Error()
-	return strings.Contains(text, "no upstreams available") || strings.Contains(text, "http: server closed idle connection")
+	// The two have no type or variable to know them by. Errors around them may
+	// quote what a backend has sent, and it has got the request then.
+	for ; err != nil; err = errors.Unwrap(err) {
+		if text := err.Error(); text == "no upstreams available" || text == "http: server closed idle connection" {
+			return true
+		}
+	}
+	return false
 }
 
 // A recorder is a ResponseWriter that keeps what is written.
