@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -126,7 +127,7 @@ func (b *Backend) identity(namespace string, h *realtime.Handshake, a *answer) r
 	identity := realtime.Identity{
 		User:  string(a.User),
 		Data:  a.Data,
-		Rooms: a.Join,
+		Rooms: b.joinable(h.Endpoint.Hub().Namespace(namespace), h.SocketID, a.Join),
 		Connected: func(ctx context.Context, s *realtime.Socket) {
 			if err := a.emit(ctx, s); err != nil {
 				b.options.Logger.Error("answer to socket.connect cannot be done", zap.Error(err))
@@ -183,7 +184,7 @@ func (b *Backend) do(ctx context.Context, e *realtime.Event, a *answer) {
 		s.SetData(a.Data)
 	}
 	s.Leave(a.Leave...)
-	s.Join(a.Join...)
+	s.Join(b.joinable(s.Namespace(), s.ID(), a.Join)...)
 	if err := a.emit(ctx, s); err != nil {
 		b.options.Logger.Error("answer to socket.event cannot be done", zap.String("event", e.Name), zap.Error(err))
 	}
@@ -194,6 +195,18 @@ func (b *Backend) do(ctx context.Context, e *realtime.Event, a *answer) {
 		b.options.Logger.Info("backend sends client away", zap.String("socket", s.ID()), zap.String("why", a.Disconnect.Reason))
 		_ = s.Disconnect(a.Disconnect.Close) // it may have gone meanwhile
 	}
+}
+
+// joinable returns those rooms that are not other sockets' own, whose names
+// clients may have said: who joined one would get what is meant for that socket.
+func (b *Backend) joinable(n *realtime.Namespace, id string, rooms []string) []string {
+	return slices.DeleteFunc(rooms, func(room string) bool {
+		if room == id || !n.Owned(room) {
+			return false
+		}
+		b.options.Logger.Error("answer has a room that is another socket's own", zap.String("socket", id), zap.String("room", room))
+		return true
+	})
 }
 
 // HandleDisconnect implements realtime.Handler.

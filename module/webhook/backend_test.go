@@ -264,6 +264,32 @@ func TestRepeat(t *testing.T) {
 	}
 }
 
+// TestOwnRooms: whatever the backend says, nobody joins the room of a socket that
+// is not its own.
+func TestOwnRooms(t *testing.T) {
+	core, logs := observer.New(zap.InfoLevel)
+	victim := ""
+	w := serve(t, Options{Logger: zap.New(core)}, func(m *message) (int, string) {
+		if m.Type == typeDisconnect || victim == "" {
+			return 204, ""
+		}
+		return 200, fmt.Sprintf(`{"join":["a",%q]}`, victim)
+	})
+	victim = w.connect().socket.ID()
+	c := w.connect()
+	if rooms := c.socket.Rooms(); !slices.Equal(rooms, []string{"a"}) {
+		t.Errorf("on connect it joins %q", rooms)
+	}
+	c.socket.Leave("a")
+	c.ask(t, "e")
+	if rooms := c.socket.Rooms(); !slices.Equal(rooms, []string{"a"}) {
+		t.Errorf("by an event it joins %q", rooms)
+	}
+	if n := logs.FilterMessage("answer has a room that is another socket's own").Len(); n != 1 {
+		t.Errorf("%d lines of it, want 1 in a second", n)
+	}
+}
+
 // TestHeadersStay: whatever is done to a request on its way, the next attempt
 // and the next namespace have the handshake's headers.
 func TestHeadersStay(t *testing.T) {
