@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"unicode/utf8"
 
 	"go.uber.org/zap"
 
@@ -85,6 +86,10 @@ func (h *Hub) receive(e cluster.Envelope) {
 		h.logger.Warn("broadcasts of other nodes may be missing: the broker could not keep up")
 		return
 	case e.Node == h.node:
+		return
+	}
+	if !utf8.Valid(e.Payload) { // as text, it would end the connection of everyone who gets it
+		h.warnNoBroadcast(e, errors.New("it is not in UTF-8"))
 		return
 	}
 	var remote remoteBroadcast

@@ -197,7 +197,7 @@ func TestReceive(t *testing.T) {
 		"", "null", "[]", "1", `"x"`, "{", "\x00\xff", "{}", `{"event":"e","args":[]}`, `{"namespace":1,"event":"e"}`,
 		`{"namespace":"/","event":"e","rooms":"red"}`, `{"namespace":"/","event":"e","args":{}}`,
 		`{"namespace":"/","event":"e","args":[{"json":{]}`, `{"namespace":"/","event":"e","args":[{"json":1,"binary":["not base64"]}]}`,
-		`{"namespace":"/","event":"disconnect","args":[]}`,
+		`{"namespace":"/","event":"disconnect","args":[]}`, "{\"namespace\":\"/\",\"event\":\"e\",\"args\":[{\"json\":\"\xff\"}]}",
 		valid + valid, strings.Repeat("[", 1<<20),
 	} {
 		receive("there", payload)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	"unicode/utf8"
 )
 
 // snapshotVersion is that of the format below. Another one is not read.
@@ -151,6 +152,9 @@ func (a *absentee) snapshot() absenteeSnapshot {
 // The error says why what it was given is not what Seal returns; then nothing has
 // changed.
 func (h *Hub) Restore(data []byte) (sockets int, err error) {
+	if !utf8.Valid(data) {
+		return 0, errors.New("decoding snapshot: it is not in UTF-8")
+	}
 	var s snapshot
 	if err := json.Unmarshal(data, &s); err != nil {
 		return 0, fmt.Errorf("decoding snapshot: %w", err)
