@@ -84,6 +84,7 @@ type Backend struct {
 	handle  *handleSegment // until the Caddyfile is finished with
 	path    string         // of its requests
 	options webhook.Options
+	store   *store // nil: there is none
 	logger  *zap.Logger
 }
 
@@ -126,6 +127,9 @@ func (b *Backend) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("backend: %w", err)
 	}
+	if b.store, err = newStore(ctx); err != nil {
+		b.logger.Error("what the backend is to be told will not survive this process", zap.Error(err))
+	}
 	b.path = path.Clean(target.Path)
 	b.options = webhook.Options{
 		URL:            target.String(),
@@ -146,11 +150,54 @@ func (b *Backend) Provision(ctx caddy.Context) error {
 func (b *Backend) attach(e *endpoint) {
 	o := b.options
 	o.Meter = &e.meter
+	o.Hub = e.hub.Hub
+	if b.store != nil {
+		o.Storage = departuresStorage{b.store.under(e.hub.Name()).under("departures").under(e.name)}
+	}
 	b.Backend = webhook.New(o, &e.departures)
 	e.departures.Attach(b.Backend)
 }
 
-func (b *Backend) detach(ctx context.Context, e *endpoint) { e.departures.Detach(ctx, b.Backend) }
+// adopt has the backend know of the endpoint's sockets that had connected before
+// it was attached. By now it is among the endpoint's handlers.
+func (b *Backend) adopt(e *endpoint) {
+	for _, n := range e.hub.Namespaces() {
+		for _, s := range n.Sockets() {
+			if s.Endpoint() == e.Endpoint {
+				e.departures.Adopt(s)
+			}
+		}
+	}
+}
+
+func (b *Backend) detach(ctx context.Context, e *endpoint) {
+	if caddy.Exiting() {
+		e.departures.Suspend(ctx, b.Backend)
+		return
+	}
+	e.departures.Detach(ctx, b.Backend)
+}
+
+// departuresStorage is where an endpoint's departures outlive the process.
+type departuresStorage struct{ store *store }
+
+// Write implements webhook.Storage.
+func (s departuresStorage) Write(ctx context.Context, name string, value []byte) error {
+	return s.store.write(ctx, name, value)
+}
+
+// Read implements webhook.Storage.
+func (s departuresStorage) Read(ctx context.Context, name string) (value []byte, found bool, err error) {
+	return s.store.read(ctx, name)
+}
+
+// Remove implements webhook.Storage.
+func (s departuresStorage) Remove(ctx context.Context, name string) error {
+	return s.store.remove(ctx, name)
+}
+
+// List implements webhook.Storage.
+func (s departuresStorage) List(ctx context.Context) ([]string, error) { return s.store.list(ctx) }
 
 // Validate implements caddy.Validator.
 func (b *Backend) Validate() error {
@@ -364,6 +411,7 @@ var (
 	_ realtime.Handler       = (*Backend)(nil)
 	_ realtime.Authenticator = (*BackendAuthenticator)(nil)
 	_ HeaderKeeper           = (*Backend)(nil)
+	_ webhook.Storage        = departuresStorage{}
 	_ caddy.Provisioner      = (*Backend)(nil)
 	_ caddy.Validator        = (*Backend)(nil)
 )

@@ -71,6 +71,9 @@ func (e *endpoint) push(s *settings) *lease {
 	e.leases = append(e.leases, l)
 	e.current.Store(l)
 	e.servers.Store(e.servers.Load().with(e, s))
+	if s.backend != nil {
+		s.backend.adopt(e)
+	}
 	s.apiHandler = e.newAPI(s)
 	return l
 }

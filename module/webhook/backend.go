@@ -41,6 +41,12 @@ type Options struct {
 	// AcceptOnError lets a client in, without an identity, when the backend cannot
 	// be asked. Default: its connection is closed, and it comes back by itself.
 	AcceptOnError bool
+	// Storage keeps what the backend is to be told of sockets that are gone, and of
+	// those that are there in case the process is killed. Default: none, and it
+	// does not survive.
+	Storage Storage
+	// Hub is where the sockets are. It is needed with Storage.
+	Hub *realtime.Hub
 	// Meter counts requests. Default: one that nobody reads.
 	Meter *Meter
 	// Logger learns what goes wrong, at most once in a second. Default: none.
@@ -111,6 +117,7 @@ func (b *Backend) Authenticate(ctx context.Context, namespace string, h *realtim
 		}
 		var a *answer
 		if a, err = reply.answer(); err == nil {
+			b.queue.expect(namespace, h, a)
 			return b.identity(namespace, h, a), nil
 		}
 	}
@@ -146,6 +153,7 @@ func (b *Backend) HandleConnect(_ context.Context, s *realtime.Socket) {
 	if s.Recovered() {
 		b.queue.cancel(s.ID())
 	}
+	b.queue.connected(s)
 }
 
 // HandleEvent implements realtime.Handler.
@@ -182,6 +190,7 @@ func (b *Backend) do(ctx context.Context, e *realtime.Event, a *answer) {
 	s := e.Socket
 	if len(a.Data) > 0 {
 		s.SetData(a.Data)
+		b.queue.changed(s)
 	}
 	s.Leave(a.Leave...)
 	s.Join(b.joinable(s.Namespace(), s.ID(), a.Join)...)

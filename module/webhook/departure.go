@@ -11,6 +11,7 @@ import (
 
 // A departure is a socket that is gone, which the backend shall know.
 type departure struct {
+	id   string // of the message; "" until it is in a queue
 	hub  *realtime.Hub
 	data departureData
 	peer realtime.Peer
@@ -22,6 +23,7 @@ type departure struct {
 	attempts int
 	place    int
 	request  *request // made for the first attempt
+	debt     *debt    // nil: it does not outlive the process
 }
 
 type departureData struct {
@@ -43,32 +45,45 @@ type departureSocket struct {
 }
 
 func newDeparture(s *realtime.Socket, why string) *departure {
-	hub := s.Namespace().Hub()
-	return &departure{
-		hub:  hub,
+	d := &departure{
+		hub:  s.Namespace().Hub(),
 		peer: s.Peer(),
 		hold: s.ReturnWindow(why),
-		data: departureData{
-			Socket: departureSocket{
-				ID:          s.ID(),
-				Session:     s.Session(),
-				Node:        hub.Node(),
-				Namespace:   s.Namespace().Name(),
-				User:        optional(s.User()),
-				ConnectedAt: s.Connected().UTC().Format(timeFormat),
-			},
-			State:      stateOf(s),
-			Reason:     why,
-			Initiator:  initiator(why),
-			DurationMS: time.Since(s.Connected()).Milliseconds(),
+		data: dataOf(s),
+	}
+	d.data.Reason = why
+	d.data.Initiator = initiator(why)
+	d.data.DurationMS = time.Since(s.Connected()).Milliseconds()
+	return d
+}
+
+// dataOf returns what is said of a socket, but for its end.
+func dataOf(s *realtime.Socket) departureData {
+	return departureData{
+		Socket: departureSocket{
+			ID:          s.ID(),
+			Session:     s.Session(),
+			Node:        s.Namespace().Hub().Node(),
+			Namespace:   s.Namespace().Name(),
+			User:        optional(s.User()),
+			ConnectedAt: s.Connected().UTC().Format(timeFormat),
 		},
+		State: stateOf(s),
 	}
 }
 
 // newAbandoned is for a client that the backend let in and that never came to
 // be, for it was gone by then, or another authenticator refused it.
 func newAbandoned(namespace string, h *realtime.Handshake, a *answer) *departure {
-	hub := h.Endpoint.Hub()
+	d := &departure{hub: h.Endpoint.Hub(), peer: peerOf(h), data: dataOfClient(namespace, h, a)}
+	d.data.Reason = reason.TransportClose
+	d.data.Initiator = initiator(reason.TransportClose)
+	return d
+}
+
+// dataOfClient returns what is said of a client that the backend has let in, and
+// that has no socket yet.
+func dataOfClient(namespace string, h *realtime.Handshake, a *answer) departureData {
 	user, state := h.Identity.User, maps.Clone(h.Identity.Data)
 	if a.User != "" {
 		user = string(a.User)
@@ -77,35 +92,40 @@ func newAbandoned(namespace string, h *realtime.Handshake, a *answer) *departure
 		state = make(map[string]json.RawMessage)
 	}
 	maps.Copy(state, a.Data)
-	return &departure{
-		hub:  hub,
-		peer: realtime.Peer{ClientIP: h.ClientIP, Host: h.Host, Secure: h.Secure},
-		data: departureData{
-			Socket: departureSocket{
-				ID:          h.SocketID,
-				Session:     h.Session,
-				Node:        hub.Node(),
-				Namespace:   namespace,
-				User:        optional(user),
-				ConnectedAt: time.Now().UTC().Format(timeFormat),
-			},
-			State:     state,
-			Reason:    reason.TransportClose,
-			Initiator: initiator(reason.TransportClose),
+	return departureData{
+		Socket: departureSocket{
+			ID:          h.SocketID,
+			Session:     h.Session,
+			Node:        h.Endpoint.Hub().Node(),
+			Namespace:   namespace,
+			User:        optional(user),
+			ConnectedAt: time.Now().UTC().Format(timeFormat),
 		},
+		State: state,
 	}
 }
 
-// prepare makes the request, if there is none yet: all attempts say the same.
-func (d *departure) prepare() {
-	if d.request != nil {
-		return
+func peerOf(h *realtime.Handshake) realtime.Peer {
+	return realtime.Peer{ClientIP: h.ClientIP, Host: h.Host, Secure: h.Secure}
+}
+
+// nodeLost says that a socket is gone with its whole process, which was last
+// known to live at a time.
+func (d *departureData) nodeLost(at time.Time) {
+	d.Reason = reason.TransportClose
+	d.Initiator = "node_lost"
+	if connected, err := time.Parse(timeFormat, d.Socket.ConnectedAt); err == nil {
+		d.DurationMS = max(0, at.Sub(connected).Milliseconds())
 	}
-	if user := d.data.Socket.User; user != nil {
-		d.data.ConnectionsLeft = d.hub.UserConnections(*user)
+}
+
+// newRequest makes the request that all attempts send.
+func (d *departure) newRequest() *request {
+	data := d.data
+	if user := data.Socket.User; user != nil {
+		data.ConnectionsLeft = d.hub.UserConnections(*user)
 	}
-	d.request = newRequest(typeDisconnect, encode(d.data), d.peer)
-	d.data.State = nil // it is in the request
+	return &request{id: d.id, kind: typeDisconnect, data: encode(data), peer: d.peer}
 }
 
 // initiator returns who caused a disconnect.

@@ -31,6 +31,7 @@ type message struct {
 	header http.Header
 	host   string
 	body   []byte
+	status int // that a ledger answered with
 }
 
 // An application answers messages.

@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	mathrand "math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/randid"
 )
 
 // The bounds of a queue.
@@ -17,7 +20,7 @@ const (
 	maxWaiting = 50_000           // disconnects; more are lost, and counted
 	maxSending = 16               // requests of them in flight at a time
 	persevere  = 10 * time.Minute // how long a backend that does not take one is asked again
-	flushTime  = 5 * time.Second  // how long the last backend is asked when it is detached
+	flushTime  = time.Second      // how long the last backend is asked when it is detached
 
 	firstRetry = time.Second
 	lastRetry  = time.Minute
@@ -26,9 +29,13 @@ const (
 	grace = time.Second
 )
 
+var errFull = fmt.Errorf("%d wait already", maxWaiting)
+
 // A Queue holds what backends shall know of sockets that are gone, until they
-// do. It outlives the backends, and sends by the newest of them. The zero value
-// is empty.
+// do. It outlives the backends, and sends by the newest of them. Where that has a
+// Storage, what it holds outlives the process as well, and those who are there
+// when the process is killed are told of by the next one that has the same
+// storage. The zero value is empty.
 type Queue struct {
 	mu       sync.Mutex
 	backends []*attachment // the newest last
@@ -39,6 +46,13 @@ type Queue struct {
 	running  bool
 	wake     chan struct{} // tells run that something has changed
 	empty    chan struct{} // closed by run when there is nothing; nil: nobody wants to know
+	dueOnly  bool          // nothing that is due is meant by that
+	journal  journal
+	keeper   *keeper       // nil: there is no backend
+	stirred  chan struct{} // tells the keeper that the journal has changed
+
+	saving   sync.Mutex // held while the storage is used; taken before mu
+	failures int        // of the storage in a row; the keeper's own
 }
 
 // An attachment is a backend that a queue may send by.
@@ -46,7 +60,7 @@ type attachment struct {
 	backend *Backend
 	ctx     context.Context
 	cancel  context.CancelFunc
-	sending sync.WaitGroup
+	using   sync.WaitGroup // what is being sent by it, or written
 }
 
 // Attach has the queue send by a backend, until it is detached.
@@ -60,52 +74,84 @@ func (q *Queue) Attach(b *Backend) {
 		q.wake = make(chan struct{}, 1)
 		go q.run(q.wake) // ends when the last backend is detached
 	}
+	if b.options.Storage != nil && q.journal.run == "" {
+		q.journal.run = randid.New()
+		q.journal.sockets = make(map[string]*debt)
+	}
+	q.startKeeper()
+	q.stir() // it may have another storage
 }
 
-// Detach returns when the queue does not use a backend any more. The last one
-// is told everything that waits, in as much time as there is for that.
-func (q *Queue) Detach(ctx context.Context, b *Backend) {
-	q.mu.Lock()
-	if len(q.backends) == 1 {
-		q.flush(ctx)
-	}
-	var a *attachment
-	for i, other := range q.backends {
-		if other.backend == b {
-			a = other
-			q.backends = append(q.backends[:i:i], q.backends[i+1:]...)
-			break
-		}
-	}
-	if len(q.backends) == 0 && len(q.waiting) > 0 {
-		q.lose(b.options.Logger, len(q.waiting), errors.New("there is no backend any more"))
-		q.waiting, q.held = nil, nil
-	}
-	q.poke()
-	q.mu.Unlock()
+// Detach returns when the queue does not use a backend any more, nor its storage.
+// The last one is told everything that waits, in as much time as there is for
+// that. What it is not told stays in its storage, for when there is a backend
+// again; without storage it is lost.
+func (q *Queue) Detach(ctx context.Context, b *Backend) { q.detach(ctx, b, false) }
+
+// Suspend is Detach where the process ends and another one takes its place: of
+// those who may come back, the last backend is not told, as far as the storage
+// takes them, nor of those who have not gone.
+func (q *Queue) Suspend(ctx context.Context, b *Backend) { q.detach(ctx, b, true) }
+
+func (q *Queue) detach(ctx context.Context, b *Backend, resumed bool) {
+	a, last := q.attachment(b)
 	if a == nil {
 		return
 	}
+	if last {
+		q.stopKeeper()
+		stored := b.options.Storage != nil && q.save(context.WithoutCancel(ctx), b, false) == nil
+		q.flush(ctx, resumed && stored)
+	}
+	q.mu.Lock()
+	q.backends = slices.DeleteFunc(q.backends, func(other *attachment) bool { return other == a })
+	last = len(q.backends) == 0
+	q.poke()
+	q.mu.Unlock()
+	if last {
+		a.cancel() // it has had its time
+	}
 	stop := context.AfterFunc(ctx, a.cancel)
-	a.sending.Wait()
+	a.using.Wait()
 	stop()
 	a.cancel()
+	if last {
+		q.close(context.WithoutCancel(ctx), b, resumed)
+	} else {
+		q.leave(context.WithoutCancel(ctx), b)
+	}
 }
 
-// flush has all that waits sent at once, and waits until it is, for a while.
-// The caller holds the mutex.
-func (q *Queue) flush(ctx context.Context) {
+func (q *Queue) attachment(b *Backend) (a *attachment, last bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, a := range q.backends {
+		if a.backend == b {
+			return a, len(q.backends) == 1
+		}
+	}
+	return nil, false
+}
+
+// flush has what waits sent at once, and waits until it is, for a while. With
+// dueOnly it leaves those who may come back, and those whom the backend has not
+// taken.
+func (q *Queue) flush(ctx context.Context, dueOnly bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	if len(q.waiting) == 0 && q.sending == 0 {
 		return
 	}
-	now := time.Now()
-	for _, d := range q.waiting {
-		d.due = now
+	if !dueOnly {
+		now := time.Now()
+		for _, d := range q.waiting {
+			d.due = now
+		}
+		heap.Init(&q.waiting)
+		clear(q.held)
 	}
-	heap.Init(&q.waiting)
-	clear(q.held)
 	empty := make(chan struct{})
-	q.empty = empty
+	q.empty, q.dueOnly = empty, dueOnly
 	q.poke()
 	q.mu.Unlock()
 	timer := time.NewTimer(flushTime)
@@ -117,6 +163,59 @@ func (q *Queue) flush(ctx context.Context) {
 	}
 	q.mu.Lock()
 	q.empty = nil
+}
+
+// close ends the journal of a queue that has no backend any more.
+func (q *Queue) close(ctx context.Context, b *Backend, resumed bool) {
+	q.mu.Lock()
+	if !resumed {
+		for id, debt := range q.journal.sockets { // nobody is there to be told
+			delete(q.journal.sockets, id)
+			q.pay(debt)
+		}
+	}
+	q.mu.Unlock()
+	err := errors.New("there is no backend any more")
+	if b.options.Storage != nil {
+		err = q.save(ctx, b, true)
+	}
+	q.saving.Lock()
+	defer q.saving.Unlock()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.backends) > 0 { // again
+		q.journal.marked = time.Time{}
+		q.stir()
+		return
+	}
+	if n := len(q.waiting); n > 0 && err != nil {
+		q.lose(b.options.Logger, n, err)
+	} else if n > 0 {
+		b.options.Logger.Info("what the backend has not been told is stored, until there is one again", zap.Int("disconnects", n))
+	}
+	q.waiting, q.held, q.journal = nil, nil, journal{}
+}
+
+// leave has the journal continued by those backends that are left, since the
+// storage of this one is about to be cleaned up.
+func (q *Queue) leave(ctx context.Context, b *Backend) {
+	q.saving.Lock()
+	defer q.saving.Unlock()
+	if q.journal.storage == nil || q.journal.storage != b.options.Storage {
+		return
+	}
+	q.mu.Lock()
+	var storage Storage
+	if len(q.backends) > 0 {
+		storage = q.newest().backend.options.Storage
+	}
+	q.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, saveTimeout)
+	defer cancel()
+	if storage == nil || q.move(ctx, storage) != nil {
+		q.forsake()
+	}
+	q.stir()
 }
 
 // Lost returns how many disconnects no backend has been told of, nor will be.
@@ -134,13 +233,22 @@ func (q *Queue) add(d *departure) {
 		q.lost++ // a socket that has outlived everything
 		return
 	}
-	if len(q.waiting) >= maxWaiting {
-		q.lose(q.newest().backend.options.Logger, 1, fmt.Errorf("%d wait already", maxWaiting))
-		return
-	}
 	d.due = time.Now()
 	if d.hold > 0 {
 		d.due = d.due.Add(d.hold + grace)
+	}
+	q.depart(d)
+	if len(q.waiting) >= maxWaiting {
+		q.lose(q.newest().backend.options.Logger, 1, errFull)
+		q.pay(d.debt)
+		return
+	}
+	q.wait(d)
+}
+
+// wait enters a departure. The caller holds the mutex.
+func (q *Queue) wait(d *departure) {
+	if d.due.After(time.Now()) {
 		if q.held == nil {
 			q.held = make(map[string]*departure)
 		}
@@ -159,6 +267,13 @@ func (q *Queue) cancel(id string) {
 	if d := q.held[id]; d != nil {
 		delete(q.held, id)
 		heap.Remove(&q.waiting, d.place)
+		q.pay(d.debt)
+	}
+	if j := &q.journal; j.run != "" && !j.recall.done {
+		if j.recall.returned == nil {
+			j.recall.returned = make(map[string]bool)
+		}
+		j.recall.returned[id] = true
 	}
 }
 
@@ -208,26 +323,38 @@ func (q *Queue) sendDue() (next time.Duration, ok bool) {
 	}
 	for q.sending < maxSending && len(q.waiting) > 0 {
 		if wait := time.Until(q.waiting[0].due); wait > 0 {
+			q.sayEmpty(q.dueOnly)
 			return wait, true
 		}
 		d := heap.Pop(&q.waiting).(*departure)
 		delete(q.held, d.data.Socket.ID)
 		a := q.newest()
-		a.sending.Add(1)
+		a.using.Add(1)
 		q.sending++
 		go q.send(a, d) // joined by Detach
 	}
-	if len(q.waiting) == 0 && q.sending == 0 && q.empty != nil {
+	q.sayEmpty(len(q.waiting) == 0)
+	return time.Hour, true // somebody will poke
+}
+
+// sayEmpty tells who wants to know that there is nothing to send any more. The
+// caller holds the mutex.
+func (q *Queue) sayEmpty(empty bool) {
+	if empty && q.sending == 0 && q.empty != nil {
 		close(q.empty)
 		q.empty = nil
 	}
-	return time.Hour, true // somebody will poke
 }
 
 // send makes one attempt.
 func (q *Queue) send(a *attachment, d *departure) {
-	defer a.sending.Done()
-	d.prepare()
+	defer a.using.Done()
+	if d.request == nil {
+		request := d.newRequest()
+		q.mu.Lock()
+		d.request, d.data.State = request, nil // the journal looks at them; the state is in the request
+		q.mu.Unlock()
+	}
 	d.attempts++
 	err := a.backend.tell(a.ctx, d)
 	q.mu.Lock()
@@ -235,6 +362,7 @@ func (q *Queue) send(a *attachment, d *departure) {
 	q.sending--
 	q.poke()
 	if err == nil {
+		q.pay(d.debt)
 		return
 	}
 	logger := a.backend.options.Logger
@@ -242,8 +370,13 @@ func (q *Queue) send(a *attachment, d *departure) {
 	if d.giveUp.IsZero() {
 		d.giveUp = now.Add(persevere)
 	}
-	if len(q.backends) == 0 || now.Add(wait).After(d.giveUp) {
+	if now.Add(wait).After(d.giveUp) {
 		q.lose(logger, 1, err)
+		q.pay(d.debt)
+		return
+	}
+	if len(q.backends) == 0 {
+		heap.Push(&q.waiting, d) // Detach knows what to do with it
 		return
 	}
 	logger.Warn("backend did not take a disconnect, and will be told again", zap.String("socket", d.data.Socket.ID), zap.Int("attempt", d.attempts), zap.Error(err))

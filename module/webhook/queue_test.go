@@ -26,6 +26,7 @@ func (l *ledger) transport() http.RoundTripper {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if m.Type == typeDisconnect {
+			m.status = l.status
 			l.told = append(l.told, m)
 			l.times = append(l.times, time.Now())
 			return l.status, ""

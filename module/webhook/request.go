@@ -30,8 +30,10 @@ type request struct {
 }
 
 func newRequest(kind string, data json.RawMessage, peer realtime.Peer) *request {
-	return &request{id: "msg_" + randid.New(), kind: kind, data: data, peer: peer}
+	return &request{id: newMessageID(), kind: kind, data: data, peer: peer}
 }
+
+func newMessageID() string { return "msg_" + randid.New() }
 
 // body returns what an attempt sends. Attempts count from 1.
 func (r *request) body(attempt int, at time.Time) []byte {
