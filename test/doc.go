@@ -15,6 +15,8 @@
 //   - malformed_test.go, frame_test.go, handshake_test.go: what no good client
 //     sends: packets and requests, WebSocket frames, handshakes
 //   - api_test.go, types_test.go: the HTTP API, and the types for backends
+//   - departure_test.go: what a backend learns when the server is killed, or exits
+//     while the backend is away
 //   - differential_test.go, differences_test.go and differential/: the same
 //     scenarios with Socket.IO's own server, and where the two may differ
 //   - guests/ and server/: the application that runs inside the server

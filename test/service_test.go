@@ -32,6 +32,7 @@ type message struct {
 	Data    struct {
 		Socket struct {
 			ID        string
+			Node      string
 			Namespace string
 			User      string
 			Seq       int
@@ -43,6 +44,7 @@ type message struct {
 		Args      []json.RawMessage
 		Reason    string
 		Initiator string
+		Duration  int `json:"duration_ms"`
 		Left      int `json:"user_connections_left"`
 	}
 }

@@ -65,6 +65,9 @@ func (q *Queue) keep(k *keeper) {
 	}
 	for {
 		next, pause := q.keepOnce(k.ctx)
+		if k.ctx.Err() != nil {
+			return
+		}
 		select {
 		case <-time.After(next):
 		case <-q.stirred:
@@ -91,7 +94,7 @@ func (q *Queue) keepOnce(ctx context.Context) (next, pause time.Duration) {
 	defer a.using.Done()
 	if err := q.save(ctx, a.backend, false); err != nil {
 		if ctx.Err() != nil {
-			return 0, 0 // it is being stopped
+			return 0, 0 // the keeper is being stopped, and whoever does that writes once more
 		}
 		a.backend.options.Logger.Error("what the backend is to be told cannot be stored, and would not survive this process", zap.Error(err))
 		q.failures++

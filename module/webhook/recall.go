@@ -164,7 +164,9 @@ func (q *Queue) takeOver(ctx context.Context, b *Backend, p *predecessor) error 
 	if dropped > 0 {
 		q.lose(b.options.Logger, dropped, errFull)
 	}
-	b.options.Logger.Info("telling the backend what an earlier process could not", zap.Int("lost_with_it", lost), zap.Int("gone_before", late), zap.Time("last_alive", alive))
+	if lost+late > 0 {
+		b.options.Logger.Info("telling the backend what an earlier process could not", zap.Int("lost_with_it", lost), zap.Int("gone_before", late), zap.Time("last_alive", alive))
+	}
 	q.poke()
 	return nil
 }

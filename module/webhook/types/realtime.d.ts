@@ -165,7 +165,7 @@ export interface EventRefusal {
   };
 }
 
-/** Says that a socket is gone. It comes at least once: those of one webhook-id are the same. */
+/** Says that a socket is gone. It comes at least once: those of one webhook-id are about the same end of it. */
 export interface DisconnectRequest<Data = SocketData> extends Request {
   type: "socket.disconnect";
   data: {
@@ -181,6 +181,7 @@ export interface DisconnectRequest<Data = SocketData> extends Request {
     state: Data;
     /** In Socket.IO's words. */
     reason: string;
+    /** node_lost: the server was killed, and another one tells. */
     initiator: "client" | "server" | "network" | "limit" | "drain" | "admin" | "node_lost";
     duration_ms: number;
     /** Of the user. */
