@@ -32,6 +32,9 @@ func init() {
 // authenticator "backend" it also asks who clients are. The messages are
 // described in module/webhook/schema.
 //
+// What it has not been told of clients that are gone when Caddy exits, or is
+// killed, is in Caddy's storage, and told after the next start.
+//
 // Its requests run through a chain of HTTP handlers within the process. A
 // request for its path that comes from outside is answered with 404, wherever
 // the endpoint is asked.

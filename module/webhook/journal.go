@@ -49,9 +49,10 @@ type newcomer struct {
 // A journal has debts survive the process. Changes are collected as they come,
 // and written a little later, as a segment; segments that have become small
 // beside what comes after them are written anew along with it, so that there are
-// few, and that what is written in all is in proportion to what has changed. What
-// it knows is guarded by the queue's mutex, and what it has written by the turn.
+// few, and that what is written in all is in proportion to what has changed, times
+// the logarithm of what there is.
 type journal struct {
+	// Guarded by the queue's mutex.
 	run     string           // identifies it; "" while there is none
 	sockets map[string]*debt // of those that are not gone, by the socket's id
 	owed    int              // debts that are not paid
@@ -59,18 +60,15 @@ type journal struct {
 
 	changed []*debt   // to be written
 	paid    []payment // to be written
+
+	// Guarded by the queue's saving.
 	kept    []*written
 	number  uint64 // of the last segment
-
-	// Of storage.
 	storage Storage
 	mark    []byte    // what says that it is being continued; nil: nothing does
 	marked  time.Time // when that was written
 	doomed  []string  // names to be removed, in this order: a payment must outlive its debt
 	recall  recall
-
-	failures int
-	retry    time.Time // when the storage is asked again that has failed
 }
 
 // A payment has a debt forgotten that segments may have.
@@ -92,10 +90,7 @@ type written struct {
 // there is nowhere to write. The caller holds the mutex.
 func (q *Queue) newDebt() *debt {
 	j := &q.journal
-	if j.run == "" {
-		return nil
-	}
-	if j.owed >= 2*maxWaiting {
+	if j.run == "" || j.owed >= 2*maxWaiting {
 		return nil
 	}
 	j.owed++
@@ -217,6 +212,7 @@ func (q *Queue) depart(d *departure) {
 	}
 }
 
+// owe makes a debt that of a departure. The caller holds the mutex.
 func (q *Queue) owe(debt *debt, d *departure) {
 	debt.socket, debt.newcomer, debt.departure = nil, nil, d
 	d.debt, d.id = debt, debt.id
@@ -258,8 +254,8 @@ func (d *debt) source() source {
 	return source{id: d.id, due: d.departure.due, peer: d.departure.peer, told: d.departure.request.data}
 }
 
-// collect returns what there is to write; nil if nothing is. The caller holds the
-// mutex.
+// collect returns what there is to write; nil if nothing is. The caller holds
+// saving and the mutex.
 func (j *journal) collect() *draft {
 	d := &draft{first: j.number + 1, debts: j.changed, paid: slices.Clone(j.paid), fresh: j.paid}
 	j.changed, j.paid = nil, nil
@@ -360,7 +356,8 @@ func (s *source) record() record {
 	return record{s.id, s.due, peer, encode(data)}
 }
 
-// commit notes that a draft has been written. The caller holds the mutex.
+// commit notes that a draft has been written. The caller holds saving and the
+// mutex.
 func (j *journal) commit(d *draft, values [][]byte) {
 	w := &written{first: d.first, last: d.first + uint64(len(values)) - 1, debts: d.debts, paid: d.paid}
 	for i, debt := range d.debts {
@@ -382,8 +379,8 @@ func (j *journal) commit(d *draft, values [][]byte) {
 	}
 }
 
-// revoke notes that a draft could not be written: some of its values may have
-// been. The caller holds the mutex.
+// revoke notes that a draft could not be written, though some of its values may
+// have been. The caller holds saving and the mutex.
 func (q *Queue) revoke(d *draft, values int) {
 	j := &q.journal
 	j.number += uint64(values)

@@ -199,7 +199,8 @@ func (q *Queue) settle() {
 	}
 }
 
-// removeDoomed removes what is not needed any more.
+// removeDoomed removes what is not needed any more. The mark may have been written
+// again meanwhile.
 func (j *journal) removeDoomed(ctx context.Context) error {
 	for len(j.doomed) > 0 {
 		if name := j.doomed[0]; name != markName(j.run) || j.mark == nil {

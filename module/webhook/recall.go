@@ -127,48 +127,65 @@ func (q *Queue) takeOver(ctx context.Context, b *Backend, p *predecessor) error 
 		return err
 	}
 	p.taken = true
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	j := &q.journal
-	known := make(map[string]bool, len(q.waiting))
-	for _, d := range q.waiting {
-		known[d.id] = true
-	}
-	lost, late, dropped := 0, 0, 0
+	lost := 0
+	departures := make([]*departure, 0, len(records)) // with the ids that they had
 	for i := range records {
 		r := &records[i]
-		if r.data == nil || known[r.id] || j.recall.met[r.id] {
+		if r.data == nil {
 			continue
 		}
 		data, err := r.departure()
-		if err != nil || j.sockets[data.Socket.ID] != nil || j.recall.returned[data.Socket.ID] {
-			continue // the client is back
+		if err != nil {
+			continue // it has been read before
 		}
-		if len(q.waiting) >= maxWaiting {
-			dropped++
-			continue
-		}
-		j.recall.met[r.id] = true
-		d := &departure{hub: b.options.Hub, data: data, peer: r.peer, due: r.due}
+		d := &departure{id: r.id, hub: b.options.Hub, data: data, peer: r.peer, due: r.due}
 		if r.due.IsZero() {
 			d.data.nodeLost(alive)
 			d.due = time.Now()
 			lost++
-		} else {
-			late++
 		}
+		departures = append(departures, d)
+	}
+	if len(departures) == 0 {
+		return nil
+	}
+	b.options.Logger.Info("telling the backend what an earlier process could not",
+		zap.Int("lost_with_it", lost), zap.Int("gone_before", len(departures)-lost), zap.Time("last_alive", alive))
+	q.inherit(b, departures)
+	return nil
+}
+
+// inherit enters departures of another journal, but for those of whom this one
+// knows better.
+func (q *Queue) inherit(b *Backend, departures []*departure) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	j := &q.journal
+	met := j.recall.met
+	for _, d := range q.waiting {
+		met[d.id] = true
+	}
+	dropped := 0
+	for _, d := range departures {
+		socket := d.data.Socket.ID
+		switch {
+		case met[d.id]: // whoever wrote it was killed when it had taken it over itself
+			continue
+		case j.sockets[socket] != nil || j.recall.returned[socket]: // the client is back
+			continue
+		case len(q.waiting) >= maxWaiting:
+			dropped++
+			continue
+		}
+		met[d.id] = true
 		j.owed++
-		q.owe(&debt{id: r.id}, d)
+		q.owe(&debt{id: d.id}, d)
 		q.wait(d)
 	}
 	if dropped > 0 {
 		q.lose(b.options.Logger, dropped, errFull)
 	}
-	if lost+late > 0 {
-		b.options.Logger.Info("telling the backend what an earlier process could not", zap.Int("lost_with_it", lost), zap.Int("gone_before", late), zap.Time("last_alive", alive))
-	}
 	q.poke()
-	return nil
 }
 
 // read returns what a journal says in the end, and when it was last continued.

@@ -57,7 +57,6 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // appendRecord appends a record's line.
 func appendRecord(b []byte, r *record) []byte {
-	// The data is JSON already, and most of the line: it is not looked through again.
 	b = append(b, `{"id":"`...)
 	b = append(b, r.id...)
 	b = append(b, '"')
@@ -76,15 +75,15 @@ func appendRecord(b []byte, r *record) []byte {
 	if r.peer.Secure {
 		b = append(b, `,"secure":true`...)
 	}
-	if r.data != nil {
+	if r.data != nil { // most of the line, and JSON already: it is not looked through again
 		b = append(b, `,"data":`...)
 		b = append(b, r.data...)
 	}
 	return append(b, "}\n"...)
 }
 
-// appendSegment appends a segment whose records are lines already.
-func (s *segment) appendLines(b []byte, lines []byte, n int) []byte {
+// appendLines appends a segment whose n records are lines already.
+func (s *segment) appendLines(b, lines []byte, n int) []byte {
 	head := segmentHead{segmentVersion, s.run, s.at.UnixMilli(), s.ended, n, crc32.Checksum(lines, castagnoli)}
 	b = append(b, encode(head)...)
 	b = append(b, '\n')
