@@ -32,7 +32,7 @@ type App struct {
 	brokers   map[string]cluster.Broker
 	hubs      map[string]*hub      // those that the pool counts this app for
 	endpoints map[string]*settings // by name, as handlers have registered them
-	store     *store
+	store     *store                // nil where there is none
 	started   chan struct{} // closed by Start
 	stopped   chan struct{} // closed by Stop
 	stop      sync.Once
@@ -74,7 +74,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.stopped = make(chan struct{})
 	var err error
 	if a.store, err = newStore(ctx); err != nil {
-		return err
+		a.logger.Error("nothing of recovery will survive this process", zap.Error(err))
 	}
 
 	for name, options := range a.Hubs {

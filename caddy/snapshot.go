@@ -17,10 +17,11 @@ func (h *hub) store(s *store) *store { return s.under(h.Name()) }
 
 // save writes down what the hub owes to clients that may come back, since no
 // configuration has it any more. It takes no events from here on. A hub that has
-// been replaced owes nothing: its clients come back to the other one.
+// been replaced owes nothing: its clients come back to the other one. The store
+// may be nil.
 func (h *hub) save(s *store, logger *zap.Logger) {
 	data, err := h.Seal()
-	if err == nil && data != nil && !h.isReplaced() {
+	if err == nil && data != nil && s != nil && !h.isReplaced() {
 		ctx, cancel := context.WithTimeout(context.Background(), storageTime)
 		defer cancel()
 		if err = h.store(s).write(ctx, snapshotName, data); err == nil {
@@ -33,8 +34,12 @@ func (h *hub) save(s *store, logger *zap.Logger) {
 }
 
 // restore takes over what an earlier process, or configuration, has saved.
-// Nobody else shall: to give the same events twice is worse than not at all.
+// Nobody else shall: to give the same events twice is worse than not at all. The
+// store may be nil.
 func (h *hub) restore(s *store, logger *zap.Logger) {
+	if s == nil {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), storageTime)
 	defer cancel()
 	data, found, err := h.store(s).take(ctx, snapshotName)
