@@ -32,9 +32,9 @@ type App struct {
 	brokers   map[string]cluster.Broker
 	hubs      map[string]*hub      // those that the pool counts this app for
 	endpoints map[string]*settings // by name, as handlers have registered them
-	store     *store                // nil where there is none
-	started   chan struct{} // closed by Start
-	stopped   chan struct{} // closed by Stop
+	store     *store               // nil where there is none
+	started   chan struct{}        // closed by Start
+	stopped   chan struct{}        // closed by Stop
 	stop      sync.Once
 	exitBy    time.Time     // when an exit has to have ended; zero before it begins
 	exit      chan struct{} // closed when an exit has finished that goes on beside Stop; nil where none does
