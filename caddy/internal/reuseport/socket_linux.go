@@ -21,17 +21,19 @@ type Socket struct {
 	// Inode is its number, as the tables of the kernel have it.
 	Inode uint64
 
-	raw   syscall.RawConn
-	table string // of the kernel's, that has it
-	again Listen
+	raw     syscall.RawConn
+	table   string // of the kernel's, that has it
+	network string
+	address string
+	listen  Listen
 }
 
-// A Listen opens the address of a socket once more, with SO_REUSEPORT and what a
-// configuration says.
-type Listen func(net.ListenConfig) (net.Listener, error)
+// A Listen opens an address with SO_REUSEPORT, and what a configuration says.
+type Listen func(network, address string, config net.ListenConfig) (net.Listener, error)
 
 // Find returns the socket of a listener. It reports false where there is none.
-func Find(listener net.Listener, again Listen) (*Socket, bool) {
+// The address may have to be opened once more by listen.
+func Find(listener net.Listener, listen Listen) (*Socket, bool) {
 	bottom, ok := innermost(listener)
 	if !ok || listener.Addr().Network() != "tcp" {
 		return nil, false
@@ -40,17 +42,34 @@ func Find(listener net.Listener, again Listen) (*Socket, bool) {
 	if err != nil {
 		return nil, false
 	}
-	s := &Socket{raw: raw, again: again}
-	var stat unix.Stat_t
-	if err := s.control(func(fd int) error {
-		domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
-		s.table = map[int]string{unix.AF_INET: "/proc/net/tcp", unix.AF_INET6: "/proc/net/tcp6"}[domain]
-		return errors.Join(err, unix.Fstat(fd, &stat))
-	}); err != nil || s.table == "" {
+	s := &Socket{raw: raw, address: listener.Addr().String(), listen: listen}
+	if err := s.control(s.identify); err != nil {
 		return nil, false
 	}
-	s.Inode = stat.Ino
 	return s, true
+}
+
+// identify finds out what others have to be of to be in the socket's group.
+func (s *Socket) identify(fd int) error {
+	var stat unix.Stat_t
+	if err := unix.Fstat(fd, &stat); err != nil {
+		return err
+	}
+	s.Inode = stat.Ino
+	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	if err != nil {
+		return err
+	}
+	if domain == unix.AF_INET {
+		s.table, s.network = "/proc/net/tcp", "tcp4"
+		return nil
+	}
+	only, err := unix.GetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY)
+	s.table, s.network = "/proc/net/tcp6", "tcp"
+	if only != 0 {
+		s.network = "tcp6"
+	}
+	return err
 }
 
 // Group returns the inodes of all sockets that listen at the socket's address,
@@ -136,7 +155,7 @@ func (s *Socket) ofGroup(set func(fd int) error) error {
 		return control(raw, func(fd int) error { return attach(fd, unix.SO_ATTACH_FILTER, 0) })
 	}}
 	config.SetMultipathTCP(false)
-	listener, err := s.again(config)
+	listener, err := s.listen(s.network, s.address, config)
 	if err != nil {
 		return err
 	}

@@ -18,33 +18,31 @@ import (
 
 const patience = 30 * time.Second
 
-// again opens an address once more.
-func again(address string) Listen {
-	return func(config net.ListenConfig) (net.Listener, error) {
-		more := config.Control
-		config.Control = func(network, address string, raw syscall.RawConn) error {
-			if more != nil {
-				if err := more(network, address, raw); err != nil {
-					return err
-				}
+// open opens an address once more.
+func open(network, address string, config net.ListenConfig) (net.Listener, error) {
+	more := config.Control
+	config.Control = func(network, address string, raw syscall.RawConn) error {
+		if more != nil {
+			if err := more(network, address, raw); err != nil {
+				return err
 			}
-			return control(raw, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) })
 		}
-		return config.Listen(context.Background(), "tcp", address)
+		return control(raw, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) })
 	}
+	return config.Listen(context.Background(), network, address)
 }
 
-// listen opens an address once more, by TCP or by what Go takes instead.
-func listen(t *testing.T, address string, multipath bool) (net.Listener, *Socket) {
+// listen is open by TCP, or by what Go takes in its place.
+func listen(t *testing.T, network, address string, multipath bool) (net.Listener, *Socket) {
 	t.Helper()
 	var config net.ListenConfig
 	config.SetMultipathTCP(multipath)
-	listener, err := again(address)(config)
+	listener, err := open(network, address, config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { listener.Close() })
-	socket, ok := Find(listener, again(listener.Addr().String()))
+	socket, ok := Find(listener, open)
 	if !ok {
 		t.Fatal("a listener has no socket")
 	}
@@ -66,15 +64,17 @@ func accept(listener net.Listener) {
 // While clients connect in a tight loop, the address goes from socket to socket.
 // None of them sees it.
 func TestSteer(t *testing.T) {
-	for _, address := range []string{"127.0.0.1:0", "[::1]:0", ":0"} {
+	for _, at := range []struct{ network, address string }{
+		{"tcp", "127.0.0.1:0"}, {"tcp", "[::1]:0"}, {"tcp", ":0"}, {"tcp4", ":0"}, {"tcp6", ":0"},
+	} {
 		for _, multipath := range []bool{false, true} {
-			t.Run(fmt.Sprint(address, " ", multipath), func(t *testing.T) { testSteer(t, address, multipath) })
+			t.Run(fmt.Sprint(at.network, at.address, multipath), func(t *testing.T) { testSteer(t, at.network, at.address, multipath) })
 		}
 	}
 }
 
-func testSteer(t *testing.T, address string, multipath bool) {
-	listener, socket := listen(t, address, multipath)
+func testSteer(t *testing.T, network, address string, multipath bool) {
+	listener, socket := listen(t, network, address, multipath)
 	address = listener.Addr().String()
 	var servers, clients sync.WaitGroup
 	defer servers.Wait()
@@ -95,7 +95,7 @@ func testSteer(t *testing.T, address string, multipath bool) {
 					return
 				default:
 				}
-				conn, err := dialer.DialContext(context.Background(), "tcp", address)
+				conn, err := dialer.DialContext(context.Background(), network, address)
 				if err != nil {
 					t.Errorf("connecting: %v", err)
 					return
@@ -109,11 +109,11 @@ func testSteer(t *testing.T, address string, multipath bool) {
 			}
 		})
 	}
-	for range 50 {
+	for range 30 {
 		must(t, socket.Steer(0))
-		next, nextSocket := listen(t, address, multipath)
+		next, nextSocket := listen(t, network, address, multipath)
 		// It would reset what it got, as one of a configuration that fails.
-		failed, _ := listen(t, address, multipath)
+		failed, _ := listen(t, network, address, multipath)
 		failed.Close()
 		servers.Go(func() { accept(next) })
 		if group, err := socket.Group(); err != nil || !equal(group, socket.Inode, nextSocket.Inode) {
@@ -162,8 +162,8 @@ func equal(group []uint64, want ...uint64) bool {
 
 // What is queued is counted, and goes where it is steered to.
 func TestQueued(t *testing.T) {
-	first, socket := listen(t, "127.0.0.1:0", true)
-	_, second := listen(t, first.Addr().String(), true)
+	first, socket := listen(t, "tcp", "127.0.0.1:0", true)
+	_, second := listen(t, "tcp", first.Addr().String(), true)
 	for number, want := range [][2]int{{3, 0}, {3, 3}} {
 		must(t, second.Steer(uint32(number)))
 		for range 3 {
@@ -199,7 +199,7 @@ func (h hidden) Addr() net.Addr            { return h.inner.Addr() }
 
 // A socket is found below whatever wraps it, and not where it cannot be.
 func TestFind(t *testing.T) {
-	listener, socket := listen(t, "127.0.0.1:0", true)
+	listener, socket := listen(t, "tcp", "127.0.0.1:0", true)
 	for name, wrapper := range map[string]net.Listener{
 		"a value":   wrapped{listener},
 		"a pointer": &wrapped{wrapped{listener}},

@@ -15,9 +15,8 @@ type Socket struct {
 	Inode uint64
 }
 
-// A Listen opens the address of a socket once more, with SO_REUSEPORT and what a
-// configuration says.
-type Listen func(net.ListenConfig) (net.Listener, error)
+// A Listen opens an address with SO_REUSEPORT, and what a configuration says.
+type Listen func(network, address string, config net.ListenConfig) (net.Listener, error)
 
 // Find returns the socket of a listener. It reports false where there is none:
 // here.
