@@ -23,8 +23,9 @@ import (
 // the Earth.
 const handoverTime = 300 * time.Millisecond
 
-// handoverLimit is how long a reload waits, at most, for a server that is slow
-// to accept what has connected, or to stop listening.
+// handoverLimit is how long a reload waits then, at most, for connections that
+// have been made and by which no request has come, be it that the server is slow
+// to accept them or that TLS takes its time; and for a server to stop listening.
 const handoverLimit = 2 * time.Second
 
 // A handover is a configuration's part in reloads. On Linux Caddy opens every
@@ -39,6 +40,8 @@ type handover struct {
 	doors   []*door
 	opened  bool // doors are known
 	passed  []*door
+
+	newcomers newcomers // to the servers
 }
 
 // A door is a socket that a configuration's clients come in by.
@@ -64,6 +67,7 @@ func (a *App) serves(ctx caddy.Context) {
 	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if ok && !slices.Contains(a.handover.servers, server) {
 		a.handover.servers = append(a.handover.servers, server)
+		server.RegisterConnState(a.handover.newcomers.track)
 	}
 }
 
@@ -172,7 +176,7 @@ func (a *App) handOver() {
 		return !slices.ContainsFunc(a.handover.passed, func(d *door) bool {
 			n, err := d.Queued()
 			return err == nil && n > 0
-		})
+		}) && !a.handover.newcomers.any(handoverLimit)
 	})
 }
 
