@@ -32,7 +32,10 @@ func TestHandover(t *testing.T) {
 		broken := after // what it has in common with the others opens, and closes again
 		broken.more = "http://" + occupied.Addr().String() + " {\n bind 127.0.0.1 \n respond ok \n}"
 
-		const reloads = 21
+		reloads := 21
+		if secure {
+			reloads = 9 // each has every client make TLS's handshake again, which takes its time here
+		}
 		n := s.startNode(t, "handover.mjs", "ROUNDS", fmt.Sprint(reloads))
 		n.wantNoFailures("talking")
 		leave := s.keepCalling(t)
