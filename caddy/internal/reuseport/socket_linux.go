@@ -116,7 +116,13 @@ func (s *Socket) Group() ([]uint64, error) {
 // the order in which they began to listen; but when one closes, the last takes
 // its number. While there is none of the number, each gets a share.
 func (s *Socket) Steer(number uint32) error {
-	return s.ofGroup(func(fd int) error { return attach(fd, unix.SO_ATTACH_REUSEPORT_CBPF, number) })
+	// The program returns the number, whatever it is given. In the language of
+	// BPF's first edition it needs no privileges.
+	program := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: number}}
+	return s.ofGroup(func(fd int) error {
+		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_REUSEPORT_CBPF,
+			&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
+	})
 }
 
 // Share ends what Steer began: each socket of the group gets a share.
@@ -128,13 +134,6 @@ func (s *Socket) Share() error {
 		}
 		return err
 	})
-}
-
-// attach attaches a program that returns a number, whatever it is given. In the
-// language of BPF's first edition it needs no privileges.
-func attach(fd, option int, number uint32) error {
-	program := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: number}}
-	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, option, &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
 }
 
 // ofGroup sets an option that the group has as a whole. Go's listeners are of
@@ -151,8 +150,7 @@ func (s *Socket) ofGroup(set func(fd int) error) error {
 	var member syscall.RawConn
 	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
 		member = raw
-		// What comes in is cut to no bytes, and that is dropped.
-		return control(raw, func(fd int) error { return attach(fd, unix.SO_ATTACH_FILTER, 0) })
+		return control(raw, s.deafen)
 	}}
 	config.SetMultipathTCP(false)
 	listener, err := s.listen(s.network, s.address, config)
@@ -161,6 +159,18 @@ func (s *Socket) ofGroup(set func(fd int) error) error {
 	}
 	defer listener.Close()
 	return control(member, set)
+}
+
+// deafen has a socket drop what comes in, without a word: by RFC 5082 it takes
+// only what has the largest time to live, and systems begin with less. A filter
+// would be plainer, but not every kernel leaves it to everyone.
+func (s *Socket) deafen(fd int) error {
+	const least = 255
+	err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MINTTL, least) // over IPv4, whatever the socket's domain
+	if err == nil && s.network != "tcp4" {
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MINHOPCOUNT, least)
+	}
+	return err
 }
 
 // Queued returns how many connections wait for being accepted.

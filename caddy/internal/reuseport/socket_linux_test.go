@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -109,7 +110,7 @@ func testSteer(t *testing.T, network, address string, multipath bool) {
 			}
 		})
 	}
-	for range 30 {
+	for range 20 {
 		must(t, socket.Steer(0))
 		next, nextSocket := listen(t, network, address, multipath)
 		// It would reset what it got, as one of a configuration that fails.
@@ -158,6 +159,19 @@ func equal(group []uint64, want ...uint64) bool {
 	slices.Sort(group)
 	slices.Sort(want)
 	return slices.Equal(group, want)
+}
+
+// Nothing of it takes a privilege: Caddy runs as somebody without any.
+func TestUnprivileged(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("the other tests run without privileges")
+	}
+	cmd := exec.Command("/proc/self/exe", "-test.run=^(TestSteer|TestQueued|TestFind)$", "-test.v")
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	if output, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, output)
+	}
 }
 
 // What is queued is counted, and goes where it is steered to.
