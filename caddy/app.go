@@ -34,10 +34,11 @@ type App struct {
 	endpoints map[string]*settings // by name, as handlers have registered them
 	store     *store               // nil where there is none
 	started   chan struct{}        // closed by Start
-	stopped   chan struct{}        // closed by Stop
+	stopped   chan struct{}        // closed by Stop, or when that is about to come
 	stop      sync.Once
 	exitBy    time.Time     // when an exit has to have ended; zero before it begins
 	exit      chan struct{} // closed when an exit has finished that goes on beside Stop; nil where none does
+	handover  handover
 }
 
 // HubOptions are the options of one hub.
@@ -92,8 +93,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 		a.brokers[name] = broker
 	}
 
+	a.hold()
 	// An exit begins with this event; Caddy's HTTP app then waits for requests
-	// that have not been answered, and so for our long-polls.
+	// that have not been answered, and so for our long-polls. So does the end of
+	// a configuration that another one takes the place of.
 	events, err := ctx.App("events")
 	if err != nil {
 		return fmt.Errorf("getting the events app: %w", err)
@@ -189,6 +192,7 @@ func (a *App) Start() error {
 			zap.String("hub", s.hubName),
 			zap.String("broker", s.hub.brokerName))
 	}
+	a.starts()
 	close(a.started)
 	return nil
 }
@@ -197,7 +201,6 @@ func (a *App) Start() error {
 // settings any more, since Caddy cleans their guests up afterwards. Endpoints
 // that no other configuration has are closed.
 func (a *App) Stop() error {
-	a.stop.Do(func() { close(a.stopped) })
 	if a.exit != nil { // it goes on while the HTTP app stops, which waits for it
 		return nil
 	}
@@ -206,6 +209,7 @@ func (a *App) Stop() error {
 
 // Cleanup implements caddy.CleanerUpper.
 func (a *App) Cleanup() error {
+	a.handedOver()
 	var failed error
 	for _, h := range a.hubs {
 		if _, err := pool.Delete(h.key); err != nil {
@@ -217,14 +221,16 @@ func (a *App) Cleanup() error {
 
 // stoppingHandler ends the app's connections when Caddy exits. The event also
 // comes before a reload's old configuration stops; that is no reason to close
-// anything.
+// anything, but to hand over to the new one.
 type stoppingHandler struct{ app *App }
 
 // Handle implements caddyevents.Handler.
 func (h stoppingHandler) Handle(context.Context, caddy.Event) error {
 	if caddy.Exiting() {
 		h.app.drain()
+		return nil
 	}
+	h.app.handOver()
 	return nil
 }
 

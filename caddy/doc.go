@@ -6,6 +6,7 @@
 //   - caddyfile.go and globaloption.go: their Caddyfile syntax
 //   - settings.go: what an endpoint's configuration comes to
 //   - hub.go, endpoint.go, lease.go: what survives a reload
+//   - handover.go: how connections get from one configuration to the next
 //   - api.go, caddyfileapi.go: the HTTP API
 //   - relay.go, memory.go: guest modules
 //

@@ -138,6 +138,7 @@ func (a *App) closeAll() {
 // endpoints that no other configuration has, and writes down what the hubs owe
 // that none has.
 func (a *App) finish() error {
+	a.leaves()
 	ctx, cancel := a.limited()
 	defer cancel()
 	var left []*hub

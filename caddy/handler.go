@@ -181,6 +181,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("getting the realtime app: %w", err)
 	}
 	h.app = app.(*App)
+	h.app.serves(ctx)
 	if err := h.loadGuests(ctx); err != nil {
 		return err
 	}
@@ -320,6 +321,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		}
 		return next.ServeHTTP(w, r)
 	}
+	answer := newParting(w, r, h.app.stopped)
+	defer answer.begin() // if it has no body
+	w = answer
 	if name := strings.TrimPrefix(path, s.socketioPath); isSocketIO && s.client != nil && socketio.IsBundleFile(name) {
 		// To anybody; but only pages that may connect can import it as a module.
 		s.socketio.Engine.Origins.SetHeaders(w.Header(), r)

@@ -2,13 +2,11 @@ package test
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"reflect"
 	"strings"
-	"syscall"
 	"testing"
 )
 
@@ -38,22 +36,12 @@ type caller struct {
 	count int
 }
 
-// call returns what a call is answered. Where a reload takes the connection away
-// it is made again, which is safe by its Idempotency-Key.
+// call returns what a call is answered.
 func (c *caller) call(method, path, body string) answer {
 	c.t.Helper()
 	c.count++
 	header := []string{"Authorization", "Bearer " + c.key, "Content-Type", "application/json", "Idempotency-Key", fmt.Sprint(c.key[:10], c.count)}
-	for {
-		a, err := c.s.try(c.t.Context(), method, "/api/realtime/"+path, body, header...)
-		if errors.Is(err, syscall.ECONNRESET) {
-			continue
-		}
-		if err != nil {
-			c.t.Fatalf("%s %s: %v", method, path, err)
-		}
-		return a
-	}
+	return c.s.request(c.t, method, "/api/realtime/"+path, body, header...)
 }
 
 // do is call for what is answered with a status, and decodes that answer.

@@ -22,7 +22,7 @@ func TestCompression(t *testing.T) {
 	t.Parallel()
 	on, off := config{site: compressing("compression on")}, config{site: compressing("compression off")}
 	s := start(t, withGuest, on)
-	n := s.startNode(t, "compression.mjs", "POLLING_URL", s.persistent(t))
+	n := s.startNode(t, "compression.mjs")
 	for _, next := range []config{off, on} {
 		n.expect("reload", nil)
 		s.mustReload(next)

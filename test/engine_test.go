@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -58,11 +57,6 @@ func (s *server) try(ctx context.Context, method, path, body string, header ...s
 		}
 	}
 	response, err := s.http.Do(request)
-	if errors.Is(err, syscall.ECONNRESET) && method == http.MethodGet {
-		// A server that was replaced closed what it had just accepted. Browsers
-		// try once more, too.
-		response, err = s.http.Do(request)
-	}
 	if err != nil {
 		return answer{}, err
 	}

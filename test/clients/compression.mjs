@@ -10,9 +10,8 @@ import { event, patience, tell, told, url, within } from "./driver.mjs";
 
 /** A client in the room: `extensions` are what it has negotiated, `bytes()` is what its WebSocket has received. */
 async function enter(options) {
-  // Those that only poll have an address of their own, through which a reload breaks no request off.
   const pollsOn = !options.transports.includes("websocket");
-  const socket = io(pollsOn ? process.env.POLLING_URL : url, { forceNew: true, reconnection: false, ...options });
+  const socket = io(url, { forceNew: true, reconnection: false, ...options });
   await event(socket, "connect");
   if (!pollsOn && socket.io.engine.transport.name === "polling") await event(socket.io.engine, "upgrade");
   assert.deepStrictEqual(await socket.timeout(patience).emitWithAck("join", "room:all"), { ok: true });

@@ -51,8 +51,7 @@ class Client {
 class SocketIO extends Client {
   async enter() {
     const transports = { websocket: ["websocket"], polling: ["polling"], upgraded: ["polling", "websocket"] }[this.kind];
-    const address = this.kind === "polling" ? process.env.POLLING_URL : url;
-    const socket = (this.socket = io(address, { transports, forceNew: true, reconnection: false }));
+    const socket = (this.socket = io(url, { transports, forceNew: true, reconnection: false }));
     socket.on("disconnect", (why, details) => this.lost(`${why} (${details?.message}: ${details?.description}, ${details?.context?.responseText})`));
     socket.on("chat:line", (number, sequence) => this.hear(number, sequence));
     await event(socket, "connect");

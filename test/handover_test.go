@@ -1,0 +1,136 @@
+package test
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// Clients that only poll, and a backend, do so as fast as they can, straight to
+// the server, while the configuration changes again and again or fails to. None
+// of their requests fails.
+func TestHandover(t *testing.T) {
+	t.Parallel()
+	overHTTPAndTLS(t, func(t *testing.T, secure bool) {
+		site := func(more string) config {
+			return config{secure: secure, site: talkers("api /api/realtime {\n key " + firstKey + "\n }\n" + more)}
+		}
+		before, after := site("origins "+oldOrigin), site("origins "+newOrigin)
+		s := start(t, withGuest, before)
+		s.mayLog("request error") // of the reloads that fail
+		occupied, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer occupied.Close()
+		broken := after // what it has in common with the others opens, and closes again
+		broken.more = "http://" + occupied.Addr().String() + " {\n bind 127.0.0.1 \n respond ok \n}"
+
+		reloads := 21
+		if secure {
+			reloads = 9 // each has every client make TLS's handshake again, which takes its time here
+		}
+		n := s.startNode(t, "handover.mjs", "ROUNDS", fmt.Sprint(reloads))
+		n.wantNoFailures("talking")
+		leave := s.keepCalling(t)
+		defer leave()
+		for i := range reloads {
+			switch i % 3 {
+			case 0:
+				s.mustReload(after)
+			case 1:
+				if status, answer := s.reload(s.write("Caddyfile.broken", broken)); status == http.StatusOK {
+					t.Errorf("a broken configuration is answered %d %s", status, answer)
+				}
+			case 2:
+				s.mustReload(before)
+			}
+			n.tell("done")
+			n.wantNoFailures("talking")
+		}
+		t.Logf("%d calls were made", leave())
+		var said int
+		n.expect("finished", &said)
+		t.Logf("%d lines have been said", said)
+		n.finish()
+	})
+}
+
+// keepCalling makes calls of the API, and asks for the health, all the time, on
+// connections that are kept. What it returns ends that, and returns how many
+// calls were made.
+func (s *server) keepCalling(t *testing.T) (leave func() int64) {
+	t.Helper()
+	stop := make(chan struct{})
+	var calls atomic.Int64
+	var callers sync.WaitGroup
+	for i := range 2 {
+		callers.Go(func() {
+			transport := new(http.Transport)
+			if s.trust != nil {
+				transport.TLSClientConfig = s.trust.Clone()
+				transport.ForceAttemptHTTP2 = i%2 == 1
+			}
+			defer transport.CloseIdleConnections()
+			client := http.Client{Transport: transport, Timeout: patience}
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if err := s.callOnce(&client); err != nil {
+					t.Errorf("caller %d: %v", i, err)
+					return
+				}
+				calls.Add(1)
+				time.Sleep(5 * time.Millisecond) // between two calls, to leave some of the machine to the others
+			}
+		})
+	}
+	return func() int64 {
+		select {
+		case <-stop:
+		default:
+			close(stop)
+		}
+		callers.Wait()
+		return calls.Load()
+	}
+}
+
+// callOnce calls the API, which Go's client does not try again, and asks for the
+// health.
+func (s *server) callOnce(client *http.Client) error {
+	call, err := http.NewRequest(http.MethodPost, s.url()+"/api/realtime/emit", strings.NewReader(`{"event":"nobody listens"}`))
+	if err != nil {
+		return err
+	}
+	call.Header.Set("Authorization", "Bearer "+firstKey)
+	call.Header.Set("Content-Type", "application/json")
+	ask, err := http.NewRequest(http.MethodGet, s.url()+"/health/realtime", nil)
+	if err != nil {
+		return err
+	}
+	for _, request := range []*http.Request{call, ask} {
+		response, err := client.Do(request)
+		if err != nil {
+			return err
+		}
+		text, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err != nil {
+			return fmt.Errorf("reading an answer of %s: %w", request.URL.Path, err)
+		}
+		if response.StatusCode/100 != 2 {
+			return fmt.Errorf("%s is answered %d %s", request.URL.Path, response.StatusCode, text)
+		}
+	}
+	return nil
+}
