@@ -119,6 +119,7 @@ func (e *endpoint) fillBackend(stats *publish.Stats) {
 	}
 	inFlight, latencies := e.meter.Read()
 	stats.Backend.InFlight += inFlight
+	stats.Backend.Lost += e.departures.Lost()
 	for kind, more := range latencies {
 		l := stats.Backend.Requests[kind]
 		total := l.MeanMS*float64(l.Count) + milliseconds(more.Total)

@@ -30,6 +30,7 @@ type Queues struct {
 type Backend struct {
 	InFlight int                `json:"in_flight"` // requests
 	Requests map[string]Latency `json:"requests"`  // by type, such as "socket.event"
+	Lost     uint64             `json:"lost"`      // disconnects that it has not been told of, nor will be
 }
 
 // Latency is how long requests of one type took, from the first of them on.
