@@ -3,6 +3,7 @@ package test
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -117,7 +118,7 @@ func TestChaosKill(t *testing.T) {
 		t.Errorf("the backend has not been told of %d of %d sockets that they are gone", untold, here)
 	}
 	for id, why := range a.backend.Dismissed() {
-		if _, ok := held[id]; ok && (len(why) != 1 || why[0] != "node_lost") {
+		if _, ok := held[id]; ok && (len(why) != 1 || !strings.HasPrefix(why[0], "node_lost ")) {
 			t.Errorf("the backend has been told that a socket is gone by %q", why)
 			break
 		}

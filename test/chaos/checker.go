@@ -7,7 +7,7 @@ import (
 )
 
 // violationsKept is how many violations are told in words; there may be more.
-const violationsKept = 20
+const violationsKept = 40
 
 // A Checker judges the logs of all receivers. It may be used concurrently.
 type Checker struct {
