@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -16,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -407,6 +409,7 @@ func TestChaosReload(t *testing.T) {
 	})
 	a.mayLog("request error") // of the reloads that fail
 	broken := a.brokenSettings()
+	farewell := a.receive()
 	begin := time.Now()
 	var took []time.Duration
 	var before, after weight
@@ -435,8 +438,9 @@ func TestChaosReload(t *testing.T) {
 		measuring += time.Since(start)
 	}
 	talking := time.Since(begin) - measuring
-	if n := a.log.count(0, "disconnected"); n > 0 {
-		t.Errorf("the log has %d connections that ended:\n%s", n, a.log.text(0))
+	came := farewell()
+	if n := a.log.count(0, "closing connections"); n > 0 {
+		t.Errorf("the log says that connections have been closed:\n%s", a.log.text(0))
 	}
 	a.judge()
 
@@ -445,6 +449,7 @@ func TestChaosReload(t *testing.T) {
 	a.table.Add("time of a reload, median / max", "%s / %s", brief(took[len(took)/2]), brief(took[len(took)-1]))
 	a.acks(talking)
 	losses, _ := a.crowd.Problems()
+	a.table.Add("newcomers let in meanwhile", "%d", came)
 	a.table.Add("connections lost", "%d", a.crowd.Losses.Count())
 	a.table.Add("errors that clients saw", "%d", losses)
 	a.table.Add("requests sent again by themselves, as browsers do", "%d", a.crowd.Resent())
@@ -459,6 +464,57 @@ func TestChaosReload(t *testing.T) {
 	if full && grown(before.heap, after.heap) > tolerance {
 		t.Errorf("the live heap had %d bytes, and has %d", before.heap, after.heap)
 	}
+}
+
+// A newcomer connects, and leaves.
+type newcomer struct {
+	crowd *chaos.Crowd
+	kind  chaos.Kind
+}
+
+func (n newcomer) Connected(string, bool)          {}
+func (n newcomer) Event(string, []json.RawMessage) {}
+func (n newcomer) Lost(reason string, err error)   { n.Wrong(fmt.Errorf("%s: %w", reason, err)) }
+func (n newcomer) Refused(err error)               { n.Wrong(err) }
+func (n newcomer) Wrong(err error)                 { n.crowd.Note("a newcomer (%s): %v", n.kind.Name, err) }
+
+// receive has newcomers of each kind come and go until farewell is called, which
+// returns how many have been let in.
+func (a *arena) receive() (farewell func() int) {
+	ctx, cancel := context.WithCancel(a.t.Context())
+	var coming sync.WaitGroup
+	var came atomic.Int64
+	for _, kind := range a.crowd.Kinds {
+		coming.Go(func() {
+			ticker := time.NewTicker(100 * time.Millisecond)
+			defer ticker.Stop()
+			for ctx.Err() == nil {
+				a.crowd.Turn(func() {
+					c := chaos.NewClient(&chaos.Options{
+						URL: kind.URL, Transport: kind.Transport, TLS: kind.TLS, Origin: appOrigin,
+						Auth: map[string]any{"client": "newcomer"}, Resend: true, NoReconnect: true, Timeout: patience,
+					}, newcomer{a.crowd, kind})
+					defer c.Close()
+					select {
+					case <-c.Connected():
+						came.Add(1)
+					case <-ctx.Done():
+					}
+				})
+				select {
+				case <-ticker.C:
+				case <-ctx.Done():
+				}
+			}
+		})
+	}
+	farewell = func() int {
+		cancel()
+		coming.Wait()
+		return int(came.Load())
+	}
+	a.t.Cleanup(func() { farewell() })
+	return farewell
 }
 
 // tolerance is by how much a server may take up more than before.
@@ -490,7 +546,7 @@ func (a *arena) brokenSettings() []setting {
 func TestChaosBackend(t *testing.T) {
 	other := newService(t, "b")
 	a := enter(t, arenaOptions{
-		title: "Rolling restarts of two backends under load", mix: sized([4]int{100, 0, 20, 0}, [4]int{1500, 0, 500, 0}),
+		title: "Rolling restarts of two backends under load", mix: sized([4]int{80, 10, 20, 10}, [4]int{1300, 200, 400, 100}),
 		manner: sized(asking5th, mixed), pace: sized(400*time.Millisecond, 100*time.Millisecond), publishers: 2,
 		upstreams: func(a *arena) string {
 			other.instead = a.backend

@@ -91,6 +91,9 @@ func (c *Crowd) Problems() (count int, words []string) {
 	return c.problems.count, append([]string(nil), c.problems.words...)
 }
 
+// Note adds an error that somebody else has seen.
+func (c *Crowd) Note(format string, args ...any) { c.problems.add(format, args...) }
+
 // connecting bounds how many clients connect at once.
 const connecting = 64
 
@@ -138,6 +141,13 @@ func (c *Crowd) Gather(ctx context.Context) error {
 // until Resume is called.
 func (c *Crowd) Pause()  { c.turn.Lock() }
 func (c *Crowd) Resume() { c.turn.Unlock() }
+
+// Turn runs a function that Pause waits for.
+func (c *Crowd) Turn(f func()) {
+	c.turn.RLock()
+	defer c.turn.RUnlock()
+	f()
+}
 
 // look is how often it is looked whether something has happened that many clients
 // have a part in, and so no channel tells.
