@@ -24,6 +24,6 @@
 //   - guests/ and server/: the application that runs inside the server
 //
 // Both binaries are built with the race detector, unless CHAOS=full asks for the
-// figures of the fault tests; a race, a panic or an error
-// in the log that a test did not expect fails the test whose server it was.
+// figures of the fault tests; a race, a panic or an error in the log that a test did
+// not expect fails the test whose server it was.
 package test

@@ -90,6 +90,7 @@ func (c *connection) exchange(method string, deadline time.Time) (status int, an
 	if err != nil {
 		return 0, nil, true, fmt.Errorf("reading the answer to a %s: %w", method, err)
 	}
+	defer response.Body.Close()
 	answer, err = io.ReadAll(response.Body)
 	if err != nil {
 		return 0, nil, true, fmt.Errorf("reading the answer to a %s: %w", method, err)

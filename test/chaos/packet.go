@@ -3,6 +3,7 @@ package chaos
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 )
@@ -34,7 +35,7 @@ type packet struct {
 // shares the bytes.
 func parsePacket(text []byte) (packet, error) {
 	if len(text) == 0 {
-		return packet{}, fmt.Errorf("empty packet")
+		return packet{}, errors.New("empty packet")
 	}
 	p := packet{kind: text[0], id: -1}
 	rest := text[1:]

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -25,7 +26,6 @@ type speaker struct {
 
 	mu     sync.Mutex
 	came   bool      // it has been connected before
-	away   bool      // it has lost its connection
 	id     string    // of its socket; empty while it is away
 	since  time.Time // it has had that connection
 	joined bool      // it is in its room
@@ -62,7 +62,7 @@ func (s *speaker) begin() {
 func (s *speaker) Connected(id string, recovered bool) {
 	s.mu.Lock()
 	again := s.came
-	s.came, s.away, s.id, s.since = true, false, id, time.Now()
+	s.came, s.id, s.since = true, id, time.Now()
 	if !recovered {
 		s.joined = false
 	}
@@ -103,7 +103,7 @@ func (s *speaker) Event(name string, args []json.RawMessage) {
 // Lost implements Listener.
 func (s *speaker) Lost(reason string, err error) {
 	s.mu.Lock()
-	s.away, s.id = true, ""
+	s.id = ""
 	s.mu.Unlock()
 	s.crowd.Losses.Add()
 	if s.crowd.Restarts && (reason == "transport close" || reason == "transport error") {
@@ -183,7 +183,7 @@ func (s *speaker) say() {
 	}
 	want := ""
 	if s.manner != Chat {
-		want = fmt.Sprint(n)
+		want = strconv.FormatUint(uint64(n), 10)
 	}
 	if got := joined(answer); got != want {
 		s.crowd.problems.add("%s (%s): the ack of %d is %s", s.name, s.kind.Name, n, got)
