@@ -1,6 +1,6 @@
 # What a developer runs. The first build of Caddy takes minutes, later ones seconds.
 
-.PHONY: test deps specifications lint fuzz bench build
+.PHONY: test deps specifications chaos lint fuzz bench build
 
 # All tests, under the race detector, with real clients and a real browser.
 test: deps
@@ -34,6 +34,12 @@ examples/fastify/node_modules/.package-lock.json: examples/fastify/package.json 
 RUNS ?= 5
 specifications: deps
 	SUITES=$(abspath $(SUITES)) RUNS=$(RUNS) go test -tags specifications -run TestOriginals -count 1 -timeout 2h -v ./test
+
+# The fault tests as large as the README says: minutes of reloads, an exit, a kill
+# and deploys, with thousands of clients. It prints the figures, and leaves them in
+# dist/testchaos*.md. make test has the same, smaller, under the race detector.
+chaos: deps
+	CHAOS=full go test -run 'TestChaos' -count 1 -timeout 1h -v ./test
 
 # The linters of .golangci.yml.
 lint:

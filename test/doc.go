@@ -19,8 +19,11 @@
 //     while the backend is away
 //   - differential_test.go, differences_test.go and differential/: the same
 //     scenarios with Socket.IO's own server, and where the two may differ
+//   - chaos_test.go, chaos_restart_test.go, chaos_fault_test.go and chaos/: a crowd
+//     under load whose server is reloaded, restarted and killed, and what judges it
 //   - guests/ and server/: the application that runs inside the server
 //
-// Both binaries are built with the race detector; a race, a panic or an error
-// in the log that a test did not expect fails the test whose server it was.
+// Both binaries are built with the race detector, unless CHAOS=full asks for the
+// figures of the fault tests; a race, a panic or an error in the log that a test did
+// not expect fails the test whose server it was.
 package test

@@ -56,6 +56,8 @@ type service struct {
 	name string
 	port int
 
+	instead http.Handler // answers in place of the service, unless nil
+
 	mu       sync.Mutex
 	server   *http.Server
 	listener net.Listener
@@ -142,6 +144,15 @@ func (a *service) kill() {
 	_ = a.server.Close()
 }
 
+// shed closes all connections. It must be called while nothing is asked.
+func (a *service) shed() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for conn := range a.open {
+		conn.Close()
+	}
+}
+
 // release answers what is held, now and later.
 func (a *service) release() {
 	a.mu.Lock()
@@ -174,6 +185,15 @@ func (a *service) serveFastCGI() string {
 
 // ServeHTTP implements http.Handler.
 func (a *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if a.instead != nil {
+		a.mu.Lock()
+		if a.stopping {
+			w.Header().Set("Connection", "close")
+		}
+		a.mu.Unlock()
+		a.instead.ServeHTTP(w, r)
+		return
+	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return // whoever asks has gone

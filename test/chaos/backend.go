@@ -1,0 +1,152 @@
+package chaos
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// A Backend is asked about clients of a crowd: it lets everybody in, as a user with
+// a room of its own, and takes the numbers of those whose manner is Asked. That it
+// gets each once and in order, the checker judges. It is the same through restarts
+// of the server and of those who serve it.
+type Backend struct {
+	Checker *Checker
+	// Verify says what is wrong with a request's signature; default nothing.
+	Verify func(body []byte, header http.Header) error
+
+	Asked    atomic.Int64 // events
+	Repeated atomic.Int64 // messages that had come before
+
+	mu      sync.Mutex
+	logs    map[string]*Log   // of clients, by their names
+	sockets map[string]string // names of the clients that have been let in, by the ids of their sockets
+	ended   map[string]ending // by webhook-id
+}
+
+// An ending is that a socket is gone.
+type ending struct{ socket, initiator, reason string }
+
+// hear has the backend take the numbers of a crowd's clients, before they say any.
+func (b *Backend) hear(c *Crowd) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.logs = make(map[string]*Log)
+	b.sockets = make(map[string]string)
+	b.ended = make(map[string]ending)
+	for _, s := range c.speakers {
+		if s.manner != Asked {
+			continue
+		}
+		l := b.Checker.Log("the backend", s.source)
+		l.Connected(false)
+		b.logs[s.name] = l
+	}
+}
+
+// call is what a backend is asked or told.
+type call struct {
+	Type string
+	Data struct {
+		Socket struct {
+			ID    string
+			User  *string
+			Rooms []string
+		}
+		State struct{ Name string }
+		Auth  struct{ Client string }
+		Event string
+		Args  []json.RawMessage
+
+		Initiator, Reason string
+	}
+}
+
+// ServeHTTP implements http.Handler.
+func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // whoever asks has gone
+	}
+	if b.Verify != nil {
+		if err := b.Verify(body, r.Header); err != nil {
+			b.Checker.violate("a request to the backend: %v", err)
+			http.Error(w, "not signed", http.StatusUnauthorized)
+			return
+		}
+	}
+	var m call
+	if err := json.Unmarshal(body, &m); err != nil {
+		b.Checker.violate("a request to the backend is %.200s: %v", body, err)
+		http.Error(w, "no message", http.StatusBadRequest)
+		return
+	}
+	switch m.Type {
+	case "socket.connect":
+		b.admit(w, &m)
+	case "socket.event":
+		b.handle(w, &m)
+	case "socket.disconnect":
+		b.dismiss(r.Header.Get("Webhook-Id"), &m)
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+func (b *Backend) admit(w http.ResponseWriter, m *call) {
+	name := m.Data.Auth.Client
+	b.mu.Lock()
+	b.sockets[m.Data.Socket.ID] = name
+	b.mu.Unlock()
+	fmt.Fprintf(w, `{"user":%q,"data":{"name":%q},"join":[%q]}`, "user of "+name, name, "own:"+name)
+}
+
+func (b *Backend) handle(w http.ResponseWriter, m *call) {
+	d := &m.Data
+	var name string
+	var n uint32
+	if d.Event != Asked || len(d.Args) != 2 || json.Unmarshal(d.Args[0], &name) != nil || json.Unmarshal(d.Args[1], &n) != nil {
+		b.Checker.violate("the backend is asked for %s %s", d.Event, d.Args)
+		return
+	}
+	// Who it was that connected must be known, whatever has happened since.
+	if d.Socket.User == nil || *d.Socket.User != "user of "+name || d.State.Name != name || !slices.Contains(d.Socket.Rooms, "own:"+name) {
+		b.Checker.violate("the backend is asked by %s, whose state is %q and whose rooms are %q", name, d.State.Name, d.Socket.Rooms)
+	}
+	b.mu.Lock()
+	l := b.logs[name]
+	b.mu.Unlock()
+	if l == nil {
+		b.Checker.violate("the backend is asked by %s, who is none of its clients", name)
+		return
+	}
+	b.Asked.Add(1)
+	l.Got(n)
+	fmt.Fprintf(w, `{"ack":[%d]}`, n)
+}
+
+func (b *Backend) dismiss(id string, m *call) {
+	d := &m.Data
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, ok := b.ended[id]; ok {
+		b.Repeated.Add(1)
+	}
+	b.ended[id] = ending{d.Socket.ID, d.Initiator, d.Reason}
+}
+
+// Dismissed returns how often the backend has been told that a socket is gone, and
+// by whom, with repetitions of a message counted once.
+func (b *Backend) Dismissed() map[string][]string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	gone := make(map[string][]string)
+	for _, e := range b.ended {
+		gone[e.socket] = append(gone[e.socket], strings.TrimSpace(e.initiator+" "+e.reason))
+	}
+	return gone
+}

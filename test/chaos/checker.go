@@ -1,0 +1,90 @@
+package chaos
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+)
+
+// violationsKept is how many violations are told in words; there may be more.
+const violationsKept = 40
+
+// A Checker judges the logs of all receivers. It may be used concurrently.
+type Checker struct {
+	delivered atomic.Int64
+	excused   atomic.Int64
+
+	mu    sync.Mutex
+	logs  []*Log
+	words []string
+	count int
+}
+
+// A Verdict is what a checker has found.
+type Verdict struct {
+	Violations int      // how often the promise was not kept
+	Words      []string // the first of them
+	Delivered  int      // how many numbers have arrived, at all receivers
+	Excused    int      // how many were lost to receivers that were told so
+}
+
+// Log returns a new log of what a receiver gets of a source. The receiver is owed
+// nothing until it is connected.
+func (c *Checker) Log(receiver string, source *Source) *Log {
+	l := &Log{checker: c, receiver: receiver, source: source, next: 1}
+	l.Left()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.logs = append(c.logs, l)
+	return l
+}
+
+// Violate notes that the promise was not kept in a way that no log shows.
+func (c *Checker) Violate(format string, args ...any) { c.violate(format, args...) }
+
+func (c *Checker) violate(format string, args ...any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.count++; c.count <= violationsKept {
+		c.words = append(c.words, fmt.Sprintf(format, args...))
+	}
+}
+
+func (c *Checker) excuse(n int) { c.excused.Add(int64(n)) }
+
+// Due returns how many acknowledged numbers have not arrived yet and may still do
+// so in order. When it is 0 nothing more need be waited for.
+func (c *Checker) Due() int {
+	total := 0
+	for _, l := range c.all() {
+		_, _, due := l.owed()
+		total += due
+	}
+	return total
+}
+
+// Verdict judges, and takes what is still due for lost. It must be called once
+// nothing more is sent.
+func (c *Checker) Verdict() Verdict {
+	for _, l := range c.all() {
+		lost, gone, due := l.owed()
+		if gone > 0 {
+			c.violate("%s did not get %d of %s, such as %v: a gap that it was not told of", l.receiver, gone, l.source.name, lost[:min(len(lost), 10)])
+		}
+		if due > 0 {
+			c.violate("%s lacks the last %d of %s: acknowledged and not delivered", l.receiver, due, l.source.name)
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return Verdict{
+		Violations: c.count, Words: append([]string(nil), c.words...),
+		Delivered: int(c.delivered.Load()), Excused: int(c.excused.Load()),
+	}
+}
+
+func (c *Checker) all() []*Log {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.logs[:len(c.logs):len(c.logs)]
+}

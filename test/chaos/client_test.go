@@ -1,0 +1,279 @@
+package chaos
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// A witness notes what a client tells.
+type witness struct{ told chan string }
+
+func (w witness) tell(format string, args ...any)           { w.told <- fmt.Sprintf(format, args...) }
+func (w witness) Connected(id string, recovered bool)       { w.tell("connected %s %v", id, recovered) }
+func (w witness) Event(name string, args []json.RawMessage) { w.tell("event %s %s", name, args) }
+func (w witness) Lost(reason string, _ error)               { w.tell("lost: %s", reason) }
+func (w witness) Refused(err error)                         { w.tell("refused: %v", err) }
+func (w witness) Wrong(err error)                           { w.tell("wrong: %v", err) }
+
+// expect waits for what the client tells next.
+func (w witness) expect(t *testing.T, want string) {
+	t.Helper()
+	select {
+	case got := <-w.told:
+		if got != want {
+			t.Fatalf("the client tells %q, not %q", got, want)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatalf("the client does not tell %q", want)
+	}
+}
+
+// A script is a server that polling clients talk to: it answers GETs by what the
+// test says, and hands on what is POSTed.
+type script struct {
+	*httptest.Server
+	answers chan string // "" breaks the connection off; a number is a status
+	posts   chan string
+	opened  atomic.Int64 // connections
+}
+
+func newScript(t *testing.T) *script {
+	s := &script{answers: make(chan string, 10), posts: make(chan string, 10)}
+	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			body := make([]byte, r.ContentLength)
+			_, _ = r.Body.Read(body)
+			s.posts <- string(body)
+			fmt.Fprint(w, "ok")
+			return
+		}
+		var answer string
+		select {
+		case answer = <-s.answers:
+		case <-r.Context().Done():
+			return
+		}
+		switch answer {
+		case "":
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			conn.Close()
+		case "400":
+			http.Error(w, "no", http.StatusBadRequest)
+		default:
+			fmt.Fprint(w, answer)
+		}
+	}))
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			s.opened.Add(1)
+		}
+	}
+	s.Start()
+	t.Cleanup(s.Close)
+	return s
+}
+
+const hello = `0{"sid":"e1","pingInterval":25000,"pingTimeout":20000}`
+
+// connect has a client connect to the script.
+func (s *script) connect(t *testing.T, o *Options) (*Client, witness) {
+	t.Helper()
+	o.URL, o.Transport, o.Backoff = s.URL, "polling", Backoff{Delay: time.Millisecond, DelayMax: 10 * time.Millisecond}
+	w := witness{make(chan string, 100)}
+	c := NewClient(o, w)
+	t.Cleanup(c.Close)
+	s.answers <- hello
+	s.wantPost(t, "40{}")
+	s.answers <- `40{"sid":"s1","pid":"p1"}`
+	w.expect(t, "connected s1 false")
+	<-c.Connected()
+	return c, w
+}
+
+func (s *script) wantPost(t *testing.T, want string) {
+	t.Helper()
+	select {
+	case got := <-s.posts:
+		if got != want {
+			t.Fatalf("the client POSTs %q, not %q", got, want)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatalf("the client does not POST %q", want)
+	}
+}
+
+// A client comes back as who it was, with the offset of the last event, and answers
+// pings; what it has missed comes before it is connected.
+func TestClientRecovery(t *testing.T) {
+	s := newScript(t)
+	_, w := s.connect(t, &Options{})
+	s.answers <- "2"
+	s.wantPost(t, "3")
+	s.answers <- "42[\"news\",1,\"o1\"]\x1e42[\"news\",2,\"o2\"]"
+	w.expect(t, "event news [1]")
+	w.expect(t, "event news [2]")
+	s.answers <- "1"
+	w.expect(t, "lost: transport close")
+	s.answers <- hello
+	s.wantPost(t, `40{"offset":"o2","pid":"p1"}`)
+	s.answers <- "42[\"news\",3,\"o3\"]\x1e40{\"sid\":\"s1\",\"pid\":\"p1\"}"
+	w.expect(t, "event news [3]")
+	w.expect(t, "connected s1 true")
+	s.answers <- "400"
+	w.expect(t, "lost: transport error")
+	s.answers <- hello
+	s.wantPost(t, `40{"offset":"o3","pid":"p1"}`)
+	s.answers <- `40{"sid":"s2","pid":"p2"}`
+	w.expect(t, "connected s2 false")
+	s.answers <- "41"
+	w.expect(t, "lost: io server disconnect") // and it stays away
+}
+
+// An ack is given to whoever waits for it, and one of nothing is noted; without one
+// the wait ends in time, or with the connection.
+func TestClientAcks(t *testing.T) {
+	s := newScript(t)
+	c, w := s.connect(t, &Options{})
+	emit := func(within time.Duration) (result chan string) {
+		result = make(chan string, 1)
+		go func() {
+			answer, err := c.Emit(within, "told", "c1", 1)
+			result <- fmt.Sprintf("%s %v", answer, err)
+		}()
+		return result
+	}
+	want := func(result chan string, want string) {
+		t.Helper()
+		if got := <-result; got != want {
+			t.Errorf("emit returns %s, not %s", got, want)
+		}
+	}
+	first := emit(time.Minute)
+	s.wantPost(t, `420["told","c1",1]`)
+	s.answers <- "430[7]"
+	want(first, "[7] <nil>")
+	s.answers <- "430[7]"
+	w.expect(t, `wrong: ack 0 [7] is of nothing, or the second one`)
+	second := emit(time.Millisecond)
+	s.wantPost(t, `421["told","c1",1]`)
+	want(second, "[] "+ErrLate.Error())
+	third := emit(time.Minute)
+	s.wantPost(t, `422["told","c1",1]`)
+	s.answers <- "1"
+	want(third, "[] "+ErrLost.Error())
+	w.expect(t, "lost: transport close")
+}
+
+// A request whose connection breaks off is an error, but for the one that browsers
+// send again, if the client is to be one.
+func TestClientResends(t *testing.T) {
+	for name, resend := range map[string]bool{"as browsers do": true, "not": false} {
+		t.Run(name, func(t *testing.T) {
+			s := newScript(t)
+			c, w := s.connect(t, &Options{Resend: resend, NoReconnect: true})
+			opened := s.opened.Load()
+			s.answers <- "" // of the GET that is open
+			if resend {
+				s.answers <- `42["news",1]`
+				w.expect(t, "event news [1]")
+				if n := c.Resent(); n != 1 {
+					t.Errorf("%d requests were sent again", n)
+				}
+				if n := s.opened.Load(); n != opened+1 {
+					t.Errorf("%d connections were opened, not 1", n-opened)
+				}
+				s.answers <- ""
+				s.answers <- "" // now the connection is a new one
+			}
+			w.expect(t, "lost: transport error")
+		})
+	}
+}
+
+// A connection that the server has closed while it was idle is not used.
+func TestConnectionStale(t *testing.T) {
+	s := newScript(t)
+	address, err := url.Parse(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var resent atomic.Int64
+	c := &connection{address: address.Host, resend: true, resent: &resent}
+	defer c.close()
+	soon := time.Now().Add(10 * time.Second)
+	for range 3 {
+		s.answers <- "x"
+		if status, answer, err := c.do(http.MethodGet, "/", "", nil, soon); status != http.StatusOK || string(answer) != "x" || err != nil {
+			t.Fatalf("the answer is %d %s, %v", status, answer, err)
+		}
+		s.CloseClientConnections()
+		if !Await(t.Context(), c.isStale) {
+			t.Fatal("it is not noticed that the connection is closed")
+		}
+	}
+	if n := resent.Load(); n != 0 {
+		t.Errorf("%d requests were sent again", n)
+	}
+	if n := s.opened.Load(); n != 3 {
+		t.Errorf("%d connections were opened", n)
+	}
+}
+
+// Pauses grow from one second to five, with jitter.
+func TestBackoff(t *testing.T) {
+	for attempts, mean := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 16 * time.Second} {
+		for range 1000 {
+			low, high := min(mean/2, 5*time.Second), min(mean*3/2, 5*time.Second)
+			if pause := (Backoff{}).pause(attempts); pause < low || pause > high {
+				t.Fatalf("after %d attempts the pause is %v", attempts, pause)
+			}
+		}
+	}
+}
+
+// Quantiles are right within 4 %.
+func TestLatency(t *testing.T) {
+	var l Latency
+	var adding sync.WaitGroup
+	for i := range 4 {
+		adding.Go(func() {
+			for n := i + 1; n <= 100_000; n += 4 {
+				l.Add(time.Duration(n) * time.Microsecond)
+			}
+		})
+	}
+	adding.Wait()
+	for share, want := range map[float64]time.Duration{0.001: 100 * time.Microsecond, 0.5: 50 * time.Millisecond, 0.99: 99 * time.Millisecond} {
+		if got := l.Quantile(share); float64(got) < 0.96*float64(want) || float64(got) > 1.01*float64(want) {
+			t.Errorf("the quantile %v is %v, not %v", share, got, want)
+		}
+	}
+	if l.Count() != 100_000 || l.Max() != 100*time.Millisecond {
+		t.Errorf("there are %d durations up to %v", l.Count(), l.Max())
+	}
+}
+
+// What happens is counted by when it does.
+func TestTimeline(t *testing.T) {
+	begin := time.Now()
+	l := Timeline{times: []time.Time{begin.Add(-time.Second), begin, begin.Add(99 * time.Millisecond), begin.Add(350 * time.Millisecond)}}
+	bins := l.Bins(begin, 100*time.Millisecond)
+	if got := fmt.Sprint(bins); got != "[2 0 0 1]" {
+		t.Errorf("the bins are %s", got)
+	}
+	if worst := Worst(bins, 6); worst != 4 {
+		t.Errorf("the most is %v times the mean of 6 bins", worst)
+	}
+}

@@ -1,0 +1,197 @@
+package chaos
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// A connection sends requests to one server, one at a time, over a connection
+// that it keeps alive for the next one, as one of a browser's does. net/http's
+// transport would hide what happens to it: it sends some requests again and tells
+// nobody. All but close must be called by one goroutine at a time.
+type connection struct {
+	address string
+	trust   *tls.Config // nil: not over TLS
+	header  string      // lines that every request has
+
+	// resend sends a request again, once, if the connection that it was sent on had
+	// been used before and ends before there is any answer. Browsers do, as a server
+	// may close what is idle at any time; Node's clients do not.
+	resend bool
+	resent *atomic.Int64
+
+	conn net.Conn // nil: none is open
+	r    *bufio.Reader
+	used bool
+	out  []byte
+
+	closing sync.Mutex // guards closed, and conn against close
+	closed  bool
+}
+
+// errClosed is what requests on a closed connection end with.
+var errClosed = errors.New("closed by the client itself")
+
+// errDial is what is wrong with a request of which nothing has been sent.
+type errDial struct{ error }
+
+func (e errDial) Unwrap() error { return e.error }
+
+// do sends a request and returns the answer.
+func (c *connection) do(method, path, header string, body []byte, deadline time.Time) (status int, answer []byte, err error) {
+	c.out = fmt.Appendf(c.out[:0], "%s %s HTTP/1.1\r\nHost: %s\r\n%s%s", method, path, c.address, c.header, header)
+	if method == http.MethodPost {
+		c.out = fmt.Appendf(c.out, "Content-Length: %d\r\n", len(body))
+	}
+	c.out = append(append(c.out, "\r\n"...), body...)
+	if c.conn != nil && c.isStale() {
+		c.drop()
+	}
+	for again := false; ; again = true {
+		if err := c.dial(deadline); err != nil {
+			return 0, nil, errDial{err}
+		}
+		status, answer, begun, err := c.exchange(method, deadline)
+		if err == nil {
+			return status, answer, nil
+		}
+		used := c.used
+		c.drop()
+		if !c.resend || !used || begun || again || errors.Is(err, os.ErrDeadlineExceeded) || c.isClosed() {
+			return 0, nil, err
+		}
+		c.resent.Add(1)
+	}
+}
+
+// exchange sends out and reads the answer; begun says that part of it has come.
+func (c *connection) exchange(method string, deadline time.Time) (status int, answer []byte, begun bool, err error) {
+	if err := c.conn.SetDeadline(deadline); err != nil {
+		return 0, nil, false, err
+	}
+	if _, err := c.conn.Write(c.out); err != nil {
+		return 0, nil, false, fmt.Errorf("sending a request: %w", err)
+	}
+	if _, err := c.r.Peek(1); err != nil {
+		return 0, nil, false, fmt.Errorf("waiting for the answer to a %s: %w", method, err)
+	}
+	response, err := http.ReadResponse(c.r, &http.Request{Method: method})
+	if err != nil {
+		return 0, nil, true, fmt.Errorf("reading the answer to a %s: %w", method, err)
+	}
+	defer response.Body.Close()
+	answer, err = io.ReadAll(response.Body)
+	if err != nil {
+		return 0, nil, true, fmt.Errorf("reading the answer to a %s: %w", method, err)
+	}
+	c.used = true
+	if response.Close {
+		c.drop()
+	}
+	return response.StatusCode, answer, true, nil
+}
+
+// dial makes sure that a connection is open.
+func (c *connection) dial(deadline time.Time) error {
+	if c.conn != nil {
+		return nil
+	}
+	if c.isClosed() {
+		return errClosed
+	}
+	dialer := &net.Dialer{Deadline: deadline}
+	var conn net.Conn
+	var err error
+	if c.trust == nil {
+		conn, err = dialer.Dial("tcp", c.address)
+	} else {
+		conn, err = tls.DialWithDialer(dialer, "tcp", c.address, c.trust)
+	}
+	if err != nil {
+		return err
+	}
+	c.closing.Lock()
+	defer c.closing.Unlock()
+	if c.closed {
+		conn.Close()
+		return errClosed
+	}
+	c.conn, c.r, c.used = conn, bufio.NewReaderSize(conn, 1024), false
+	return nil
+}
+
+// isStale reports whether the server has closed the idle connection: nobody sends
+// a request on one of which that is known.
+func (c *connection) isStale() bool {
+	conn := c.conn
+	secure, isSecure := conn.(*tls.Conn)
+	if isSecure {
+		conn = secure.NetConn()
+	}
+	raw, err := conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		return true
+	}
+	stale := true
+	_ = raw.Read(func(fd uintptr) bool {
+		var one [1]byte
+		n, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		// What there is to read within TLS may be a ticket for the next session.
+		stale = err == nil && (n == 0 || !isSecure) || err != nil && !errors.Is(err, syscall.EAGAIN)
+		return true
+	})
+	return stale
+}
+
+func (c *connection) drop() {
+	c.closing.Lock()
+	defer c.closing.Unlock()
+	if c.conn != nil {
+		c.conn.Close()
+		c.conn = nil
+	}
+}
+
+func (c *connection) isClosed() bool {
+	c.closing.Lock()
+	defer c.closing.Unlock()
+	return c.closed
+}
+
+// close ends the request in flight, if any, and all later ones. It may be called
+// concurrently.
+func (c *connection) close() {
+	c.closing.Lock()
+	defer c.closing.Unlock()
+	c.closed = true
+	if c.conn != nil {
+		c.conn.Close()
+	}
+}
+
+// An answerError is an answer that no request should get.
+type answerError struct {
+	method string
+	status int
+	answer string // its beginning
+}
+
+func (e *answerError) Error() string {
+	return fmt.Sprintf("%s is answered %d %s", e.method, e.status, e.answer)
+}
+
+// problem is what is wrong with an answer.
+func problem(method string, status int, answer []byte) error {
+	return &answerError{method, status, string(bytes.TrimSpace(answer[:min(len(answer), 200)]))}
+}

@@ -1,0 +1,101 @@
+package chaos
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net/http"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A Publisher emits numbers to everybody by the HTTP API, one after the other as
+// they are accepted.
+type Publisher struct {
+	Source *Source
+	URL    string // of the API, such as http://127.0.0.1:8080/api/realtime
+	Key    string
+	TLS    *tls.Config
+	Pace   time.Duration
+
+	// Again has what failed sent again, with the same Idempotency-Key, as is safe
+	// while the server's process lives. Otherwise it counts as not acknowledged.
+	Again bool
+
+	Accepted Latency
+	problems problems
+	resent   atomic.Int64
+	turn     sync.Mutex // held while a number is published, and by Pause
+}
+
+// attempts bounds how often a number is sent.
+const attempts = 10
+
+// Pause returns when nothing is being published; from then on nothing is until
+// Resume is called.
+func (p *Publisher) Pause()  { p.turn.Lock() }
+func (p *Publisher) Resume() { p.turn.Unlock() }
+
+// Problems returns how many requests have failed where somebody listened, and the
+// first failures in words.
+func (p *Publisher) Problems() (count int, words []string) {
+	p.problems.mu.Lock()
+	defer p.problems.mu.Unlock()
+	return p.problems.count, append([]string(nil), p.problems.words...)
+}
+
+// Run publishes until ctx ends.
+func (p *Publisher) Run(ctx context.Context) error {
+	address, err := url.Parse(p.URL)
+	if err != nil {
+		return fmt.Errorf("parsing the address of the API: %w", err)
+	}
+	conn := &connection{address: address.Host, trust: p.TLS, resend: p.Again, resent: &p.resent}
+	defer conn.close()
+	ticker := time.NewTicker(p.Pace)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil
+		}
+		p.turn.Lock()
+		if ctx.Err() == nil {
+			p.publish(conn, address.Path)
+		}
+		p.turn.Unlock()
+	}
+}
+
+// publish publishes one number.
+func (p *Publisher) publish(conn *connection, path string) {
+	// Where nobody listens nothing has been sent, and there is nothing to number.
+	if err := conn.dial(time.Now().Add(writeTimeout)); err != nil {
+		if !NobodyListens(err) || p.Again {
+			p.problems.add("%v", err)
+		}
+		return
+	}
+	n := p.Source.Next()
+	header := fmt.Sprintf("Authorization: Bearer %s\r\nContent-Type: application/json\r\nIdempotency-Key: %s-%d\r\n", p.Key, p.Source.Name(), n)
+	body := fmt.Appendf(nil, `{"event":"news","args":[%q,%d]}`, p.Source.Name(), n)
+	begin := time.Now()
+	for range attempts {
+		status, answer, err := conn.do(http.MethodPost, path+"/emit", header, body, time.Now().Add(writeTimeout))
+		if err == nil && status == http.StatusAccepted {
+			p.Accepted.Add(time.Since(begin))
+			p.Source.Ack(n)
+			return
+		}
+		if err == nil {
+			err = problem(http.MethodPost, status, answer)
+		}
+		p.problems.add("%d of %s: %v", n, p.Source.Name(), err)
+		if !p.Again {
+			return
+		}
+	}
+}

@@ -1,0 +1,36 @@
+package chaos
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+)
+
+// A Table has the figures of a scenario, in the order in which they are added.
+type Table struct {
+	Title string
+	rows  [][2]string
+}
+
+// Add adds a figure.
+func (t *Table) Add(name, format string, args ...any) {
+	t.rows = append(t.rows, [2]string{name, fmt.Sprintf(format, args...)})
+}
+
+// WriteText writes it for a terminal.
+func (t *Table) WriteText(w io.Writer) {
+	fmt.Fprintf(w, "%s\n", t.Title)
+	aligned := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	for _, row := range t.rows {
+		fmt.Fprintf(aligned, "  %s\t%s\n", row[0], row[1])
+	}
+	aligned.Flush()
+}
+
+// WriteMarkdown writes it for a README.
+func (t *Table) WriteMarkdown(w io.Writer) {
+	fmt.Fprintf(w, "| %s | |\n| --- | ---: |\n", t.Title)
+	for _, row := range t.rows {
+		fmt.Fprintf(w, "| %s | %s |\n", row[0], row[1])
+	}
+}

@@ -1,0 +1,63 @@
+package chaos
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A Timeline has when something happened, again and again. It may be used
+// concurrently.
+type Timeline struct {
+	mu    sync.Mutex
+	times []time.Time
+}
+
+// Add notes that it happens now.
+func (l *Timeline) Add() {
+	now := time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.times = append(l.times, now)
+}
+
+// Count returns how often it has happened.
+func (l *Timeline) Count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.times)
+}
+
+// Bins counts what happened since a time, by bins of a width; the last one is that
+// of the last time.
+func (l *Timeline) Bins(since time.Time, width time.Duration) []int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var bins []int
+	for _, at := range l.times {
+		bin := int(at.Sub(since) / width)
+		if bin < 0 {
+			continue
+		}
+		for len(bins) <= bin {
+			bins = append(bins, 0)
+		}
+		bins[bin]++
+	}
+	return bins
+}
+
+// Histogram draws bins, for people.
+func Histogram(bins []int, width time.Duration) string {
+	const columns = 50
+	most := 1
+	for _, n := range bins {
+		most = max(most, n)
+	}
+	var b strings.Builder
+	for i, n := range bins {
+		fmt.Fprintf(&b, "%6.2f s %5d %s\n", (time.Duration(i) * width).Seconds(), n, strings.Repeat("#", n*columns/most))
+	}
+	return b.String()
+}

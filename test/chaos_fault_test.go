@@ -1,0 +1,110 @@
+package test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-realtime/caddy-realtime/test/chaos"
+)
+
+// TestChaosFaults: what the fault tests look for is seen when it happens on the
+// wire, by clients over each transport.
+func TestChaosFaults(t *testing.T) {
+	t.Parallel()
+	s := start(t, withGuest, config{site: `realtime {
+		api /api/realtime {
+			key ` + firstKey + `
+		}
+		relay {
+			events chat:*
+			rooms room:*
+		}
+	}`})
+	c := &caller{s: s, t: t, key: firstKey}
+	for _, transport := range []string{"websocket", "polling"} {
+		t.Run(transport, func(t *testing.T) {
+			liar := chaos.NewSource("liar")
+			crowd := func(checker *chaos.Checker) *chaos.Crowd {
+				crowd := &chaos.Crowd{
+					Checker: checker, Publishers: []*chaos.Publisher{{Source: liar}}, Pace: 10 * time.Millisecond, Patience: patience,
+					Kinds:   []chaos.Kind{{Name: transport, Count: 4, URL: s.url(), Transport: transport}},
+					Manner:  func(int) string { return chaos.Chat },
+					Backoff: chaos.Backoff{Delay: 10 * time.Millisecond, DelayMax: 100 * time.Millisecond},
+				}
+				t.Cleanup(crowd.Leave)
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				defer cancel()
+				if err := crowd.Gather(ctx); err != nil {
+					t.Fatal(err)
+				}
+				if err := crowd.Progress(ctx, 3); err != nil {
+					t.Fatal(err)
+				}
+				return crowd
+			}
+			emit := func(event string, args ...any) {
+				c.t = t
+				c.do("POST", "emit", fmt.Sprintf(`{"event":%q,"args":[%q,%v]}`, event, args[0], args[1]), http.StatusAccepted, nil)
+			}
+			for range 6 {
+				liar.Ack(liar.Next())
+			}
+			var checker chaos.Checker
+			first := crowd(&checker)
+			for range 6 {
+				liar.Ack(liar.Next())
+			}
+			for _, n := range []int{7, 8, 8, 11, 10} {
+				emit("news", "liar", n)
+			}
+			emit("news", "nobody", 1)
+			emit(chaos.Chat, "c0", 1) // for c0 itself, or once more
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			if err := first.Progress(ctx, 2); err != nil { // what was emitted before has arrived
+				t.Fatal(err)
+			}
+			first.Hush()
+			if n, words := first.Problems(); n > 0 {
+				t.Errorf("clients have seen errors: %q", words)
+			}
+			if n := checker.Due(); n != 4 {
+				t.Errorf("%d numbers are due, not the last one of each client", n)
+			}
+			said := strings.Join(checker.Verdict().Words, "\n")
+			for i := range 4 {
+				for _, want := range []string{
+					"got 8 of liar twice", "got 10 of liar after 11: out of order", `got the event news ["nobody" 1], which is not for it`,
+					"did not get 1 of liar, such as [9]", "lacks the last 1 of liar",
+				} {
+					if want = fmt.Sprintf("c%d %s", i, want); !strings.Contains(said, want) {
+						t.Errorf("nothing is said of %q, but\n%s", want, said)
+					}
+				}
+			}
+			for _, want := range []string{"c1 got 1 of c0 twice", `c0 got the event chat:number ["c0" 1], which is not for it`} {
+				if !strings.Contains(said, want) {
+					t.Errorf("nothing is said of %q, but\n%s", want, said)
+				}
+			}
+			first.Leave()
+
+			// Whoever is sent away has lost a connection.
+			var other chaos.Checker
+			second := crowd(&other)
+			if n := c.change("disconnect", `{"where":{"namespace":"/"},"close":false}`); n != 4 {
+				t.Fatalf("%d sockets were disconnected", n)
+			}
+			if !chaos.Await(ctx, func() bool { return second.Losses.Count() == 4 }) {
+				t.Fatalf("%d clients have lost their connection", second.Losses.Count())
+			}
+			if n, words := second.Problems(); n < 4 || !strings.Contains(words[0], "lost its connection: io server disconnect") {
+				t.Errorf("%d clients have seen %q", n, words)
+			}
+		})
+	}
+}

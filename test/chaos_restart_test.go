@@ -1,0 +1,266 @@
+package test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/caddy-realtime/caddy-realtime/test/chaos"
+)
+
+// TestChaosDrain: the server exits and starts again under load. Every client comes
+// back as who it was and has missed nothing, and they do not come all at once.
+func TestChaosDrain(t *testing.T) {
+	window := sized(2*time.Second, 5*time.Second)
+	a := enter(t, arenaOptions{
+		title:  "Exit and restart under load",
+		global: fmt.Sprintf("realtime {\n drain %v \n recovery 2m 200000 \n}", window),
+		mix:    sized([4]int{150, 20, 20, 10}, [4]int{4000, 200, 700, 100}),
+		manner: mixed, pace: time.Second, publishers: 2, restarts: true,
+	})
+	real := a.bringNode(sized(6, 24))
+	here := a.crowd.Size()
+	begin := time.Now()
+	a.signal(syscall.SIGTERM)
+	if code := a.wait(); code != 0 {
+		t.Errorf("the server ended with status %d", code)
+	}
+	exit := time.Since(begin)
+	before := a.published()
+	a.run()
+	restarted := time.Now()
+	if !chaos.Await(a.deadline(), func() bool { return a.crowd.Returns.Count() == here && a.crowd.Present() == here }) {
+		t.Errorf("%d of %d clients are back, %d times", a.crowd.Present(), here, a.crowd.Returns.Count())
+	}
+	back := time.Since(restarted)
+	real.awaitBack(a)
+	a.progress(1)
+	v := a.judge()
+	real.finish()
+
+	if n := a.crowd.Anew(); n > 0 || v.Excused > 0 {
+		t.Errorf("%d clients were not recovered, and %d numbers were lost to them", n, v.Excused)
+	}
+	if n := a.crowd.Losses.Count(); n != here {
+		t.Errorf("%d clients lost %d connections", here, n)
+	}
+	const width = 250 * time.Millisecond
+	losses, returns := a.crowd.Losses.Bins(begin, width), a.crowd.Returns.Bins(restarted, width)
+	t.Logf("connections lost since the signal:\n%s", chaos.Histogram(losses, width))
+	t.Logf("and new ones since the restart:\n%s", chaos.Histogram(returns, width))
+	worst := chaos.Worst(losses, int(window/width))
+	if worst > 2 && full { // a machine that is busy with other tests has bins of its own
+		t.Errorf("%.1f times as many as on average lost their connection within %v", worst, width)
+	}
+	// How long it takes beside that is the machine's.
+	if slack := sized(15*time.Second, time.Second); exit < window || exit > window+slack {
+		t.Errorf("the exit took %v, with a drain of %v", exit, window)
+	}
+	a.table.Add("drain, and what the exit took", "%v, %.1f s", window, exit.Seconds())
+	a.table.Add("most connections closed within 250 ms, by the mean of these", "%.1f", worst)
+	a.table.Add("all clients back after the restart, within", "%.1f s", back.Seconds())
+	a.table.Add("clients not recovered", "%d", a.crowd.Anew())
+	a.table.Add("broadcasts accepted before the restart", "%d", before)
+	a.table.Add("events whose ack was on its way", "%d", a.crowd.Torn())
+	a.report()
+}
+
+// TestChaosKill: the server is killed under load and started again. What was on its
+// way may be lost, clients are told so, and the backend learns of all that are gone.
+func TestChaosKill(t *testing.T) {
+	a := enter(t, arenaOptions{
+		title:  "Kill and restart under load",
+		global: "realtime {\n drain 0s \n recovery 2m 200000 \n}",
+		mix:    sized([4]int{100, 15, 25, 10}, [4]int{1300, 200, 400, 100}),
+		manner: mixed, pace: sized(400*time.Millisecond, 200*time.Millisecond), publishers: 2, restarts: true,
+	})
+	here := a.crowd.Size()
+	// Who has come within the last seconds the server may not have noted.
+	const noted = 3 * time.Second
+	chaos.Await(a.deadline(), func() bool {
+		for _, since := range a.crowd.IDs() {
+			if time.Since(since) < noted {
+				return false
+			}
+		}
+		return true
+	})
+	held := a.crowd.IDs()
+	if len(held) != here {
+		t.Fatalf("%d of %d clients are connected", len(held), here)
+	}
+	a.kill()
+	before := a.published()
+	a.run()
+	restarted := time.Now()
+	if !chaos.Await(a.deadline(), func() bool { return a.crowd.Returns.Count() >= here && a.crowd.Present() == here }) {
+		t.Errorf("%d of %d clients are back, %d times", a.crowd.Present(), here, a.crowd.Returns.Count())
+	}
+	back := time.Since(restarted)
+	a.progress(2)
+
+	untold := 0
+	chaos.Await(a.deadline(), func() bool {
+		gone := a.backend.Dismissed()
+		untold = 0
+		for id := range held {
+			if len(gone[id]) == 0 {
+				untold++
+			}
+		}
+		return untold == 0
+	})
+	if untold > 0 {
+		t.Errorf("the backend has not been told of %d of %d sockets that they are gone", untold, here)
+	}
+	for id, why := range a.backend.Dismissed() {
+		if _, ok := held[id]; ok && (len(why) != 1 || !strings.HasPrefix(why[0], "node_lost ")) {
+			t.Errorf("the backend has been told that a socket is gone by %q", why)
+			break
+		}
+	}
+	learned := time.Since(restarted)
+	v := a.judge()
+	a.table.Add("broadcasts accepted before the kill", "%d", before)
+	a.table.Add("deliveries lost, of which clients were told", "%d", v.Excused)
+	a.table.Add("events whose ack was on its way", "%d", a.crowd.Torn())
+	a.table.Add("all clients back after the restart, within", "%.1f s", back.Seconds())
+	a.table.Add("sockets that the backend was told of as lost", "%d of %d", here-untold, here)
+	a.table.Add("the last of them after", "%.1f s", learned.Seconds())
+	a.table.Add("of these messages repeated", "%d", a.backend.Repeated.Load())
+	a.report()
+	if n := a.crowd.Torn(); n > here {
+		t.Errorf("%d acks of %d clients were on their way", n, here)
+	}
+}
+
+// published returns how many broadcasts have been accepted.
+func (a *arena) published() int {
+	n := 0
+	for _, p := range a.crowd.Publishers {
+		n += p.Source.Acked()
+	}
+	return n
+}
+
+// Real clients, of npm, whose logs the checker judges as well.
+type realClients struct {
+	n     *node
+	count int
+	heard sync.WaitGroup
+	stop  chan struct{}
+
+	mu        sync.Mutex
+	connects  []int // of each
+	recovered []int
+}
+
+// bringNode connects real clients to the arena.
+func (a *arena) bringNode(count int) *realClients {
+	a.t.Helper()
+	r := &realClients{
+		n: a.startNode(a.t, "returning.mjs", "CLIENTS", fmt.Sprint(count)), count: count, stop: make(chan struct{}),
+		connects: make([]int, count), recovered: make([]int, count),
+	}
+	logs := make([]map[string]*chaos.Log, count)
+	for i := range logs {
+		logs[i] = make(map[string]*chaos.Log)
+		for _, p := range a.crowd.Publishers {
+			logs[i][p.Source.Name()] = a.checker.Log(fmt.Sprint("node ", i), p.Source)
+		}
+	}
+	here := make(chan struct{})
+	r.heard.Go(func() {
+		for {
+			select {
+			case w := <-r.n.words:
+				if w.Tell == "all here" {
+					close(here)
+					continue
+				}
+				r.hear(a, w, logs)
+			case <-r.stop:
+				return
+			}
+		}
+	})
+	a.t.Cleanup(r.hush)
+	select {
+	case <-here:
+	case <-time.After(patience):
+		a.t.Fatalf("the real clients are not connected; they said\n%s", r.n.said())
+	}
+	return r
+}
+
+// hear logs what a client has told.
+func (r *realClients) hear(a *arena, w word, logs []map[string]*chaos.Log) {
+	var told struct {
+		Client    int
+		Recovered bool
+		Publisher string
+		Number    uint32
+	}
+	if err := json.Unmarshal(w.Data, &told); err != nil {
+		a.t.Errorf("a real client told %s %s: %v", w.Tell, w.Data, err)
+		return
+	}
+	switch w.Tell {
+	case "connect":
+		for _, l := range logs[told.Client] {
+			l.Connected(told.Recovered)
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.connects[told.Client]++
+		if told.Recovered {
+			r.recovered[told.Client]++
+		}
+	case "news":
+		logs[told.Client][told.Publisher].Got(told.Number)
+	}
+}
+
+// awaitBack waits until each client has come back and been recovered.
+func (r *realClients) awaitBack(a *arena) {
+	a.t.Helper()
+	if !chaos.Await(a.deadline(), func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for _, n := range r.connects {
+			if n < 2 {
+				return false
+			}
+		}
+		return true
+	}) {
+		a.t.Errorf("not all real clients are back: %v", r.connects)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i, n := range r.recovered {
+		if n != 1 || r.connects[i] != 2 {
+			a.t.Errorf("real client %d has been connected %d times, and recovered %d times", i, r.connects[i], n)
+		}
+	}
+}
+
+// finish has the clients leave.
+func (r *realClients) finish() {
+	r.n.tell("leave")
+	r.n.finish()
+	r.hush()
+}
+
+func (r *realClients) hush() {
+	select {
+	case <-r.stop:
+	default:
+		close(r.stop)
+	}
+	r.heard.Wait()
+}
