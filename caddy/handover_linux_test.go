@@ -44,12 +44,12 @@ func TestHandoverAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer other.Close()
+	defer func() { _ = other.Close() }()
 	reload(t, handoverSite(port, "three-1"))
 	if handedTo(t) {
 		t.Error("with another who listens there something was handed over")
 	}
-	other.Close()
+	_ = other.Close()
 	reload(t, handoverSite(port, "four-1"))
 	if !handedTo(t) {
 		t.Error("without the other nothing was handed over")
@@ -79,7 +79,7 @@ func TestHandoverAnswers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer answer.Body.Close()
+		defer func() { _ = answer.Body.Close() }()
 		content, err := io.ReadAll(answer.Body)
 		if err != nil {
 			t.Fatal(err)

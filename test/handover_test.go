@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -36,7 +37,7 @@ func TestHandover(t *testing.T) {
 		if secure {
 			reloads = 9 // each has every client make TLS's handshake again, which takes its time here
 		}
-		n := s.startNode(t, "handover.mjs", "ROUNDS", fmt.Sprint(reloads))
+		n := s.startNode(t, "handover.mjs", "ROUNDS", strconv.Itoa(reloads))
 		n.wantNoFailures("talking")
 		leave := s.keepCalling(t)
 		defer leave()

@@ -79,7 +79,7 @@ func (s *Socket) Group() ([]uint64, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer table.Close()
+	defer func() { _ = table.Close() }()
 	groups := make(map[string][]uint64) // by address
 	own := ""
 	rows := bufio.NewScanner(table)
@@ -157,7 +157,7 @@ func (s *Socket) ofGroup(set func(fd int) error) error {
 	if err != nil {
 		return err
 	}
-	defer listener.Close()
+	defer func() { _ = listener.Close() }()
 	return control(member, set)
 }
 

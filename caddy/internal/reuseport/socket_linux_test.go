@@ -42,7 +42,7 @@ func listen(t *testing.T, network, address string, multipath bool) (net.Listener
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { listener.Close() })
+	t.Cleanup(func() { _ = listener.Close() })
 	socket, ok := Find(listener, open)
 	if !ok {
 		t.Fatal("a listener has no socket")
@@ -58,7 +58,7 @@ func accept(listener net.Listener) {
 			return
 		}
 		_, _ = conn.Write([]byte("!"))
-		conn.Close()
+		_ = conn.Close()
 	}
 }
 
@@ -79,7 +79,7 @@ func testSteer(t *testing.T, network, address string, multipath bool) {
 	address = listener.Addr().String()
 	var servers, clients sync.WaitGroup
 	defer servers.Wait()
-	defer func() { listener.Close() }()
+	defer func() { _ = listener.Close() }()
 	servers.Go(func() { accept(listener) })
 
 	stop := make(chan struct{})
@@ -105,7 +105,7 @@ func testSteer(t *testing.T, network, address string, multipath bool) {
 				if _, err := conn.Read(make([]byte, 1)); err != nil {
 					t.Errorf("reading: %v", err)
 				}
-				conn.Close()
+				_ = conn.Close()
 				came.Add(1)
 			}
 		})
@@ -115,30 +115,30 @@ func testSteer(t *testing.T, network, address string, multipath bool) {
 		next, nextSocket := listen(t, network, address, multipath)
 		// It would reset what it got, as one of a configuration that fails.
 		failed, _ := listen(t, network, address, multipath)
-		failed.Close()
+		_ = failed.Close()
 		servers.Go(func() { accept(next) })
 		if group, err := socket.Group(); err != nil || !equal(group, socket.Inode, nextSocket.Inode) {
 			t.Fatalf("the group is %v, %v", group, err)
 		}
 		must(t, socket.Steer(1))
 		// What is under way arrives: here nothing is far away.
-		time.Sleep(20 * time.Millisecond)
+		<-time.After(20 * time.Millisecond)
 		for {
 			n, err := socket.Queued()
 			must(t, err)
 			if n == 0 {
 				break
 			}
-			time.Sleep(time.Millisecond)
+			<-time.After(time.Millisecond)
 		}
-		listener.Close()
+		_ = listener.Close()
 		for {
 			group, err := nextSocket.Group()
 			must(t, err)
 			if equal(group, nextSocket.Inode) {
 				break
 			}
-			time.Sleep(time.Millisecond)
+			<-time.After(time.Millisecond)
 		}
 		must(t, nextSocket.Share())
 		listener, socket = next, nextSocket
@@ -185,10 +185,10 @@ func TestQueued(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer conn.Close()
+			defer func() { _ = conn.Close() }()
 		}
 		// The client is connected before the server's system has the last packet.
-		for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(patience); ; <-time.After(time.Millisecond) {
 			one, err := socket.Queued()
 			must(t, err)
 			two, err := second.Queued()
@@ -227,7 +227,7 @@ func TestFind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer local.Close()
+	defer func() { _ = local.Close() }()
 	for name, other := range map[string]net.Listener{
 		"hidden": hidden{listener},
 		"unix":   local,
@@ -238,7 +238,7 @@ func TestFind(t *testing.T) {
 		}
 	}
 
-	listener.Close()
+	_ = listener.Close()
 	if _, ok := Find(listener, nil); ok {
 		t.Error("found a socket that is closed")
 	}
