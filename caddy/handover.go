@@ -23,6 +23,10 @@ import (
 // the Earth.
 const handoverTime = 300 * time.Millisecond
 
+// settleTime is how long a reload waits, at most, for the sockets of one that has
+// just failed to be gone.
+const settleTime = 100 * time.Millisecond
+
 // handoverLimit is how long a reload waits then, at most, for connections that
 // have been made and by which no request has come, be it that the server is slow
 // to accept them or that TLS takes its time; and for a server to stop listening.
@@ -36,10 +40,10 @@ const handoverLimit = 2 * time.Second
 // since one that fails closes its sockets; then the new one alone, a while before
 // the old one closes.
 type handover struct {
-	servers []*caddyhttp.Server
-	doors   []*door
-	opened  bool // doors are known
-	passed  []*door
+	servers []*caddyhttp.Server // with an endpoint
+	doors   []*door             // of the servers
+	opened  bool                // doors are known
+	passed  []*door             // those that have been handed over
 
 	newcomers newcomers // to the servers
 }
@@ -107,8 +111,8 @@ func listenAgain(network, address string, config net.ListenConfig) (net.Listener
 
 // hold has the doors of the configuration that runs get all connections, until
 // it hands them over. It is called before another one opens its own. If that
-// one fails it stays like this, and that is no other than before: the doors are
-// the only ones again.
+// one fails it stays like this until the next: the doors are the only ones again,
+// and only another process that came now would get no share.
 func (a *App) hold() {
 	running.Lock()
 	defer running.Unlock()
@@ -172,7 +176,7 @@ func (a *App) handOver() {
 	}
 	a.part()
 	<-time.After(handoverTime)
-	soon(func() bool {
+	soon(handoverLimit, func() bool {
 		return !slices.ContainsFunc(a.handover.passed, func(d *door) bool {
 			n, err := d.Queued()
 			return err == nil && n > 0
@@ -205,11 +209,13 @@ func (d *door) pass(others []*door) error {
 		return errLeft
 	}
 	next := others[i]
-	group, err := d.Group()
-	if err != nil {
-		return err
+	if !d.first || d.Inode == next.Inode {
+		return errShared
 	}
-	if !d.first || len(group) != 2 || d.Inode == next.Inode || !slices.Contains(group, next.Inode) {
+	if !soon(settleTime, func() bool {
+		group, err := d.Group()
+		return err == nil && len(group) == 2 && slices.Contains(group, next.Inode)
+	}) {
 		return errShared
 	}
 	d.next = next
@@ -223,7 +229,7 @@ func (a *App) handedOver() {
 	running.Lock()
 	defer running.Unlock()
 	for _, d := range a.handover.passed {
-		alone := soon(func() bool {
+		alone := soon(handoverLimit, func() bool {
 			group, err := d.next.Group()
 			return err != nil || len(group) == 1
 		})
@@ -240,9 +246,10 @@ func (a *App) handedOver() {
 	a.handover.passed = nil
 }
 
-// soon waits until something is so, for a while, and reports whether it is.
-func soon(so func() bool) bool {
-	late := time.After(handoverLimit)
+// soon waits until something is so, for as long as the limit, and reports whether
+// it is.
+func soon(limit time.Duration, so func() bool) bool {
+	late := time.After(limit)
 	again := time.NewTicker(time.Millisecond) // the kernel has no event for it
 	defer again.Stop()
 	for !so() {
