@@ -1,6 +1,7 @@
 package test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -20,7 +21,7 @@ func TestChaosDrain(t *testing.T) {
 		title:  "Exit and restart under load",
 		global: fmt.Sprintf("realtime {\n drain %v \n recovery 2m 200000 \n}", window),
 		mix:    sized([4]int{150, 20, 20, 10}, [4]int{4000, 200, 700, 100}),
-		manner: mixed, pace: time.Second, publishers: 2, restarts: true,
+		manner: mixed, pace: sized(time.Second, 2*time.Second), publishers: 2, restarts: true,
 	})
 	real := a.bringNode(sized(6, 24))
 	here := a.crowd.Size()
@@ -104,7 +105,9 @@ func TestChaosKill(t *testing.T) {
 	a.progress(2)
 
 	untold := 0
-	chaos.Await(a.deadline(), func() bool {
+	long, cancel := context.WithTimeout(t.Context(), 3*patience) // they are told of a few at a time
+	defer cancel()
+	chaos.Await(long, func() bool {
 		gone := a.backend.Dismissed()
 		untold = 0
 		for id := range held {
