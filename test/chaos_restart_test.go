@@ -1,6 +1,7 @@
 package test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -20,7 +21,7 @@ func TestChaosDrain(t *testing.T) {
 		title:  "Exit and restart under load",
 		global: fmt.Sprintf("realtime {\n drain %v \n recovery 2m 200000 \n}", window),
 		mix:    sized([4]int{150, 20, 20, 10}, [4]int{4000, 200, 700, 100}),
-		manner: mixed, pace: time.Second, publishers: 2, restarts: true,
+		manner: mixed, pace: sized(time.Second, 2*time.Second), publishers: 2, restarts: true,
 	})
 	real := a.bringNode(sized(6, 24))
 	here := a.crowd.Size()
@@ -50,23 +51,40 @@ func TestChaosDrain(t *testing.T) {
 	}
 	const width = 250 * time.Millisecond
 	losses, returns := a.crowd.Losses.Bins(begin, width), a.crowd.Returns.Bins(restarted, width)
-	t.Logf("connections lost since the signal:\n%s", chaos.Histogram(losses, width))
+	closings, closed := a.closings(begin, width)
+	t.Logf("connections closed since the signal, by the server's log:\n%s", chaos.Histogram(closings, width))
+	t.Logf("and lost, as their clients see it:\n%s", chaos.Histogram(losses, width))
 	t.Logf("and new ones since the restart:\n%s", chaos.Histogram(returns, width))
-	worst := chaos.Worst(losses, int(window/width))
+	worst := chaos.Worst(closings, int(window/width))
 	if worst > 2 && full { // a machine that is busy with other tests has bins of its own
-		t.Errorf("%.1f times as many as on average lost their connection within %v", worst, width)
+		t.Errorf("%.1f times as many connections as on average were closed within %v", worst, width)
 	}
 	// How long it takes beside that is the machine's.
 	if slack := sized(15*time.Second, time.Second); exit < window || exit > window+slack {
 		t.Errorf("the exit took %v, with a drain of %v", exit, window)
 	}
 	a.table.Add("drain, and what the exit took", "%v, %.1f s", window, exit.Seconds())
+	a.table.Add("of that until the last connection was closed, by the server's log", "%.1f s", closed.Seconds())
 	a.table.Add("most connections closed within 250 ms, by the mean of these", "%.1f", worst)
 	a.table.Add("all clients back after the restart, within", "%.1f s", back.Seconds())
 	a.table.Add("clients not recovered", "%d", a.crowd.Anew())
 	a.table.Add("broadcasts accepted before the restart", "%d", before)
 	a.table.Add("events whose ack was on its way", "%d", a.crowd.Torn())
 	a.report()
+}
+
+// closings counts the ends of connections that the server has logged since it was
+// told to exit, by bins, and returns when the last one was.
+func (a *arena) closings(since time.Time, width time.Duration) (bins []int, last time.Duration) {
+	var ends chaos.Timeline
+	for _, l := range a.log.since(0) {
+		if l.is("disconnected", "reason", "server shutting down") {
+			at := time.UnixMicro(int64(l.fields["ts"].(float64) * 1e6))
+			ends.AddAt(at)
+			last = max(last, at.Sub(since))
+		}
+	}
+	return ends.Bins(since, width), last
 }
 
 // TestChaosKill: the server is killed under load and started again. What was on its
@@ -104,7 +122,9 @@ func TestChaosKill(t *testing.T) {
 	a.progress(2)
 
 	untold := 0
-	chaos.Await(a.deadline(), func() bool {
+	long, cancel := context.WithTimeout(t.Context(), 3*patience) // they are told of a few at a time
+	defer cancel()
+	chaos.Await(long, func() bool {
 		gone := a.backend.Dismissed()
 		untold = 0
 		for id := range held {

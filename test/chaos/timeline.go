@@ -15,11 +15,13 @@ type Timeline struct {
 }
 
 // Add notes that it happens now.
-func (l *Timeline) Add() {
-	now := time.Now()
+func (l *Timeline) Add() { l.AddAt(time.Now()) }
+
+// AddAt notes that it happened at a time.
+func (l *Timeline) AddAt(at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.times = append(l.times, now)
+	l.times = append(l.times, at)
 }
 
 // Count returns how often it has happened.
