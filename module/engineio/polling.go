@@ -42,6 +42,8 @@ func (p *polling) send(b *Burst, _ *Batch) error {
 	return nil
 }
 
+func (p *polling) unread() bool { return p.posting }
+
 func (p *polling) queued() int { return p.size }
 
 func (p *polling) fits(bursts []*Burst) bool {

@@ -254,14 +254,21 @@ func (s *Session) begin() bool {
 	return !s.closed
 }
 
-// busy reports whether a packet is being handled, or what has come of one.
+// busy reports whether a packet waits to be handled, or is, or what has come of
+// one.
 func (s *Session) busy() bool {
 	if !s.inbox.TryLock() {
 		return s.isOpen()
 	}
 	defer s.inbox.Unlock()
 	busier, ok := s.receiver.(Busier)
-	return ok && s.isOpen() && busier.Busy()
+	return s.isOpen() && (s.unread() || ok && busier.Busy())
+}
+
+func (s *Session) unread() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.transport.unread()
 }
 
 func (s *Session) isOpen() bool {

@@ -20,6 +20,10 @@ type transport interface {
 	// sent even if it does not fit.
 	fits(bursts []*Burst) bool
 
+	// unread reports whether the client has sent something that waits to be
+	// handled, as far as that can be known.
+	unread() bool
+
 	// queued returns how many bytes wait for the client.
 	queued() int
 

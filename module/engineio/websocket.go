@@ -57,6 +57,8 @@ func (t *webSocket) fits(bursts []*Burst) bool {
 	return room >= 0
 }
 
+func (t *webSocket) unread() bool { return t.conn.Unread() }
+
 func (t *webSocket) queued() int { return t.conn.Queued() }
 
 func (t *webSocket) writable() bool { return t.conn.Idle() }

@@ -266,13 +266,14 @@ func (c *conn) event(f frame) {
 	c.socket.HandleEvent(ctx, f.event, f.args, ack)
 }
 
-// busy reports whether a frame is being handled, or what has come of one.
+// busy reports whether a frame waits to be handled, or is, or what has come of
+// one.
 func (c *conn) busy() bool {
 	if !c.inbox.TryLock() {
 		return c.isOpen()
 	}
 	defer c.inbox.Unlock()
-	return c.socket != nil && c.isOpen() && c.socket.Busy()
+	return c.socket != nil && c.isOpen() && (c.ws.Unread() || c.socket.Busy())
 }
 
 func (c *conn) isOpen() bool {

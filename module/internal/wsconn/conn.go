@@ -128,6 +128,10 @@ func withExtension(r *http.Request, offer string) *http.Request {
 // Deflate returns.
 func (c *Conn) Deflates() bool { return c.stream.deflating != nil }
 
+// Unread reports whether the peer has sent something that waits to be read, as
+// far as that can be known.
+func (c *Conn) Unread() bool { return unread(c.stream.Conn) }
+
 // Read waits for the next message of at most limit bytes, once it is inflated,
 // and returns its opcode, Text or Binary, and its payload, which is the
 // caller's. After an error the connection is of no more use and must be
