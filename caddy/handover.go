@@ -243,7 +243,8 @@ func (a *App) handedOver() {
 			a.logger.Debug("cannot give others a share of the connections", zap.String("address", d.address), zap.Error(err))
 		}
 	}
-	a.handover.passed = nil
+	// Each door knows the next: whoever still holds the first shall not hold all.
+	a.handover.doors, a.handover.passed, a.handover.servers = nil, nil, nil
 }
 
 // soon waits until something is so, for as long as the limit, and reports whether

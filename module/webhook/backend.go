@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"github.com/caddy-realtime/caddy-realtime/module/internal/defaults"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
@@ -91,11 +90,7 @@ func New(o Options, queue *Queue) *Backend {
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
 	}
-	// A backend that is down fails every request, and a line each would only be
-	// one more thing that is in trouble.
-	o.Logger = o.Logger.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
-		return zapcore.NewSamplerWithOptions(core, time.Second, 1, 0)
-	}))
+	o.Logger = o.Logger.WithOptions(zap.WrapCore(newCalmCore))
 	return &Backend{
 		options: o,
 		queue:   queue,
