@@ -74,8 +74,8 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.started = make(chan struct{})
 	a.stopped = make(chan struct{})
 	var err error
-	if a.store, err = newStore(ctx); err != nil {
-		a.logger.Error("nothing of recovery will survive this process", zap.Error(err))
+	if a.store, err = newStore(ctx); err != nil && a.recovers() {
+		a.logger.Error("recovery will not survive this process: clients will start anew after a restart", zap.Error(err))
 	}
 
 	for name, options := range a.Hubs {
@@ -102,6 +102,16 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("getting the events app: %w", err)
 	}
 	return events.(*caddyevents.App).On("stopping", stoppingHandler{a})
+}
+
+// recovers reports whether recovery is on in any hub.
+func (a *App) recovers() bool {
+	for _, options := range a.Hubs {
+		if options != nil && options.Recovery != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // brokerKey returns what tells the broker from another one.

@@ -94,7 +94,7 @@ func (e *endpoint) drop(ctx context.Context, l *lease) error {
 	e.mu.Unlock()
 	if n := retired.connections(); n > 0 {
 		newest.settings.logger.Info("closing connections", zap.Int("connections", n),
-			zap.String("endpoint", e.name), zap.String("why", "the configuration has their path no more"))
+			zap.String("why", "the configuration has their path no more"))
 	}
 	return retired.close(ctx, l.settings.drain)
 }
@@ -123,8 +123,7 @@ func (e *endpoint) beginClose(window time.Duration) <-chan struct{} {
 		defer close(e.closing)
 		servers := e.servers.Load()
 		if n := servers.connections(); n > 0 {
-			e.current.Load().settings.logger.Info("closing connections", zap.Int("connections", n),
-				zap.String("endpoint", e.name), zap.String("why", e.whyClosed()))
+			e.current.Load().settings.logger.Info("closing connections", zap.Int("connections", n), zap.String("why", e.whyClosed()))
 		}
 		_ = servers.close(context.Background(), window)
 		e.hub.remove(e)
