@@ -22,6 +22,10 @@ const defaultDrain = 10 * time.Second
 
 // App holds what endpoints share: hubs, by name. The hub "default" needs no
 // options, and so the app need not be configured at all.
+//
+// When Caddy exits it ends connections slowly, while the server still serves
+// them. shutdown_delay of the HTTP app passes before that, and its grace_period
+// bounds how long the app waits for what remains, 30s by default.
 type App struct {
 	// Hubs holds the options of hubs, by their names.
 	Hubs map[string]*HubOptions `json:"hubs,omitempty"`
@@ -45,8 +49,9 @@ type App struct {
 type HubOptions struct {
 	// Broker carries broadcasts between the nodes of a cluster. It is used as
 	// long as the hub lives, and that is longer than one configuration: it must
-	// not connect when provisioned, nor be cleaned up. The hub closes it.
-	// Default: memory, for a single node.
+	// not connect when provisioned, nor be cleaned up. The hub closes it. With
+	// another broker, or other options of it, a hub is another one: the connections
+	// of the last are closed. Default: memory, for a single node.
 	BrokerRaw json.RawMessage `json:"broker,omitempty" caddy:"namespace=realtime.brokers inline_key=broker"`
 
 	// Recovery lets clients whose connection broke come back to their sockets.
@@ -54,7 +59,9 @@ type HubOptions struct {
 	Recovery *Recovery `json:"recovery,omitempty"`
 
 	// Drain is over how long the closing of the hub's sessions is spread when Caddy
-	// exits, or when a configuration does without their endpoint. Default 10s.
+	// exits, or when a configuration does without their endpoint, or has another
+	// broker for the hub. Those in the midst of something get a tenth of it more.
+	// Default 10s.
 	Drain *caddy.Duration `json:"drain,omitempty"`
 }
 

@@ -15,8 +15,12 @@ import (
 // whose connection broke gets its socket back, with its id, user, data and
 // rooms, and with the events that it missed; or is told that it does not. As
 // with Socket.IO's own server, each event then has one argument more.
+//
+// It holds across restarts: at exit what clients are owed is written to Caddy's
+// storage, with the secrets by which they come back, and the next start takes it
+// from there.
 type Recovery struct {
-	// Window is how long a client may be away, such as 2m.
+	// Window is how long a client may be away, a restart included, such as 2m.
 	Window caddy.Duration `json:"window"`
 
 	// MaxEvents is how many events of each namespace are held for clients that

@@ -15,6 +15,8 @@
 //   - malformed_test.go, frame_test.go, handshake_test.go: what no good client
 //     sends: packets and requests, WebSocket frames, handshakes
 //   - api_test.go, types_test.go: the HTTP API, and the types for backends
+//   - reload_test.go, handover_test.go, restart_test.go: what clients notice of a
+//     reload, which is nothing, and of a restart
 //   - departure_test.go: what a backend learns when the server is killed, or exits
 //     while the backend is away
 //   - differential_test.go, differences_test.go and differential/: the same

@@ -5,6 +5,16 @@
 // [Broadcast] delivers one [Message] to many sockets. What the application
 // decides comes in through [Authenticator] and [Handler]; what protocols do
 // goes out through [Conn]. The package knows neither HTTP nor Caddy.
+//
+//   - hub.go, namespace.go, socket.go, rooms.go, users.go, expiry.go: who is there
+//   - auth.go, peer.go, endpoint.go, glob.go: who is let in, and under what
+//   - event.go, handler.go, lane.go, guard.go: what clients send, and who handles it
+//   - message.go, arg.go, plain.go, audience.go, broadcast.go, order.go, batch.go,
+//     conn.go: what goes out, to whom and in which order
+//   - ack.go, poll.go: answers of one client, and of many
+//   - recovery.go, history.go, trail.go, absentee.go: who may come back, and to what;
+//     snapshot.go: how that outlives the process
+//   - remote.go: what other nodes are told
 package realtime
 
 import (

@@ -2,4 +2,13 @@
 // handler of sockets: it is asked by requests who clients are and what follows
 // from their events, and told who is gone. The messages are described in the
 // directory schema; they are signed as Standard Webhooks are.
+//
+//   - backend.go: what comes in, and what is done about it
+//   - request.go, signature.go, answer.go: what is asked, and answered
+//   - client.go, deadlines.go: how a request is sent, and until when; peer.go: whom
+//     it is about
+//   - departure.go, queue.go: sockets that are gone, and how they are told of
+//   - journal.go, segment.go, keeper.go, storage.go: how that outlives the process;
+//     recall.go: how the next one takes it over
+//   - meter.go, calm.go: what is counted, and what is logged
 package webhook
