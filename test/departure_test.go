@@ -75,16 +75,16 @@ func TestNodeLost(t *testing.T) {
 	s.kill()
 	began := time.Now()
 	s.run()
-	gone := a.wait(t, "socket.disconnect", "one for each", func(gone []message) bool { return len(once(gone)) == left+stay })
+	a.wait(t, "socket.disconnect", "one for each", func(gone []message) bool { return len(once(gone)) == left+stay })
 	t.Logf("the backend knew of all %v after the start", time.Since(began))
 	s.kill()
 	s.run()
 	// Whoever is told of again would be by now.
 	w := s.crowd(t, 1)[0]
 	w.reset()
-	gone = a.wait(t, "socket.disconnect", "that of the last one", func(gone []message) bool { return len(once(gone)) > left+stay })
+	a.wait(t, "socket.disconnect", "that of the last one", func(gone []message) bool { return len(once(gone)) > left+stay })
 	time.Sleep(15 * time.Second) // for how long the journal of a process that was killed may not be touched
-	gone = a.all("socket.disconnect")
+	gone := a.all("socket.disconnect")
 	if got, want := told(gone), map[string]int{"network, transport close": left + 1, "node_lost, transport close": stay}; !maps.Equal(got, want) {
 		t.Errorf("it was told %v, want %v", got, want)
 	}
@@ -129,7 +129,7 @@ func TestExitWithoutBackend(t *testing.T) {
 	if got := told(gone); got["drain, server shutting down"] != clients {
 		t.Errorf("it was told %v", got)
 	}
-	s.log.wait(t, mark, "telling the backend what an earlier process could not", "gone_before", clients, "lost_with_it", 0)
+	s.log.wait(t, mark, "taking over what an earlier process had still to tell the backend", "gone_before", clients, "lost_with_it", 0)
 }
 
 // TestExitWithRecovery: clients come back to the next process, and of those who do

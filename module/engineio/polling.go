@@ -72,7 +72,7 @@ func (p *polling) writable() bool { return p.waiting != nil && len(p.queue) == 0
 
 func (p *polling) end(_ string, how ending) (lingers bool) {
 	listening := p.waiting != nil
-	if how != flush && !(how == abandon && listening) {
+	if how != flush && (how != abandon || !listening) {
 		p.queue, p.size = nil, 0
 	}
 	// The close comes alone, as from Socket.IO's own server: its clients act on

@@ -112,6 +112,13 @@ func (d *disk) names() []string {
 	return slices.Sorted(maps.Keys(d.values))
 }
 
+// written returns how many bytes have been.
+func (d *disk) written() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.bytes
+}
+
 func (d *disk) size() (size int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -126,7 +133,6 @@ type process struct {
 	*world
 	ledger *ledger
 	logs   *observer.ObservedLogs
-	ended  bool
 }
 
 func run(t *testing.T, d *disk, l *ledger, recovery time.Duration) *process {
@@ -760,7 +766,7 @@ func TestCompaction(t *testing.T) {
 			p.connect()
 		}
 		time.Sleep(2 * saveEvery)
-		size, bytes := d.size(), d.bytes
+		size, written := d.size(), d.written()
 		// One of them changes each second.
 		const changes = 1000
 		most := 0
@@ -771,7 +777,7 @@ func TestCompaction(t *testing.T) {
 			time.Sleep(saveEvery)
 			most = max(most, len(d.names()))
 		}
-		each := (d.bytes - bytes) / changes
+		each := (d.written() - written) / changes
 		t.Logf("2000 sockets are %d bytes; of 1000 that came and went, each cost %d bytes written; there were %d values at most", size, each, most)
 		if d.size() > 3*size || most > 30 || each > 40*size/2000 {
 			t.Errorf("%d bytes became %d", size, d.size())

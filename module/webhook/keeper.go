@@ -177,7 +177,7 @@ func (q *Queue) write(ctx context.Context, last bool) error {
 }
 
 func (j *journal) writeMark(ctx context.Context, now time.Time, ended bool) error {
-	value := (&segment{run: j.run, at: now, ended: ended}).append(nil)
+	value := (&segment{run: j.run, at: now, ended: ended}).value()
 	if err := j.storage.Write(ctx, markName(j.run), value); err != nil {
 		return err
 	}

@@ -149,7 +149,7 @@ func (q *Queue) takeOver(ctx context.Context, b *Backend, p *predecessor) error 
 	if len(departures) == 0 {
 		return nil
 	}
-	b.options.Logger.Info("telling the backend what an earlier process could not",
+	b.options.Logger.Info("taking over what an earlier process had still to tell the backend",
 		zap.Int("lost_with_it", lost), zap.Int("gone_before", len(departures)-lost), zap.Time("last_alive", alive))
 	q.inherit(b, departures)
 	return nil

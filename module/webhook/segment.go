@@ -90,13 +90,13 @@ func (s *segment) appendLines(b, lines []byte, n int) []byte {
 	return append(b, lines...)
 }
 
-// append appends a segment as it is written.
-func (s *segment) append(b []byte) []byte {
+// value returns a segment as it is written.
+func (s *segment) value() []byte {
 	var lines []byte
 	for i := range s.records {
 		lines = appendRecord(lines, &s.records[i])
 	}
-	return s.appendLines(b, lines, len(s.records))
+	return s.appendLines(nil, lines, len(s.records))
 }
 
 // parseSegment reads what was written. It is right as a whole, or not read.
@@ -186,7 +186,5 @@ func isMessageID(id string) bool {
 const randIDLength = 22
 
 func isRandID(id string) bool {
-	return len(id) == randIDLength && !strings.ContainsFunc(id, func(c rune) bool {
-		return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_')
-	})
+	return len(id) == randIDLength && strings.Trim(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") == ""
 }

@@ -26,7 +26,7 @@ func someSegment() *segment {
 
 func TestSegmentIsStrict(t *testing.T) {
 	good := someSegment()
-	text := string(good.append(nil))
+	text := string(good.value())
 	if s, err := parseSegment([]byte(text)); err != nil || len(s.records) != 3 || !s.ended || !s.at.Equal(good.at) {
 		t.Fatalf("%+v, %v", s, err)
 	}
@@ -60,7 +60,7 @@ func TestSegmentIsStrict(t *testing.T) {
 		"no reason, and gone": replaced("transport close", ""),
 		"a duration in words": replaced(`"duration_ms":0`, `"duration_ms":"long"`),
 	} {
-		if _, err := parseSegment(s.append(nil)); err == nil {
+		if _, err := parseSegment(s.value()); err == nil {
 			t.Errorf("one with %s is taken", name)
 		}
 	}
@@ -76,8 +76,8 @@ func TestSegmentIsStrict(t *testing.T) {
 }
 
 func FuzzSegment(f *testing.F) {
-	f.Add(someSegment().append(nil))
-	f.Add((&segment{run: someRun}).append(nil))
+	f.Add(someSegment().value())
+	f.Add((&segment{run: someRun}).value())
 	f.Add([]byte("{}\n"))
 	f.Add([]byte(nil))
 	f.Fuzz(func(t *testing.T, value []byte) {
@@ -97,7 +97,7 @@ func checkSegment(t *testing.T, value []byte) {
 	if err != nil {
 		return
 	}
-	again := s.append(nil)
+	again := s.value()
 	if len(again) > 8*len(value)+200 {
 		t.Errorf("%d bytes became %d", len(value), len(again))
 	}
@@ -105,7 +105,7 @@ func checkSegment(t *testing.T, value []byte) {
 	if err != nil {
 		t.Fatalf("%q became %q: %v", value, again, err)
 	}
-	if third := same.append(nil); !bytes.Equal(again, third) {
+	if third := same.value(); !bytes.Equal(again, third) {
 		t.Errorf("%q became %q", again, third)
 	}
 	for _, r := range s.records {

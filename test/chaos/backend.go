@@ -102,7 +102,7 @@ func (b *Backend) admit(w http.ResponseWriter, m *call) {
 	b.mu.Lock()
 	b.sockets[m.Data.Socket.ID] = name
 	b.mu.Unlock()
-	fmt.Fprintf(w, `{"user":%q,"data":{"name":%q},"join":[%q]}`, "user of "+name, name, "own:"+name)
+	_, _ = fmt.Fprintf(w, `{"user":%q,"data":{"name":%q},"join":[%q]}`, "user of "+name, name, "own:"+name)
 }
 
 func (b *Backend) handle(w http.ResponseWriter, m *call) {
@@ -126,7 +126,7 @@ func (b *Backend) handle(w http.ResponseWriter, m *call) {
 	}
 	b.Asked.Add(1)
 	l.Got(n)
-	fmt.Fprintf(w, `{"ack":[%d]}`, n)
+	_, _ = fmt.Fprintf(w, `{"ack":[%d]}`, n)
 }
 
 func (b *Backend) dismiss(id string, m *call) {

@@ -52,7 +52,7 @@ func newScript(t *testing.T) *script {
 			body := make([]byte, r.ContentLength)
 			_, _ = r.Body.Read(body)
 			s.posts <- string(body)
-			fmt.Fprint(w, "ok")
+			_, _ = fmt.Fprint(w, "ok")
 			return
 		}
 		var answer string
@@ -68,11 +68,11 @@ func newScript(t *testing.T) *script {
 				t.Error(err)
 				return
 			}
-			conn.Close()
+			_ = conn.Close()
 		case "400":
 			http.Error(w, "no", http.StatusBadRequest)
 		default:
-			fmt.Fprint(w, answer)
+			_, _ = fmt.Fprint(w, answer)
 		}
 	}))
 	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {

@@ -90,7 +90,7 @@ func (c *connection) exchange(method string, deadline time.Time) (status int, an
 	if err != nil {
 		return 0, nil, true, fmt.Errorf("reading the answer to a %s: %w", method, err)
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	answer, err = io.ReadAll(response.Body)
 	if err != nil {
 		return 0, nil, true, fmt.Errorf("reading the answer to a %s: %w", method, err)
@@ -124,7 +124,7 @@ func (c *connection) dial(deadline time.Time) error {
 	c.closing.Lock()
 	defer c.closing.Unlock()
 	if c.closed {
-		conn.Close()
+		_ = conn.Close()
 		return errClosed
 	}
 	c.conn, c.r, c.used = conn, bufio.NewReaderSize(conn, 1024), false
@@ -158,7 +158,7 @@ func (c *connection) drop() {
 	c.closing.Lock()
 	defer c.closing.Unlock()
 	if c.conn != nil {
-		c.conn.Close()
+		_ = c.conn.Close()
 		c.conn = nil
 	}
 }
@@ -176,7 +176,7 @@ func (c *connection) close() {
 	defer c.closing.Unlock()
 	c.closed = true
 	if c.conn != nil {
-		c.conn.Close()
+		_ = c.conn.Close()
 	}
 }
 

@@ -139,7 +139,9 @@ func (c *Crowd) Gather(ctx context.Context) error {
 
 // Pause returns when nobody waits for an ack; from then on nobody says anything
 // until Resume is called.
-func (c *Crowd) Pause()  { c.turn.Lock() }
+func (c *Crowd) Pause() { c.turn.Lock() }
+
+// Resume ends what Pause began.
 func (c *Crowd) Resume() { c.turn.Unlock() }
 
 // Turn runs a function that Pause waits for.
@@ -228,11 +230,14 @@ func (c *Crowd) Resent() int {
 	return n
 }
 
-// Anew returns how many returns were of clients that were not recovered, Torn how
-// many events had no ack when a connection was lost, and Refused how many attempts
-// to connect failed since the server was being restarted.
-func (c *Crowd) Anew() int    { return int(c.anew.Load()) }
-func (c *Crowd) Torn() int    { return int(c.torn.Load()) }
+// Anew returns how many returns were of clients that were not recovered.
+func (c *Crowd) Anew() int { return int(c.anew.Load()) }
+
+// Torn returns how many events had no ack when a connection was lost.
+func (c *Crowd) Torn() int { return int(c.torn.Load()) }
+
+// Refused returns how many attempts to connect failed since the server was being
+// restarted.
 func (c *Crowd) Refused() int { return int(c.refused.Load()) }
 
 // Hush ends all talk, and waits for the acks in flight.

@@ -35,7 +35,9 @@ const attempts = 10
 
 // Pause returns when nothing is being published; from then on nothing is until
 // Resume is called.
-func (p *Publisher) Pause()  { p.turn.Lock() }
+func (p *Publisher) Pause() { p.turn.Lock() }
+
+// Resume ends what Pause began.
 func (p *Publisher) Resume() { p.turn.Unlock() }
 
 // Problems returns how many requests have failed where somebody listened, and the

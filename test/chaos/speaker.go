@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -219,12 +220,12 @@ func (s *speaker) join(id string) {
 }
 
 func joined(args []json.RawMessage) string {
-	text := ""
+	var text strings.Builder
 	for i, arg := range args {
 		if i > 0 {
-			text += ","
+			text.WriteByte(',')
 		}
-		text += string(arg)
+		text.Write(arg)
 	}
-	return text
+	return text.String()
 }

@@ -19,18 +19,18 @@ func (t *Table) Add(name, format string, args ...any) {
 
 // WriteText writes it for a terminal.
 func (t *Table) WriteText(w io.Writer) {
-	fmt.Fprintf(w, "%s\n", t.Title)
+	_, _ = fmt.Fprintf(w, "%s\n", t.Title)
 	aligned := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	for _, row := range t.rows {
-		fmt.Fprintf(aligned, "  %s\t%s\n", row[0], row[1])
+		_, _ = fmt.Fprintf(aligned, "  %s\t%s\n", row[0], row[1])
 	}
-	aligned.Flush()
+	_ = aligned.Flush()
 }
 
 // WriteMarkdown writes it for a README.
 func (t *Table) WriteMarkdown(w io.Writer) {
-	fmt.Fprintf(w, "| %s | |\n| --- | ---: |\n", t.Title)
+	_, _ = fmt.Fprintf(w, "| %s | |\n| --- | ---: |\n", t.Title)
 	for _, row := range t.rows {
-		fmt.Fprintf(w, "| %s | %s |\n", row[0], row[1])
+		_, _ = fmt.Fprintf(w, "| %s | %s |\n", row[0], row[1])
 	}
 }

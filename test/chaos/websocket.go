@@ -36,7 +36,7 @@ func openSocket(ctx context.Context, o *Options, deadline time.Time) (*socket, e
 	address := "ws" + strings.TrimPrefix(o.URL, "http") + o.path() + "?EIO=4&transport=websocket"
 	conn, response, err := dialer.DialContext(ctx, address, header)
 	if response != nil {
-		response.Body.Close()
+		_ = response.Body.Close()
 	}
 	if err != nil && response != nil {
 		return nil, &answerError{"a handshake", response.StatusCode, ""}
@@ -79,4 +79,4 @@ func (s *socket) write(packet []byte) error {
 	return s.conn.WriteMessage(websocket.TextMessage, packet)
 }
 
-func (s *socket) close() { s.conn.Close() }
+func (s *socket) close() { _ = s.conn.Close() }

@@ -34,8 +34,10 @@ func ReadUint(data []byte) (value uint64, rest []byte, err error) {
 	return h.bits, data[next:], nil
 }
 
-// IsMap and IsUndefined report what data begins with.
-func IsMap(data []byte) bool       { return begins(data, mapKind) }
+// IsMap reports whether data begins with a map.
+func IsMap(data []byte) bool { return begins(data, mapKind) }
+
+// IsUndefined reports whether data begins with undefined.
 func IsUndefined(data []byte) bool { return begins(data, undefinedKind) }
 
 func begins(data []byte, k kind) bool {

@@ -14,12 +14,12 @@ func TestUnread(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
+	defer func() { _ = listener.Close() }()
 	far, err := net.Dial("tcp", listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer far.Close()
+	defer func() { _ = far.Close() }()
 	near, err := listener.Accept()
 	if err != nil {
 		t.Fatal(err)
@@ -45,7 +45,7 @@ func TestUnread(t *testing.T) {
 	if unread(near) {
 		t.Error("after everything was read")
 	}
-	near.Close()
+	_ = near.Close()
 	pipe, _ := net.Pipe()
 	if unread(near) || unread(pipe) {
 		t.Error("where that cannot be known")
