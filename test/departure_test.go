@@ -1,14 +1,19 @@
 package test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/caddy-realtime/caddy-realtime/test/chaos"
 )
 
 // crowd connects clients by WebSocket, as many at a time as there are doors.
@@ -45,6 +50,52 @@ func leave(t *testing.T, wires []*wire) {
 	}
 }
 
+// awaitStored waits until the server's storage has so many sockets that a backend
+// will be told of if the server is killed. It is written after a second.
+func (s *server) awaitStored(t *testing.T, sockets int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if !chaos.Await(ctx, func() bool { return s.stored(t) == sockets }) {
+		t.Fatalf("the storage has %d sockets, not %d", s.stored(t), sockets)
+	}
+}
+
+// stored returns how many there are.
+func (s *server) stored(t *testing.T) int {
+	t.Helper()
+	names, err := filepath.Glob(s.path("data/caddy/realtime/*/*/departures/*/*")) // in the order in which they were written
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := make(map[string]bool) // by the message's id: what the last record of it says
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			continue // removed meanwhile
+		}
+		_, records, _ := strings.Cut(string(text), "\n")
+		for line := range strings.Lines(records) {
+			var record struct {
+				ID   string
+				Due  int64
+				Data json.RawMessage
+			}
+			if err := json.Unmarshal([]byte(line), &record); err != nil {
+				t.Fatalf("%s has a line %q", name, line)
+			}
+			there[record.ID] = record.Data != nil && record.Due == 0
+		}
+	}
+	stored := 0
+	for _, is := range there {
+		if is {
+			stored++
+		}
+	}
+	return stored
+}
+
 // told is how many sockets a backend knows to be gone, by who made them go and
 // why.
 func told(gone []message) map[string]int {
@@ -71,7 +122,7 @@ func TestNodeLost(t *testing.T) {
 	for _, m := range a.all("socket.connect") {
 		nodes[m.Data.Socket.Node] = true
 	}
-	time.Sleep(2 * time.Second) // what happened in the last second may be lost, and that is all
+	s.awaitStored(t, stay)
 	s.kill()
 	began := time.Now()
 	s.run()
@@ -213,7 +264,7 @@ func TestBackendComesLater(t *testing.T) {
 	s.crowd(t, clients)
 	s.mustReload(asking(a.url(), ""))
 	s.crowd(t, clients)
-	time.Sleep(2 * time.Second) // it is written after a second
+	s.awaitStored(t, 2*clients)
 	s.kill()
 	s.write("Caddyfile", asking(a.url(), ""))
 	s.run()

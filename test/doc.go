@@ -22,7 +22,8 @@
 //   - differential_test.go, differences_test.go and differential/: the same
 //     scenarios with Socket.IO's own server, and where the two may differ
 //   - chaos_test.go, chaos_restart_test.go, chaos_fault_test.go and chaos/: a crowd
-//     under load whose server is reloaded, restarted and killed, and what judges it
+//     under load whose server is reloaded, restarted and killed, and what judges it;
+//     arena_test.go, weight_test.go: that server, and what it takes up
 //   - guests/ and server/: the application that runs inside the server
 //
 // Both binaries are built with the race detector, unless CHAOS=full asks for the

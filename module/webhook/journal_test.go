@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,192 +8,13 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/zap"
-	"go.uber.org/zap/zaptest/observer"
-
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
-
-// A disk outlives processes.
-type disk struct {
-	mu        sync.Mutex
-	values    map[string][]byte
-	broken    error
-	bytes     int // that have been written
-	recording bool
-	past      []moment // what it was before each of its changes, where they are recorded
-}
-
-// A moment is what a disk had at a time.
-type moment struct {
-	values map[string][]byte
-	time   time.Time
-}
-
-func newDisk() *disk { return &disk{values: make(map[string][]byte)} }
-
-// diskAt returns a disk as another one was.
-func diskAt(m moment) *disk { return &disk{values: maps.Clone(m.values)} }
-
-// A shelf is a disk as a configuration has it: another one for each.
-type shelf struct{ *disk }
-
-func (d *disk) shelf() *shelf { return &shelf{d} }
-
-func (d *disk) change() error {
-	if d.broken != nil {
-		return d.broken
-	}
-	if d.recording {
-		d.past = append(d.past, moment{maps.Clone(d.values), time.Now()})
-	}
-	return nil
-}
-
-// record begins to record what the disk has been, or ends it, and returns that.
-func (d *disk) record(on bool) []moment {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.recording = on
-	return append(d.past, moment{maps.Clone(d.values), time.Now()})
-}
-
-func (d *disk) Write(_ context.Context, name string, value []byte) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err := d.change(); err != nil {
-		return err
-	}
-	d.bytes += len(value)
-	d.values[name] = slices.Clone(value)
-	return nil
-}
-
-func (d *disk) Read(_ context.Context, name string) ([]byte, bool, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	value, found := d.values[name]
-	return value, found, d.broken
-}
-
-func (d *disk) Remove(_ context.Context, name string) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err := d.change(); err != nil {
-		return err
-	}
-	delete(d.values, name)
-	return nil
-}
-
-func (d *disk) List(context.Context) ([]string, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return slices.Collect(maps.Keys(d.values)), d.broken
-}
-
-// set breaks the disk, or mends it.
-func (d *disk) set(broken error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.broken = broken
-}
-
-func (d *disk) names() []string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return slices.Sorted(maps.Keys(d.values))
-}
-
-// written returns how many bytes have been.
-func (d *disk) written() int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.bytes
-}
-
-func (d *disk) size() (size int) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, value := range d.values {
-		size += len(value)
-	}
-	return size
-}
-
-// A process has a hub, and a backend that has a disk, within a bubble.
-type process struct {
-	*world
-	ledger *ledger
-	logs   *observer.ObservedLogs
-}
-
-func run(t *testing.T, d *disk, l *ledger, recovery time.Duration) *process {
-	t.Helper()
-	hub, err := realtime.NewHub(realtime.Options{Recovery: realtime.Recovery{Window: recovery}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	core, logs := observer.New(zap.InfoLevel)
-	p := &process{world: &world{t: t, hub: hub, queue: new(Queue)}, ledger: l, logs: logs}
-	p.backend = New(Options{URL: "http://backend/realtime", Transport: l.transport(), Storage: d.shelf(), Hub: hub, Logger: zap.New(core)}, p.queue)
-	p.queue.Attach(p.backend)
-	policy := &realtime.Policy{Authenticators: []realtime.Authenticator{p.backend}, Handlers: []realtime.Handler{p.backend}}
-	p.endpoint = realtime.NewEndpoint("test", hub, func() (*realtime.Policy, func()) { return policy, func() {} })
-	return p
-}
-
-// crash ends the process; what it does from then on nobody sees.
-func (p *process) crash(d *disk) *disk {
-	d.mu.Lock()
-	after := diskAt(moment{values: d.values})
-	d.mu.Unlock()
-	d.set(errors.New("the process is gone"))
-	p.ledger.set(503)
-	p.queue.Detach(p.t.Context(), p.backend)
-	_ = p.hub.Close()
-	return after
-}
-
-// exit ends the process well.
-func (p *process) exit() {
-	p.queue.Suspend(p.t.Context(), p.backend)
-	_ = p.hub.Close()
-}
-
-// A recoverable is a client that may come back.
-type recoverable struct{ *client }
-
-func (c recoverable) Recovered(s *realtime.Socket, _ []*realtime.Message) error {
-	c.socket = s
-	return nil
-}
-
-// tellings returns what was told of each socket, by the socket and the
-// webhook-id, in "<initiator> <reason>".
-func tellings(told []*message) map[string]map[string]string {
-	all := make(map[string]map[string]string)
-	for _, m := range told {
-		var body struct {
-			Data struct{ Initiator, Reason string }
-		}
-		if err := json.Unmarshal(m.body, &body); err != nil {
-			panic(err)
-		}
-		id := m.Data.Socket.ID
-		if all[id] == nil {
-			all[id] = make(map[string]string)
-		}
-		all[id][m.header.Get("Webhook-Id")] = body.Data.Initiator + " " + body.Data.Reason
-	}
-	return all
-}
 
 // settling is how long it takes until a process has taken over what another one
 // has left without an end.

@@ -1,0 +1,81 @@
+package webhook
+
+import (
+	"encoding/json"
+	"errors"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+)
+
+// A process has a hub, and a backend that has a disk, within a bubble.
+type process struct {
+	*world
+	ledger *ledger
+	logs   *observer.ObservedLogs
+}
+
+func run(t *testing.T, d *disk, l *ledger, recovery time.Duration) *process {
+	t.Helper()
+	hub, err := realtime.NewHub(realtime.Options{Recovery: realtime.Recovery{Window: recovery}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	core, logs := observer.New(zap.InfoLevel)
+	p := &process{world: &world{t: t, hub: hub, queue: new(Queue)}, ledger: l, logs: logs}
+	p.backend = New(Options{URL: "http://backend/realtime", Transport: l.transport(), Storage: d.shelf(), Hub: hub, Logger: zap.New(core)}, p.queue)
+	p.queue.Attach(p.backend)
+	policy := &realtime.Policy{Authenticators: []realtime.Authenticator{p.backend}, Handlers: []realtime.Handler{p.backend}}
+	p.endpoint = realtime.NewEndpoint("test", hub, func() (*realtime.Policy, func()) { return policy, func() {} })
+	return p
+}
+
+// crash ends the process; what it does from then on nobody sees.
+func (p *process) crash(d *disk) *disk {
+	d.mu.Lock()
+	after := diskAt(moment{values: d.values})
+	d.mu.Unlock()
+	d.set(errors.New("the process is gone"))
+	p.ledger.set(503)
+	p.queue.Detach(p.t.Context(), p.backend)
+	_ = p.hub.Close()
+	return after
+}
+
+// exit ends the process well.
+func (p *process) exit() {
+	p.queue.Suspend(p.t.Context(), p.backend)
+	_ = p.hub.Close()
+}
+
+// A recoverable is a client that may come back.
+type recoverable struct{ *client }
+
+func (c recoverable) Recovered(s *realtime.Socket, _ []*realtime.Message) error {
+	c.socket = s
+	return nil
+}
+
+// tellings returns what was told of each socket, by the socket and the
+// webhook-id, in "<initiator> <reason>".
+func tellings(told []*message) map[string]map[string]string {
+	all := make(map[string]map[string]string)
+	for _, m := range told {
+		var body struct {
+			Data struct{ Initiator, Reason string }
+		}
+		if err := json.Unmarshal(m.body, &body); err != nil {
+			panic(err)
+		}
+		id := m.Data.Socket.ID
+		if all[id] == nil {
+			all[id] = make(map[string]string)
+		}
+		all[id][m.header.Get("Webhook-Id")] = body.Data.Initiator + " " + body.Data.Reason
+	}
+	return all
+}

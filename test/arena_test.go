@@ -1,0 +1,316 @@
+package test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddy-realtime/caddy-realtime/test/chaos"
+)
+
+// An arena is a server that something is done to, and a crowd that must not notice.
+type arena struct {
+	*server
+	t       *testing.T
+	options arenaOptions
+	secure  int // the port of the site over TLS
+	trust   *tls.Config
+
+	checker chaos.Checker
+	backend *chaos.Backend
+	service *service
+	crowd   *chaos.Crowd
+	table   chaos.Table
+
+	publishing sync.WaitGroup
+	publish    context.Context
+	unpublish  context.CancelFunc
+}
+
+// arenaOptions are what one arena has other than another.
+type arenaOptions struct {
+	title      string
+	global     string                // of the hub; default: as for every other server
+	mix        [4]int                // clients over WebSocket, polling, WebSocket over TLS, polling over TLS
+	manner     func(i int) string    // of the clients
+	pace       time.Duration         // between two events of a client
+	publishers int                   // each has a number for everybody four times a second
+	restarts   bool                  // the server is
+	upstreams  func(a *arena) string // what "backend" has instead of a URL; default: one service
+}
+
+// A setting is what differs between two configurations of an arena.
+type setting struct {
+	origins, keys, secrets, namespaces, more string
+	site                                     string // instead of all of it
+	others                                   string // sites
+}
+
+// settings are those that reloads alternate between. The first one is that of the start.
+var settings = []setting{
+	{},
+	{origins: newOrigin + " http://localhost:*", more: "ping 20s 25s"},
+	{keys: secondKey, more: "compression on\nlimits {\n payload 2MB \n queue 3MB \n}"},
+	{secrets: secondSecret, namespaces: "/more-*", more: "ping 30s 15s \n limits {\n handshake 20s \n}"},
+	{origins: oldOrigin, secrets: secondSecret, keys: secondKey, more: "compression on 4KB"},
+}
+
+// config returns an arena's configuration: one endpoint in two sites.
+func (a *arena) config(v setting) config {
+	backend, upstreams := a.service.url(), ""
+	if a.options.upstreams != nil {
+		backend, upstreams = "", a.options.upstreams(a)
+	}
+	site := v.site
+	if site == "" {
+		site = `realtime {
+		origins ` + appOrigin + ` ` + v.origins + `
+		namespaces / ` + v.namespaces + `
+		api /api/realtime {
+			key ` + firstKey + ` ` + v.keys + `
+		}
+		backend ` + backend + ` {
+			secret ` + firstSecret + ` ` + v.secrets + `
+			events asked:*
+			timeout 30s 30s
+			` + upstreams + `
+		}
+		relay {
+			events chat:*
+			rooms room:*
+		}
+		handler numbers
+		` + v.more + `
+	}`
+	}
+	return config{
+		global: a.options.global,
+		site:   site,
+		more:   fmt.Sprintf("https://127.0.0.1:%d {\n\tbind 127.0.0.1\n\ttls internal\n\t%s\n}\n%s", a.secure, site, v.others),
+	}
+}
+
+// enter starts a server, and has a crowd connected to it, which says numbers and
+// hears those of publishers from then on.
+func enter(t *testing.T, o arenaOptions) *arena {
+	t.Helper()
+	if !full {
+		t.Parallel()
+	}
+	a := &arena{t: t, options: o, table: chaos.Table{Title: o.title}}
+	a.backend = &chaos.Backend{Checker: &a.checker, Verify: func(body []byte, header http.Header) error {
+		return verify(firstSecret, body, header)
+	}}
+	a.service = newService(t, "a")
+	a.service.instead = a.backend
+	a.server = newServer(t, withGuest)
+	a.secure = freePort(t)
+	a.write("Caddyfile", a.config(setting{}))
+	a.run()
+	a.trust = a.awaitSecure()
+
+	for i := range o.publishers {
+		a.crowdOf().Publishers = append(a.crowdOf().Publishers, &chaos.Publisher{
+			Source: chaos.NewSource(fmt.Sprint("p", i)), URL: a.url() + "/api/realtime", Key: firstKey,
+			Pace: 250 * time.Millisecond, Again: !o.restarts,
+		})
+	}
+	t.Cleanup(a.leave)
+	a.publish, a.unpublish = context.WithCancel(context.Background())
+	for _, p := range a.crowd.Publishers {
+		a.publishing.Go(func() {
+			if err := p.Run(a.publish); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	begin := time.Now()
+	if err := a.crowd.Gather(a.deadline()); err != nil {
+		a.fail(err)
+	}
+	a.table.Add("clients", "%d: %s", a.crowd.Size(), a.mix())
+	t.Logf("%d clients have connected within %v", a.crowd.Size(), time.Since(begin))
+	a.progress(2)
+	return a
+}
+
+// crowdOf returns the arena's crowd, which is new at first.
+func (a *arena) crowdOf() *chaos.Crowd {
+	if a.crowd != nil {
+		return a.crowd
+	}
+	plain, secure := a.url(), fmt.Sprintf("https://127.0.0.1:%d", a.secure)
+	a.crowd = &chaos.Crowd{
+		Checker: &a.checker, Backend: a.backend, Manner: a.options.manner, Pace: a.options.pace, Patience: patience,
+		Origin: appOrigin, Restarts: a.options.restarts,
+		Kinds: []chaos.Kind{
+			{Name: "WebSocket", Count: a.options.mix[0], URL: plain, Transport: "websocket"},
+			{Name: "polling", Count: a.options.mix[1], URL: plain, Transport: "polling"},
+			{Name: "WebSocket over TLS", Count: a.options.mix[2], URL: secure, Transport: "websocket", TLS: a.trust},
+			{Name: "polling over TLS", Count: a.options.mix[3], URL: secure, Transport: "polling", TLS: a.trust},
+		},
+	}
+	return a.crowd
+}
+
+func (a *arena) mix() string {
+	var words []string
+	for _, kind := range a.crowd.Kinds {
+		words = append(words, fmt.Sprint(kind.Count, " ", kind.Name))
+	}
+	return strings.Join(words, ", ")
+}
+
+// mixed has 75 % of the clients be told by a handler, 20 % chat, and 5 % ask a backend.
+func mixed(i int) string {
+	switch i % 20 {
+	case 19:
+		return chaos.Asked
+	case 0, 1, 10, 11:
+		return chaos.Chat
+	}
+	return chaos.Told
+}
+
+// awaitSecure waits until the site over TLS serves, and returns what to trust.
+func (a *arena) awaitSecure() *tls.Config {
+	a.t.Helper()
+	a.log.wait(a.t, 0, "certificate obtained successfully")
+	root, err := os.ReadFile(a.authority())
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	trust := &tls.Config{RootCAs: x509.NewCertPool(), ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+	trust.RootCAs.AppendCertsFromPEM(root)
+	if !chaos.Await(a.deadline(), func() bool {
+		conn, err := tls.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", a.secure), trust)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	}) {
+		a.t.Fatal("the server does not serve TLS")
+	}
+	return trust
+}
+
+// deadline is the end of all patience.
+func (a *arena) deadline() context.Context {
+	ctx, cancel := context.WithTimeout(a.t.Context(), patience)
+	a.t.Cleanup(cancel)
+	return ctx
+}
+
+// progress waits until everybody has said some more.
+func (a *arena) progress(acks int) {
+	a.t.Helper()
+	ctx, cancel := context.WithCancelCause(a.deadline())
+	defer cancel(nil)
+	if !a.options.restarts { // whoever has seen an error may be stuck
+		go chaos.Await(ctx, func() bool {
+			n, _ := a.crowd.Problems()
+			if n > 0 {
+				cancel(errors.New("a client has seen an error"))
+			}
+			return n > 0
+		})
+	}
+	if err := a.crowd.Progress(ctx, acks); err != nil {
+		a.fail(err)
+	}
+}
+
+// fail ends the test, and says what the clients have seen.
+func (a *arena) fail(err error) {
+	a.t.Helper()
+	_, words := a.crowd.Problems()
+	v := a.checker.Verdict()
+	a.t.Fatalf("%v\n%s\n%s", err, strings.Join(words, "\n"), strings.Join(v.Words, "\n"))
+}
+
+// leave ends all that the arena has begun.
+func (a *arena) leave() {
+	if a.unpublish != nil {
+		a.unpublish()
+	}
+	a.publishing.Wait()
+	a.crowd.Leave()
+}
+
+// judge ends the talk, waits for what is due, and judges what everybody has logged.
+func (a *arena) judge() chaos.Verdict {
+	a.t.Helper()
+	a.unpublish()
+	a.publishing.Wait()
+	a.crowd.Hush()
+	chaos.Await(a.deadline(), func() bool { return a.checker.Due() == 0 })
+	v := a.checker.Verdict()
+	if v.Violations > 0 {
+		a.t.Errorf("the promise was not kept %d times:\n%s", v.Violations, strings.Join(v.Words, "\n"))
+	}
+	if n, words := a.crowd.Problems(); n > 0 {
+		a.t.Errorf("clients have seen %d errors:\n%s", n, strings.Join(words, "\n"))
+	}
+	accepted, failed := 0, 0
+	var words []string
+	for _, p := range a.crowd.Publishers {
+		n, some := p.Problems()
+		accepted, failed, words = accepted+p.Source.Acked(), failed+n, append(words, some...)
+	}
+	if failed > 0 && !a.options.restarts {
+		a.t.Errorf("publishers have seen %d errors:\n%s", failed, strings.Join(words, "\n"))
+	}
+	if accepted == 0 || v.Delivered < accepted {
+		a.t.Errorf("%d broadcasts were accepted, and %d numbers delivered", accepted, v.Delivered)
+	}
+	a.table.Add("events of clients, acked", "%d", a.crowd.Said())
+	a.table.Add("of these by a backend", "%d", a.backend.Asked.Load())
+	a.table.Add("broadcasts, accepted", "%d", accepted)
+	a.table.Add("deliveries that were checked", "%d", v.Delivered)
+	a.table.Add("lost in silence, twice or out of order", "%d", v.Violations)
+	return v
+}
+
+// acks adds how long acks have taken, and how many came in a time.
+func (a *arena) acks(took time.Duration) {
+	l := &a.crowd.Acks
+	a.table.Add("acked events per second", "%.0f", float64(l.Count())/took.Seconds())
+	a.table.Add("time to an ack, p50 / p99 / max", "%s / %s / %s", brief(l.Quantile(0.5)), brief(l.Quantile(0.99)), brief(l.Max()))
+}
+
+// brief writes a duration for a table.
+func brief(d time.Duration) string {
+	if d < 100*time.Millisecond {
+		return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000)
+	}
+	return fmt.Sprintf("%.0f ms", float64(d.Microseconds())/1000)
+}
+
+// report prints the table, and keeps that of a full run for the README.
+func (a *arena) report() {
+	a.t.Helper()
+	var text strings.Builder
+	a.table.WriteText(&text)
+	a.t.Log("\n" + text.String())
+	if !full {
+		return
+	}
+	folder := "../dist"
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		a.t.Fatal(err)
+	}
+	text.Reset()
+	a.table.WriteMarkdown(&text)
+	if err := os.WriteFile(filepath.Join(folder, strings.ToLower(a.t.Name())+".md"), []byte(text.String()), 0o644); err != nil {
+		a.t.Fatal(err)
+	}
+}

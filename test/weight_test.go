@@ -1,0 +1,75 @@
+package test
+
+import (
+	"fmt"
+	"math"
+	"net/http"
+	"os"
+	"regexp"
+	"strconv"
+
+	"github.com/caddy-realtime/caddy-realtime/test/chaos"
+)
+
+// A weight is what a server takes up.
+type weight struct {
+	goroutines int
+	heap       int // bytes that are live after a collection
+	resident   int // bytes
+}
+
+// weigh measures the server when nothing but heartbeats goes on and what it was
+// doing is done: when the lightest of some measurements is not undercut any more.
+func (a *arena) weigh() weight {
+	a.t.Helper()
+	a.crowd.Pause()
+	defer a.crowd.Resume()
+	for _, p := range a.crowd.Publishers {
+		p.Pause()
+		defer p.Resume()
+	}
+	a.service.shed() // how many there are depends on how much has been asked at once
+	least := weight{math.MaxInt, math.MaxInt, math.MaxInt}
+	same := 0
+	if !chaos.Await(a.deadline(), func() bool {
+		w := a.weighOnce()
+		lighter := w.goroutines < least.goroutines || float64(w.heap) < 0.999*float64(least.heap)
+		least = weight{min(w.goroutines, least.goroutines), min(w.heap, least.heap), w.resident}
+		if same++; lighter {
+			same = 0
+		}
+		return same == 5
+	}) {
+		a.t.Fatalf("the server does not settle: %+v", least)
+	}
+	return least
+}
+
+var (
+	totalGoroutines = regexp.MustCompile(`^goroutine profile: total (\d+)`)
+	heapAlloc       = regexp.MustCompile(`(?m)^# HeapAlloc = (\d+)`)
+	residentSize    = regexp.MustCompile(`(?m)^VmRSS:\s+(\d+) kB`)
+)
+
+func (a *arena) weighOnce() weight {
+	a.t.Helper()
+	read := func(text string, pattern *regexp.Regexp) int {
+		a.t.Helper()
+		found := pattern.FindStringSubmatch(text)
+		if found == nil {
+			a.t.Fatalf("there is no %v in %.1000s", pattern, text)
+		}
+		n, err := strconv.Atoi(found[1])
+		if err != nil {
+			a.t.Fatal(err)
+		}
+		return n
+	}
+	_, heap := a.askAdmin(http.MethodGet, "/debug/pprof/heap?gc=1&debug=1", nil)
+	_, stacks := a.askAdmin(http.MethodGet, "/debug/pprof/goroutine?debug=1", nil)
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", a.process.Process.Pid))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return weight{read(stacks, totalGoroutines), read(heap, heapAlloc), read(string(status), residentSize) << 10}
+}
