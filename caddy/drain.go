@@ -97,7 +97,7 @@ func (a *App) drain() {
 	a.exit = make(chan struct{})
 	go func() { // joined by awaitExit
 		defer close(a.exit)
-		<-time.After(delay)
+		time.Sleep(delay)
 		a.closeAll()
 		if err := a.finish(); err != nil {
 			a.logger.Error("stopping", zap.Error(err))
