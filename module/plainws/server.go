@@ -42,7 +42,14 @@ type deflated struct{ Format }
 // NewServer returns a server that asks options for its settings whenever it
 // needs one. They must come from Options.WithDefaults.
 func NewServer(endpoint *realtime.Endpoint, format Format, options func() *Options) *Server {
-	return &Server{endpoint: endpoint, format: format, options: options, limit: func() int { return options().MaxQueue }, plain: format, deflated: deflated{format}}
+	return &Server{
+		endpoint: endpoint,
+		format:   format,
+		options:  options,
+		limit:    func() int { return options().MaxQueue },
+		plain:    format,
+		deflated: deflated{format},
+	}
 }
 
 // Len returns how many connections are open.

@@ -28,7 +28,8 @@ type Answer struct {
 // It knows the sockets of this node only: other nodes learn nothing of the
 // event. Where it is for more than so many sockets, it goes to none, and the
 // error is ErrAudience, and ErrSealed like that of Emit; any other says that the
-// event is not valid. Like Socket.Request, it must not be called from within a Handler's method.
+// event is not valid. Like Socket.Request, it must not be called from within a
+// Handler's method.
 func (b Broadcast) Request(ctx context.Context, sockets int, event string, args ...Arg) (answers []Answer, missing []*Socket, err error) {
 	n := b.namespace
 	m, err := n.newMessage(event, args)

@@ -42,8 +42,9 @@ type Outbox struct {
 }
 
 // New returns an outbox that writes to conn and holds at most limit bytes, which
-// may be another number each time, and must be told without blocking. A single send is let through however large it is while nothing else waits, so
-// that the limit never makes a permitted message undeliverable.
+// may be another number each time, and must be told without blocking. A single
+// send is let through however large it is while nothing else waits, so that the
+// limit never makes a permitted message undeliverable.
 func New(conn net.Conn, limit func() int) *Outbox {
 	return &Outbox{conn: conn, try: newTryWriter(conn), limit: limit}
 }
