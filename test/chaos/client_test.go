@@ -219,7 +219,7 @@ func TestConnectionStale(t *testing.T) {
 			t.Fatalf("the answer is %d %s, %v", status, answer, err)
 		}
 		s.CloseClientConnections()
-		if !Await(t.Context(), c.isStale) {
+		if !Await(t.Context(), func() bool { return isStale(c.conn) }) {
 			t.Fatal("it is not noticed that the connection is closed")
 		}
 	}

@@ -12,7 +12,6 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -55,7 +54,7 @@ func (c *connection) do(method, path, header string, body []byte, deadline time.
 		c.out = fmt.Appendf(c.out, "Content-Length: %d\r\n", len(body))
 	}
 	c.out = append(append(c.out, "\r\n"...), body...)
-	if c.conn != nil && c.isStale() {
+	if c.conn != nil && isStale(c.conn) {
 		c.drop()
 	}
 	for again := false; ; again = true {
@@ -129,29 +128,6 @@ func (c *connection) dial(deadline time.Time) error {
 	}
 	c.conn, c.r, c.used = conn, bufio.NewReaderSize(conn, 1024), false
 	return nil
-}
-
-// isStale reports whether the server has closed the idle connection: nobody sends
-// a request on one of which that is known.
-func (c *connection) isStale() bool {
-	conn := c.conn
-	secure, isSecure := conn.(*tls.Conn)
-	if isSecure {
-		conn = secure.NetConn()
-	}
-	raw, err := conn.(*net.TCPConn).SyscallConn()
-	if err != nil {
-		return true
-	}
-	stale := true
-	_ = raw.Read(func(fd uintptr) bool {
-		var one [1]byte
-		n, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		// What there is to read within TLS may be a ticket for the next session.
-		stale = err == nil && (n == 0 || !isSecure) || err != nil && !errors.Is(err, syscall.EAGAIN)
-		return true
-	})
-	return stale
 }
 
 func (c *connection) drop() {

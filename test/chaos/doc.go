@@ -9,8 +9,8 @@
 //
 //   - source.go, log.go, checker.go: who numbers what is sent, what one receiver
 //     got of it, and whether all of that is as promised
-//   - client.go, backoff.go, packet.go: a Socket.IO client; websocket.go, polling.go
-//     and connection.go: what it talks through
+//   - client.go, backoff.go, packet.go: a Socket.IO client; transport.go,
+//     websocket.go, polling.go, connection.go and stale_unix.go: what it talks through
 //   - crowd.go, speaker.go: many clients, and what each of them says and hears
 //   - publisher.go, backend.go: those who emit by the HTTP API, and who handles events
 //   - latency.go, timeline.go, table.go: figures
