@@ -40,8 +40,10 @@ type App struct {
 	started   chan struct{}        // closed by Start
 	stopped   chan struct{}        // closed by Stop, or when that is about to come
 	stop      sync.Once
-	exitBy    time.Time     // when an exit has to have ended; zero before it begins
-	exit      chan struct{} // closed when an exit has finished that goes on beside Stop; nil where none does
+	exitBy    time.Time       // when an exit has to have ended; zero before it begins
+	exit      chan struct{}   // closed when what an exit consists of is done; nil before it begins
+	overdue   context.Context // ends when an exit should have ended
+	cut       context.CancelFunc
 	handover  handover
 }
 
@@ -80,6 +82,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.endpoints = make(map[string]*settings)
 	a.started = make(chan struct{})
 	a.stopped = make(chan struct{})
+	a.overdue, a.cut = context.WithCancel(context.Background()) // not with ctx: requests may outlive a configuration
 	var err error
 	if a.store, err = newStore(ctx); err != nil && a.recovers() {
 		a.logger.Error("recovery will not survive this process: clients will start anew after a restart", zap.Error(err))
@@ -218,7 +221,7 @@ func (a *App) Start() error {
 // settings any more, since Caddy cleans their guests up afterwards. Endpoints
 // that no other configuration has are closed.
 func (a *App) Stop() error {
-	if a.exit != nil { // it goes on while the HTTP app stops, which waits for it
+	if a.exit != nil { // it is done, or goes on while the HTTP app stops, which waits for it
 		return nil
 	}
 	return a.finish()

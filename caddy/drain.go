@@ -73,36 +73,43 @@ func (a *App) limited() (context.Context, context.CancelFunc) {
 	return context.WithDeadlineCause(context.Background(), a.limit(), errPatience)
 }
 
-// drain ends all connections. It is called when Caddy is about to exit, before
-// any app stops.
+// drain ends all connections, and what the app is still needed for. It is called
+// when Caddy is about to exit, before any app stops: the HTTP app may wait for
+// anybody's requests when it does, and nobody knows whether it stops before this
+// app or after. What is owed shall be written down by then.
 func (a *App) drain() {
 	for _, h := range a.hubs {
 		h.shut()
 	}
+	a.exit = make(chan struct{})
 	http := a.httpApp()
 	if http == nil || http.ShutdownDelay <= 0 {
 		a.exitBy = a.limit()
-		a.closeAll()
+		a.end()
 		return
 	}
 	// The HTTP app waits for the delay when it stops, and then closes its
 	// listeners, which clients that poll need until their own end: it has to wait
-	// for longer. Nobody knows whether it stops before this app or after, and so
-	// the rest is done beside both.
+	// for longer, and the rest is done beside it.
 	delay := time.Duration(http.ShutdownDelay)
 	a.exitBy = a.limit().Add(delay)
 	if a.connections() > 0 {
 		http.ShutdownDelay += caddy.Duration(a.longest())
 	}
-	a.exit = make(chan struct{})
 	go func() { // joined by awaitExit
-		defer close(a.exit)
 		time.Sleep(delay)
-		a.closeAll()
-		if err := a.finish(); err != nil {
-			a.logger.Error("stopping", zap.Error(err))
-		}
+		a.end()
 	}()
+}
+
+// end is what an exit consists of.
+func (a *App) end() {
+	defer close(a.exit)
+	time.AfterFunc(time.Until(a.exitBy), a.cut) // the process ends with it, or before
+	a.closeAll()
+	if err := a.finish(); err != nil {
+		a.logger.Error("stopping", zap.Error(err))
+	}
 }
 
 // awaitExit is called when a server of the HTTP app has stopped. No guest may be

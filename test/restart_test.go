@@ -2,6 +2,7 @@ package test
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"slices"
 	"syscall"
@@ -218,4 +219,51 @@ func TestExitAwaitsAcks(t *testing.T) {
 		c.kill()
 	}
 	s.wait()
+}
+
+// What a server owes is written down before it waits for requests that are not
+// ours, which whoever ends it may have no patience for.
+func TestExitBesideOthers(t *testing.T) {
+	t.Parallel()
+	hung := hangingService(t)
+	c := lasting("drain 0s\nrecovery 2m")
+	c.site += "\nreverse_proxy /other " + hung.Addr().String()
+	s := start(t, withGuest, c)
+	client := s.survivors(t)[0]
+	for range 4 { // Caddy stops its apps in any order
+		client.tell("ask enter room")
+		client.expect("answered", nil)
+		other, err := net.Dial("tcp", s.address())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fmt.Fprintf(other, "GET /other HTTP/1.1\r\nHost: %s\r\n\r\n", s.address()); err != nil {
+			t.Fatal(err)
+		}
+		asked, err := hung.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		mark := s.log.mark()
+		s.signal(syscall.SIGTERM)
+		s.log.wait(t, mark, "recovery saved")
+		s.kill()
+		_ = asked.Close()
+		_ = other.Close()
+		s.run()
+		if !client.returns() {
+			t.Error("a client is not recovered")
+		}
+	}
+}
+
+// hangingService listens until the test ends.
+func hangingService(t *testing.T) net.Listener {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	return listener
 }

@@ -1,0 +1,103 @@
+package caddy
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestLimitRequest: a request that waits for its client ends when it is overdue,
+// and none before.
+func TestLimitRequest(t *testing.T) {
+	for name, test := range map[string]struct {
+		request string
+		serve   func(w http.ResponseWriter, r *http.Request) error
+	}{
+		"body": {
+			"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n12345",
+			func(_ http.ResponseWriter, r *http.Request) error {
+				_, err := io.ReadAll(r.Body)
+				return err
+			},
+		},
+		"answer": {
+			"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+			func(w http.ResponseWriter, _ *http.Request) error {
+				for {
+					if _, err := w.Write(bytes.Repeat([]byte("a"), 1<<20)); err != nil {
+						return err
+					}
+				}
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			overdue, cut := context.WithCancel(t.Context())
+			began, ended := make(chan struct{}), make(chan error, 1)
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				parting := newParting(w, r, nil)
+				defer limitRequest(parting, overdue)()
+				close(began)
+				ended <- test.serve(parting, r)
+			}))
+			defer s.Close()
+			conn, err := net.Dial("tcp", s.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = conn.Close() }()
+			if _, err := io.WriteString(conn, test.request); err != nil {
+				t.Fatal(err)
+			}
+			<-began
+			select {
+			case err := <-ended:
+				t.Fatalf("it has ended too early: %v", err)
+			case <-time.After(50 * time.Millisecond):
+			}
+			cut()
+			if err := <-ended; err == nil || !strings.Contains(err.Error(), "timeout") {
+				t.Errorf("it has ended with %v", err)
+			}
+		})
+	}
+}
+
+// TestLimitRequestLeaves: a request that is not overdue is as it would be.
+func TestLimitRequestLeaves(t *testing.T) {
+	overdue, cut := context.WithCancel(t.Context())
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		defer limitRequest(w, overdue)()
+		_, _ = fmt.Fprint(w, "here")
+	}))
+	defer s.Close()
+	conn, err := net.Dial("tcp", s.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	reader := bufio.NewReader(conn)
+	for range 2 {
+		if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.ReadResponse(reader, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(response.Body)
+		_ = response.Body.Close()
+		if string(body) != "here" {
+			t.Errorf("the answer is %q", body)
+		}
+	}
+	cut()
+}
