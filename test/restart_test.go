@@ -237,6 +237,7 @@ func TestExitBesideOthers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(func() { _ = other.Close() }) // should the test fail, the server can end
 		if _, err := fmt.Fprintf(other, "GET /other HTTP/1.1\r\nHost: %s\r\n\r\n", s.address()); err != nil {
 			t.Fatal(err)
 		}
@@ -244,6 +245,7 @@ func TestExitBesideOthers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(func() { _ = asked.Close() })
 		mark := s.log.mark()
 		s.signal(syscall.SIGTERM)
 		s.log.wait(t, mark, "recovery saved")
