@@ -31,6 +31,8 @@ type hub struct {
 	endpoints map[string]*endpoint
 	tenures   []tenure // the newest last
 	draining  bool
+
+	outdated bool // the store may have what is not true any more; of restore and save
 }
 
 // newHub is the pool's constructor.

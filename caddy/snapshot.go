@@ -21,9 +21,15 @@ func (h *hub) store(s *store) *store { return s.under(h.Name()) }
 // may be nil.
 func (h *hub) save(s *store, logger *zap.Logger) {
 	data, err := h.Seal()
-	if err == nil && data != nil && s != nil && !h.isReplaced() {
-		ctx, cancel := context.WithTimeout(context.Background(), storageTime)
-		defer cancel()
+	ctx, cancel := context.WithTimeout(context.Background(), storageTime)
+	defer cancel()
+	switch {
+	case err != nil || s == nil:
+	case data == nil || h.isReplaced():
+		if h.outdated {
+			err = h.store(s).remove(ctx, snapshotName)
+		}
+	default:
 		if err = h.store(s).write(ctx, snapshotName, data); err == nil {
 			logger.Info("recovery saved", zap.String("hub", h.Name()), zap.Int("bytes", len(data)))
 		}
@@ -43,6 +49,7 @@ func (h *hub) restore(s *store, logger *zap.Logger) {
 	ctx, cancel := context.WithTimeout(context.Background(), storageTime)
 	defer cancel()
 	data, found, err := h.store(s).take(ctx, snapshotName)
+	h.outdated = err != nil // what happens from here on is not in it
 	var sockets int
 	if found && err == nil {
 		sockets, err = h.Restore(data)

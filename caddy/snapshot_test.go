@@ -1,0 +1,46 @@
+package caddy
+
+import (
+	"context"
+	"testing"
+
+	"github.com/caddyserver/certmagic"
+	"go.uber.org/zap"
+)
+
+// A stubborn storage removes nothing, once.
+type stubborn struct {
+	certmagic.Storage
+	refused bool
+}
+
+func (s *stubborn) Delete(ctx context.Context, key string) error {
+	if !s.refused {
+		s.refused = true
+		return errDisk
+	}
+	return s.Storage.Delete(ctx, key)
+}
+
+// TestSnapshotOutdated: what one process could not take over is not for the next,
+// which does not know what has happened in between.
+func TestSnapshotOutdated(t *testing.T) {
+	ctx := t.Context()
+	s := &store{&stubborn{Storage: storeIn(t.TempDir()).storage}, "realtime"}
+	h, err := newHub(hubKey{"outdated", memoryBroker}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = h.Destruct() }()
+	if err := h.store(s).write(ctx, snapshotName, []byte(`{"v":1,"namespaces":[]}`)); err != nil {
+		t.Fatal(err)
+	}
+	h.restore(s, zap.NewNop())
+	if _, found, err := h.store(s).read(ctx, snapshotName); !found || err != nil {
+		t.Fatalf("the storage is not stubborn: %v", err)
+	}
+	h.save(s, zap.NewNop())
+	if _, found, err := h.store(s).read(ctx, snapshotName); found || err != nil {
+		t.Errorf("it is still there, or %v", err)
+	}
+}
