@@ -264,7 +264,7 @@ func TestServeHTTP(t *testing.T) {
 	s.healthPath = "/health"
 	s.hub = e.hub
 	life, fail := context.WithCancel(t.Context())
-	app := &App{ctx: caddy.Context{Context: life}, started: make(chan struct{}), stopped: make(chan struct{})}
+	app := &App{ctx: caddy.Context{Context: life}, started: make(chan struct{}), stopped: make(chan struct{}), overdue: t.Context()}
 	h := &Handler{app: app, settings: s}
 	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 		w.WriteHeader(http.StatusTeapot)
@@ -288,7 +288,7 @@ func TestServeHTTP(t *testing.T) {
 			t.Errorf("%s before the start: %v", path, err)
 		}
 	}
-	never := &Handler{app: &App{ctx: caddy.Context{Context: life}, started: make(chan struct{})}, settings: s}
+	never := &Handler{app: &App{ctx: caddy.Context{Context: life}, started: make(chan struct{}), overdue: t.Context()}, settings: s}
 	s.lease = e.push(s)
 	close(app.started)
 	for path, want := range map[string]int{"/socket.io/": 400, "/ws": 426, "/health": 200} {
