@@ -194,11 +194,7 @@ func (w *world) play(n int, strict bool) error {
 					why = "client namespace disconnect"
 					m.member = false
 				}
-				m.blank, m.dropped, m.lost = p.offset == "", time.Now(), time.Now()
-				if n := len(p.heard); n < len(m.due) {
-					m.lost = m.dueAt[n]
-				}
-				p.hangUp(why)
+				w.hangUp(i, why)
 			}
 		case 3:
 			if p.socket != nil {
@@ -243,6 +239,16 @@ func (w *world) play(n int, strict bool) error {
 		}
 	}
 	return nil
+}
+
+// hangUp breaks a phone's connection, and notes what it could miss by that.
+func (w *world) hangUp(i int, why string) {
+	p, m := w.phones[i], w.models[i]
+	m.blank, m.dropped, m.lost = p.offset == "", time.Now(), time.Now()
+	if n := len(p.heard); n < len(m.due) {
+		m.lost = m.dueAt[n]
+	}
+	p.hangUp(why)
 }
 
 func (w *world) room() string { return someRooms[w.random.IntN(len(someRooms))] }

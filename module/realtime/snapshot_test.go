@@ -19,12 +19,8 @@ import (
 func (w *world) restart(t *testing.T, maxEvents int) {
 	t.Helper()
 	for i, p := range w.phones {
-		if m := w.models[i]; p.socket != nil {
-			m.blank, m.dropped, m.lost = p.offset == "", time.Now(), time.Now()
-			if n := len(p.heard); n < len(m.due) {
-				m.lost = m.dueAt[n]
-			}
-			p.hangUp("server shutting down")
+		if p.socket != nil {
+			w.hangUp(i, "server shutting down")
 		}
 	}
 	synctest.Wait()

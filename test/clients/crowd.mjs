@@ -8,7 +8,8 @@ import { setTimeout } from "node:timers/promises";
 import { io } from "socket.io-client";
 import WebSocket from "ws";
 
-import { event, tell, told, url, within } from "./driver.mjs";
+import { event, tell, url, within } from "./driver.mjs";
+import { rounds } from "./rounds.mjs";
 
 const CLIENTS = 100;
 const ROOM = 10;
@@ -101,19 +102,7 @@ for (let i = 0; i < CLIENTS; i += ROOM) await Promise.all(clients.slice(i, i + R
 const talks = clients.map((client) => client.talk());
 talks.forEach((talk) => talk.catch((error) => failures.push(error.message)));
 
-/** Waits until everyone has said some more. */
-async function progress() {
-  const goals = clients.map((client) => client.said + 3);
-  while (clients.some((client, i) => client.said < goals[i]) && failures.length === 0) await setTimeout(20);
-}
-
-// The test says what it is about to do; we say that everybody talked before it, and after it.
-for (let rounds = Number(process.env.ROUNDS); rounds > 0; rounds--) {
-  await progress();
-  tell("talking", failures);
-  await told("done");
-}
-await progress();
+await rounds(clients, failures);
 ending = true;
 await Promise.all(talks);
 

@@ -2,9 +2,9 @@
 // does to the server meanwhile.
 
 import { io } from "socket.io-client";
-import { setTimeout } from "node:timers/promises";
 
-import { event, tell, told, url, within } from "./driver.mjs";
+import { event, tell, url, within } from "./driver.mjs";
+import { rounds } from "./rounds.mjs";
 
 const CLIENTS = 25;
 const failures = [];
@@ -29,19 +29,7 @@ async function talk(client) {
 }
 const talks = clients.map((client) => talk(client).catch((error) => failures.push(error.message)));
 
-/** Waits until everyone has said some more. */
-async function progress() {
-  const goals = clients.map((client) => client.said + 3);
-  while (clients.some((client, i) => client.said < goals[i]) && failures.length === 0) await setTimeout(20);
-}
-
-// The test says what it is about to do; we say that everybody talked before it, and after it.
-for (let rounds = Number(process.env.ROUNDS); rounds > 0; rounds--) {
-  await progress();
-  tell("talking", failures);
-  await told("done");
-}
-await progress();
+await rounds(clients, failures);
 tell("talking", failures);
 ending = true;
 await Promise.all(talks);

@@ -163,12 +163,11 @@ func equal(group []uint64, want ...uint64) bool {
 
 // Nothing of it takes a privilege: Caddy runs as somebody without any.
 func TestUnprivileged(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("the other tests run without privileges")
-	}
 	cmd := exec.Command("/proc/self/exe", "-test.run=^(TestSteer|TestQueued|TestFind)$", "-test.v")
 	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	if os.Getuid() == 0 { // else there are none to give up
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	}
 	if output, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, output)
 	}
