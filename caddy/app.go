@@ -36,9 +36,10 @@ type App struct {
 	brokers   map[string]cluster.Broker
 	hubs      map[string]*hub      // those that the pool counts this app for
 	endpoints map[string]*settings // by name, as handlers have registered them
-	store     *store               // nil where there is none
-	started   chan struct{}        // closed by Start
-	stopped   chan struct{}        // closed by Stop, or when that is about to come
+	store     *store               // nil where there is none, for a reason
+	storeless error
+	started   chan struct{} // closed by Start
+	stopped   chan struct{} // closed by Stop, or when that is about to come
 	stop      sync.Once
 	exitBy    time.Time       // when an exit has to have ended; zero before it begins
 	exit      chan struct{}   // closed when what an exit consists of is done; nil before it begins
@@ -83,9 +84,8 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.started = make(chan struct{})
 	a.stopped = make(chan struct{})
 	a.overdue, a.cut = context.WithCancel(context.Background()) // not with ctx: requests may outlive a configuration
-	var err error
-	if a.store, err = newStore(ctx); err != nil && a.recovers() {
-		a.logger.Error("recovery will not survive this process: clients will start anew after a restart", zap.Error(err))
+	if a.store, a.storeless = newStore(ctx); a.store == nil && a.recovers() {
+		a.logger.Error("recovery will not survive this process: clients will start anew after a restart", zap.Error(a.storeless))
 	}
 
 	for name, options := range a.Hubs {

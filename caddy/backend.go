@@ -130,9 +130,6 @@ func (b *Backend) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("backend: %w", err)
 	}
-	if b.store, err = newStore(ctx); err != nil {
-		b.logger.Error("what the backend is to be told will not survive this process", zap.Error(err))
-	}
 	b.path = path.Clean(target.Path)
 	b.options = webhook.Options{
 		URL:            target.String(),
@@ -147,6 +144,17 @@ func (b *Backend) Provision(ctx caddy.Context) error {
 		Logger:         b.logger,
 	}
 	return nil
+}
+
+// keepIn has what the backend is to be told be kept where an app keeps things. b
+// may be nil.
+func (b *Backend) keepIn(a *App) {
+	if b == nil {
+		return
+	}
+	if b.store = a.store; b.store == nil {
+		b.logger.Error("what the backend is to be told will not survive this process", zap.Error(a.storeless))
+	}
 }
 
 // attach has the backend serve an endpoint, until detach.

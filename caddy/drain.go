@@ -97,7 +97,7 @@ func (a *App) drain() {
 		http.ShutdownDelay += caddy.Duration(a.longest())
 	}
 	go func() { // joined by awaitExit
-		time.Sleep(delay)
+		<-time.After(delay)
 		a.end()
 	}()
 }

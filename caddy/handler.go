@@ -189,13 +189,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	if h.settings, err = h.app.register(s); err != nil {
-		return err
-	}
-	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
-		server.RegisterOnStop(h.app.awaitExit)
-	}
-	return nil
+	h.settings, err = h.app.register(s)
+	return err
 }
 
 func (h *Handler) setDefaults() {
@@ -242,6 +237,7 @@ func (h *Handler) loadGuests(ctx caddy.Context) (err error) {
 	if h.backend, err = bindBackend(h.authenticators, h.handlers); err != nil {
 		return err
 	}
+	h.backend.keepIn(h.app)
 	if err := h.backend.checkOrigins(h.expandedOrigins()); err != nil {
 		return err
 	}

@@ -72,6 +72,7 @@ func (a *App) serves(ctx caddy.Context) {
 	if ok && !slices.Contains(a.handover.servers, server) {
 		a.handover.servers = append(a.handover.servers, server)
 		server.RegisterConnState(a.handover.newcomers.track)
+		server.RegisterOnStop(a.awaitExit)
 	}
 }
 
