@@ -163,7 +163,7 @@ func (b *Backend) attach(e *endpoint) {
 	o.Meter = &e.meter
 	o.Hub = e.hub.Hub
 	if b.store != nil {
-		o.Storage = departuresStorage{b.store.under(e.hub.Name()).under("departures").under(e.name)}
+		o.Storage = b.store.under(e.hub.Name()).under("departures").under(e.name)
 	}
 	b.Backend = webhook.New(o, &e.departures)
 	e.departures.Attach(b.Backend)
@@ -188,27 +188,6 @@ func (b *Backend) detach(ctx context.Context, e *endpoint) {
 	}
 	e.departures.Detach(ctx, b.Backend)
 }
-
-// departuresStorage is where an endpoint's departures outlive the process.
-type departuresStorage struct{ store *store }
-
-// Write implements webhook.Storage.
-func (s departuresStorage) Write(ctx context.Context, name string, value []byte) error {
-	return s.store.write(ctx, name, value)
-}
-
-// Read implements webhook.Storage.
-func (s departuresStorage) Read(ctx context.Context, name string) (value []byte, found bool, err error) {
-	return s.store.read(ctx, name)
-}
-
-// Remove implements webhook.Storage.
-func (s departuresStorage) Remove(ctx context.Context, name string) error {
-	return s.store.remove(ctx, name)
-}
-
-// List implements webhook.Storage.
-func (s departuresStorage) List(ctx context.Context) ([]string, error) { return s.store.list(ctx) }
 
 // Validate implements caddy.Validator.
 func (b *Backend) Validate() error {
@@ -422,7 +401,6 @@ var (
 	_ realtime.Handler       = (*Backend)(nil)
 	_ realtime.Authenticator = (*BackendAuthenticator)(nil)
 	_ HeaderKeeper           = (*Backend)(nil)
-	_ webhook.Storage        = departuresStorage{}
 	_ caddy.Provisioner      = (*Backend)(nil)
 	_ caddy.Validator        = (*Backend)(nil)
 )

@@ -27,10 +27,10 @@ func (h *hub) save(s *store, logger *zap.Logger) {
 	case err != nil || s == nil:
 	case data == nil || h.isReplaced():
 		if h.outdated {
-			err = h.store(s).remove(ctx, snapshotName)
+			err = h.store(s).Remove(ctx, snapshotName)
 		}
 	default:
-		if err = h.store(s).write(ctx, snapshotName, data); err == nil {
+		if err = h.store(s).Write(ctx, snapshotName, data); err == nil {
 			logger.Info("recovery saved", zap.String("hub", h.Name()), zap.Int("bytes", len(data)))
 		}
 	}

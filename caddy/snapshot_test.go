@@ -32,15 +32,15 @@ func TestSnapshotOutdated(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = h.Destruct() }()
-	if err := h.store(s).write(ctx, snapshotName, []byte(`{"v":1,"namespaces":[]}`)); err != nil {
+	if err := h.store(s).Write(ctx, snapshotName, []byte(`{"v":1,"namespaces":[]}`)); err != nil {
 		t.Fatal(err)
 	}
 	h.restore(s, zap.NewNop())
-	if _, found, err := h.store(s).read(ctx, snapshotName); !found || err != nil {
+	if _, found, err := h.store(s).Read(ctx, snapshotName); !found || err != nil {
 		t.Fatalf("the storage is not stubborn: %v", err)
 	}
 	h.save(s, zap.NewNop())
-	if _, found, err := h.store(s).read(ctx, snapshotName); found || err != nil {
+	if _, found, err := h.store(s).Read(ctx, snapshotName); found || err != nil {
 		t.Errorf("it is still there, or %v", err)
 	}
 }

@@ -12,13 +12,15 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
+
+	"github.com/caddy-realtime/caddy-realtime/module/webhook"
 )
 
 // A store keeps values beyond the life of the process, in the storage of a
 // configuration: it must not be used when that has been cleaned up. Its keys are
 // under realtime/<this Caddy's id>, so that nodes that share a storage do not
-// read each other's. All methods may be called concurrently, and block as long
-// as the storage takes.
+// read each other's. It is a webhook.Storage. All methods may be called
+// concurrently, and block as long as the storage takes.
 type store struct {
 	storage certmagic.Storage
 	prefix  string
@@ -42,16 +44,16 @@ func (s *store) under(name string) *store {
 
 func (s *store) key(name string) string { return path.Join(s.prefix, escape(name)) }
 
-// write makes value that of a name, which may be any text.
-func (s *store) write(ctx context.Context, name string, value []byte) error {
+// Write makes value that of a name, which may be any text.
+func (s *store) Write(ctx context.Context, name string, value []byte) error {
 	if err := s.storage.Store(ctx, s.key(name), value); err != nil {
 		return fmt.Errorf("writing %s: %w", s.key(name), err)
 	}
 	return nil
 }
 
-// read returns the value of a name, and whether there is one.
-func (s *store) read(ctx context.Context, name string) (value []byte, found bool, err error) {
+// Read returns the value of a name, and whether there is one.
+func (s *store) Read(ctx context.Context, name string) (value []byte, found bool, err error) {
 	value, err = s.storage.Load(ctx, s.key(name))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -62,18 +64,18 @@ func (s *store) read(ctx context.Context, name string) (value []byte, found bool
 	return value, true, nil
 }
 
-// take is read for a value that nobody shall read again. The value is good even
+// take is Read for a value that nobody shall read again. The value is good even
 // if the error says that it could not be removed.
 func (s *store) take(ctx context.Context, name string) (value []byte, found bool, err error) {
-	value, found, err = s.read(ctx, name)
+	value, found, err = s.Read(ctx, name)
 	if found {
-		err = s.remove(ctx, name)
+		err = s.Remove(ctx, name)
 	}
 	return value, found, err
 }
 
-// remove removes the value of a name, if there is one.
-func (s *store) remove(ctx context.Context, name string) error {
+// Remove removes the value of a name, if there is one.
+func (s *store) Remove(ctx context.Context, name string) error {
 	// Not every storage thinks that removing nothing is fine.
 	if err := s.storage.Delete(ctx, s.key(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("removing %s: %w", s.key(name), err)
@@ -81,9 +83,9 @@ func (s *store) remove(ctx context.Context, name string) error {
 	return nil
 }
 
-// list returns the names of the values, and of the stores under this one, in no
+// List returns the names of the values, and of the stores under this one, in no
 // particular order.
-func (s *store) list(ctx context.Context) ([]string, error) {
+func (s *store) List(ctx context.Context) ([]string, error) {
 	keys, err := s.storage.List(ctx, s.prefix, false)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -101,7 +103,7 @@ func (s *store) list(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// What names become in keys. A name that is long becomes a digest, which list
+// What names become in keys. A name that is long becomes a digest, which List
 // leaves out: file systems have a limit.
 const (
 	escaping   = '=' // % is a wildcard to storages that ask a database
@@ -159,3 +161,6 @@ func unescape(element string) (name string, ok bool) {
 	}
 	return string(b), escape(string(b)) == element
 }
+
+// Interface guards
+var _ webhook.Storage = (*store)(nil)

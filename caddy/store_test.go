@@ -22,20 +22,20 @@ func storeIn(dir string) *store {
 func TestStore(t *testing.T) {
 	ctx := t.Context()
 	s := storeIn(t.TempDir()).under("hub")
-	if names, err := s.list(ctx); len(names) > 0 || err != nil {
+	if names, err := s.List(ctx); len(names) > 0 || err != nil {
 		t.Errorf("in the beginning there are %q, %v", names, err)
 	}
-	if _, found, err := s.read(ctx, "a"); found || err != nil {
+	if _, found, err := s.Read(ctx, "a"); found || err != nil {
 		t.Errorf("in the beginning there is a, or %v", err)
 	}
-	if err := s.remove(ctx, "a"); err != nil {
+	if err := s.Remove(ctx, "a"); err != nil {
 		t.Error(err)
 	}
 	for _, value := range []string{"1", "2"} {
-		if err := s.write(ctx, "a", []byte(value)); err != nil {
+		if err := s.Write(ctx, "a", []byte(value)); err != nil {
 			t.Fatal(err)
 		}
-		if got, found, err := s.read(ctx, "a"); string(got) != value || !found || err != nil {
+		if got, found, err := s.Read(ctx, "a"); string(got) != value || !found || err != nil {
 			t.Errorf("a is %q, %v, %v", got, found, err)
 		}
 	}
@@ -55,25 +55,25 @@ func TestStoreNames(t *testing.T) {
 	ctx, dir := t.Context(), t.TempDir()
 	s := storeIn(dir)
 	for _, name := range names {
-		if err := s.under("values").write(ctx, name, []byte(name)); err != nil {
+		if err := s.under("values").Write(ctx, name, []byte(name)); err != nil {
 			t.Errorf("%q: %v", name, err)
 		}
-		if err := s.under("stores").under(name).write(ctx, "v", []byte(name)); err != nil {
+		if err := s.under("stores").under(name).Write(ctx, "v", []byte(name)); err != nil {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
 	for _, name := range names {
-		value, found, err := s.under("values").read(ctx, name)
+		value, found, err := s.under("values").Read(ctx, name)
 		if string(value) != name || !found || err != nil {
 			t.Errorf("the value of %q is %q, %v, %v", name, value, found, err)
 		}
-		value, found, err = s.under("stores").under(name).read(ctx, "v")
+		value, found, err = s.under("stores").under(name).Read(ctx, "v")
 		if string(value) != name || !found || err != nil {
 			t.Errorf("that under %q is %q, %v, %v", name, value, found, err)
 		}
 	}
 	for _, of := range []string{"values", "stores"} {
-		got, err := s.under(of).list(ctx)
+		got, err := s.under(of).List(ctx)
 		slices.Sort(got)
 		if want := slices.Sorted(slices.Values(names)); !slices.Equal(got, want) || err != nil {
 			t.Errorf("%s: %q, %v", of, got, err)
@@ -84,10 +84,10 @@ func TestStoreNames(t *testing.T) {
 		t.Errorf("beside its place there are %v, %v", all, err)
 	}
 	long := strings.Repeat("y", 10_000)
-	if err := s.write(ctx, long, []byte("long")); err != nil {
+	if err := s.Write(ctx, long, []byte("long")); err != nil {
 		t.Error(err)
 	}
-	if value, found, err := s.read(ctx, long); string(value) != "long" || !found || err != nil {
+	if value, found, err := s.Read(ctx, long); string(value) != "long" || !found || err != nil {
 		t.Errorf("the value of a long name is %q, %v, %v", value, found, err)
 	}
 }
@@ -124,10 +124,10 @@ func (failing) List(context.Context, string, bool) ([]string, error) { return ni
 func TestStoreFails(t *testing.T) {
 	ctx := t.Context()
 	s := &store{failing{}, "realtime"}
-	_, found, read := s.read(ctx, "a")
+	_, found, read := s.Read(ctx, "a")
 	_, taken, take := s.take(ctx, "a")
-	_, list := s.list(ctx)
-	for what, err := range map[string]error{"write": s.write(ctx, "a", nil), "read": read, "take": take, "list": list, "remove": s.remove(ctx, "a")} {
+	_, list := s.List(ctx)
+	for what, err := range map[string]error{"write": s.Write(ctx, "a", nil), "read": read, "take": take, "list": list, "remove": s.Remove(ctx, "a")} {
 		if !errors.Is(err, errDisk) || found || taken {
 			t.Errorf("%s: %v", what, err)
 		}
@@ -151,7 +151,7 @@ func TestNewStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.under("default").write(t.Context(), "v", nil); err != nil {
+	if err := s.under("default").Write(t.Context(), "v", nil); err != nil {
 		t.Fatal(err)
 	}
 	id, err := caddy.InstanceID()
