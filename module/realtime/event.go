@@ -50,11 +50,12 @@ func (s *Socket) HandleEvent(ctx context.Context, name string, args []Arg, ack f
 	if ack != nil {
 		e.Ack = firstAck(ack)
 	}
+	crew := s.namespace.hub.crew
 	policy, release := s.endpoint.acquire()
 	if !s.lane.enter() {
 		Flush(ctx)
 		s.lane.await(ctx)
-		s.lane.add(job{size: sizeOf(e.Args), run: func() {
+		s.lane.add(crew, job{size: sizeOf(e.Args), run: func() {
 			defer release()
 			policy.handle(s.namespace.hub.Context(), e)
 			policy.finish(s.namespace.hub.Context(), e)
@@ -64,10 +65,10 @@ func (s *Socket) HandleEvent(ctx context.Context, name string, args []Arg, ack f
 	policy.handle(ctx, e)
 	if e.later == nil {
 		release()
-		s.lane.leave(nil)
+		s.lane.leave(crew, nil)
 		return
 	}
-	s.lane.leave(func() {
+	s.lane.leave(crew, func() {
 		defer release()
 		policy.finish(s.namespace.hub.Context(), e)
 	})

@@ -8,7 +8,7 @@
 //
 //   - hub.go, namespace.go, socket.go, rooms.go, users.go, expiry.go: who is there
 //   - auth.go, peer.go, endpoint.go, glob.go: who is let in, and under what
-//   - event.go, handler.go, lane.go, guard.go: what clients send, and who handles it
+//   - event.go, handler.go, lane.go, crew.go, guard.go: what clients send, and who handles it
 //   - message.go, arg.go, plain.go, audience.go, broadcast.go, order.go, batch.go,
 //     conn.go: what goes out, to whom and in which order
 //   - ack.go, poll.go: answers of one client, and of many
@@ -59,6 +59,7 @@ type Hub struct {
 
 	subscription cluster.Subscription
 	expiries     expiries
+	crew         *crew
 
 	life context.Context // ends with Close
 	end  context.CancelFunc
@@ -75,6 +76,7 @@ type Hub struct {
 func NewHub(o Options) (*Hub, error) {
 	h := &Hub{name: o.Name, node: o.Node, broker: o.Broker, logger: o.Logger, recovery: o.Recovery, namespaces: make(map[string]*Namespace)}
 	h.life, h.end = context.WithCancel(context.Background())
+	h.crew = newCrew(h.life)
 	if h.name == "" {
 		h.name = "default"
 	}

@@ -14,8 +14,8 @@ const (
 
 // A lane has what handlers do for one socket happen one at a time, in order,
 // whatever goroutine it comes from. The one that finds the lane free goes
-// ahead by itself; the others leave what they want done, and a goroutine that
-// exists only as long as there is something does it. The zero value is free.
+// ahead by itself; the others leave what they want done, and one of a crew does
+// it. The zero value is free.
 type lane struct {
 	mu    sync.Mutex
 	busy  bool
@@ -45,16 +45,16 @@ func (l *lane) isBusy() bool {
 	return l.busy
 }
 
-// leave has first done, unless it is nil, and then what has come to wait, and
+// leave has a crew do first, unless it is nil, and then what has come to wait, and
 // does not wait for any of it.
-func (l *lane) leave(first func()) {
+func (l *lane) leave(c *crew, first func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if first == nil && len(l.queue) == 0 {
 		l.busy = false
 		return
 	}
-	go l.drain(first) // joined by the leases of what it does
+	c.do(func() { l.drain(first) })
 }
 
 func (l *lane) drain(first func()) {
@@ -91,7 +91,7 @@ func (l *lane) next() (run func(), ok bool) {
 
 // add has a job done when its turn comes; at once, and by the caller, where
 // the lane is free.
-func (l *lane) add(j job) {
+func (l *lane) add(c *crew, j job) {
 	l.mu.Lock()
 	if l.busy {
 		l.queue = append(l.queue, j)
@@ -102,7 +102,7 @@ func (l *lane) add(j job) {
 	l.busy = true
 	l.mu.Unlock()
 	j.run()
-	l.leave(nil)
+	l.leave(c, nil)
 }
 
 // await waits until there is room for another job, or ctx ends.

@@ -137,7 +137,7 @@ func (p *Policy) welcome(ctx context.Context, s *Socket, connected func(context.
 	for _, handler := range p.Handlers {
 		p.callConnect(ctx, handler, s)
 	}
-	s.lane.leave(nil)
+	s.lane.leave(s.namespace.hub.crew, nil)
 }
 
 // Socket finds a socket of this node.

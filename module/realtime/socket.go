@@ -186,7 +186,7 @@ func (s *Socket) finish(why string) {
 	s.namespace.remove(s)
 	s.failAcks()
 	policy, release := s.endpoint.acquire()
-	s.lane.add(job{run: func() {
+	s.lane.add(s.namespace.hub.crew, job{run: func() {
 		defer release()
 		policy.farewell(s, why, away)
 	}})
