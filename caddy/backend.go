@@ -269,7 +269,8 @@ func (b *Backend) proxy(target *url.URL) json.RawMessage {
 	type object = map[string]any
 	port := "80"
 	transport := object{"protocol": "http", "keep_alive": object{"max_idle_conns_per_host": cmp.Or(b.Concurrency, webhook.DefaultConcurrency), "idle_timeout": "2m"}}
-	proxy := object{"handler": "reverse_proxy", "transport": transport}
+	// A request's body is in memory: said so, it leaves in one write with the header.
+	proxy := object{"handler": "reverse_proxy", "transport": transport, "request_buffers": -1}
 	if target.Scheme == "https" {
 		port = "443"
 		transport["tls"] = object{}
