@@ -55,6 +55,7 @@ const timeFormat = "2006-01-02T15:04:05.000Z07:00"
 // encode returns what is made of strings, numbers and valid JSON.
 func encode(v any) json.RawMessage {
 	var b bytes.Buffer
+	b.Grow(512) // as most are
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false) // what clients and backends said is passed on as it is
 	if err := encoder.Encode(v); err != nil {
@@ -151,6 +152,13 @@ func queryOf(h *realtime.Handshake) map[string]any {
 	return query
 }
 
+// eventData is what is said of an event; its arguments and wants_ack follow.
+type eventData struct {
+	Socket eventSocket                `json:"socket"`
+	State  map[string]json.RawMessage `json:"state"`
+	Event  string                     `json:"event"`
+}
+
 type eventSocket struct {
 	ID        string   `json:"id"`
 	Session   string   `json:"session"`
@@ -167,21 +175,21 @@ func newEvent(e *realtime.Event) *request {
 	if rooms == nil {
 		rooms = []string{}
 	}
-	data := append([]byte(nil), `{"socket":`...)
-	data = append(data, encode(eventSocket{
-		ID:        s.ID(),
-		Session:   s.Session(),
-		Node:      s.Namespace().Hub().Node(),
-		Namespace: s.Namespace().Name(),
-		User:      optional(s.User()),
-		Seq:       e.Seq,
-		Rooms:     rooms,
-	})...)
-	data = append(data, `,"state":`...)
-	data = append(data, encode(stateOf(s))...)
-	data = append(data, `,"event":`...)
-	data = append(data, encode(e.Name)...)
-	data = append(data, `,"args":`...)
+	data := encode(eventData{
+		Socket: eventSocket{
+			ID:        s.ID(),
+			Session:   s.Session(),
+			Node:      s.Namespace().Hub().Node(),
+			Namespace: s.Namespace().Name(),
+			User:      optional(s.User()),
+			Seq:       e.Seq,
+			Rooms:     rooms,
+		},
+		State: stateOf(s),
+		Event: e.Name,
+	})
+	// Arguments are JSON already, and not looked through again.
+	data = append(data[:len(data)-1], `,"args":`...)
 	data = realtime.AppendPlainArgs(data, e.Args)
 	data = append(data, `,"wants_ack":`...)
 	data = strconv.AppendBool(data, e.Ack != nil)
