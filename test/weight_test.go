@@ -13,7 +13,7 @@ import (
 
 // A weight is what a server takes up.
 type weight struct {
-	goroutines int
+	goroutines int // but for those that rest until a backend is asked again
 	heap       int // bytes that are live after a collection
 	resident   int // bytes
 }
@@ -47,8 +47,10 @@ func (a *arena) weigh() weight {
 
 var (
 	totalGoroutines = regexp.MustCompile(`^goroutine profile: total (\d+)`)
-	heapAlloc       = regexp.MustCompile(`(?m)^# HeapAlloc = (\d+)`)
-	residentSize    = regexp.MustCompile(`(?m)^VmRSS:\s+(\d+) kB`)
+	// How many there are depends on how much has been asked at once.
+	resting      = regexp.MustCompile(`(?m)^(\d+) @ .*\n#.*/realtime\.\(\*crew\)\.work\+`)
+	heapAlloc    = regexp.MustCompile(`(?m)^# HeapAlloc = (\d+)`)
+	residentSize = regexp.MustCompile(`(?m)^VmRSS:\s+(\d+) kB`)
 )
 
 func (a *arena) weighOnce() weight {
@@ -71,5 +73,9 @@ func (a *arena) weighOnce() weight {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	return weight{read(stacks, totalGoroutines), read(heap, heapAlloc), read(string(status), residentSize) << 10}
+	goroutines := read(stacks, totalGoroutines)
+	if resting.MatchString(stacks) {
+		goroutines -= read(stacks, resting)
+	}
+	return weight{goroutines, read(heap, heapAlloc), read(string(status), residentSize) << 10}
 }
