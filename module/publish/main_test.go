@@ -12,12 +12,11 @@ import (
 	"sync"
 	"testing"
 
-	"go.uber.org/goleak"
-
+	"github.com/caddy-realtime/caddy-realtime/module/internal/leak"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.Main(m) }
 
 const testKey = "the-key-of-the-tests-0123456789abcdef"
 

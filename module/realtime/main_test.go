@@ -7,12 +7,11 @@ import (
 	"sync"
 	"testing"
 
-	"go.uber.org/goleak"
-
+	"github.com/caddy-realtime/caddy-realtime/module/internal/leak"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.Main(m) }
 
 // hub returns a hub that is closed when the test ends.
 func hub(t testing.TB, o realtime.Options) *realtime.Hub {

@@ -11,12 +11,12 @@ import (
 	"testing"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
-	"go.uber.org/goleak"
 
+	"github.com/caddy-realtime/caddy-realtime/module/internal/leak"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.Main(m) }
 
 // A message is a request that a backend got.
 type message struct {
