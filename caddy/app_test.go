@@ -90,16 +90,6 @@ func load(t *testing.T, caddyfile string) {
 	})
 }
 
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
 // connect opens a Socket.IO session over WebSocket.
 func connect(t *testing.T, port int, path string, header http.Header) *websocket.Conn {
 	t.Helper()
