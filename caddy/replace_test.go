@@ -101,6 +101,22 @@ func alive(t *testing.T, conn *websocket.Conn) {
 	}
 }
 
+// hubOf returns the hub of a name.
+func hubOf(t *testing.T, name string) *hub {
+	t.Helper()
+	var found *hub
+	pool.Range(func(key, value any) bool {
+		if key.(hubKey).name == name {
+			found = value.(*hub)
+		}
+		return found == nil
+	})
+	if found == nil {
+		t.Fatalf("there is no hub %q", name)
+	}
+	return found
+}
+
 // hubs returns how many hubs of a name there are.
 func hubs(name string) int {
 	n := 0

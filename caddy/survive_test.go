@@ -16,7 +16,7 @@ import (
 )
 
 // testPatience is how long a test waits for what must happen.
-const testPatience = 30 * time.Second
+const testPatience = time.Minute
 
 // await waits for an entry in the guests' diary.
 func await(t *testing.T, entry string) {
@@ -352,13 +352,7 @@ func TestDrain(t *testing.T) {
 			}
 		})
 	}
-	var drained *hub
-	pool.Range(func(key, value any) bool {
-		if key.(hubKey).name == "drained" {
-			drained = value.(*hub)
-		}
-		return drained == nil
-	})
+	drained := hubOf(t, "drained")
 	drained.shut()
 	var closing sync.WaitGroup
 	defer closing.Wait()
