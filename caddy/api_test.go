@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/caddy-realtime/caddy-realtime/module/publish"
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
 // The keys of these tests.
@@ -180,13 +181,13 @@ func TestAPIQueues(t *testing.T) {
 		return stats.Queues
 	}
 	// fill emits until something waits, which is when the kernel takes no more,
-	// and before it is more than may wait.
+	// and before it is more than may wait. The kernel takes some megabytes.
+	news, everybody := realtime.String(strings.Repeat("x", 800_000)), hubOf(t, "default").Namespace("/").To()
 	fill := func(want int) {
 		t.Helper()
-		body := `{"event":"news","args":["` + strings.Repeat("x", 300_000) + `"]}`
 		for deadline := time.Now().Add(testPatience); ; {
-			if status, answer := b.call("POST", "/api/emit", body); status != http.StatusAccepted {
-				t.Fatal(status, answer)
+			if err := everybody.Emit(t.Context(), "news", news); err != nil {
+				t.Fatal(err)
 			}
 			if q := queues(); q.Connections == want && q.Bytes > 0 {
 				return

@@ -3,10 +3,10 @@ package caddy_test
 import (
 	"context"
 	"fmt"
-	"net"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/gorilla/websocket"
 
 	_ "github.com/caddy-realtime/caddy-realtime/caddy"
@@ -34,22 +34,21 @@ func (Shout) HandleEvent(_ context.Context, e *realtime.Event) (handled bool, er
 // by its name. In a Caddyfile, where it needs UnmarshalCaddyfile, that is
 // "handler shout".
 func Example_handler() {
-	address := freeAddress()
-	config := fmt.Sprintf(`{
+	config := `{
 		"admin": {"disabled": true},
 		"logging": {"logs": {"default": {"level": "ERROR"}}},
 		"apps": {"http": {"servers": {"example": {
-			"listen": [%q],
+			"listen": ["127.0.0.1:0"],
 			"routes": [{"handle": [{"handler": "realtime", "handlers": [{"handler": "shout"}]}]}]
 		}}}}
-	}`, address)
+	}`
 	if err := caddy.Load([]byte(config), true); err != nil {
 		fmt.Println(err)
 		return
 	}
 	defer func() { _ = caddy.Stop() }()
 
-	conn, _, err := websocket.DefaultDialer.Dial("ws://"+address+"/socket.io/?EIO=4&transport=websocket", nil)
+	conn, _, err := websocket.DefaultDialer.Dial("ws://"+exampleAddress()+"/socket.io/?EIO=4&transport=websocket", nil)
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -66,11 +65,11 @@ func Example_handler() {
 	// Output: 430["HELLO"]
 }
 
-func freeAddress() string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// exampleAddress returns where the example's server listens.
+func exampleAddress() string {
+	app, err := caddy.ActiveContext().App("http")
 	if err != nil {
 		panic(err)
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	return app.(*caddyhttp.App).Servers["example"].Listeners()[0].Addr().String()
 }

@@ -23,6 +23,9 @@ import (
 // the Earth.
 const handoverTime = 300 * time.Millisecond
 
+// handoverPause begins that wait. Only tests replace it, which say when it is over.
+var handoverPause = time.After
+
 // settleTime is how long a reload waits, at most, for the sockets of one that has
 // just failed to be gone.
 const settleTime = 100 * time.Millisecond
@@ -176,7 +179,7 @@ func (a *App) handOver() {
 		return
 	}
 	a.part()
-	<-time.After(handoverTime)
+	<-handoverPause(handoverTime)
 	soon(handoverLimit, func() bool {
 		return !slices.ContainsFunc(a.handover.passed, func(d *door) bool {
 			n, err := d.Queued()
@@ -258,7 +261,7 @@ func soon(limit time.Duration, so func() bool) bool {
 		select {
 		case <-again.C:
 		case <-late:
-			return false
+			return so() // it may have become so while this was as late
 		}
 	}
 	return true

@@ -63,7 +63,7 @@ func TestDropWaits(t *testing.T) {
 	release()
 	select {
 	case <-old.idle:
-	case <-time.After(10 * time.Second):
+	case <-time.After(testPatience):
 		t.Error("released settings are not idle")
 	}
 	if err := current.drop(t.Context()); err != nil {

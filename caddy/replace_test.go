@@ -11,10 +11,9 @@ import (
 )
 
 // spread waits for the ends of connections, which must come one after the other,
-// over about a window.
-func spread(t *testing.T, conns []*websocket.Conn, window time.Duration) {
+// over about a window that cannot have begun before a time.
+func spread(t *testing.T, conns []*websocket.Conn, began time.Time, window time.Duration) {
 	t.Helper()
-	began := time.Now()
 	for i, conn := range conns {
 		if code := ended(t, conn); code != websocket.CloseGoingAway {
 			t.Errorf("connection %d is closed with %d", i, code)
@@ -49,12 +48,12 @@ func TestReplaceBroker(t *testing.T) {
 		alive(t, conn)
 	}
 
-	reloaded := make(chan struct{})
+	reloaded, began := make(chan struct{}), time.Now()
 	go func() {
 		defer close(reloaded)
 		reload(`,"broker":{"broker":"test","name":"one"}`)
 	}()
-	spread(t, conns, window)
+	spread(t, conns, began, window)
 	<-reloaded
 	alive(t, enter(t, port, "/socket.io/"))
 	reload(`,"broker":{"name":"one","broker":"test"}`) // the same
@@ -81,12 +80,12 @@ func TestReplaceEndpoint(t *testing.T) {
 	reload("realtime {\n\t\tname gone\n\t\tsocketio /gone/\n\t\thealth off\n\t}")
 	stays := enter(t, port, "/socket.io/")
 	conns := []*websocket.Conn{enter(t, port, "/gone/"), enter(t, port, "/gone/"), enter(t, port, "/gone/"), enter(t, port, "/gone/")}
-	reloaded := make(chan struct{})
+	reloaded, began := make(chan struct{}), time.Now()
 	go func() {
 		defer close(reloaded)
 		reload("")
 	}()
-	spread(t, conns, window)
+	spread(t, conns, began, window)
 	<-reloaded
 	alive(t, stays)
 	if conn, response := dial(t, port, "/gone/"); conn != nil || response.StatusCode != http.StatusOK {
@@ -100,6 +99,22 @@ func alive(t *testing.T, conn *websocket.Conn) {
 	if got := exchange(t, conn, `421["x"]`); got != `431[{"error":{"code":"unhandled_event","message":"nothing handles an event of this name here"}}]` {
 		t.Errorf("an event is answered %s", got)
 	}
+}
+
+// hubOf returns the hub of a name.
+func hubOf(t *testing.T, name string) *hub {
+	t.Helper()
+	var found *hub
+	pool.Range(func(key, value any) bool {
+		if key.(hubKey).name == name {
+			found = value.(*hub)
+		}
+		return found == nil
+	})
+	if found == nil {
+		t.Fatalf("there is no hub %q", name)
+	}
+	return found
 }
 
 // hubs returns how many hubs of a name there are.

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -17,7 +16,7 @@ import (
 )
 
 // testPatience is how long a test waits for what must happen.
-const testPatience = 30 * time.Second
+const testPatience = time.Minute
 
 // await waits for an entry in the guests' diary.
 func await(t *testing.T, entry string) {
@@ -87,9 +86,8 @@ func who(t *testing.T, conn *websocket.Conn, want string) {
 // ended waits for the end of a connection and returns its close code.
 func ended(t *testing.T, conn *websocket.Conn) int {
 	t.Helper()
-	_ = conn.SetReadDeadline(time.Now().Add(testPatience))
 	for {
-		_, _, err := conn.ReadMessage()
+		_, err := next(conn)
 		if closed, ok := err.(*websocket.CloseError); ok {
 			return closed.Code
 		}
@@ -277,17 +275,10 @@ func TestManyReloads(t *testing.T) {
 		clients = append(clients, conn)
 	}
 	done := make(chan struct{})
-	counts := make([]int, len(clients))
 	var talking sync.WaitGroup
 	for i, conn := range clients {
 		talking.Go(func() {
 			for n := 1; ; n++ {
-				select {
-				case <-done:
-					counts[i] = n - 1
-					return
-				default:
-				}
 				question, answer := fmt.Sprintf(`42%d["who"]`, n), fmt.Sprintf(`43%d["many-`, n)
 				if i >= 4 {
 					question, answer = fmt.Sprintf(`{"event":"who","id":%d}`, n), fmt.Sprintf(`{"ack":%d,"args":["many-`, n)
@@ -296,11 +287,15 @@ func TestManyReloads(t *testing.T) {
 					t.Errorf("client %d, question %d: %v", i, n, err)
 					return
 				}
-				_ = conn.SetReadDeadline(time.Now().Add(testPatience))
-				_, got, err := conn.ReadMessage()
-				if err != nil || !strings.HasPrefix(string(got), answer) {
+				got, err := next(conn)
+				if err != nil || !strings.HasPrefix(got, answer) {
 					t.Errorf("client %d, question %d: %s, %v", i, n, got, err)
 					return
+				}
+				select {
+				case <-done: // after an answer, however late the first one is
+					return
+				default:
 				}
 			}
 		})
@@ -322,11 +317,6 @@ func TestManyReloads(t *testing.T) {
 	}
 	close(done)
 	talking.Wait()
-	for i, n := range counts {
-		if n == 0 {
-			t.Errorf("client %d got no answers", i)
-		}
-	}
 	if n := references("default"); n != 1 {
 		t.Errorf("the hub has %d references", n)
 	}
@@ -338,27 +328,31 @@ func TestManyReloads(t *testing.T) {
 // TestDrain closes a hub as an exit does: spread over its window, the oldest
 // first, while its health tells so.
 func TestDrain(t *testing.T) {
+	const window = 600 * time.Millisecond
 	port := freePort(t)
 	site := fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\thub drained\n\t\twebsocket /ws\n\t}\n}\n", port)
 	load(t, site)
-	if err := caddy.Load(patched(t, site, map[string]string{"apps/realtime/hubs/drained": `{"drain":"600ms"}`}), true); err != nil {
+	if err := caddy.Load(patched(t, site, map[string]string{"apps/realtime/hubs/drained": fmt.Sprintf(`{"drain":"%v"}`, window)}), true); err != nil {
 		t.Fatal(err)
 	}
 	var first, second, third *websocket.Conn
 	first, second = enter(t, port, "/socket.io/"), enter(t, port, "/socket.io/")
 	third, _ = dial(t, port, "/ws")
 	receive(t, third)
-	order := make(chan string, 3)
+	began := time.Now()
+	var ends sync.WaitGroup
 	for name, conn := range map[string]*websocket.Conn{"first": first, "second": second, "third": third} {
-		go func() { order <- fmt.Sprint(name, " ", ended(t, conn)) }()
+		ends.Go(func() {
+			if code := ended(t, conn); code != websocket.CloseGoingAway {
+				t.Errorf("the %s is closed by %d", name, code)
+			}
+			// It is the newest of its server. How late others are seen to end says nothing.
+			if took := time.Since(began); conn == second && took < window/2*9/10 {
+				t.Errorf("the %s is closed after %v already", name, took)
+			}
+		})
 	}
-	var drained *hub
-	pool.Range(func(key, value any) bool {
-		if key.(hubKey).name == "drained" {
-			drained = value.(*hub)
-		}
-		return drained == nil
-	})
+	drained := hubOf(t, "drained")
 	drained.shut()
 	var closing sync.WaitGroup
 	defer closing.Wait()
@@ -377,11 +371,5 @@ func TestDrain(t *testing.T) {
 			t.Errorf("%s answers %s", path, response.Status)
 		}
 	}
-	var ends []string
-	for range 3 {
-		ends = append(ends, <-order)
-	}
-	if slices.Index(ends, "first 1001") < 0 || slices.Index(ends, "second 1001") < slices.Index(ends, "first 1001") || slices.Index(ends, "third 1001") < 0 {
-		t.Errorf("ended %q", ends)
-	}
+	ends.Wait()
 }

@@ -28,7 +28,7 @@ type stage struct {
 func newStage(t *testing.T, o engineio.Options) *stage {
 	t.Helper()
 	s := &stage{sessions: make(chan *engineio.Session, 100)}
-	s.options.Store(o.WithDefaults())
+	s.options.Store(calm(o).WithDefaults())
 	_, s.address = serveWith(t, s.options.Load, func(session *engineio.Session) engineio.Receiver {
 		s.sessions <- session
 		return funcs{}

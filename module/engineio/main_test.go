@@ -3,7 +3,7 @@ package engineio
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/leak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.Main(m) }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/gorilla/websocket"
 
@@ -44,6 +45,13 @@ func (f *fixture) connectCounted(t *testing.T, compress bool) (*websocket.Conn, 
 	return ws, received
 }
 
+// await waits for so many clients to be in: a raw one is not told.
+func (f *fixture) await(clients int) {
+	for sockets := 0; sockets < clients; sockets, _ = f.hub.Stats() {
+		runtime.Gosched()
+	}
+}
+
 // TestCompression has broadcasts, answers and messages to one, to clients that
 // have negotiated compression and others, while the settings change.
 func TestCompression(t *testing.T) {
@@ -62,10 +70,7 @@ func TestCompression(t *testing.T) {
 				read(second)
 				read(plain)
 			}
-			for sockets := 0; sockets < 3; { // a raw client is not told that it is in
-				sockets, _ = f.namespace().Hub().Stats()
-				runtime.Gosched()
-			}
+			f.await(3)
 			for _, step := range []struct {
 				from int
 				less bool
@@ -110,6 +115,7 @@ func TestCompression(t *testing.T) {
 func TestNoCompression(t *testing.T) {
 	f := start(t, Raw, realtime.Policy{}, quiet)
 	ws, received := f.connectCounted(t, true)
+	f.await(1)
 	received.Store(0)
 	text := strings.Repeat("hello ", 1000)
 	if err := f.namespace().To().Emit(context.Background(), "message", realtime.String(text)); err != nil {
@@ -122,31 +128,34 @@ func TestNoCompression(t *testing.T) {
 
 // TestCompressedOnce: all recipients of a broadcast share one compressed frame.
 func TestCompressedOnce(t *testing.T) {
-	f := start(t, JSON, realtime.Policy{}, Options{PingInterval: quiet.PingInterval, CompressFrom: 100})
-	var all []*conn
-	for range 3 {
-		ws, _ := f.connectCounted(t, true)
-		read(ws)
-	}
-	for _, c := range f.conns.All() {
-		all = append(all, c)
-	}
-	m := &realtime.Message{Namespace: "/", Event: "message", Args: []realtime.Arg{realtime.String(strings.Repeat("hello ", 1000))}}
-	first := all[0].encode(m)
-	if first[0]&0x40 == 0 {
-		t.Fatal("not compressed")
-	}
-	for _, c := range all {
-		if got := c.encode(m); &got[0] != &first[0] {
-			t.Error("compressed more than once")
+	synctest.Test(t, func(t *testing.T) {
+		f := start(t, JSON, realtime.Policy{}, Options{PingInterval: quiet.PingInterval, CompressFrom: 100})
+		var all []*conn
+		for range 3 {
+			ws, _ := f.connectCounted(t, true)
+			read(ws)
 		}
-	}
-	o := Options{CompressFrom: 100}.WithDefaults()
-	another := &conn{server: NewServer(nil, JSON, func() *Options { return o }), ws: all[0].ws}
-	if got := another.encode(m); &got[0] != &first[0] {
-		t.Error("compressed again for another endpoint")
-	}
-	if n := testing.AllocsPerRun(100, func() { another.encode(m) }); n != 0 {
-		t.Errorf("each further recipient costs %v allocations", n)
-	}
+		synctest.Wait() // and nobody else allocates anything
+		for _, c := range f.conns.All() {
+			all = append(all, c)
+		}
+		m := &realtime.Message{Namespace: "/", Event: "message", Args: []realtime.Arg{realtime.String(strings.Repeat("hello ", 1000))}}
+		first := all[0].encode(m)
+		if first[0]&0x40 == 0 {
+			t.Fatal("not compressed")
+		}
+		for _, c := range all {
+			if got := c.encode(m); &got[0] != &first[0] {
+				t.Error("compressed more than once")
+			}
+		}
+		o := Options{CompressFrom: 100}.WithDefaults()
+		another := &conn{server: NewServer(nil, JSON, func() *Options { return o }), ws: all[0].ws}
+		if got := another.encode(m); &got[0] != &first[0] {
+			t.Error("compressed again for another endpoint")
+		}
+		if n := testing.AllocsPerRun(100, func() { another.encode(m) }); n != 0 {
+			t.Errorf("each further recipient costs %v allocations", n)
+		}
+	})
 }

@@ -68,7 +68,7 @@ func TestIdempotencyInFlight(t *testing.T) {
 	case got := <-answers:
 		t.Fatalf("answered %d %s", got.status, got.body)
 	}
-	b := &api{t: t, server: a.server, covered: make(map[string]bool)} // another caller
+	b := &api{t: t, url: a.url, client: a.client, covered: make(map[string]bool)} // another caller
 	b.refuses(b.call("POST", "emit?ack=30s", body, "Idempotency-Key", "k"), http.StatusConflict, "idempotency_in_flight", "later")
 	c.socket.HandleAck(number, []realtime.Arg{realtime.String("yes")})
 	first := <-answers
@@ -91,7 +91,7 @@ func TestIdempotencyAfterBreak(t *testing.T) {
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Idempotency-Key", "k")
 	var first sync.WaitGroup
-	first.Go(func() { a.server.Config.Handler.ServeHTTP(httptest.NewRecorder(), r) })
+	first.Go(func() { a.handler.ServeHTTP(httptest.NewRecorder(), r) })
 	number := <-c.asked
 	time.Sleep(10 * time.Millisecond) //nolint:forbidigo // nobody tells that it does not give up
 	c.socket.HandleAck(number, []realtime.Arg{realtime.String("yes")})

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
@@ -147,29 +148,35 @@ func TestManyRecipients(t *testing.T) {
 }
 
 func TestAck(t *testing.T) {
-	a := serve(t, Options{}, realtime.Options{})
-	yes, bytes, silent := a.connect("/", "u1", "room"), a.connect("/", "u2", "room"), a.connect("/", "u3", "room")
-	yes.answer = []realtime.Arg{realtime.String("<yes>"), realtime.String("é")}
-	bytes.answer = []realtime.Arg{realtime.Bytes([]byte{1, 2, 3})}
-	var got answered
-	a.post("emit?ack=100ms", `{"event":"question","to":["room"]}`, http.StatusOK, &got)
-	slices.SortFunc(got.Responses, func(x, y response) int { return strings.Compare(string(y.Args), string(x.Args)) })
-	if len(got.Responses) != 2 || got.Responses[1].Socket != yes.socket.ID() || string(got.Responses[1].Args) != `["<yes>","é"]` ||
-		got.Responses[0].Socket != bytes.socket.ID() || string(got.Responses[0].Args) != `[{"$binary":"AQID"}]` {
-		t.Errorf("responses %s", got.Responses)
-	}
-	equal(t, "missing", got.Missing, []string{silent.socket.ID()})
-	// As soon as all have answered.
-	silent.answer = []realtime.Arg{}
-	a.post("emit?ack=30s", `{"event":"question","users":["u3"]}`, http.StatusOK, &got)
-	if len(got.Responses) != 1 || string(got.Responses[0].Args) != "[]" || len(got.Missing) != 0 {
-		t.Errorf("answered %+v", got)
-	}
-	for _, nobody := range []string{`"to":[]`, `"to":["nobody"]`, `"namespace":"/tenant-9"`} {
-		if got := a.call("POST", "emit?ack=30s", `{"event":"e",`+nobody+`}`); got.body != `{"responses":[],"missing":[]}` {
-			t.Errorf("%s: %d %s", nobody, got.status, got.body)
+	synctest.Test(t, func(t *testing.T) {
+		a := local(t, Options{}, realtime.Options{})
+		yes, bytes, silent := a.connect("/", "u1", "room"), a.connect("/", "u2", "room"), a.connect("/", "u3", "room")
+		yes.answer = []realtime.Arg{realtime.String("<yes>"), realtime.String("é")}
+		bytes.answer = []realtime.Arg{realtime.Bytes([]byte{1, 2, 3})}
+		var got answered
+		a.post("emit?ack=100ms", `{"event":"question","to":["room"]}`, http.StatusOK, &got)
+		slices.SortFunc(got.Responses, func(x, y response) int { return strings.Compare(string(y.Args), string(x.Args)) })
+		if len(got.Responses) != 2 || got.Responses[1].Socket != yes.socket.ID() || string(got.Responses[1].Args) != `["<yes>","é"]` ||
+			got.Responses[0].Socket != bytes.socket.ID() || string(got.Responses[0].Args) != `[{"$binary":"AQID"}]` {
+			t.Errorf("responses %s", got.Responses)
 		}
-	}
+		equal(t, "missing", got.Missing, []string{silent.socket.ID()})
+		// As soon as all have answered.
+		silent.answer = []realtime.Arg{}
+		began := time.Now()
+		a.post("emit?ack=30s", `{"event":"question","users":["u3"]}`, http.StatusOK, &got)
+		if took := time.Since(began); took > 0 {
+			t.Errorf("all had answered, and it took %v", took)
+		}
+		if len(got.Responses) != 1 || string(got.Responses[0].Args) != "[]" || len(got.Missing) != 0 {
+			t.Errorf("answered %+v", got)
+		}
+		for _, nobody := range []string{`"to":[]`, `"to":["nobody"]`, `"namespace":"/tenant-9"`} {
+			if got := a.call("POST", "emit?ack=30s", `{"event":"e",`+nobody+`}`); got.body != `{"responses":[],"missing":[]}` {
+				t.Errorf("%s: %d %s", nobody, got.status, got.body)
+			}
+		}
+	})
 }
 
 func TestChanges(t *testing.T) {

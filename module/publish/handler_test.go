@@ -61,7 +61,7 @@ func TestKeys(t *testing.T) {
 	if (Keys{}).admit(http.Header{"Authorization": {"Bearer "}}) {
 		t.Error("no keys let somebody in")
 	}
-	if text := fmt.Sprintf("%v %+v %#v", a.server.Config.Handler, Keys{}, Options{}); strings.Contains(text, testKey) {
+	if text := fmt.Sprintf("%v %+v %#v", a.handler, Keys{}, Options{}); strings.Contains(text, testKey) {
 		t.Error("keys can be printed")
 	}
 }

@@ -12,28 +12,39 @@ import (
 	"sync"
 	"testing"
 
-	"go.uber.org/goleak"
-
+	"github.com/caddy-realtime/caddy-realtime/module/internal/leak"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.Main(m) }
 
 const testKey = "the-key-of-the-tests-0123456789abcdef"
 
-// An api is a served handler, and a hub with clients in memory.
+// An api is a handler, and a hub with clients in memory.
 type api struct {
 	t        testing.TB
 	hub      *realtime.Hub
 	endpoint *realtime.Endpoint
 	answers  *Answers
-	server   *httptest.Server
+	handler  *Handler
+	url      string
+	client   *http.Client
 
 	covered map[string]bool // "<method> <path of the description> <status>"
 }
 
 // serve serves the API of an endpoint that has a few namespaces.
 func serve(t testing.TB, o Options, hubOptions realtime.Options) *api {
+	t.Helper()
+	a := local(t, o, hubOptions)
+	server := httptest.NewServer(a.handler)
+	t.Cleanup(server.Close)
+	a.url, a.client = server.URL, server.Client()
+	return a
+}
+
+// local is serve without a network, which is fit for a bubble.
+func local(t testing.TB, o Options, hubOptions realtime.Options) *api {
 	t.Helper()
 	hub, err := realtime.NewHub(hubOptions)
 	if err != nil {
@@ -50,14 +61,24 @@ func serve(t testing.TB, o Options, hubOptions realtime.Options) *api {
 	a := &api{t: t, hub: hub, answers: new(Answers), covered: make(map[string]bool)}
 	a.endpoint = realtime.NewEndpoint("test", hub, func() (*realtime.Policy, func()) { return policy, func() {} })
 	o.Path, o.Keys, o.Answers = "/api/realtime/", keys, a.answers
-	a.server = httptest.NewServer(NewHandler(a.endpoint, o))
+	a.handler = NewHandler(a.endpoint, o)
+	a.url, a.client = "http://backend", &http.Client{Transport: direct{a.handler}}
 	t.Cleanup(func() {
-		a.server.Close()
 		if err := hub.Close(); err != nil {
 			t.Error(err)
 		}
 	})
 	return a
+}
+
+// direct takes requests to a handler.
+type direct struct{ http.Handler }
+
+// RoundTrip implements http.RoundTripper.
+func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
+	w := httptest.NewRecorder()
+	d.ServeHTTP(w, r)
+	return w.Result(), nil
 }
 
 // byProtocol lets a client in as the user that its handshake says.
@@ -143,7 +164,7 @@ type reply struct {
 // say another. The request and its answer are held against the description.
 func (a *api) call(method, path, body string, headers ...string) reply {
 	a.t.Helper()
-	r, err := http.NewRequestWithContext(a.t.Context(), method, a.server.URL+"/api/realtime/"+path, strings.NewReader(body))
+	r, err := http.NewRequestWithContext(a.t.Context(), method, a.url+"/api/realtime/"+path, strings.NewReader(body))
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -154,7 +175,7 @@ func (a *api) call(method, path, body string, headers ...string) reply {
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}
-	answer, err := a.server.Client().Do(r)
+	answer, err := a.client.Do(r)
 	if err != nil {
 		a.t.Fatal(err)
 	}

@@ -67,7 +67,7 @@ func TestGlobTime(t *testing.T) {
 	}
 	// Each takes some ten million steps at most; a backtracking one would not
 	// be there when the sun goes out.
-	if took := time.Since(start); took > 20*time.Second {
+	if took := time.Since(start); took > 2*time.Minute {
 		t.Errorf("took %v", took)
 	}
 }

@@ -6,13 +6,16 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
-	"go.uber.org/goleak"
-
+	"github.com/caddy-realtime/caddy-realtime/module/internal/leak"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.Main(m) }
+
+// patience is how long a test waits for what must happen, on any machine.
+const patience = time.Minute
 
 // hub returns a hub that is closed when the test ends.
 func hub(t testing.TB, o realtime.Options) *realtime.Hub {

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gorilla/websocket"
 	"go.uber.org/zap"
@@ -25,7 +26,7 @@ func newTestServer(t testing.TB, handle func(context.Context, *realtime.Event), 
 	}
 	policy := &realtime.Policy{Namespaces: realtime.Globs{"*"}, Handlers: []realtime.Handler{handler(handle)}, Authenticators: auth}
 	endpoint := realtime.NewEndpoint("default", hub, func() (*realtime.Policy, func()) { return policy, func() {} })
-	o := Options{}.WithDefaults()
+	o := Options{Engine: engineio.Options{PingInterval: time.Hour}}.WithDefaults()
 	s := NewServer(endpoint, func() *Options { return o })
 	t.Cleanup(func() {
 		if err := s.Close(context.Background(), 0); err != nil {

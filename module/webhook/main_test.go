@@ -9,14 +9,16 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
-	"go.uber.org/goleak"
 
+	"github.com/caddy-realtime/caddy-realtime/module/internal/defaults"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/leak"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.Main(m) }
 
 // A message is a request that a backend got.
 type message struct {
@@ -71,8 +73,21 @@ func serve(t testing.TB, o Options, app application) *world {
 	return newWorld(t, o)
 }
 
+// local has an application without a network, which is fit for a bubble.
+func local(t testing.TB, o Options, app application) *world {
+	t.Helper()
+	o.URL, o.Transport = "http://backend/realtime", byApplication(app)
+	return newWorld(t, o)
+}
+
+// patience is how long an application may take that answers at once, on any
+// machine.
+const patience = time.Minute
+
 func newWorld(t testing.TB, o Options) *world {
 	t.Helper()
+	defaults.Set(&o.ConnectTimeout, patience)
+	defaults.Set(&o.EventTimeout, patience)
 	hub, err := realtime.NewHub(realtime.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -118,7 +118,7 @@ func testSteer(t *testing.T, network, address string, multipath bool) {
 			}
 		}
 	}
-	for range 20 {
+	for round := 0; round < 20 && !t.Failed(); round++ {
 		must(t, socket.Steer(0))
 		next, nextSocket := listen(t, network, address, multipath)
 		// It would reset what it got, as one of a configuration that fails.
@@ -130,6 +130,9 @@ func testSteer(t *testing.T, network, address string, multipath bool) {
 		}
 		must(t, socket.Steer(1))
 		settle()
+		if n, err := socket.Queued(); n != 0 || err != nil { // it is what a failure would come of
+			t.Logf("in round %d, %d clients wait where none should: %v", round, n, err)
+		}
 		_ = listener.Close()
 		for {
 			group, err := nextSocket.Group()

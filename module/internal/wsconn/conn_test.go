@@ -403,6 +403,7 @@ func TestCloseEcho(t *testing.T) {
 func TestSlowPeer(t *testing.T) {
 	for _, discard := range []bool{false, true} {
 		address := listen(t, 1<<30, func(c *Conn) {
+			allow(c, 2*patience)
 			defer end(c)
 			big := Frame(Binary, make([]byte, 100_000))
 			for c.Idle() {
@@ -445,6 +446,7 @@ func TestSlowPeer(t *testing.T) {
 // arrive, although there is input unread when it is sent.
 func TestResetDoesNotOvertake(t *testing.T) {
 	address := listen(t, 1000, func(c *Conn) {
+		allow(c, 2*patience)
 		defer end(c)
 		if _, _, err := c.Read(100); !errors.Is(err, ErrTooBig) {
 			t.Error(err)

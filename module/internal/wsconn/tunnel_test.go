@@ -154,6 +154,7 @@ func overStreams(t *testing.T, queue int, serve func(*Conn), run func(t *testing
 				if r.Method != http.MethodConnect || !maps.EqualFunc(r.Header, before, func(a, b []string) bool { return strings.Join(a, ",") == strings.Join(b, ",") }) {
 					t.Errorf("the request has become %s %v", r.Method, r.Header)
 				}
+				allow(c, 2*patience)
 				c.Run(func() { serve(c) })
 			}))
 			run(t, func(early ...[]byte) *caller {
@@ -300,25 +301,23 @@ func TestStreamEnds(t *testing.T) {
 				if f := c.mustRead(t); f.payload != "hello" {
 					t.Errorf("got %q", f.payload)
 				}
-				start := time.Now()
 				leave(c)
 				if err := within(t, "the end", ended); err == nil || Violation(err) {
 					t.Errorf("Read: %v", err)
 				}
 				within(t, "the handler", returned)
-				if took := time.Since(start); took > closeTimeout/2 {
-					t.Errorf("it took %v", took)
-				}
 			})
 		})
 	}
 }
 
 // fillStream sends to a peer that does not read, until first its stream and then
-// the queue have room for no more, and returns when that began.
-func fillStream(t *testing.T, c *Conn) time.Time {
+// the queue have room for no more.
+func fillStream(t *testing.T, c *Conn) {
+	t.Helper()
+	const stall = 5 * time.Second // which a busy machine may make
 	message := Frame(Binary, bytes.Repeat([]byte("x"), 100_000))
-	for stuck := time.Now(); time.Since(stuck) < time.Second; time.Sleep(time.Millisecond) {
+	for stuck := time.Now(); time.Since(stuck) < stall; time.Sleep(time.Millisecond) {
 		if c.Idle() {
 			stuck = time.Now()
 			if err := c.Send(message); err != nil {
@@ -326,13 +325,12 @@ func fillStream(t *testing.T, c *Conn) time.Time {
 			}
 		}
 	}
-	start := time.Now()
 	for {
 		if err := c.Send(message); err != nil {
 			if !errors.Is(err, outbox.ErrFull) {
 				t.Error(err)
 			}
-			return start
+			return
 		}
 	}
 }
@@ -342,18 +340,15 @@ func TestStreamSlow(t *testing.T) {
 	t.Parallel()
 	overStreams(t, 1<<20, func(c *Conn) {
 		defer end(c)
-		start := fillStream(t, c)
+		fillStream(t, c)
+		allow(c, time.Second)
 		c.Close(websocket.CloseTryAgainLater, "", true)
-		if took := time.Since(start); took > closeTimeout {
-			t.Errorf("closing took %v", took)
+		if c.Idle() {
+			t.Error("closing has waited for the peer")
 		}
 	}, func(t *testing.T, call func(...[]byte) *caller, returned <-chan struct{}) {
-		start := time.Now()
 		c := call()
 		within(t, "the handler", returned)
-		if took := time.Since(start); took > closeTimeout*3/2 {
-			t.Errorf("it took %v", took)
-		}
 		// The stream was reset, and that of another goes on.
 		if _, err := io.Copy(io.Discard, c.response.Body); err == nil {
 			t.Error("a stream that was not taken in ended well")

@@ -119,7 +119,7 @@ func TestUpgradeRefuses(t *testing.T) {
 func TestUpgradeExtensions(t *testing.T) {
 	for name, value := range map[string]string{
 		"Sec-WebSocket-Extensions": "constructor, permessage-deflate; client_max_window_bits", // GHSA-5v72-xg48-5rpm
-		"Sec-WebSocket-Protocol":   strings.Repeat("a ", 20_000) + ",",                        // CVE-2021-32640
+		"Sec-WebSocket-Protocol":   strings.Repeat("a ", 500_000) + ",",                       // CVE-2021-32640
 		"X-Other":                  strings.Repeat("x", 100_000),
 	} {
 		r := upgradeRequest()
@@ -130,7 +130,7 @@ func TestUpgradeExtensions(t *testing.T) {
 		if err != nil {
 			t.Fatal(name, err)
 		}
-		if took := time.Since(start); took > 5*time.Second {
+		if took := time.Since(start); took > patience {
 			t.Errorf("%s took %v", name, took)
 		}
 		flushed(c)
