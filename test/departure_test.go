@@ -34,13 +34,15 @@ func (s *server) crowd(t *testing.T, clients int) []*wire {
 	return wires
 }
 
-// leave has clients answer the server's close frames until they are gone.
+// leave has clients answer the server's close frames until they are gone, which
+// is to happen soon.
 func leave(t *testing.T, wires []*wire) {
 	t.Helper()
 	var reading sync.WaitGroup
 	t.Cleanup(reading.Wait)
 	for _, w := range wires {
 		reading.Go(func() {
+			_ = w.SetReadDeadline(time.Now().Add(patience))
 			for {
 				if _, _, err := w.ReadMessage(); err != nil {
 					return

@@ -200,7 +200,6 @@ func (s *server) dial(t testing.TB, path string, header ...string) (*wire, answe
 		return nil, a
 	}
 	t.Cleanup(func() { conn.Close() })
-	_ = conn.SetReadDeadline(time.Now().Add(patience))
 	return &wire{Conn: conn, t: t}, a
 }
 
@@ -252,11 +251,20 @@ func (w *wire) sendBinary(data string) {
 // next returns the next message, whatever it is.
 func (w *wire) next() string {
 	w.t.Helper()
-	_, data, err := w.ReadMessage()
+	_, data := w.read()
+	return string(data)
+}
+
+// read returns the next message. It has all patience for it, however old the
+// connection is.
+func (w *wire) read() (kind int, data []byte) {
+	w.t.Helper()
+	_ = w.SetReadDeadline(time.Now().Add(patience))
+	kind, data, err := w.ReadMessage()
 	if err != nil {
 		w.t.Fatalf("reading: %v", err)
 	}
-	return string(data)
+	return kind, data
 }
 
 // receive returns the next message, answering the pings of Engine.IO and
@@ -277,7 +285,6 @@ func (w *wire) receive() string {
 // alive makes sure that the session, which has connected, still works.
 func (w *wire) alive() {
 	w.t.Helper()
-	_ = w.SetReadDeadline(time.Now().Add(patience))
 	w.send(`427["message-with-ack","alive"]`)
 	if got := w.receive(); got != `437["alive"]` {
 		w.t.Fatalf("the session answered %q", got)

@@ -35,7 +35,6 @@ func (w *witness) check(t *testing.T) {
 	w.ws.t, w.plain.t, w.poll.t = t, t, t
 	w.ws.alive()
 	w.poll.alive()
-	_ = w.plain.SetReadDeadline(time.Now().Add(patience))
 	w.plain.send(`{"event":"message-with-ack","args":["alive"],"id":7}`)
 	if got := w.plain.receive(); got != `{"ack":7,"args":["alive"]}` {
 		t.Fatalf("the plain witness got %s", got)

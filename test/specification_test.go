@@ -340,10 +340,7 @@ func (c *session) wantStatus(status int) {
 // binary one.
 func (w *wire) expect(message string) {
 	w.t.Helper()
-	kind, data, err := w.ReadMessage()
-	if err != nil {
-		w.t.Fatalf("reading: %v", err)
-	}
+	kind, data := w.read()
 	got := string(data)
 	if kind == websocket.BinaryMessage {
 		got = "b" + got
