@@ -11,13 +11,15 @@ import (
 	"time"
 )
 
-// asking is a site whose backend is asked with both secrets.
+// asking is a site whose backend is asked with both secrets, and has more time than
+// it needs.
 func asking(backend, more string) config {
 	return config{site: `realtime {
 		websocket /ws
 		namespaces / /tenant-*
 		backend ` + backend + ` {
 			secret ` + firstSecret + ` ` + secondSecret + `
+			timeout 30s 30s
 			` + more + `
 		}
 	}
@@ -191,10 +193,9 @@ func TestBackendFastCGI(t *testing.T) {
 func TestBackendRestart(t *testing.T) {
 	t.Parallel()
 	for name, backend := range map[string]func(a *service) config{
-		"url": func(a *service) config { return asking(a.url(), "timeout 30s 30s") },
+		"url": func(a *service) config { return asking(a.url(), "") },
 		"lb_try_duration": func(a *service) config {
-			return asking("", `timeout 30s 30s
-			handle {
+			return asking("", `handle {
 				reverse_proxy `+a.address()+` {
 					lb_try_duration 20s
 					transport http {
@@ -249,7 +250,7 @@ func TestBackendKilled(t *testing.T) {
 		return n
 	}
 	backend := run()
-	s := start(t, shipped, asking(fmt.Sprintf("http://127.0.0.1:%d/realtime", port), "timeout 30s 30s"))
+	s := start(t, shipped, asking(fmt.Sprintf("http://127.0.0.1:%d/realtime", port), ""))
 	s.mayLog("backend is unavailable")
 	s.mayLog("backend will not learn of disconnects") // it is killed again at the end
 	crowd := s.startNode(t, "backend-crowd.mjs", "CLIENTS", "200")
@@ -303,7 +304,7 @@ func TestBackendLearnsWhoLeft(t *testing.T) {
 	t.Parallel()
 	const clients = 1000
 	a := newService(t, "a")
-	s := start(t, shipped, asking(a.url(), "timeout 30s 30s"))
+	s := start(t, shipped, asking(a.url(), ""))
 	wires := make([]*wire, clients)
 	var opened sync.WaitGroup
 	for first := range 20 {
@@ -375,7 +376,7 @@ func TestBackendAtExit(t *testing.T) {
 func TestBackendReload(t *testing.T) {
 	t.Parallel()
 	a, b := newService(t, "a"), newService(t, "b")
-	s := start(t, shipped, asking(a.url(), "timeout 60s 60s"))
+	s := start(t, shipped, asking(a.url(), ""))
 	slow, other := s.openWire(t), s.openWire(t)
 	slow.connect()
 	other.connect()

@@ -114,7 +114,7 @@ func TestNodeLost(t *testing.T) {
 	t.Parallel()
 	const left, stay = 50, 200
 	a := newService(t, "a")
-	s := start(t, shipped, asking(a.url(), "timeout 30s 30s"))
+	s := start(t, shipped, asking(a.url(), ""))
 	for _, w := range s.crowd(t, left) {
 		w.reset()
 	}

@@ -82,6 +82,7 @@ func TestJWT(t *testing.T) {
 		}
 		handler backend ` + a.url() + ` {
 			secret ` + firstSecret + ` ` + secondSecret + `
+			timeout 30s 30s
 		}
 	}`})
 	const issuer = "https://login.example.com/"
