@@ -96,6 +96,7 @@ func TestBackendUpstreams(t *testing.T) {
 		t.Errorf("the backends answered %v", by)
 	}
 	a.kill()
+	awaitHungUp(t, a.port)
 	clear(by)
 	ask(20)
 	if by["b"] != 20 {
@@ -305,17 +306,7 @@ func TestBackendLearnsWhoLeft(t *testing.T) {
 	const clients = 1000
 	a := newService(t, "a")
 	s := start(t, shipped, asking(a.url(), ""))
-	wires := make([]*wire, clients)
-	var opened sync.WaitGroup
-	for first := range 20 {
-		opened.Go(func() {
-			for i := first; i < clients; i += 20 {
-				wires[i] = s.openWire(t, "Cookie", "user=ann")
-				wires[i].connect()
-			}
-		})
-	}
-	opened.Wait()
+	wires := s.crowd(t, clients)
 	a.mu.Lock()
 	a.failing = 100
 	a.mu.Unlock()
@@ -339,35 +330,30 @@ func TestBackendLearnsWhoLeft(t *testing.T) {
 // backend learns of it before the process ends.
 func TestBackendAtExit(t *testing.T) {
 	t.Parallel()
+	const clients = 50
 	a := newService(t, "a")
 	s := start(t, shipped, asking(a.url(), ""))
-	var reading sync.WaitGroup
-	for range 50 {
-		w := s.openWire(t, "Cookie", "user=ann")
-		w.connect()
-		reading.Go(func() { // and answering the close frame
-			for {
-				if _, _, err := w.ReadMessage(); err != nil {
-					return
-				}
-			}
-		})
-	}
-	defer reading.Wait()
+	leave(t, s.crowd(t, clients))
 	began := time.Now()
 	s.signal(syscall.SIGTERM)
 	if code := s.wait(); code != 0 {
 		t.Errorf("the server ended with status %d", code)
 	}
-	t.Logf("the exit took %v", time.Since(began))
-	gone := once(a.all("socket.disconnect"))
+	took := time.Since(began)
+	t.Logf("the exit took %v", took)
+	if known := len(once(a.all("socket.disconnect"))); known < clients {
+		// An exit waits a second for the backend. On a busy machine that may not be
+		// enough, and then it learns of the rest after the next start.
+		if took < time.Second {
+			t.Errorf("the backend knows of %d that they are gone", known)
+		}
+		s.run()
+	}
+	gone := once(a.wait(t, "socket.disconnect", "one for each", func(gone []message) bool { return len(once(gone)) == clients }))
 	for _, m := range gone {
 		if m.Data.Reason != "server shutting down" || m.Data.Initiator != "drain" {
 			t.Errorf("one was gone for %s by %s", m.Data.Reason, m.Data.Initiator)
 		}
-	}
-	if len(gone) != 50 {
-		t.Errorf("the backend knows of %d that they are gone", len(gone))
 	}
 }
 

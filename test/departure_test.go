@@ -190,7 +190,7 @@ func TestExitWithoutBackend(t *testing.T) {
 // not the backend learns when their time is over.
 func TestExitWithRecovery(t *testing.T) {
 	t.Parallel()
-	const clients, window = 20, 30 * time.Second // the server exits and starts within it
+	const clients, window = 20, 20 * time.Second // the server exits and starts within it
 	a := newService(t, "a")
 	c := asking(a.url(), "")
 	c.global = fmt.Sprintf("realtime {\n\t\tdrain 0s\n\t\trecovery %v\n\t}", window)
