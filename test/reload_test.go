@@ -430,8 +430,8 @@ func TestExit(t *testing.T) {
 	if code := s.wait(); code != 0 {
 		t.Errorf("the exit status is %d", code)
 	}
-	// A second of it is the drain; the rest depends on how busy the machine is.
-	if took := time.Since(begin); took < time.Second || took > 15*time.Second {
+	// A second of it is the drain.
+	if took := time.Since(begin); took < time.Second || took > time.Second+hung {
 		t.Errorf("the exit took %v", took)
 	}
 	if ended, open := s.log.count(0, "disconnected", "reason", "server shutting down"), len(nodes)+len(wires)+1; ended != open {
@@ -457,8 +457,8 @@ func TestExit(t *testing.T) {
 func TestExitHealth(t *testing.T) {
 	t.Parallel()
 	s := start(t, withGuest, config{
-		// Caddy goes on to listen for a while.
-		global: "shutdown_delay 5s \n realtime {\n drain 2s \n}",
+		// Caddy goes on to listen for a while: for as long as all of this takes.
+		global: "shutdown_delay 20s \n realtime {\n drain 2s \n}",
 		site:   talkers(""),
 	})
 	w := engineWire(t, s)
