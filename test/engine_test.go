@@ -85,6 +85,14 @@ func (s *server) settle(t testing.TB, mark int) []line {
 	return lines
 }
 
+// fence is a mark behind all that the server has logged so far, whether it has been
+// read or not.
+func (s *server) fence(t testing.TB) int {
+	t.Helper()
+	s.settle(t, s.log.mark())
+	return s.log.mark()
+}
+
 // only returns the lines with a message.
 func only(lines []line, message string) []line {
 	var found []line
@@ -128,6 +136,13 @@ func (c *session) get() answer {
 func (c *session) post(body string, header ...string) answer {
 	c.t.Helper()
 	return c.s.request(c.t, "POST", c.path(), body, append(header, c.header...)...)
+}
+
+// forgotten reports whether a GET has been answered that there is no such session,
+// as it may be some time after the end of one; that was not before a time.
+func forgotten(a answer, ended time.Time) bool {
+	const linger = 5 * time.Second // for how long a session can be asked for its end
+	return a.status == http.StatusBadRequest && strings.Contains(a.body, "Session ID unknown") && time.Since(ended) > linger
 }
 
 // mustPost is post for what the server must take.
