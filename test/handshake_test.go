@@ -106,8 +106,8 @@ func TestMalformedHandshakes(t *testing.T) {
 				if !strings.HasPrefix(got, "HTTP/1.1 101 ") && !strings.HasPrefix(got, "HTTP/1.1 400 ") {
 					t.Errorf("%s: the answer is %.100q", name, got)
 				}
-				if took := time.Since(begin); took > 10*time.Second {
-					t.Errorf("%s: the answer took %v", name, took) // it is a matter of microseconds
+				if took := time.Since(begin); took > patience/2 {
+					t.Errorf("%s: the answer took %v", name, took) // it is a matter of microseconds, on a machine that is not busy
 				}
 			}
 			var many []string
