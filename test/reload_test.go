@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/caddy-realtime/caddy-realtime/test/chaos"
 )
 
 const (
@@ -71,7 +73,11 @@ func TestReload(t *testing.T) {
 					return
 				default:
 				}
+				begun := time.Now()
 				a, err := s.try(t.Context(), "GET", polling, "")
+				if err != nil && chaos.Overdue(begun) {
+					continue
+				}
 				if err != nil {
 					t.Errorf("a handshake: %v", err)
 					return
@@ -81,7 +87,11 @@ func TestReload(t *testing.T) {
 					return
 				}
 				id, _, _ := strings.Cut(strings.TrimPrefix(a.body, `0{"sid":"`), `"`)
-				if a, err = s.try(t.Context(), "POST", polling+"&sid="+id, "1"); err != nil || a.status != http.StatusOK {
+				begun = time.Now()
+				if a, err = s.try(t.Context(), "POST", polling+"&sid="+id, "1"); err != nil && chaos.Overdue(begun) {
+					continue
+				}
+				if err != nil || a.status != http.StatusOK {
 					t.Errorf("a close is answered %d %s, %v", a.status, a.body, err)
 					return
 				}
