@@ -34,6 +34,7 @@ type connection struct {
 	conn   net.Conn // nil: none is open
 	r      *bufio.Reader
 	dialed time.Time
+	asked  time.Time // when the last request was about to be sent
 	used   bool
 	out    []byte
 
@@ -67,7 +68,9 @@ func (c *connection) do(method, path, header string, body []byte, deadline time.
 		if err == nil {
 			return status, answer, nil
 		}
-		stale, overdue := c.used && !again, !c.used && Overdue(c.dialed)
+		stale := c.used && !again
+		// A poll may wait for long: it is the way to it that must have been slow.
+		overdue := !c.used && Overdue(c.dialed) && c.asked.Sub(c.dialed) > time.Second
 		c.drop()
 		if !c.resend || begun || !stale && !overdue || errors.Is(err, os.ErrDeadlineExceeded) || c.isClosed() {
 			return 0, nil, err
@@ -83,6 +86,7 @@ func (c *connection) exchange(method string, deadline time.Time) (status int, an
 	if err := c.conn.SetDeadline(deadline); err != nil {
 		return 0, nil, false, err
 	}
+	c.asked = time.Now()
 	if _, err := c.conn.Write(c.out); err != nil {
 		return 0, nil, false, fmt.Errorf("sending a request: %w", err)
 	}

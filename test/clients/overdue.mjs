@@ -11,8 +11,11 @@ for (const protocol of [http, https]) {
   protocol.request = (...args) => {
     const sent = request(...args);
     const begun = Date.now(); // and the connection not before, unless it is used again
+    let finished = Infinity;
+    sent.on("finish", () => (finished = Date.now()));
     sent.on("error", (error) => {
-      if (!sent.reusedSocket && Date.now() - begun > 2000) error.stack = mark;
+      // A poll may wait for long: it is the way to it that must have been slow.
+      if (!sent.reusedSocket && Date.now() - begun > 2000 && finished - begun > 1000) error.stack = mark;
     });
     return sent;
   };
