@@ -42,8 +42,11 @@ func TestChaosFaults(t *testing.T) {
 				if err := crowd.Gather(ctx); err != nil {
 					t.Fatal(err)
 				}
-				if err := crowd.Progress(ctx, 3); err != nil {
-					t.Fatal(err)
+				// First everybody is in their room, and then has heard somebody there.
+				for range 2 {
+					if err := crowd.Progress(ctx, 2); err != nil {
+						t.Fatal(err)
+					}
 				}
 				return crowd
 			}

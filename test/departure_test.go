@@ -34,13 +34,15 @@ func (s *server) crowd(t *testing.T, clients int) []*wire {
 	return wires
 }
 
-// leave has clients answer the server's close frames until they are gone.
+// leave has clients answer the server's close frames until they are gone, which
+// is to happen soon.
 func leave(t *testing.T, wires []*wire) {
 	t.Helper()
 	var reading sync.WaitGroup
 	t.Cleanup(reading.Wait)
 	for _, w := range wires {
 		reading.Go(func() {
+			_ = w.SetReadDeadline(time.Now().Add(patience))
 			for {
 				if _, _, err := w.ReadMessage(); err != nil {
 					return
@@ -51,7 +53,8 @@ func leave(t *testing.T, wires []*wire) {
 }
 
 // awaitStored waits until the server's storage has so many sockets that a backend
-// will be told of if the server is killed. It is written after a second.
+// will be told of if the server is killed. It is written after a second, or later on
+// a busy machine.
 func (s *server) awaitStored(t *testing.T, sockets int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -61,7 +64,7 @@ func (s *server) awaitStored(t *testing.T, sockets int) {
 	}
 }
 
-// stored returns how many there are.
+// stored returns how many there are; -1 where something is just being written.
 func (s *server) stored(t *testing.T) int {
 	t.Helper()
 	// In the order in which they were written; without those that are being written,
@@ -84,7 +87,7 @@ func (s *server) stored(t *testing.T) int {
 				Data json.RawMessage
 			}
 			if err := json.Unmarshal([]byte(line), &record); err != nil {
-				t.Fatalf("%s has a line %q", name, line)
+				return -1 // a file that has no name of its own yet may not be whole
 			}
 			there[record.ID] = record.Data != nil && record.Due == 0
 		}
@@ -114,7 +117,7 @@ func TestNodeLost(t *testing.T) {
 	t.Parallel()
 	const left, stay = 50, 200
 	a := newService(t, "a")
-	s := start(t, shipped, asking(a.url(), "timeout 30s 30s"))
+	s := start(t, shipped, asking(a.url(), ""))
 	for _, w := range s.crowd(t, left) {
 		w.reset()
 	}
@@ -189,10 +192,10 @@ func TestExitWithoutBackend(t *testing.T) {
 // not the backend learns when their time is over.
 func TestExitWithRecovery(t *testing.T) {
 	t.Parallel()
-	const clients, window = 20, 8 * time.Second
+	const clients, window = 20, 20 * time.Second // the server exits and starts within it
 	a := newService(t, "a")
 	c := asking(a.url(), "")
-	c.global = "realtime {\n\t\tdrain 0s\n\t\trecovery 8s\n\t}"
+	c.global = fmt.Sprintf("realtime {\n\t\tdrain 0s\n\t\trecovery %v\n\t}", window)
 	s := start(t, shipped, c)
 	type ticket struct{ SID, PID, Offset string }
 	tickets := make([]ticket, clients)
@@ -212,11 +215,11 @@ func TestExitWithRecovery(t *testing.T) {
 		wires[i] = w
 	}
 	leave(t, wires)
+	began := time.Now() // nobody has gone before
 	s.signal(syscall.SIGTERM)
 	if code := s.wait(); code != 0 {
 		t.Errorf("the server ended with status %d", code)
 	}
-	ended := time.Now()
 	if gone := a.all("socket.disconnect"); len(gone) > 0 {
 		t.Errorf("%d were told of whose clients may come back", len(gone))
 	}
@@ -231,7 +234,7 @@ func TestExitWithRecovery(t *testing.T) {
 		back = append(back, w)
 	}
 	gone := a.wait(t, "socket.disconnect", "one for each who did not come back", func(gone []message) bool { return len(once(gone)) == clients/2 })
-	if waited := time.Since(ended); waited < window-time.Second {
+	if waited := time.Since(began); waited < window {
 		t.Errorf("it was told after %v already", waited)
 	}
 	if got := told(gone); got["drain, server shutting down"] != clients/2 {

@@ -51,7 +51,7 @@ func TestSocketIO2Refused(t *testing.T) {
 
 // Why a connection of version 2 ended is told in the same words as ever.
 func TestReasons2(t *testing.T) {
-	const slow, quick = "", "ping 500ms 2s"
+	const slow, quick = "", "ping 1s 8s"
 	const exits, silent = "the server exits", "the server is silent"
 	cases := map[string]struct {
 		ping    string

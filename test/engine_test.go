@@ -85,6 +85,14 @@ func (s *server) settle(t testing.TB, mark int) []line {
 	return lines
 }
 
+// fence is a mark behind all that the server has logged so far, whether it has been
+// read or not.
+func (s *server) fence(t testing.TB) int {
+	t.Helper()
+	s.settle(t, s.log.mark())
+	return s.log.mark()
+}
+
 // only returns the lines with a message.
 func only(lines []line, message string) []line {
 	var found []line
@@ -128,6 +136,13 @@ func (c *session) get() answer {
 func (c *session) post(body string, header ...string) answer {
 	c.t.Helper()
 	return c.s.request(c.t, "POST", c.path(), body, append(header, c.header...)...)
+}
+
+// forgotten reports whether a GET has been answered that there is no such session,
+// as it may be some time after the end of one; that was not before a time.
+func forgotten(a answer, ended time.Time) bool {
+	const linger = 5 * time.Second // for how long a session can be asked for its end
+	return a.status == http.StatusBadRequest && strings.Contains(a.body, "Session ID unknown") && time.Since(ended) > linger
 }
 
 // mustPost is post for what the server must take.
@@ -200,7 +215,6 @@ func (s *server) dial(t testing.TB, path string, header ...string) (*wire, answe
 		return nil, a
 	}
 	t.Cleanup(func() { conn.Close() })
-	_ = conn.SetReadDeadline(time.Now().Add(patience))
 	return &wire{Conn: conn, t: t}, a
 }
 
@@ -252,11 +266,20 @@ func (w *wire) sendBinary(data string) {
 // next returns the next message, whatever it is.
 func (w *wire) next() string {
 	w.t.Helper()
-	_, data, err := w.ReadMessage()
+	_, data := w.read()
+	return string(data)
+}
+
+// read returns the next message. It has all patience for it, however old the
+// connection is.
+func (w *wire) read() (kind int, data []byte) {
+	w.t.Helper()
+	_ = w.SetReadDeadline(time.Now().Add(patience))
+	kind, data, err := w.ReadMessage()
 	if err != nil {
 		w.t.Fatalf("reading: %v", err)
 	}
-	return string(data)
+	return kind, data
 }
 
 // receive returns the next message, answering the pings of Engine.IO and
@@ -277,7 +300,6 @@ func (w *wire) receive() string {
 // alive makes sure that the session, which has connected, still works.
 func (w *wire) alive() {
 	w.t.Helper()
-	_ = w.SetReadDeadline(time.Now().Add(patience))
 	w.send(`427["message-with-ack","alive"]`)
 	if got := w.receive(); got != `437["alive"]` {
 		w.t.Fatalf("the session answered %q", got)

@@ -70,7 +70,7 @@ func TestMalformedFrames(t *testing.T) {
 	for name, c := range cases {
 		for kind, open := range map[string]func(*testing.T, *server) *wire{"engine.io": engineWire, "plain": plainWire} {
 			t.Run(kind+"/"+name, func(t *testing.T) {
-				mark := s.log.mark()
+				mark := s.fence(t)
 				ws := open(t, s)
 				if _, err := ws.NetConn().Write(c.bytes); err != nil {
 					t.Fatal(err)

@@ -5,12 +5,16 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/caddy-realtime/caddy-realtime/test/chaos"
 )
 
 // Clients that only poll, and a backend, do so as fast as they can, straight to
@@ -118,7 +122,7 @@ func (s *server) callOnce(client *http.Client) error {
 		return err
 	}
 	for _, request := range []*http.Request{call, ask} {
-		response, err := client.Do(request)
+		response, err := patiently(client, request)
 		if err != nil {
 			return err
 		}
@@ -132,4 +136,25 @@ func (s *server) callOnce(client *http.Client) error {
 		}
 	}
 	return nil
+}
+
+// patiently sends a request, and sends it again if its connection was overdue.
+func patiently(client *http.Client, request *http.Request) (*http.Response, error) {
+	for {
+		var reused bool
+		traced := request.WithContext(httptrace.WithClientTrace(request.Context(), &httptrace.ClientTrace{
+			GotConn: func(conn httptrace.GotConnInfo) { reused = conn.Reused },
+		}))
+		if body := request.GetBody; body != nil {
+			var err error
+			if traced.Body, err = body(); err != nil {
+				return nil, err
+			}
+		}
+		begun := time.Now()
+		response, err := client.Do(traced)
+		if err == nil || reused || os.IsTimeout(err) || !chaos.Overdue(begun) {
+			return response, err
+		}
+	}
 }

@@ -134,6 +134,25 @@ func (j *journal) wait(t testing.TB, mark int, message string, fields ...any) li
 	}
 }
 
+// waitFor waits until there are so many lines with a message and fields: what has
+// happened may be logged a little later.
+func (j *journal) waitFor(t testing.TB, least int, message string, fields ...any) {
+	t.Helper()
+	deadline := time.After(patience)
+	for {
+		changed := j.next()
+		n := j.count(0, message, fields...)
+		if n >= least {
+			return
+		}
+		select {
+		case <-changed:
+		case <-deadline:
+			t.Fatalf("the server logged %q %v %d times, not %d", message, fields, n, least)
+		}
+	}
+}
+
 // text returns the end of what came after a mark, for people.
 func (j *journal) text(mark int) string {
 	const most = 60

@@ -82,24 +82,28 @@ func TestJWT(t *testing.T) {
 		}
 		handler backend ` + a.url() + ` {
 			secret ` + firstSecret + ` ` + secondSecret + `
+			timeout 30s 30s
 		}
 	}`})
 	const issuer = "https://login.example.com/"
 	tokens := map[string]string{
 		"SECRET":  mint(t, nil, "ann", time.Hour, issuer),
 		"JWKS":    mint(t, keys, "bob", time.Hour, issuer),
-		"SHORT":   "", // set below, as late as can be
 		"EXPIRED": mint(t, nil, "ann", -time.Hour, issuer),
 		"FOREIGN": mint(t, nil, "ann", time.Hour, "https://evil.example.com/"),
 		"FORGED":  mint(t, newKeyServer(t), "ann", time.Hour, issuer),
 	}
 	for _, transports := range []string{"websocket", "polling"} {
-		tokens["SHORT"] = mint(t, keys, "tim", 10*time.Second, issuer)
 		env := []string{"TRANSPORTS", transports}
 		for name, token := range tokens {
 			env = append(env, "TOKEN_"+name, token)
 		}
-		s.runNode(t, "jwt.mjs", env...)
+		n := s.startNode(t, "jwt.mjs", env...)
+		n.expect("short", nil)
+		short := mint(t, keys, "tim", 10*time.Second, issuer)
+		n.tell(short)
+		n.finish()
+		tokens["SHORT over "+transports] = short
 	}
 	for name, token := range tokens {
 		if name != "JWKS" && strings.Contains(s.log.text(0), token[len(token)-20:]) { // that one was in a query, too

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"testing"
 	"time"
 )
 
@@ -26,6 +27,40 @@ func (s *server) awaitListeners() {
 			s.t.Fatalf("after a reload there are two listeners at %s", twice)
 		}
 	}
+}
+
+// awaitHungUp waits until nobody holds a connection to a port whose other end has
+// been closed: whoever does might send a request by it.
+func awaitHungUp(t *testing.T, port int) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		held, err := holdsTo(port)
+		switch {
+		case err != nil:
+			t.Fatal("looking for connections: ", err)
+		case !held:
+			return
+		case time.Now().After(deadline):
+			t.Fatalf("connections to port %d are still open", port)
+		}
+	}
+}
+
+// holdsTo reports whether somebody has a connection to a port open.
+func holdsTo(port int) (bool, error) {
+	rows, err := os.ReadFile("/proc/net/tcp")
+	if err != nil {
+		return false, err
+	}
+	for row := range strings.Lines(string(rows)) {
+		const remote, state, established, closeWait = 2, 3, "01", "08"
+		fields := strings.Fields(row)
+		if len(fields) > state && strings.HasSuffix(fields[remote], fmt.Sprintf(":%04X", port)) &&
+			(fields[state] == established || fields[state] == closeWait) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // listensTwice returns an address, as the kernel writes it, at which a process

@@ -35,7 +35,6 @@ func (w *witness) check(t *testing.T) {
 	w.ws.t, w.plain.t, w.poll.t = t, t, t
 	w.ws.alive()
 	w.poll.alive()
-	_ = w.plain.SetReadDeadline(time.Now().Add(patience))
 	w.plain.send(`{"event":"message-with-ack","args":["alive"],"id":7}`)
 	if got := w.plain.receive(); got != `{"ack":7,"args":["alive"]}` {
 		t.Fatalf("the plain witness got %s", got)
@@ -160,7 +159,7 @@ func TestMalformedPackets(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run("websocket/"+name, func(t *testing.T) {
-			mark := s.log.mark()
+			mark := s.fence(t)
 			ws := s.openWire(t)
 			if !c.unentered {
 				ws.connect()
@@ -179,13 +178,14 @@ func TestMalformedPackets(t *testing.T) {
 			w.check(t)
 		})
 		t.Run("polling/"+name, func(t *testing.T) {
-			mark := s.log.mark()
+			mark := s.fence(t)
 			poll := s.openSession(t)
 			if !c.unentered {
 				poll.connect()
 			}
 			payload := strings.ReplaceAll(strings.Join(c.packets, "\x1e"), "bx", "beA==")
 			// Socket.IO's own server says ok to it, too.
+			begin := time.Now()
 			if a := poll.post(payload); a.status != http.StatusOK && a.status != http.StatusBadRequest {
 				t.Errorf("the POST is answered %d %s", a.status, a.body)
 			}
@@ -193,7 +193,7 @@ func TestMalformedPackets(t *testing.T) {
 			// A packet that is none for Engine.IO ends the session at once; after
 			// one that is none for Socket.IO the client is told so.
 			if inSocketIO := strings.ContainsAny(payload[:min(1, len(payload))], "4b"); inSocketIO {
-				if a.status != http.StatusOK || a.body != "1" {
+				if (a.status != http.StatusOK || a.body != "1") && !forgotten(a, begin) {
 					t.Errorf("the next GET is answered %d %q", a.status, a.body)
 				}
 				a = poll.get()
@@ -367,7 +367,7 @@ func TestMalformedRequests(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			mark := s.log.mark()
+			mark := s.fence(t)
 			if c.method == "" {
 				c.method = "GET"
 			}
@@ -414,7 +414,7 @@ func TestMalformedPolling(t *testing.T) {
 	t.Run("an oversized body", func(t *testing.T) {
 		poll := s.openSession(t)
 		poll.connect()
-		mark := s.log.mark()
+		mark := s.fence(t)
 		body := `42["message","` + strings.Repeat("x", 1_000_000) + `"]`
 		if a := poll.post(body); a.status != http.StatusRequestEntityTooLarge || a.body != "" {
 			t.Errorf("the answer is %d %s", a.status, a.body)
@@ -451,7 +451,7 @@ func TestMalformedPolling(t *testing.T) {
 		for _, contentType := range []string{"application/octet-stream", "Application/Octet-Stream; charset=x"} {
 			poll := s.openSession(t)
 			poll.connect()
-			mark := s.log.mark()
+			mark := s.fence(t)
 			if a := poll.post(`42["message"]`, "Content-Type", contentType); a.status != http.StatusBadRequest {
 				t.Errorf("the answer is %d %s", a.status, a.body)
 			}
@@ -461,14 +461,14 @@ func TestMalformedPolling(t *testing.T) {
 	t.Run("no base64", func(t *testing.T) {
 		poll := s.openSession(t)
 		poll.connect()
-		mark := s.log.mark()
+		mark := s.fence(t)
 		poll.post("b%%%")
 		s.wantOneEnd(t, mark, poll.id, "parse error")
 	})
 	t.Run("an empty payload", func(t *testing.T) {
 		poll := s.openSession(t)
 		poll.connect()
-		mark := s.log.mark()
+		mark := s.fence(t)
 		poll.post("")
 		s.wantOneEnd(t, mark, poll.id, "parse error")
 	})
@@ -477,7 +477,7 @@ func TestMalformedPolling(t *testing.T) {
 		poll.connect()
 		begin := time.Now()
 		poll.mustPost(strings.TrimSuffix(strings.Repeat("3\x1e", 450_000), "\x1e"))
-		if took := time.Since(begin); took > 20*time.Second {
+		if took := time.Since(begin); took > patience/2 {
 			t.Errorf("it took %v", took)
 		}
 		poll.alive()
@@ -491,7 +491,7 @@ func TestMalformedPolling(t *testing.T) {
 	t.Run("a GET beside a GET", func(t *testing.T) {
 		poll := s.openSession(t)
 		poll.connect()
-		mark := s.log.mark()
+		mark := s.fence(t)
 		// Neither knows which of them came first.
 		answers := make(chan answer, 2)
 		for range 2 {
@@ -518,7 +518,7 @@ func TestMalformedPolling(t *testing.T) {
 	t.Run("a POST beside a POST", func(t *testing.T) {
 		poll := s.openSession(t)
 		poll.connect()
-		mark := s.log.mark()
+		mark := s.fence(t)
 		conn, err := net.Dial("tcp", s.address())
 		if err != nil {
 			t.Fatal(err)
@@ -542,7 +542,7 @@ func TestMalformedPolling(t *testing.T) {
 // have it, to be closed as soon as it is open, and one line about it.
 func (s *server) wantTurnedAway(t *testing.T, session string) {
 	t.Helper()
-	mark := s.log.mark()
+	mark := s.fence(t)
 	if code := s.mustDial(t, overWebSocket+"&sid="+session).closed(); code != websocket.CloseNoStatusReceived {
 		t.Errorf("the close code is %d", code)
 	}

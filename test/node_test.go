@@ -16,8 +16,9 @@ import (
 	"time"
 )
 
-// nodeTime is how long one Node program may run.
-const nodeTime = 3 * time.Minute
+// nodeTime is how long one Node program may run. Those that talk through many
+// reloads take half a minute, and several on a busy machine.
+const nodeTime = 10 * time.Minute
 
 // A node is a running program, of ./clients or ./differential. It talks to the test as
 // clients/driver.mjs says: a line of JSON for each word, either way.

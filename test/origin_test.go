@@ -79,7 +79,7 @@ func TestOrigins(t *testing.T) {
 	for entrance, path := range entrances {
 		for name, origin := range forbidden {
 			t.Run("forbidden/"+entrance+"/"+name, func(t *testing.T) {
-				mark := s.log.mark()
+				mark := s.fence(t)
 				a := s.knock(t, path, "Origin", origin)
 				if a.status != http.StatusForbidden || a.body != `{"code":4,"message":"Forbidden"}` {
 					t.Errorf("the answer is %d %s", a.status, a.body)
@@ -94,7 +94,7 @@ func TestOrigins(t *testing.T) {
 			})
 		}
 		t.Run("forbidden/"+entrance+"/two of them", func(t *testing.T) {
-			mark := s.log.mark()
+			mark := s.fence(t)
 			a := s.knock(t, path, "Origin", allowed, "Origin", allowed)
 			if a.status != http.StatusForbidden || len(corsHeaders(a)) > 0 {
 				t.Errorf("the answer is %d with %q", a.status, corsHeaders(a))
@@ -109,7 +109,7 @@ func TestOrigins(t *testing.T) {
 			"http://localhost:5173", "http://localhost",
 		} {
 			t.Run("allowed/"+entrance+"/"+origin, func(t *testing.T) {
-				mark := s.log.mark()
+				mark := s.fence(t)
 				a := s.knock(t, path, "Origin", origin)
 				want := http.StatusSwitchingProtocols
 				if path == polling {
@@ -210,7 +210,7 @@ func TestPreflight(t *testing.T) {
 		t.Errorf("Vary is %q", vary)
 	}
 
-	mark := s.log.mark()
+	mark := s.fence(t)
 	a = s.request(t, "OPTIONS", polling, "", append(preflight, "Origin", "https://evil.test")...)
 	if a.status != http.StatusForbidden || len(corsHeaders(a)) > 0 {
 		t.Errorf("to another site the answer is %d with %q", a.status, corsHeaders(a))

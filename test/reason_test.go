@@ -9,7 +9,9 @@ import (
 // server, to the client as well as to the log: of the socket and of the session
 // below it.
 func TestReasons(t *testing.T) {
-	const slow, quick = "", "ping 500ms 2s"
+	// However late it is, a client must not find the server silent before that has
+	// found the client so, nor before the test has told it to be.
+	const slow, quick = "", "ping 5s 5s"
 	// A long-poll ends with the session, or with the HTTP server just before.
 	const exits = "the server exits"
 	cases := map[string]struct {
@@ -106,7 +108,7 @@ func TestServerSilence(t *testing.T) {
 	for _, transports := range everyTransport {
 		t.Run(transports, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, shipped, config{site: "realtime {\n ping 500ms 2s \n}"})
+			s := start(t, shipped, config{site: "realtime {\n ping 1s 8s \n}"})
 			n := s.startNode(t, "client.mjs", "TRANSPORTS", transports)
 			n.expect("connected", nil)
 			s.signal(syscall.SIGSTOP)

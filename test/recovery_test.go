@@ -102,7 +102,7 @@ func recovering(options, more string) config {
 	return config{
 		global: "realtime {\n\t\tdrain 0s\n\t\trecovery " + options + "\n\t}",
 		// Whoever is lost between two polls is missed only when a ping is due.
-		site: "realtime {\n\t\twebsocket /ws\n\t\thandler echo\n\t\tping 500ms 2s\n" + more + "\t}",
+		site: "realtime {\n\t\twebsocket /ws\n\t\thandler echo\n\t\tping 500ms 5s\n" + more + "\t}",
 	}
 }
 
@@ -151,7 +151,7 @@ func TestRecovery(t *testing.T) {
 				var client struct{ ID string }
 				n.expect("late", &client)
 				s.log.wait(t, mark, "socket disconnected", "socket", client.ID)
-				time.Sleep(300 * time.Millisecond) // the window itself is what is tested
+				time.Sleep(time.Second) // the window itself is what is tested
 				n.tell("back")
 				n.expect("anew", nil)
 				n.finish()

@@ -60,7 +60,7 @@ func lasting(hub string) config {
 		site: `realtime {
 			authenticator token
 			handler echo
-			ping 500ms 5s
+			ping 500ms 20s
 			api /api/realtime {
 				key ` + firstKey + `
 			}
@@ -109,7 +109,7 @@ func (p *press) check(heard []int) {
 // it, with all that they have missed.
 func TestRestart(t *testing.T) {
 	t.Parallel()
-	s := start(t, withGuest, lasting("drain 1s\nrecovery 2m"))
+	s := start(t, withGuest, lasting("drain 3s\nrecovery 2m")) // long enough for some news
 	clients := s.survivors(t)
 	news := &press{s: s, t: t}
 	for round := range 3 {
@@ -197,7 +197,7 @@ func TestRestartAnew(t *testing.T) {
 // An exit waits for acks that are on their way, within the window.
 func TestExitAwaitsAcks(t *testing.T) {
 	t.Parallel()
-	s := start(t, withGuest, lasting("drain 5s"))
+	s := start(t, withGuest, lasting("drain 15s"))
 	clients := s.survivors(t)
 	for i, c := range clients {
 		c.tell(fmt.Sprintf("hold restart-%d-%d", s.port, i))

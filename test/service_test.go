@@ -112,9 +112,9 @@ func (a *service) count(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// stop serves no more, when what has begun is answered. For a while it lets its
-// clients end the connections: what Shutdown finds idle it closes, although a
-// request may have arrived by then.
+// stop serves no more, when what has begun is answered. For as long as there may be
+// requests it lets its clients end the connections: what Shutdown finds idle it
+// closes, although a request may have arrived by then.
 func (a *service) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -123,7 +123,7 @@ func (a *service) stop() {
 	a.listener.Close()
 	a.stopping = true
 	a.mu.Unlock()
-	for range 100 {
+	for range 500 { // ten seconds, which only a busy machine takes
 		a.mu.Lock()
 		open := len(a.open)
 		a.mu.Unlock()

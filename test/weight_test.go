@@ -22,6 +22,7 @@ type weight struct {
 // doing is done: when the lightest of some measurements is not undercut any more.
 func (a *arena) weigh() weight {
 	a.t.Helper()
+	a.progress(1) // by its end everybody has the connections again that they keep
 	a.crowd.Pause()
 	defer a.crowd.Resume()
 	for _, p := range a.crowd.Publishers {

@@ -25,7 +25,7 @@ type Options struct {
 	Auth      map[string]any
 
 	// Resend has requests sent again whose connection the server had closed, as
-	// browsers do: see connection.
+	// browsers do, or whose connection took too long: see connection.
 	Resend bool
 
 	// NoReconnect has the client stay away once it has lost its connection.

@@ -3,6 +3,7 @@ package chaos
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +13,9 @@ import (
 	"testing"
 	"time"
 )
+
+// patience is how long anything may take that is bound to happen.
+const patience = time.Minute
 
 // A witness notes what a client tells.
 type witness struct{ told chan string }
@@ -31,7 +35,7 @@ func (w witness) expect(t *testing.T, want string) {
 		if got != want {
 			t.Fatalf("the client tells %q, not %q", got, want)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatalf("the client does not tell %q", want)
 	}
 }
@@ -50,7 +54,7 @@ func newScript(t *testing.T) *script {
 	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {
 			body := make([]byte, r.ContentLength)
-			_, _ = r.Body.Read(body)
+			_, _ = io.ReadFull(r.Body, body)
 			s.posts <- string(body)
 			_, _ = fmt.Fprint(w, "ok")
 			return
@@ -109,7 +113,7 @@ func (s *script) wantPost(t *testing.T, want string) {
 		if got != want {
 			t.Fatalf("the client POSTs %q, not %q", got, want)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatalf("the client does not POST %q", want)
 	}
 }
@@ -212,7 +216,7 @@ func TestConnectionStale(t *testing.T) {
 	var resent atomic.Int64
 	c := &connection{address: address.Host, resend: true, resent: &resent}
 	defer c.close()
-	soon := time.Now().Add(10 * time.Second)
+	soon := time.Now().Add(patience)
 	for range 3 {
 		s.answers <- "x"
 		if status, answer, err := c.do(http.MethodGet, "/", "", nil, soon); status != http.StatusOK || string(answer) != "x" || err != nil {

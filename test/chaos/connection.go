@@ -26,14 +26,17 @@ type connection struct {
 
 	// resend sends a request again, once, if the connection that it was sent on had
 	// been used before and ends before there is any answer. Browsers do, as a server
-	// may close what is idle at any time; Node's clients do not.
+	// may close what is idle at any time; Node's clients do not. And again if it was
+	// Overdue.
 	resend bool
 	resent *atomic.Int64
 
-	conn net.Conn // nil: none is open
-	r    *bufio.Reader
-	used bool
-	out  []byte
+	conn   net.Conn // nil: none is open
+	r      *bufio.Reader
+	dialed time.Time
+	asked  time.Time // when the last request was about to be sent
+	used   bool
+	out    []byte
 
 	closing sync.Mutex // guards closed, and conn against close
 	closed  bool
@@ -65,12 +68,16 @@ func (c *connection) do(method, path, header string, body []byte, deadline time.
 		if err == nil {
 			return status, answer, nil
 		}
-		used := c.used
+		stale := c.used && !again
+		// A poll may wait for long: it is the way to it that must have been slow.
+		overdue := !c.used && Overdue(c.dialed) && c.asked.Sub(c.dialed) > time.Second
 		c.drop()
-		if !c.resend || !used || begun || again || errors.Is(err, os.ErrDeadlineExceeded) || c.isClosed() {
+		if !c.resend || begun || !stale && !overdue || errors.Is(err, os.ErrDeadlineExceeded) || c.isClosed() {
 			return 0, nil, err
 		}
-		c.resent.Add(1)
+		if stale {
+			c.resent.Add(1)
+		}
 	}
 }
 
@@ -79,6 +86,7 @@ func (c *connection) exchange(method string, deadline time.Time) (status int, an
 	if err := c.conn.SetDeadline(deadline); err != nil {
 		return 0, nil, false, err
 	}
+	c.asked = time.Now()
 	if _, err := c.conn.Write(c.out); err != nil {
 		return 0, nil, false, fmt.Errorf("sending a request: %w", err)
 	}
@@ -109,13 +117,11 @@ func (c *connection) dial(deadline time.Time) error {
 	if c.isClosed() {
 		return errClosed
 	}
-	dialer := &net.Dialer{Deadline: deadline}
-	var conn net.Conn
-	var err error
-	if c.trust == nil {
-		conn, err = dialer.Dial("tcp", c.address)
-	} else {
-		conn, err = tls.DialWithDialer(dialer, "tcp", c.address, c.trust)
+	dialed := time.Now()
+	conn, err := c.connect(deadline)
+	for err != nil && c.resend && Overdue(dialed) && time.Now().Before(deadline) && !NobodyListens(err) && !c.isClosed() {
+		dialed = time.Now()
+		conn, err = c.connect(deadline)
 	}
 	if err != nil {
 		return err
@@ -126,9 +132,23 @@ func (c *connection) dial(deadline time.Time) error {
 		_ = conn.Close()
 		return errClosed
 	}
-	c.conn, c.r, c.used = conn, bufio.NewReaderSize(conn, 1024), false
+	c.conn, c.r, c.dialed, c.used = conn, bufio.NewReaderSize(conn, 1024), dialed, false
 	return nil
 }
+
+// connect opens a connection.
+func (c *connection) connect(deadline time.Time) (net.Conn, error) {
+	dialer := &net.Dialer{Deadline: deadline}
+	if c.trust == nil {
+		return dialer.Dial("tcp", c.address)
+	}
+	return tls.DialWithDialer(dialer, "tcp", c.address, c.trust)
+}
+
+// Overdue reports whether a connection that was begun at a time may end before the
+// first answer: a server whose configuration changes waits two seconds for the first
+// request, and on a busy machine TLS alone may take longer.
+func Overdue(dialed time.Time) bool { return time.Since(dialed) > 2*time.Second }
 
 func (c *connection) drop() {
 	c.closing.Lock()

@@ -201,12 +201,12 @@ func (c *Crowd) Present() int {
 	return n
 }
 
-// IDs returns the ids of the sockets that are connected, with when they became it.
-func (c *Crowd) IDs() map[string]time.Time {
-	ids := make(map[string]time.Time)
+// IDs returns the ids of the sockets that are connected.
+func (c *Crowd) IDs() map[string]bool {
+	ids := make(map[string]bool)
 	for _, s := range c.speakers {
-		if id, since := s.current(); id != "" {
-			ids[id] = since
+		if id := s.current(); id != "" {
+			ids[id] = true
 		}
 	}
 	return ids

@@ -26,10 +26,9 @@ type speaker struct {
 	partner   *Log            // nil: it is in no pair
 
 	mu     sync.Mutex
-	came   bool      // it has been connected before
-	id     string    // of its socket; empty while it is away
-	since  time.Time // it has had that connection
-	joined bool      // it is in its room
+	came   bool   // it has been connected before
+	id     string // of its socket; empty while it is away
+	joined bool   // it is in its room
 }
 
 func newSpeaker(c *Crowd, kind Kind, i int) *speaker {
@@ -63,7 +62,7 @@ func (s *speaker) begin() {
 func (s *speaker) Connected(id string, recovered bool) {
 	s.mu.Lock()
 	again := s.came
-	s.came, s.id, s.since = true, id, time.Now()
+	s.came, s.id = true, id
 	if !recovered {
 		s.joined = false
 	}
@@ -126,11 +125,11 @@ func (s *speaker) Refused(err error) {
 // Wrong implements Listener.
 func (s *speaker) Wrong(err error) { s.crowd.Checker.violate("%s: %v", s.name, err) }
 
-// current returns the id of the speaker's socket, and since when it is connected.
-func (s *speaker) current() (id string, since time.Time) {
+// current returns the id of the speaker's socket.
+func (s *speaker) current() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.id, s.since
+	return s.id
 }
 
 // talk says one number after the other, until the crowd leaves.
@@ -163,7 +162,7 @@ func (s *speaker) talk() {
 
 // say says the next number, and enters the room before if need be.
 func (s *speaker) say() {
-	id, _ := s.current()
+	id := s.current()
 	if id == "" {
 		return
 	}

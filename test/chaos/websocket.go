@@ -34,7 +34,12 @@ func openSocket(ctx context.Context, o *Options, deadline time.Time) (*socket, e
 		header.Set("Origin", o.Origin)
 	}
 	address := "ws" + strings.TrimPrefix(o.URL, "http") + o.path() + "?EIO=4&transport=websocket"
+	dialed := time.Now()
 	conn, response, err := dialer.DialContext(ctx, address, header)
+	for err != nil && response == nil && o.Resend && Overdue(dialed) && !NobodyListens(err) && ctx.Err() == nil {
+		dialed = time.Now()
+		conn, response, err = dialer.DialContext(ctx, address, header)
+	}
 	if response != nil {
 		_ = response.Body.Close()
 	}

@@ -76,7 +76,7 @@ assert.equal(await ask(eve, "kick"), "bye");
 assert.equal((await away)[0], "io server disconnect");
 
 // An identity that ends: the client comes back by itself, with a new one.
-const short = open(null, { auth: { user: "tim", seconds: 2 }, reconnection: true, reconnectionDelay: 10, reconnectionDelayMax: 50 });
+const short = open(null, { auth: { user: "tim", seconds: 6 }, reconnection: true, reconnectionDelay: 10, reconnectionDelayMax: 50 });
 await event(short, "connect");
 const { id } = short;
 assert.equal((await event(short, "disconnect"))[0], "transport close");

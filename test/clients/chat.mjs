@@ -48,8 +48,9 @@ await shows(ben, "#people", /Ann/);
 assert.equal(await ann.locator("#people li").count(), 2);
 
 // Typing.
+const typing = shows(ben, "#typing", /Ann is typing/); // which fades
 await ann.locator("#message").pressSequentially("Hello, ");
-await shows(ben, "#typing", /Ann is typing/);
+await typing;
 await shows(ann, "#typing", /^$/);
 await shows(ben, "#typing", /^$/); // it fades
 

@@ -56,8 +56,9 @@ obey({
     engine[name] = (type, ...rest) => type === "pong" || send(type, ...rest);
     tell("silent");
   },
-  // Says when the connection is at rest.
+  // Says when the connection is at rest: what was on its way has come, and the next poll is waiting.
   rest: async () => {
+    await ask(socket, "message-with-ack");
     if (socket.io.engine.transport.name === "polling") await until(polls, "change", () => polls.sent);
     tell("resting");
   },

@@ -8,7 +8,7 @@ import { setTimeout } from "node:timers/promises";
 import { io } from "socket.io-client";
 import WebSocket from "ws";
 
-import { event, tell, url, within } from "./driver.mjs";
+import { event, patience, tell, url, within } from "./driver.mjs";
 import { rounds } from "./rounds.mjs";
 
 const CLIENTS = 100;
@@ -110,7 +110,7 @@ await Promise.all(talks);
 const missing = () => clients.flatMap((client) => clients
   .filter((other) => other.room === client.room && other !== client && (client.heard.get(other.number) ?? 0) < other.said)
   .map((other) => `client ${client.number} (${client.kind}) has ${client.heard.get(other.number)} of ${other.said} lines of ${other.number}`));
-const deadline = Date.now() + 30_000;
+const deadline = Date.now() + patience;
 while (missing().length > 0 && Date.now() < deadline && failures.length === 0) await setTimeout(20);
 failures.push(...missing());
 tell("finished", { failures, said: clients.reduce((sum, client) => sum + client.said, 0) });

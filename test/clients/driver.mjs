@@ -15,11 +15,17 @@ const input = createInterface({ input: process.stdin });
 input.on("line", (line) => (waiting.length ? waiting.shift()(line) : heard.push(line)));
 process.stdin.unref(); // a program that has nothing to do but listen has ended
 
-/** Waits for the next word of the test, which must be this one. */
-export async function told(what) {
+/** Waits for the next word of the test. */
+export async function hear() {
   process.stdin.ref();
   const word = heard.length ? heard.shift() : await new Promise((resolve) => waiting.push(resolve));
   process.stdin.unref();
+  return word;
+}
+
+/** Waits for the next word of the test, which must be this one. */
+export async function told(what) {
+  const word = await hear();
   if (word !== what) throw new Error(`told ${word}, not ${what}`);
 }
 

@@ -4,6 +4,7 @@
 import { io } from "socket.io-client";
 
 import { event, tell, url, within } from "./driver.mjs";
+import { wasOverdue } from "./overdue.mjs";
 import { rounds } from "./rounds.mjs";
 
 const CLIENTS = 25;
@@ -12,17 +13,22 @@ let ending = false;
 
 const clients = Array.from({ length: CLIENTS }, (_, number) => {
   const socket = io(url, { transports: ["polling"], forceNew: true, reconnection: false });
-  socket.on("disconnect", (why, details) => {
-    if (!ending) failures.push(`client ${number}: disconnected: ${why} (${details?.message}: ${details?.context?.responseText})`);
-  });
+  const failed = (what, why) => failures.push(`client ${number}: ${what} (${why?.message}: ${why?.context?.responseText})`);
+  socket.on("disconnect", (why, details) => ending || wasOverdue(details) || failed(`disconnected: ${why}`, details));
+  socket.on("connect_error", (error) => (wasOverdue(error) ? setImmediate(() => socket.connect()) : failed("not connected", error)));
   return { number, socket, said: 0 };
 });
 await Promise.all(clients.map(({ socket }) => event(socket, "connect")));
 
 async function talk(client) {
-  while (!ending && client.socket.connected) {
-    const ack = client.socket.emitWithAck("message-with-ack", client.said);
-    const answer = await within(`an ack of line ${client.said} of client ${client.number}`, ack);
+  const { socket } = client;
+  while (!ending && failures.length === 0) {
+    if (!socket.connected) await event(socket.connect(), "connect"); // its last connection was overdue
+    const ack = within(`an ack of line ${client.said} of client ${client.number}`, socket.emitWithAck("message-with-ack", client.said));
+    const answer = await ack.catch((error) => {
+      if (socket.connected) throw error;
+    });
+    if (answer === undefined) continue;
     if (answer !== client.said) failures.push(`client ${client.number}: ${client.said} was acknowledged as ${answer}`);
     client.said++;
   }

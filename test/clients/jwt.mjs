@@ -4,9 +4,9 @@ import assert from "node:assert/strict";
 import { io } from "socket.io-client";
 import WebSocket from "ws";
 
-import { event, url, within } from "./driver.mjs";
+import { event, hear, tell, url, within } from "./driver.mjs";
 
-const { TOKEN_SECRET, TOKEN_JWKS, TOKEN_SHORT, TOKEN_EXPIRED, TOKEN_FOREIGN, TOKEN_FORGED } = process.env;
+const { TOKEN_SECRET, TOKEN_JWKS, TOKEN_EXPIRED, TOKEN_FOREIGN, TOKEN_FORGED } = process.env;
 const transports = process.env.TRANSPORTS.split(",");
 const open = (options) => io(url, { transports, forceNew: true, reconnection: false, ...options });
 const who = (socket) => within("an ack", socket.emitWithAck("who"));
@@ -55,14 +55,16 @@ for (const [token, code, message] of [
   socket.close();
 }
 
-// One that expires: the connection is closed, and the client comes back by itself with another.
+// One that expires, whose time begins only now: the connection is closed, and the client comes back by itself with another.
+tell("short");
+const short = await hear();
 const shown = [];
 const tim = open({
   reconnection: true,
   reconnectionDelay: 10,
   reconnectionDelayMax: 50,
   auth: (show) => {
-    shown.push(shown.length ? TOKEN_SECRET : TOKEN_SHORT);
+    shown.push(shown.length ? TOKEN_SECRET : short);
     show({ token: shown.at(-1) });
   },
 });
@@ -71,7 +73,7 @@ assert.equal((await who(tim)).user, "tim");
 assert.equal((await event(tim, "disconnect"))[0], "transport close");
 await event(tim, "connect");
 assert.equal((await who(tim)).user, "ann");
-assert.deepStrictEqual(shown, [TOKEN_SHORT, TOKEN_SECRET]);
+assert.deepStrictEqual(shown, [short, TOKEN_SECRET]);
 tim.disconnect();
 
 // Plain WebSockets are refused before they are opened.

@@ -2,6 +2,8 @@
 
 import os
 import queue
+import select
+import ssl
 import sys
 import threading
 import traceback
@@ -13,6 +15,37 @@ import socketio
 URL = os.environ["SERVER_URL"]
 TRANSPORTS = os.environ["TRANSPORTS"].split(",")
 PATIENCE = 60  # seconds; how long anything may take that is bound to happen
+
+
+class OneAtATime(ssl.SSLSocket):
+    """Is read by one thread while another one writes, as the client does it.
+
+    OpenSSL takes no two calls for a connection at once, and this Python does
+    not see to it: on a busy machine what one of them reads or writes is lost.
+    """
+
+    turn = threading.Lock()  # one for all connections is enough here
+
+    def read(self, *args):
+        while True:
+            with self.turn:
+                timeout = self.gettimeout()
+                self.settimeout(0)  # nobody waits while it is their turn
+                try:
+                    return super().read(*args)
+                except ssl.SSLWantReadError:
+                    pass
+                finally:
+                    self.settimeout(timeout)
+            if not select.select([self], [], [], timeout)[0]:
+                raise TimeoutError("The read operation timed out")
+
+    def send(self, *args):
+        with self.turn:
+            return super().send(*args)
+
+
+ssl.SSLContext.sslsocket_class = OneAtATime
 
 
 class InOrder(engineio.Client):

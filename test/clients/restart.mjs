@@ -3,7 +3,7 @@
 
 import { io } from "socket.io-client";
 
-import { obey, tell, url } from "./driver.mjs";
+import { obey, patience, tell, url } from "./driver.mjs";
 
 const socket = io(url, {
   transports: process.env.TRANSPORTS.split(","),
@@ -24,7 +24,7 @@ socket.on("disconnect", (reason) => tell("disconnected", reason));
 obey({
   ask: async (...args) => tell("answered", await socket.emitWithAck(...args)),
   // Without an answer in time, since there may be none.
-  hold: async (key) => socket.timeout(20_000).emit("hold", key, (error, label) => tell("held", error ? error.message : label ?? null)),
+  hold: async (key) => socket.timeout(patience).emit("hold", key, (error, label) => tell("held", error ? error.message : label ?? null)),
   heard: () => tell("heard", heard),
   leave: () => {
     socket.disconnect();

@@ -11,5 +11,8 @@ export function within(what, promise) {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
-/** Lets time pass, where nothing tells when it is enough: the trace must not depend on how much it was. */
-export const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+/**
+ * Lets time pass, where nothing tells when it is enough: the trace must not depend on how much it was. SLOWLY says how many
+ * times as much it shall be.
+ */
+export const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds * Number(process.env.SLOWLY ?? 1)));

@@ -106,7 +106,8 @@ scenario("why the server says that a session ended: a GET given up", { over: ["p
   const watcher = await t.client("watcher").connected();
   const controller = new AbortController();
   const hanging = session.request({ signal: controller.signal });
-  setTimeout(() => controller.abort(), 150);
+  await pause(150);
+  controller.abort();
   await hanging;
   await watcher.asks("ended", session.socket);
 });
