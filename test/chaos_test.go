@@ -83,7 +83,8 @@ func TestChaosReload(t *testing.T) {
 	a.table.Add("newcomers let in meanwhile", "%d", came)
 	a.table.Add("connections lost", "%d", a.crowd.Losses.Count())
 	a.table.Add("errors that clients saw", "%d", losses)
-	a.table.Add("requests sent again by themselves, as browsers do", "%d", a.crowd.Resent())
+	a.table.Add("requests sent again by themselves, as browsers do", "%d", a.crowd.Repeats.Stale.Load())
+	a.table.Add("connections that took more than two seconds, and were made again", "%d", a.crowd.Repeats.Overdue.Load())
 	a.table.Add("goroutines after 5 reloads, and at the end", "%d, %d", before.goroutines, after.goroutines)
 	a.table.Add("live heap after 5 reloads, and at the end", "%.2f MiB, %.2f MiB", mebibytes(before.heap), mebibytes(after.heap))
 	a.table.Add("resident memory after 5 reloads, and at the end", "%.0f MiB, %.0f MiB", mebibytes(before.resident), mebibytes(after.resident))
@@ -123,7 +124,7 @@ func (a *arena) receive() (farewell func() int) {
 				a.crowd.Turn(func() {
 					c := chaos.NewClient(&chaos.Options{
 						URL: kind.URL, Transport: kind.Transport, TLS: kind.TLS, Origin: appOrigin,
-						Auth: map[string]any{"client": "newcomer"}, Resend: true, NoReconnect: true, Timeout: patience,
+						Auth: map[string]any{"client": "newcomer"}, Resend: true, Repeats: &a.crowd.Repeats, NoReconnect: true, Timeout: patience,
 					}, newcomer{a.crowd, kind})
 					defer c.Close()
 					select {

@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -27,6 +26,8 @@ type Options struct {
 	// Resend has requests sent again whose connection the server had closed, as
 	// browsers do, or whose connection took too long: see connection.
 	Resend bool
+	// Repeats counts them. Default: nobody wants to know.
+	Repeats *Repeats
 
 	// NoReconnect has the client stay away once it has lost its connection.
 	NoReconnect bool
@@ -34,8 +35,6 @@ type Options struct {
 
 	// Timeout bounds how long connecting takes; default 20 s, as in socket.io-client.
 	Timeout time.Duration
-
-	resent atomic.Int64
 }
 
 func (o *Options) path() string {
@@ -98,6 +97,9 @@ type Client struct {
 
 // NewClient returns a client that begins to connect. The caller must call Close.
 func NewClient(o *Options, l Listener) *Client {
+	if o.Repeats == nil {
+		o.Repeats = new(Repeats)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &Client{options: o, listener: l, ctx: ctx, cancel: cancel, connected: make(chan struct{}), acks: make(map[int]chan []json.RawMessage)}
 	c.running.Go(c.run)
@@ -109,9 +111,6 @@ func (c *Client) Close() {
 	c.cancel()
 	c.running.Wait()
 }
-
-// Resent returns how many requests have been sent again; see Options.Resend.
-func (c *Client) Resent() int { return int(c.options.resent.Load()) }
 
 // Connected returns a channel that is closed while the client is connected.
 func (c *Client) Connected() <-chan struct{} {

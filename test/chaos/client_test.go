@@ -186,13 +186,14 @@ func TestClientResends(t *testing.T) {
 	for name, resend := range map[string]bool{"as browsers do": true, "not": false} {
 		t.Run(name, func(t *testing.T) {
 			s := newScript(t)
-			c, w := s.connect(t, &Options{Resend: resend, NoReconnect: true})
+			var repeats Repeats
+			_, w := s.connect(t, &Options{Resend: resend, Repeats: &repeats, NoReconnect: true})
 			opened := s.opened.Load()
 			s.answers <- "" // of the GET that is open
 			if resend {
 				s.answers <- `42["news",1]`
 				w.expect(t, "event news [1]")
-				if n := c.Resent(); n != 1 {
+				if n := repeats.Stale.Load(); n != 1 {
 					t.Errorf("%d requests were sent again", n)
 				}
 				if n := s.opened.Load(); n != opened+1 {
@@ -213,8 +214,8 @@ func TestConnectionStale(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var resent atomic.Int64
-	c := &connection{address: address.Host, resend: true, resent: &resent}
+	var repeats Repeats
+	c := &connection{address: address.Host, resend: true, repeats: &repeats}
 	defer c.close()
 	soon := time.Now().Add(patience)
 	for range 3 {
@@ -227,7 +228,7 @@ func TestConnectionStale(t *testing.T) {
 			t.Fatal("it is not noticed that the connection is closed")
 		}
 	}
-	if n := resent.Load(); n != 0 {
+	if n := repeats.Stale.Load(); n != 0 {
 		t.Errorf("%d requests were sent again", n)
 	}
 	if n := s.opened.Load(); n != 3 {

@@ -28,8 +28,8 @@ type connection struct {
 	// been used before and ends before there is any answer. Browsers do, as a server
 	// may close what is idle at any time; Node's clients do not. And again if it was
 	// Overdue.
-	resend bool
-	resent *atomic.Int64
+	resend  bool
+	repeats *Repeats
 
 	conn   net.Conn // nil: none is open
 	r      *bufio.Reader
@@ -40,6 +40,12 @@ type connection struct {
 
 	closing sync.Mutex // guards closed, and conn against close
 	closed  bool
+}
+
+// Repeats are how often clients have done again what failed; see Options.Resend.
+type Repeats struct {
+	Stale   atomic.Int64 // requests on connections that the server had closed
+	Overdue atomic.Int64 // and on connections that took too long to be made
 }
 
 // errClosed is what requests on a closed connection end with.
@@ -76,7 +82,9 @@ func (c *connection) do(method, path, header string, body []byte, deadline time.
 			return 0, nil, err
 		}
 		if stale {
-			c.resent.Add(1)
+			c.repeats.Stale.Add(1)
+		} else {
+			c.repeats.Overdue.Add(1)
 		}
 	}
 }
@@ -120,6 +128,7 @@ func (c *connection) dial(deadline time.Time) error {
 	dialed := time.Now()
 	conn, err := c.connect(deadline)
 	for err != nil && c.resend && Overdue(dialed) && time.Now().Before(deadline) && !NobodyListens(err) && !c.isClosed() {
+		c.repeats.Overdue.Add(1)
 		dialed = time.Now()
 		conn, err = c.connect(deadline)
 	}

@@ -53,6 +53,7 @@ type Crowd struct {
 	Losses   Timeline // connections that ended
 	Returns  Timeline // clients that came back
 	Acks     Latency
+	Repeats  Repeats
 	problems problems
 
 	speakers []*speaker
@@ -217,15 +218,6 @@ func (c *Crowd) Said() int {
 	n := 0
 	for _, s := range c.speakers {
 		n += s.source.Acked()
-	}
-	return n
-}
-
-// Resent returns how many requests have been sent again; see Options.Resend.
-func (c *Crowd) Resent() int {
-	n := 0
-	for _, s := range c.speakers {
-		n += s.client.Resent()
 	}
 	return n
 }

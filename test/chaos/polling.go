@@ -47,7 +47,7 @@ func openPoller(_ context.Context, o *Options, deadline time.Time) (*poller, err
 		header = "Origin: " + o.Origin + "\r\n"
 	}
 	open := func() *connection {
-		return &connection{address: address.Host, trust: trust, header: header, resend: o.Resend, resent: &o.resent}
+		return &connection{address: address.Host, trust: trust, header: header, resend: o.Resend, repeats: o.Repeats}
 	}
 	p := &poller{path: o.path() + "?EIO=4&transport=polling", get: open(), post: open()}
 	status, answer, err := p.get.do(http.MethodGet, p.path, "", nil, deadline)

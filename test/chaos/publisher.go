@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -26,7 +25,7 @@ type Publisher struct {
 
 	Accepted Latency
 	problems problems
-	resent   atomic.Int64
+	repeats  Repeats
 	turn     sync.Mutex // held while a number is published, and by Pause
 }
 
@@ -54,7 +53,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("parsing the address of the API: %w", err)
 	}
-	conn := &connection{address: address.Host, trust: p.TLS, resend: p.Again, resent: &p.resent}
+	conn := &connection{address: address.Host, trust: p.TLS, resend: p.Again, repeats: &p.repeats}
 	defer conn.close()
 	ticker := time.NewTicker(p.Pace)
 	defer ticker.Stop()

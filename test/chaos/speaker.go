@@ -53,7 +53,7 @@ func (s *speaker) pair(other *speaker) { s.partner = s.crowd.Checker.Log(s.name,
 func (s *speaker) begin() {
 	s.client = NewClient(&Options{
 		URL: s.kind.URL, Transport: s.kind.Transport, TLS: s.kind.TLS, Origin: s.crowd.Origin,
-		Auth: map[string]any{"client": s.name}, Resend: true, Backoff: s.crowd.Backoff,
+		Auth: map[string]any{"client": s.name}, Resend: true, Repeats: &s.crowd.Repeats, Backoff: s.crowd.Backoff,
 	}, s)
 	s.crowd.talking.Go(s.talk)
 }

@@ -37,6 +37,7 @@ func openSocket(ctx context.Context, o *Options, deadline time.Time) (*socket, e
 	dialed := time.Now()
 	conn, response, err := dialer.DialContext(ctx, address, header)
 	for err != nil && response == nil && o.Resend && Overdue(dialed) && !NobodyListens(err) && ctx.Err() == nil {
+		o.Repeats.Overdue.Add(1)
 		dialed = time.Now()
 		conn, response, err = dialer.DialContext(ctx, address, header)
 	}
