@@ -73,22 +73,17 @@ func (s *server) serve() {
 type clients struct {
 	came    [8]atomic.Int64 // how often each has been
 	failed  atomic.Bool
-	stop    chan struct{}
+	leaving atomic.Bool
 	running sync.WaitGroup
 	pause   sync.RWMutex // held while nobody may come
 }
 
 func newClients(t *testing.T, network, address string) *clients {
 	t.Helper()
-	c := &clients{stop: make(chan struct{})}
+	c := new(clients)
 	for i := range c.came {
 		c.running.Go(func() {
-			for {
-				select {
-				case <-c.stop:
-					return
-				default:
-				}
+			for !c.leaving.Load() {
 				c.pause.RLock()
 				err := visit(network, address)
 				c.pause.RUnlock()
@@ -130,7 +125,7 @@ func (c *clients) settle() {
 
 // leave waits until all are gone, and returns how often they came.
 func (c *clients) leave() int64 {
-	close(c.stop)
+	c.leaving.Store(true)
 	c.running.Wait()
 	total := int64(0)
 	for i := range c.came {
@@ -166,6 +161,7 @@ func testSteer(t *testing.T, network, address string, multipath bool) {
 	address = now.Addr().String()
 	defer func() { _ = now.Close() }()
 	crowd := newClients(t, network, address)
+	defer crowd.leave()
 	shut := func(listener net.Listener) {
 		crowd.pause.Lock()
 		defer crowd.pause.Unlock()
