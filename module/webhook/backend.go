@@ -164,7 +164,9 @@ func (b *Backend) HandleEvent(_ context.Context, e *realtime.Event) (handled boo
 var errUnavailable = &realtime.Error{Code: "backend_unavailable", Message: "the backend did not answer the event"}
 
 func (b *Backend) handle(ctx context.Context, e *realtime.Event) error {
-	reply, err := b.ask(b.events.context(ctx), newEvent(e))
+	limited := b.events.begin(ctx)
+	defer b.events.end(limited)
+	reply, err := b.ask(limited, newEvent(e))
 	if err == nil {
 		if refusal := reply.eventError(); refusal != nil {
 			return refusal

@@ -15,23 +15,52 @@ type deadlines struct {
 	cause error
 
 	mu      sync.Mutex
-	parent  context.Context
-	current context.Context
-	until   time.Time // it serves who asks before
+	current *deadline
+}
+
+// A deadline is one of the contexts.
+type deadline struct {
+	context.Context
+	cancel context.CancelFunc
+	parent context.Context
+	until  time.Time // it serves who asks before
+	users  int
 }
 
 // grain returns how much later than asked for contexts end, at most.
 func (d *deadlines) grain() time.Duration { return min(d.after/10, 100*time.Millisecond) }
 
-// context returns one that ends in time, or with parent.
-func (d *deadlines) context(parent context.Context) context.Context {
+// begin returns one that ends in time, or with parent. It must be ended.
+func (d *deadlines) begin(parent context.Context) *deadline {
 	now := time.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.parent != parent || !now.Before(d.until) {
-		ctx, cancel := context.WithTimeoutCause(parent, d.after+d.grain(), d.cause)
-		context.AfterFunc(ctx, cancel) // it ends by itself
-		d.parent, d.current, d.until = parent, ctx, now.Add(d.grain())
+	c := d.current
+	if c == nil || c.parent != parent || !now.Before(c.until) {
+		d.retire(c)
+		c = &deadline{parent: parent, until: now.Add(d.grain())}
+		c.Context, c.cancel = context.WithTimeoutCause(parent, d.after+d.grain(), d.cause)
+		context.AfterFunc(c.Context, c.cancel) // it may end by itself
+		d.current = c
 	}
-	return d.current
+	c.users++
+	return c
+}
+
+// end says that one who asked for a context is done.
+func (d *deadlines) end(c *deadline) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if c.users--; c != d.current {
+		d.retire(c)
+	}
+}
+
+// retire ends a context that nobody will be given any more, if nobody uses it: it
+// may have become large by those that it was the parent of. c may be nil. The
+// caller holds the mutex.
+func (d *deadlines) retire(c *deadline) {
+	if c != nil && c.users == 0 {
+		c.cancel()
+	}
 }
