@@ -39,7 +39,7 @@ func (a *arena) weigh() weight {
 		if same++; lighter {
 			same = 0
 		}
-		return same == 5
+		return same == sized(5, 60)
 	}) {
 		a.t.Fatalf("the server does not settle: %+v", least)
 	}
