@@ -49,7 +49,7 @@ func (a *arena) weigh() weight {
 var (
 	totalGoroutines = regexp.MustCompile(`^goroutine profile: total (\d+)`)
 	// How many there are depends on how much has been asked at once.
-	resting      = regexp.MustCompile(`(?m)^(\d+) @ .*\n#.*/realtime\.\(\*crew\)\.work\+`)
+	resting      = regexp.MustCompile(`(?m)^(\d+) @ .*\n#.*/realtime\.\(\*crew\)\.rest\+`)
 	heapAlloc    = regexp.MustCompile(`(?m)^# HeapAlloc = (\d+)`)
 	residentSize = regexp.MustCompile(`(?m)^VmRSS:\s+(\d+) kB`)
 )

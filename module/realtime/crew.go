@@ -29,19 +29,22 @@ func (c *crew) do(piece func()) {
 }
 
 func (c *crew) work(piece func()) {
-	for {
+	for piece != nil {
 		piece()
-		piece = nil // which may hold on to much
-		if c.resting.Add(1) > maxResting {
-			c.resting.Add(-1)
-			return
-		}
-		select {
-		case piece = <-c.pieces:
-			c.resting.Add(-1)
-		case <-c.life.Done():
-			c.resting.Add(-1)
-			return
-		}
+		piece = c.rest()
+	}
+}
+
+// rest returns the next piece; nil if there will be none for whoever asks.
+func (c *crew) rest() (piece func()) {
+	defer c.resting.Add(-1)
+	if c.resting.Add(1) > maxResting {
+		return nil
+	}
+	select {
+	case piece = <-c.pieces:
+		return piece
+	case <-c.life.Done():
+		return nil
 	}
 }
