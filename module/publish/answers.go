@@ -1,7 +1,7 @@
 package publish
 
 import (
-	"container/list"
+	"bytes"
 	"crypto/sha256"
 	"net/http"
 	"net/url"
@@ -23,38 +23,42 @@ const (
 // zero value has none. All methods may be called concurrently.
 type Answers struct {
 	mu    sync.Mutex
-	byKey map[string]*answer
-	done  list.List // of *answer, the oldest first
+	byKey map[digest]*answer
+	done  []*answer // the oldest first
 	bytes int       // of what is in done
 }
 
+// A digest is the beginning of a SHA-256, which tells keys, or requests, apart in
+// less room than they take.
+type digest [16]byte
+
 // An answer is one that has been given, or is about to be.
 type answer struct {
-	key     string
-	request [sha256.Size]byte // what it is the answer to
-	status  int               // 0 while the request is in flight
+	key     digest
+	request digest // what it is the answer to
+	status  int    // 0 while the request is in flight
 	body    []byte
 	at      time.Time
 }
 
-// answerSize is about what an answer takes beside its key and body.
-const answerSize = 256
+// answerSize is about what an answer takes beside its body.
+const answerSize = 160
 
-func (a *answer) size() int { return answerSize + len(a.key) + len(a.body) }
+func (a *answer) size() int { return answerSize + len(a.body) }
 
 func validKey(key string) bool { return key != "" && len(key) <= maxKey && printable(key) }
 
 // fingerprint tells requests apart.
-func fingerprint(u *url.URL, body []byte) [sha256.Size]byte {
+func fingerprint(u *url.URL, body []byte) digest {
 	hash := sha256.New()
 	hash.Write([]byte(u.RequestURI()))
 	hash.Write([]byte{'\n'}) // which no URI has
 	hash.Write(body)
-	return [sha256.Size]byte(hash.Sum(nil))
+	return digest(hash.Sum(nil))
 }
 
 // once has a request done, or returns what was answered when it was.
-func (a *Answers) once(key string, request [sha256.Size]byte, do func() (status int, body []byte)) (status int, body []byte) {
+func (a *Answers) once(key string, request digest, do func() (status int, body []byte)) (status int, body []byte) {
 	mine, before, problem := a.begin(key, request)
 	switch {
 	case problem != nil:
@@ -67,18 +71,20 @@ func (a *Answers) once(key string, request [sha256.Size]byte, do func() (status 
 }
 
 // begin enters a request. Exactly one of the results is not nil.
-func (a *Answers) begin(key string, request [sha256.Size]byte) (mine, before *answer, problem *Problem) {
+func (a *Answers) begin(key string, request digest) (mine, before *answer, problem *Problem) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.prune()
-	before = a.byKey[key]
+	sum := sha256.Sum256([]byte(key))
+	name := digest(sum[:])
+	before = a.byKey[name]
 	switch {
 	case before == nil:
-		mine = &answer{key: key, request: request}
+		mine = &answer{key: name, request: request}
 		if a.byKey == nil {
-			a.byKey = make(map[string]*answer)
+			a.byKey = make(map[digest]*answer)
 		}
-		a.byKey[key] = mine
+		a.byKey[name] = mine
 		return mine, nil, nil
 	case before.request != request:
 		return nil, nil, problemf(http.StatusUnprocessableEntity, "idempotency_mismatch", "the Idempotency-Key is that of another request")
@@ -97,8 +103,8 @@ func (a *Answers) finish(mine *answer, status int, body []byte) {
 		delete(a.byKey, mine.key)
 		return
 	}
-	mine.status, mine.body, mine.at = status, body, time.Now()
-	a.done.PushBack(mine)
+	mine.status, mine.body, mine.at = status, bytes.Clone(body), time.Now() // and no room for more
+	a.done = append(a.done, mine)
 	a.bytes += mine.size()
 	a.prune()
 }
@@ -106,16 +112,18 @@ func (a *Answers) finish(mine *answer, status int, body []byte) {
 // prune forgets what is too old or too much; but not the newest answer, which
 // is large only if the answers of clients are.
 func (a *Answers) prune() {
-	for oldest := a.done.Front(); oldest != nil; oldest = a.done.Front() {
-		o := oldest.Value.(*answer)
-		tooMuch := a.done.Len() > MaxAnswers || a.bytes > MaxAnswerBytes && a.done.Len() > 1
-		if !tooMuch && time.Since(o.at) < AnswerLifetime {
+	for len(a.done) > 0 {
+		oldest := a.done[0]
+		tooMuch := len(a.done) > MaxAnswers || a.bytes > MaxAnswerBytes && len(a.done) > 1
+		if !tooMuch && time.Since(oldest.at) < AnswerLifetime {
 			return
 		}
-		a.done.Remove(oldest)
-		a.bytes -= o.size()
-		delete(a.byKey, o.key)
+		a.done[0] = nil
+		a.done = a.done[1:]
+		a.bytes -= oldest.size()
+		delete(a.byKey, oldest.key)
 	}
+	a.done = nil
 	if len(a.byKey) == 0 {
 		a.byKey = nil // a map does not shrink
 	}

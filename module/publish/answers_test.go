@@ -2,7 +2,6 @@ package publish
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -113,7 +112,7 @@ func TestIdempotencyAfterFailure(t *testing.T) {
 	}
 	func() {
 		defer func() { _ = recover() }()
-		a.answers.once("panics", [sha256.Size]byte{}, func() (int, []byte) { panic("no answer") })
+		a.answers.once("panics", digest{}, func() (int, []byte) { panic("no answer") })
 	}()
 	if len(a.answers.byKey) != 0 {
 		t.Error("a request whose call panicked is in flight for ever")
@@ -125,7 +124,7 @@ func TestAnswersForget(t *testing.T) {
 		var answers Answers
 		calls := 0
 		ask := func(key string, size int) {
-			answers.once(key, [sha256.Size]byte{}, func() (int, []byte) {
+			answers.once(key, digest{}, func() (int, []byte) {
 				calls++
 				return http.StatusOK, make([]byte, size)
 			})
@@ -145,7 +144,7 @@ func TestAnswersForget(t *testing.T) {
 		for i := range MaxAnswers + 100 {
 			ask(strconv.Itoa(i), 1)
 		}
-		if len(answers.byKey) != MaxAnswers || answers.done.Len() != MaxAnswers {
+		if len(answers.byKey) != MaxAnswers || len(answers.done) != MaxAnswers {
 			t.Errorf("%d answers", len(answers.byKey))
 		}
 		calls = 0
@@ -164,14 +163,14 @@ func TestAnswersForget(t *testing.T) {
 		ask("huge", 2*MaxAnswerBytes)
 		calls = 0
 		ask("huge", 2*MaxAnswerBytes)
-		if calls != 0 || answers.done.Len() != 1 {
-			t.Errorf("%d calls, %d answers: the newest is kept, whatever it is", calls, answers.done.Len())
+		if calls != 0 || len(answers.done) != 1 {
+			t.Errorf("%d calls, %d answers: the newest is kept, whatever it is", calls, len(answers.done))
 		}
 		ask("small", 1)
 		time.Sleep(AnswerLifetime) //nolint:forbidigo // of virtual time
 		answers.mu.Lock()
 		defer answers.mu.Unlock()
-		if answers.prune(); answers.byKey != nil || answers.bytes != 0 || answers.done.Len() != 0 {
+		if answers.prune(); answers.byKey != nil || answers.bytes != 0 || len(answers.done) != 0 {
 			t.Errorf("%d answers, %d bytes", len(answers.byKey), answers.bytes)
 		}
 	})

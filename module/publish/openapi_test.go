@@ -3,7 +3,6 @@ package publish
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -382,7 +381,7 @@ func (b brokenBroker) Subscribe(context.Context, string, func(cluster.Envelope))
 }
 
 // fingerprintOf is what a request to a URL is known by.
-func fingerprintOf(t *testing.T, target, body string) [sha256.Size]byte {
+func fingerprintOf(t *testing.T, target, body string) digest {
 	t.Helper()
 	u, err := url.Parse(target)
 	if err != nil {
