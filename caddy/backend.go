@@ -264,13 +264,17 @@ func (b *Backend) target() (*url.URL, error) {
 	return u, nil
 }
 
+// maxBuffered is up to how many bytes a request's body is buffered. What exceeds
+// it follows the header in writes of its own.
+const maxBuffered = 1 << 20
+
 // proxy returns the handler that a URL is short for.
 func (b *Backend) proxy(target *url.URL) json.RawMessage {
 	type object = map[string]any
 	port := "80"
 	transport := object{"protocol": "http", "keep_alive": object{"max_idle_conns_per_host": cmp.Or(b.Concurrency, webhook.DefaultConcurrency), "idle_timeout": "2m"}}
-	// A request's body is in memory: said so, it leaves in one write with the header.
-	proxy := object{"handler": "reverse_proxy", "transport": transport, "request_buffers": -1}
+	// A request's body is in memory: buffered, it leaves in one write with the header.
+	proxy := object{"handler": "reverse_proxy", "transport": transport, "request_buffers": maxBuffered}
 	if target.Scheme == "https" {
 		port = "443"
 		transport["tls"] = object{}
