@@ -265,7 +265,7 @@ func TestConnectionsRefused(t *testing.T) {
 		}`}
 	}
 	s := start(t, withGuest, site("1m"))
-	s.mayLog("connecting socket") // the authenticator that fails
+	s.mayLog("socket cannot be connected") // the authenticator that fails
 	for _, transports := range everyTransport {
 		for _, token := range []string{"forbidden", "expired"} {
 			n := s.startNode(t, "client.mjs", "TRANSPORTS", transports, "TOKEN", token)

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -73,7 +74,7 @@ func New(o Options) *Authenticator {
 }
 
 // refuse returns what a client learns of a token that does not let it in. The
-// code is for programs, in the data of the error.
+// code is for programs, in the data of the error. Who wraps it tells the log more.
 func refuse(code, message string) error {
 	data, _ := json.Marshal(map[string]string{"code": code})
 	return &realtime.ConnectError{Message: message, Data: data, Status: http.StatusUnauthorized}
@@ -86,7 +87,7 @@ func (a *Authenticator) Authenticate(ctx context.Context, _ string, h *realtime.
 	case text == "":
 		return realtime.Identity{}, refuse("token_missing", "token is missing")
 	case len(text) > maxToken:
-		return realtime.Identity{}, refuse("token_invalid", "token is invalid")
+		return realtime.Identity{}, fmt.Errorf("%w: it has %d bytes, and at most %d are looked at", refuse("token_invalid", "token is invalid"), len(text), maxToken)
 	}
 	token, err := a.parser.Parse(text, func(t *gojwt.Token) (any, error) { return a.options.Keys.find(ctx, t) })
 	if err != nil {
@@ -105,11 +106,17 @@ func (a *Authenticator) find(h *realtime.Handshake) string {
 }
 
 // explain returns what a client learns of what is wrong with its token; not
-// more than that of one whose signature is not ours.
+// more than that of one whose signature is not ours. The log learns all.
 func explain(err error) error {
-	switch {
-	case errors.Is(err, errKeysUnavailable):
+	if errors.Is(err, errKeysUnavailable) {
 		return err // our fault: the client shall come back
+	}
+	return fmt.Errorf("%w: %w", told(err), err)
+}
+
+// told returns the part of it that the client learns.
+func told(err error) error {
+	switch {
 	case errors.Is(err, gojwt.ErrTokenUnverifiable), errors.Is(err, gojwt.ErrTokenSignatureInvalid), errors.Is(err, gojwt.ErrTokenMalformed):
 	case errors.Is(err, gojwt.ErrTokenExpired):
 		return refuse("token_expired", "token has expired")

@@ -129,6 +129,15 @@ func TestClaims(t *testing.T) {
 	}
 }
 
+// TestRefusalLogged: the log has more of what is wrong than the client.
+func TestRefusalLogged(t *testing.T) {
+	_, err := New(Options{Keys: secretKeys(t)}).Authenticate(t.Context(), "/", byAuth(mint(t, gojwt.SigningMethodHS256, testSecret, "", gojwt.MapClaims{"exp": nil})))
+	refusal, ok := errors.AsType[*realtime.ConnectError](err)
+	if !ok || refusal.Message != "token is invalid" || !strings.Contains(err.Error(), "exp claim is required") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestIdentity(t *testing.T) {
 	rooms := []Room{}
 	for _, text := range []string{"all", "org:{claims.org_id}", "role:{claims.realm.roles}:x", "team:{claims.none}", "n:{claims.number}", "o:{claims.realm}", "url:{claims.https://example.com/org}"} {

@@ -28,6 +28,7 @@ type client struct {
 	conns    []*conn     // one in most cases; a map would take more than all the rest
 	waiting  *time.Timer // until the first namespace is entered, then nil
 	sentAway bool        // by the server: its sockets have not just lost their connection
+	refused  bool        // from a namespace, and the log says why
 }
 
 // accept implements the hook of engineio.NewServer.
@@ -108,14 +109,14 @@ func (c *client) handle(p packet, batch *engineio.Batch) error {
 // connect lets the client into a namespace, or tells it why not.
 func (c *client) connect(p packet) {
 	endpoint := c.server.endpoint
-	if !endpoint.Admits(p.namespace) { // before a namespace of that name comes to be
-		c.refuse(p.namespace, realtime.ErrNamespace.Error(), nil)
-		return
-	}
 	hub := endpoint.Hub()
-	namespace, ok := hub.Admit(p.namespace)
-	if !ok {
-		c.refuse(p.namespace, realtime.ErrNamespace.Error(), nil)
+	var namespace *realtime.Namespace
+	admitted := endpoint.Admits(p.namespace) // before a namespace of that name comes to be
+	if admitted {
+		namespace, admitted = hub.Admit(p.namespace)
+	}
+	if !admitted {
+		c.fail(p.namespace, realtime.ErrNamespace)
 		return
 	}
 	conn := &conn{client: c, namespace: p.namespace}
@@ -130,23 +131,45 @@ func (c *client) connect(p packet) {
 		return
 	}
 	c.remove(conn)
+	c.fail(p.namespace, err)
+}
+
+// fail does what becomes of a client that could not enter a namespace.
+func (c *client) fail(namespace string, err error) {
 	var refusal *realtime.ConnectError
 	switch {
 	case errors.As(err, &refusal) && c.revision4():
-		c.refuse4(p.namespace, refusal)
+		c.logRefused(namespace, err)
+		c.refuse4(namespace, refusal)
 	case errors.As(err, &refusal):
-		c.refuse(p.namespace, refusal.Message, refusal.Data)
+		c.logRefused(namespace, err)
+		c.refuse(namespace, refusal.Message, refusal.Data)
 	case errors.Is(err, realtime.ErrNamespace):
-		c.refuse(p.namespace, realtime.ErrNamespace.Error(), nil)
+		c.logRefused(namespace, err)
+		c.refuse(namespace, realtime.ErrNamespace.Error(), nil)
 	case errors.Is(err, engineio.ErrClosed):
 		// It has gone meanwhile.
 	default:
 		// Not the client's fault, so it shall come back: a client whose
 		// connection closes does, one that gets a CONNECT_ERROR does not.
-		c.server.options().Engine.Logger.Error("connecting socket",
-			zap.String("session", c.session.ID()), zap.String("namespace", p.namespace), zap.Error(err))
+		c.server.options().Engine.Logger.Error("socket cannot be connected",
+			zap.String("session", c.session.ID()), zap.String("namespace", namespace), zap.Error(err))
 		c.session.Close(reason.ForcedClose)
 	}
+}
+
+// logRefused writes the one line that a connection gets whose client is refused:
+// one that goes on trying does not fill the log.
+func (c *client) logRefused(namespace string, err error) {
+	c.mu.Lock()
+	before := c.refused
+	c.refused = true
+	c.mu.Unlock()
+	if before {
+		return
+	}
+	c.server.options().Engine.Logger.Info("socket refused",
+		zap.String("session", c.session.ID()), zap.String("namespace", namespace), zap.String("message", err.Error()))
 }
 
 func (c *client) refuse(namespace, message string, data json.RawMessage) {

@@ -2,6 +2,7 @@ package socketio
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -181,6 +182,32 @@ func TestConnectAfterEnd(t *testing.T) {
 	if logs.Len() > 0 {
 		t.Errorf("logged %+v", logs.All())
 	}
+}
+
+// TestRefusedLogged: the log says why a client is not let in, and once for each
+// connection.
+func TestRefusedLogged(t *testing.T) {
+	refusal := fmt.Errorf("%w: it is not %s", &realtime.ConnectError{Message: "not authorized"}, "u1")
+	server := newTestServer(t, func(context.Context, *realtime.Event) {}, failing{refusal})
+	core, logs := observer.New(zapcore.InfoLevel)
+	server.options().Engine.Logger = zap.New(core)
+	p := newPoller(t, server)
+	for range 3 {
+		p.send(`0`)
+		if got := p.do(http.MethodGet, ""); got != `44{"message":"not authorized"}` {
+			t.Fatalf("the client gets %s", got)
+		}
+	}
+	refused := logs.FilterMessage("socket refused")
+	if refused.Len() != 1 || refused.All()[0].ContextMap()["message"] != "authenticating: not authorized: it is not u1" {
+		t.Errorf("logged %+v", refused.All())
+	}
+}
+
+type failing struct{ error }
+
+func (f failing) Authenticate(context.Context, string, *realtime.Handshake) (realtime.Identity, error) {
+	return realtime.Identity{}, f.error
 }
 
 type authenticator func()
