@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
 	"github.com/caddy-realtime/caddy-realtime/module/publish"
@@ -45,14 +44,13 @@ func (a *API) loadKeys() (publish.Keys, error) {
 	if a == nil {
 		return publish.Keys{}, nil
 	}
-	replacer := caddy.NewReplacer()
 	texts := make([]string, len(a.Keys))
 	for i, key := range a.Keys {
 		var err error
 		// A placeholder that stands for nothing must not become a key itself,
 		// which everybody knows who knows the configuration.
-		if texts[i], err = replacer.ReplaceOrErr(key, true, true); err != nil {
-			return publish.Keys{}, fmt.Errorf("api: key %d has a placeholder that stands for nothing; set it", i+1)
+		if texts[i], err = expand(fmt.Sprint("api: key ", i+1), key); err != nil {
+			return publish.Keys{}, err
 		}
 	}
 	keys, err := publish.NewKeys(texts...)

@@ -132,9 +132,9 @@ func TestAPIKeys(t *testing.T) {
 	t.Setenv("REALTIME_TEST_SHORT", "secret-but-short")
 	t.Setenv("REALTIME_TEST_EMPTY", "")
 	for keys, want := range map[string]string{
-		"{env.REALTIME_TEST_EMPTY}":                   "api: key 1 has a placeholder that stands for nothing",
-		oldKey + " {env.REALTIME_TEST_UNSET}":         "api: key 2 has a placeholder that stands for nothing",
-		"{nobody.knows.this.placeholder.secret.here}": "api: key 1 has a placeholder that stands for nothing",
+		"{env.REALTIME_TEST_EMPTY}":                   "api: key 1 has {env.REALTIME_TEST_EMPTY}, which stands for nothing",
+		oldKey + " {env.REALTIME_TEST_UNSET}":         "api: key 2 has {env.REALTIME_TEST_UNSET}, which stands for nothing",
+		"{nobody.knows.this.placeholder.secret.here}": "api: key 1 has a placeholder, which stands for nothing",
 		"{env.REALTIME_TEST_SHORT}":                   "api: key 1 has 16 characters; at least 32 are needed",
 	} {
 		err := validate(t, apiSite(0, keys))

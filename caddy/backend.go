@@ -246,9 +246,9 @@ func (b *Backend) target() (*url.URL, error) {
 	if b.URL == "" {
 		return &url.URL{Scheme: "http", Host: "backend", Path: cmp.Or(b.Path, defaultBackendPath)}, nil
 	}
-	text, err := caddy.NewReplacer().ReplaceOrErr(b.URL, true, true)
+	text, err := expand("backend: the URL", b.URL)
 	if err != nil {
-		return nil, fmt.Errorf("backend: the URL %s has a placeholder that stands for nothing; set it", b.URL)
+		return nil, err
 	}
 	u, err := url.Parse(text)
 	switch {
@@ -291,12 +291,11 @@ func (b *Backend) proxy(target *url.URL) json.RawMessage {
 // loadSecrets returns the secrets with placeholders filled in. The error does
 // not say them.
 func (b *Backend) loadSecrets() ([]webhook.Secret, error) {
-	replacer := caddy.NewReplacer()
 	var secrets []webhook.Secret
 	for i, text := range b.Secrets {
-		text, err := replacer.ReplaceOrErr(text, true, true)
+		text, err := expand(fmt.Sprint("backend: secret ", i+1), text)
 		if err != nil {
-			return nil, fmt.Errorf("backend: secret %d has a placeholder that stands for nothing; set it", i+1)
+			return nil, err
 		}
 		secret, err := webhook.ParseSecret(text)
 		if err != nil {

@@ -101,6 +101,9 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}
 		last = name
 		parse, ok := subdirectives[name]
+		if !ok && slices.Contains(hubOptions, name) {
+			return d.Errf("%s is an option of the hub; write it into realtime in the global options, at the top of the Caddyfile", name)
+		}
 		if !ok {
 			return d.Errf("realtime has no subdirective %q; it has %s", name, subdirectiveNames())
 		}

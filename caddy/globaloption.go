@@ -54,6 +54,8 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	return httpcaddyfile.App{Name: "realtime", Value: caddyconfig.JSON(app, nil)}, nil
 }
 
+var hubOptions = []string{"broker", "drain", "recovery"}
+
 func (o *HubOptions) parse(d *caddyfile.Dispenser) error {
 	switch name := d.Val(); name {
 	case "broker":

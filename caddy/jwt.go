@@ -125,14 +125,13 @@ func (j *JWT) Validate() error {
 // secret.
 func (j *JWT) loadKeys(all bool) (*jwt.Keys, error) {
 	keys := new(jwt.Keys)
-	replacer := caddy.NewReplacer()
 	for i, secret := range j.Secrets {
 		if !all && hasPlaceholder(secret) {
 			continue
 		}
-		secret, err := replacer.ReplaceOrErr(secret, true, true)
+		secret, err := expand(fmt.Sprint("authenticator jwt: secret ", i+1), secret)
 		if err != nil {
-			return nil, fmt.Errorf("authenticator jwt: secret %d has a placeholder that stands for nothing; set it", i+1)
+			return nil, err
 		}
 		if err := keys.AddSecret([]byte(secret)); err != nil {
 			return nil, fmt.Errorf("authenticator jwt: secret %d: %w", i+1, err)
@@ -146,7 +145,7 @@ func (j *JWT) loadKeys(all bool) (*jwt.Keys, error) {
 		text := []byte(key)
 		if !isText {
 			var err error
-			if text, err = os.ReadFile(replacer.ReplaceKnown(key, "")); err != nil {
+			if text, err = os.ReadFile(caddy.NewReplacer().ReplaceKnown(key, "")); err != nil {
 				return nil, fmt.Errorf("authenticator jwt: key %d: %w", i+1, err)
 			}
 		}
