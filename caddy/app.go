@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -212,9 +214,28 @@ func (a *App) Start() error {
 			zap.String("hub", s.hubName),
 			zap.String("broker", s.hub.brokerName))
 	}
+	a.warn()
 	a.starts()
 	close(a.started)
 	return nil
+}
+
+// warn says which hubs and options do not belong together, since one of the names
+// may be wrong.
+func (a *App) warn() {
+	used := make(map[string]bool)
+	for _, s := range a.endpoints {
+		used[s.hubName] = true
+		if s.hubName != defaultName && a.Hubs[s.hubName] == nil && len(a.Hubs) > 0 {
+			a.logger.Warn("the endpoint's hub has no options, unlike others: is its name right?",
+				zap.String("endpoint", s.name), zap.String("hub", s.hubName), zap.Strings("hubs", slices.Sorted(maps.Keys(a.Hubs))))
+		}
+	}
+	for name := range a.Hubs {
+		if !used[name] {
+			a.logger.Warn("no endpoint uses the hub: is its name right?", zap.String("hub", name))
+		}
+	}
 }
 
 // Stop implements caddy.App. It waits until nothing is done by this app's

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 
 	"github.com/caddy-realtime/caddy-realtime/module/plainws"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
@@ -189,8 +190,25 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	h.settings, err = h.app.register(s)
+	if h.settings, err = h.app.register(s); err == nil && h.settings == s {
+		h.warn()
+	}
 	return err
+}
+
+// warn says what is of no use as it stands, and may be meant otherwise.
+func (h *Handler) warn() {
+	everything := false // is handled already
+	for _, handler := range h.handlers {
+		switch handler := handler.(type) {
+		case *Backend:
+			everything = len(handler.Events) == 0
+		case *Relay:
+			if everything {
+				h.app.logger.Warn("relay is never asked: the backend above it takes every event; write relay above the backend, or the backend's events", zap.String("endpoint", h.Name))
+			}
+		}
+	}
 }
 
 func (h *Handler) setDefaults() {

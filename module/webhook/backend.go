@@ -177,7 +177,7 @@ func (b *Backend) handle(ctx context.Context, e *realtime.Event) error {
 			return nil
 		}
 	}
-	b.options.Logger.Error("backend is unavailable", zap.String("namespace", e.Socket.Namespace().Name()), zap.String("event", e.Name), zap.Error(err))
+	b.options.Logger.Error("backend is unavailable", zap.String("socket", e.Socket.ID()), zap.String("namespace", e.Socket.Namespace().Name()), zap.String("event", e.Name), zap.Error(err))
 	return errUnavailable
 }
 
