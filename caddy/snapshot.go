@@ -20,7 +20,7 @@ func (h *hub) store(s *store) *store { return s.under(h.Name()) }
 // been replaced owes nothing: its clients come back to the other one. The store
 // may be nil.
 func (h *hub) save(s *store, logger *zap.Logger) {
-	data, err := h.Seal()
+	data, sockets, err := h.Seal()
 	ctx, cancel := context.WithTimeout(context.Background(), storageTime)
 	defer cancel()
 	switch {
@@ -31,7 +31,7 @@ func (h *hub) save(s *store, logger *zap.Logger) {
 		}
 	default:
 		if err = h.store(s).Write(ctx, snapshotName, data); err == nil {
-			logger.Info("recovery saved", zap.String("hub", h.Name()), zap.Int("bytes", len(data)))
+			logger.Info("recovery saved", zap.String("hub", h.Name()), zap.Int("sockets", sockets), zap.Int("bytes", len(data)))
 		}
 	}
 	if err != nil {

@@ -62,9 +62,9 @@ type staySnapshot struct {
 // Seal ends what can happen in the hub, whose sockets are gone by now: events are
 // refused with ErrSealed from here on. It returns what those who are away are
 // owed, for Restore of a hub that takes this one's place, in another process
-// even; nil if nobody can come back. The result holds the secrets by which
-// clients do.
-func (h *Hub) Seal() ([]byte, error) {
+// even, and how many sockets that is for; nil if nobody can come back. The data
+// holds the secrets by which clients do.
+func (h *Hub) Seal() (data []byte, sockets int, err error) {
 	h.mu.Lock()
 	h.sealed = true // and so are the namespaces that come to be from now on
 	h.mu.Unlock()
@@ -74,19 +74,20 @@ func (h *Hub) Seal() ([]byte, error) {
 		if r := n.recovery.Load(); r != nil {
 			if one, ok := r.snapshot(); ok {
 				s.Namespaces = append(s.Namespaces, one)
+				sockets += len(one.Absentees)
 			}
 		}
 	}
 	if len(s.Namespaces) == 0 {
-		return nil, nil
+		return nil, 0, nil
 	}
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false) // arguments are kept as they are
 	if err := encoder.Encode(s); err != nil {
-		return nil, fmt.Errorf("encoding snapshot: %w", err)
+		return nil, 0, fmt.Errorf("encoding snapshot: %w", err)
 	}
-	return b.Bytes(), nil
+	return b.Bytes(), sockets, nil
 }
 
 // seal waits for the broadcasts that are under way, and lets no other begin.

@@ -38,14 +38,14 @@ func (w *world) enter(e *entrance) {
 // reborn seals a hub and returns the one that takes its place.
 func reborn(t *testing.T, old *realtime.Hub, recovery realtime.Recovery) *realtime.Hub {
 	t.Helper()
-	data, err := old.Seal()
+	data, sealed, err := old.Seal()
 	if err != nil {
 		t.Fatal(err)
 	}
 	h := hub(t, realtime.Options{Recovery: recovery})
 	if data != nil {
-		if _, err := h.Restore(data); err != nil {
-			t.Fatal(err)
+		if restored, err := h.Restore(data); err != nil || restored != sealed {
+			t.Fatalf("%d of %d sockets are restored: %v", restored, sealed, err)
 		}
 	}
 	return h
@@ -148,7 +148,7 @@ func TestSnapshotWindow(t *testing.T) {
 		p.listen(1)
 		p.hangUp("server shutting down")
 		synctest.Wait()
-		data, err := old.Seal()
+		data, _, err := old.Seal()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -191,7 +191,7 @@ func TestSnapshotLate(t *testing.T) {
 func TestSnapshotNobody(t *testing.T) {
 	h := hub(t, realtime.Options{Recovery: realtime.Recovery{Window: recoveryWindow}})
 	_ = h.Namespace("/").To().Emit(context.Background(), "x")
-	if data, err := h.Seal(); err != nil || data != nil {
+	if data, sockets, err := h.Seal(); sockets != 0 || err != nil || data != nil {
 		t.Errorf("it is %s: %v", data, err)
 	}
 }
@@ -211,7 +211,7 @@ func sealed(t testing.TB) []byte {
 	_ = h.Namespace("/").To("b").Emit(context.Background(), "y", realtime.String("y"))
 	p.hangUp("transport close")
 	for settled := false; !settled; {
-		data, err := h.Seal()
+		data, _, err := h.Seal()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -262,7 +262,7 @@ func FuzzRestore(f *testing.F) {
 			_ = h.Namespace("/").To("r").Emit(context.Background(), "z")
 			s.HandleDisconnect("transport close")
 		}
-		if _, err := h.Seal(); err != nil {
+		if _, _, err := h.Seal(); err != nil {
 			t.Fatal(err)
 		}
 	})
