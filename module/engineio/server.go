@@ -63,7 +63,8 @@ type Batch = outbox.Batch
 // time; open sessions follow them.
 type Server struct {
 	options func() *Options
-	limit   func() int // of what waits for one session; made once for all of them
+	limit   func() int   // of what waits for one session; made once for all of them
+	payload func() int64 // limits a message
 	accept  func(*Session) Receiver
 
 	sessions sessions
@@ -73,7 +74,12 @@ type Server struct {
 // needs one, and accept for the receiver of each session that opens. accept
 // must not send anything yet. The settings must come from Options.WithDefaults.
 func NewServer(options func() *Options, accept func(*Session) Receiver) *Server {
-	return &Server{options: options, limit: func() int { return options().MaxQueue }, accept: accept}
+	return &Server{
+		options: options,
+		limit:   func() int { return options().MaxQueue },
+		payload: func() int64 { return options().MaxPayload },
+		accept:  accept,
+	}
 }
 
 // Len returns how many sessions are open.

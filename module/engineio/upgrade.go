@@ -122,7 +122,7 @@ func (s *Session) probe(c *candidate) {
 
 // expect reads the next packet and reports whether it is the one it must be.
 func (s *Session) expect(c *candidate, want PacketType, data string) bool {
-	opcode, text, err := c.conn.Read(s.server.options().MaxPayload)
+	opcode, text, err := c.conn.Read(s.server.payload)
 	if err != nil || opcode != wsconn.Text {
 		return false
 	}

@@ -98,7 +98,7 @@ func (s *Session) read(conn *wsconn.Conn) {
 	defer conn.Release()
 	defer conn.Drain()
 	for {
-		opcode, data, err := conn.Read(s.server.options().MaxPayload)
+		opcode, data, err := conn.Read(s.server.payload)
 		if err != nil {
 			why := reason.TransportClose
 			if wsconn.Violation(err) {

@@ -203,7 +203,7 @@ func (c *conn) read() {
 	defer c.server.conns.Done()
 	defer c.release()
 	for {
-		opcode, payload, err := c.ws.Read(c.server.options().MaxPayload)
+		opcode, payload, err := c.ws.Read(c.server.payload)
 		if err != nil {
 			why := reason.TransportClose
 			if wsconn.Violation(err) {

@@ -29,7 +29,8 @@ type Server struct {
 	endpoint *realtime.Endpoint
 	format   Format
 	options  func() *Options
-	limit    func() int // of what waits for one connection; made once for all of them
+	limit    func() int   // of what waits for one connection; made once for all of them
+	payload  func() int64 // limits a message
 	conns    roster.Roster[*conn]
 
 	// The keys of its frames among a message's encodings. They are made here,
@@ -48,6 +49,7 @@ func NewServer(endpoint *realtime.Endpoint, format Format, options func() *Optio
 		format:   format,
 		options:  options,
 		limit:    func() int { return options().MaxQueue },
+		payload:  func() int64 { return options().MaxPayload },
 		plain:    format,
 		deflated: deflated{format},
 	}

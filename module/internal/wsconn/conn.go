@@ -132,23 +132,23 @@ func (c *Conn) Deflates() bool { return c.stream.deflating != nil }
 // far as that can be known.
 func (c *Conn) Unread() bool { return unread(c.stream.Conn) }
 
-// Read waits for the next message of at most limit bytes, once it is inflated,
-// and returns its opcode, Text or Binary, and its payload, which is the
-// caller's. After an error the connection is of no more use and must be
-// released.
-func (c *Conn) Read(limit int64) (opcode int, payload []byte, err error) {
+// Read waits for the next message and returns its opcode, Text or Binary, and its
+// payload, which is the caller's. After an error the connection is of no more use
+// and must be released.
+//
+// The message has at most as many bytes, once it is inflated, as maxPayload says
+// when it comes, which may be long after the call. It must not block.
+func (c *Conn) Read(maxPayload func() int64) (opcode int, payload []byte, err error) {
+	c.stream.ws, c.stream.maxPayload = c.ws, maxPayload
 	if err := c.stream.await(); err != nil {
 		return 0, nil, err
 	}
-	onWire := limit // gorilla counts bytes as they come, before inflation
-	if c.Deflates() {
-		onWire = maxDeflated(limit)
-	}
-	c.ws.SetReadLimit(onWire)
+	c.stream.bound()
 	opcode, reader, err := c.ws.NextReader()
 	if err != nil {
 		return 0, nil, c.failed(err)
 	}
+	limit := maxPayload()
 	buffer := buffers.Get().(*bytes.Buffer)
 	defer putBuffer(buffer)
 	n, err := buffer.ReadFrom(io.LimitReader(reader, limit+1))

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,7 +26,7 @@ func TestEcho(t *testing.T) {
 	address := listen(t, 10<<20, func(c *Conn) {
 		defer end(c)
 		for {
-			opcode, payload, err := c.Read(1 << 20)
+			opcode, payload, err := c.Read(atMost(1 << 20))
 			if err != nil {
 				return
 			}
@@ -98,7 +99,7 @@ func TestRead(t *testing.T) {
 			}()
 			var got []string
 			for {
-				opcode, payload, err := c.Read(100)
+				opcode, payload, err := c.Read(atMost(100))
 				if err != nil {
 					if !websocket.IsCloseError(err, websocket.CloseNoStatusReceived) || Violation(err) {
 						t.Errorf("%s: %v", test.name, err)
@@ -124,7 +125,7 @@ func TestPayloadIsOurs(t *testing.T) {
 		}()
 		var payloads [][]byte
 		for range 3 {
-			_, payload, err := c.Read(100)
+			_, payload, err := c.Read(atMost(100))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -185,7 +186,7 @@ func TestViolations(t *testing.T) {
 						_, _ = p.Write(bytes.Repeat([]byte("more"), 1000))
 					}
 				}()
-				_, _, err := c.Read(limit)
+				_, _, err := c.Read(atMost(limit))
 				if !errors.Is(err, test.err) || !Violation(err) {
 					t.Errorf("%s: Read: %v", test.name, err)
 				}
@@ -217,7 +218,7 @@ func TestTopBit(t *testing.T) {
 					first = "\x80"
 				}
 				go p.send(t, before, []byte(first+"\xff"+length+"\x00\x00\x00\x00hello"))
-				if _, _, err := c.Read(1000); !Violation(err) {
+				if _, _, err := c.Read(atMost(1000)); !Violation(err) {
 					t.Errorf("Read: %v", err)
 				}
 				end(c)
@@ -246,7 +247,7 @@ func TestOneCloseFrame(t *testing.T) {
 			frames := make(chan []frame)
 			go func() { frames <- p.rest(t) }()
 			go p.send(t, sent)
-			if _, _, err := c.Read(100); err == nil {
+			if _, _, err := c.Read(atMost(100)); err == nil {
 				t.Error("no error")
 			}
 			c.Close(0, "", false)
@@ -302,11 +303,11 @@ func TestCloseHandshake(t *testing.T) {
 				if err := c.Send(Frame(Text, []byte("after"))); !errors.Is(err, outbox.ErrClosed) {
 					t.Error("sending after Close:", err)
 				}
-				opcode, payload, err := c.Read(100)
+				opcode, payload, err := c.Read(atMost(100))
 				if err != nil || opcode != Text || string(payload) != "still here" {
 					t.Errorf("reading after Close: %q, %v", payload, err)
 				}
-				_, _, err = c.Read(100)
+				_, _, err = c.Read(atMost(100))
 				if _, ok := errors.AsType[*websocket.CloseError](err); !ok || Violation(err) {
 					t.Errorf("reading the answer: %v", err)
 				}
@@ -346,7 +347,7 @@ func TestCloseTimeout(t *testing.T) {
 			start := time.Now()
 			var err error
 			for err == nil {
-				_, _, err = c.Read(100)
+				_, _, err = c.Read(atMost(100))
 			}
 			if took := time.Since(start); took > closeTimeout {
 				t.Errorf("%s: Read took %v", name, took)
@@ -384,7 +385,7 @@ func TestCloseEcho(t *testing.T) {
 			frames := make(chan []frame)
 			go func() { frames <- p.rest(t) }()
 			go p.send(t, masked(fin|closing, closePayload(1000, "bye")))
-			if _, _, err := c.Read(100); !websocket.IsCloseError(err, 1000) {
+			if _, _, err := c.Read(atMost(100)); !websocket.IsCloseError(err, 1000) {
 				t.Error(err)
 			}
 			end(c)
@@ -418,7 +419,7 @@ func TestSlowPeer(t *testing.T) {
 				}
 			}
 			c.Close(1013, "slow", discard)
-			if _, _, err := c.Read(100); err == nil {
+			if _, _, err := c.Read(atMost(100)); err == nil {
 				t.Error("read something")
 			}
 		})
@@ -442,13 +443,69 @@ func TestSlowPeer(t *testing.T) {
 	}
 }
 
+// TestLimitFollows: a message may have as many bytes as the limit is when it comes,
+// whenever its reader began to wait.
+func TestLimitFollows(t *testing.T) {
+	for name, ping := range map[string]bool{"idle": false, "after a ping": true} {
+		t.Run(name, func(t *testing.T) {
+			var limit atomic.Int64
+			limit.Store(1000)
+			results := make(chan error, 4)
+			address := listen(t, 1000, func(c *Conn) {
+				allow(c, 2*patience)
+				defer end(c)
+				for {
+					_, _, err := c.Read(limit.Load)
+					if results <- err; err != nil {
+						return
+					}
+				}
+			})
+			ws := dial(t, address)
+			_ = ws.NetConn().SetDeadline(time.Now().Add(patience))
+			send := func(size int) error {
+				t.Helper()
+				if err := ws.WriteMessage(Binary, make([]byte, size)); err != nil {
+					t.Fatal(err)
+				}
+				return <-results
+			}
+			settle := func() { // the server's reader has begun to wait again
+				t.Helper()
+				if !ping {
+					return
+				}
+				pong := make(chan struct{})
+				ws.SetPongHandler(func(string) error { close(pong); return nil })
+				if err := ws.WriteMessage(websocket.PingMessage, nil); err != nil {
+					t.Fatal(err)
+				}
+				go func() { _, _, _ = ws.NextReader() }()
+				<-pong
+			}
+			if err := send(1000); err != nil {
+				t.Fatal(err)
+			}
+			settle()
+			limit.Store(100_000)
+			if err := send(100_000); err != nil {
+				t.Fatalf("the limit is raised: %v", err)
+			}
+			limit.Store(10)
+			if err := send(11); !errors.Is(err, ErrTooBig) {
+				t.Errorf("the limit is lowered: %v", err)
+			}
+		})
+	}
+}
+
 // TestResetDoesNotOvertake sends far more than is let in: the close frame must
 // arrive, although there is input unread when it is sent.
 func TestResetDoesNotOvertake(t *testing.T) {
 	address := listen(t, 1000, func(c *Conn) {
 		allow(c, 2*patience)
 		defer end(c)
-		if _, _, err := c.Read(100); !errors.Is(err, ErrTooBig) {
+		if _, _, err := c.Read(atMost(100)); !errors.Is(err, ErrTooBig) {
 			t.Error(err)
 		}
 	})
@@ -476,14 +533,14 @@ func TestPingPong(t *testing.T) {
 			t.Error(err)
 		}
 		go p.send(t, masked(fin|ping, "are you there?"), masked(fin|pong, ""), masked(fin|pong, "unasked"), masked(fin|Text, "x"))
-		if _, payload, err := c.Read(100); err != nil || string(payload) != "x" {
+		if _, payload, err := c.Read(atMost(100)); err != nil || string(payload) != "x" {
 			t.Error(payload, err)
 		}
 		if pongs != 2 {
 			t.Errorf("%d pongs", pongs)
 		}
 		go p.send(t, masked(fin|closing, ""))
-		_, _, _ = c.Read(100)
+		_, _, _ = c.Read(atMost(100))
 		synctest.Wait()
 		end(c)
 		got := <-frames
@@ -501,7 +558,7 @@ func TestReadDeadline(t *testing.T) {
 			defer close(done)
 			defer c.Release()
 			c.SetReadDeadline(time.Now().Add(-time.Second))
-			if _, _, err := c.Read(100); !isTimeout(err) || Violation(err) {
+			if _, _, err := c.Read(atMost(100)); !isTimeout(err) || Violation(err) {
 				t.Errorf("%s: %v", network, err)
 			}
 		}
@@ -531,7 +588,7 @@ func TestPeerGone(t *testing.T) {
 		result := make(chan error, 1)
 		address := listen(t, 1000, func(c *Conn) {
 			defer end(c)
-			_, _, err := c.Read(100)
+			_, _, err := c.Read(atMost(100))
 			result <- err
 		})
 		gone(dialRaw(t, address))
@@ -565,7 +622,7 @@ func TestBatch(t *testing.T) {
 			defer close(done)
 			defer end(c)
 			for {
-				_, payload, err := c.Read(100)
+				_, payload, err := c.Read(atMost(100))
 				if err != nil {
 					return
 				}
@@ -633,7 +690,7 @@ func TestBatchEnds(t *testing.T) {
 				_, _ = p.Write(slices.Concat(masked(fin|Text, "first"), last))
 				p.Close()
 			}()
-			if _, _, err := c.Read(100); err != nil {
+			if _, _, err := c.Read(atMost(100)); err != nil {
 				t.Fatal(err)
 			}
 			batch := c.Batch()
@@ -641,7 +698,7 @@ func TestBatchEnds(t *testing.T) {
 				t.Error(err)
 			}
 			if !strings.HasSuffix(name, "not read") {
-				if _, _, err := c.Read(100); err == nil {
+				if _, _, err := c.Read(atMost(100)); err == nil {
 					t.Error("no error")
 				}
 			}
@@ -685,7 +742,7 @@ func FuzzServer(f *testing.F) {
 		c := acceptOffering(t, conn, "permessage-deflate", Options{Queue: fixed(10_000), Compress: compress})
 		c.OnPong(func() {})
 		for {
-			opcode, payload, err := c.Read(limit)
+			opcode, payload, err := c.Read(atMost(limit))
 			if err != nil {
 				break
 			}
@@ -723,7 +780,7 @@ func TestReadAgain(t *testing.T) {
 		c, p := pipe(t, 1000)
 		p.Close()
 		for range 100 {
-			if _, _, err := c.Read(100); err == nil || errors.Is(err, context.Canceled) {
+			if _, _, err := c.Read(atMost(100)); err == nil || errors.Is(err, context.Canceled) {
 				t.Fatal(err)
 			}
 		}

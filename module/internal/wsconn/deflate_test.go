@@ -136,7 +136,7 @@ func TestDeflateEcho(t *testing.T) {
 	address := listenWith(t, Options{Queue: fixed(10 << 20), Compress: true}, func(c *Conn) {
 		defer end(c)
 		for {
-			opcode, payload, err := c.Read(1 << 20)
+			opcode, payload, err := c.Read(atMost(1 << 20))
 			if err != nil {
 				return
 			}
@@ -226,7 +226,7 @@ func TestInflate(t *testing.T) {
 					p.send(t, masked(fin|closing, closePayload(1000, "")))
 				}
 			}()
-			opcode, payload, err := c.Read(limit)
+			opcode, payload, err := c.Read(atMost(limit))
 			switch {
 			case test.err != nil:
 				if !errors.Is(err, test.err) || !Violation(err) {
@@ -239,7 +239,7 @@ func TestInflate(t *testing.T) {
 					t.Errorf("%s: got %q, want %q", test.name, got, test.want)
 				}
 				test.code = 1000
-				if _, _, err := c.Read(limit); !websocket.IsCloseError(err, 1000) {
+				if _, _, err := c.Read(atMost(limit)); !websocket.IsCloseError(err, 1000) {
 					t.Errorf("%s: then: %v", test.name, err)
 				}
 			}
@@ -271,11 +271,11 @@ func TestCompressedBit(t *testing.T) {
 	for _, step := range []int{1, 2, 7, 1000, len(input)} {
 		c := acceptOffering(t, &scriptConn{input: input, step: step}, "permessage-deflate", Options{Queue: fixed(1000), Compress: true})
 		for i := range 2 * len(sizes) {
-			if _, payload, err := c.Read(100_000); err != nil || len(payload) != sizes[i/2] {
+			if _, payload, err := c.Read(atMost(100_000)); err != nil || len(payload) != sizes[i/2] {
 				t.Fatalf("%d bytes at a time: message %d has %d bytes, %v", step, i, len(payload), err)
 			}
 		}
-		if _, payload, err := c.Read(100_000); !errors.Is(err, ErrProtocol) {
+		if _, payload, err := c.Read(atMost(100_000)); !errors.Is(err, ErrProtocol) {
 			t.Errorf("%d bytes at a time: then %q, %v", step, payload, err)
 		}
 		flushed(c)
@@ -292,7 +292,7 @@ func TestInflateCutOff(t *testing.T) {
 	} {
 		conn := &scriptConn{input: []byte(frames), step: 3}
 		c := acceptOffering(t, conn, "permessage-deflate", Options{Queue: fixed(1000), Compress: true})
-		if _, _, err := c.Read(10_000); err == nil || Violation(err) {
+		if _, _, err := c.Read(atMost(10_000)); err == nil || Violation(err) {
 			t.Errorf("Read: %v", err)
 		}
 		end(c)
@@ -307,7 +307,7 @@ func TestBombMemory(t *testing.T) {
 	c := acceptOffering(t, conn, "permessage-deflate", Options{Queue: fixed(1000), Compress: true})
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	_, _, err := c.Read(limit)
+	_, _, err := c.Read(atMost(limit))
 	runtime.ReadMemStats(&after)
 	if !errors.Is(err, ErrTooBig) {
 		t.Errorf("Read: %v", err)
@@ -329,7 +329,7 @@ func FuzzInflate(f *testing.F) {
 		input := append(masked(compressed|Text, string(data[:at])), masked(fin|continuation, string(data[at:]))...)
 		conn := &scriptConn{input: append(input, masked(fin|closing, "")...), step: 50}
 		c := acceptOffering(t, conn, "permessage-deflate", Options{Queue: fixed(1000), Compress: true})
-		switch _, payload, err := c.Read(limit); {
+		switch _, payload, err := c.Read(atMost(limit)); {
 		case err == nil:
 			if len(payload) > limit || !utf8.Valid(payload) {
 				t.Fatalf("read %q", payload)
@@ -375,7 +375,7 @@ func TestDeflatingIdle(t *testing.T) {
 		address := listenWith(t, Options{Queue: fixed(1000), Compress: true}, func(c *Conn) {
 			defer end(c)
 			for {
-				if _, _, err := c.Read(10_000); err != nil {
+				if _, _, err := c.Read(atMost(10_000)); err != nil {
 					return
 				}
 				_ = c.Send(Deflate(Frame(Text, []byte("thanks"))))

@@ -288,3 +288,5 @@ func end(c *Conn) {
 
 // fixed is a limit that does not change.
 func fixed(n int) func() int { return func() int { return n } }
+
+func atMost(n int64) func() int64 { return func() int64 { return n } }

@@ -29,6 +29,9 @@ type stream struct {
 
 	accept    func(answer []byte) error // takes the answer to the handshake; nil: it is sent
 	deflating *deflating                // nil where compression has not been negotiated
+
+	ws         *websocket.Conn // who reads, and has a limit; like maxPayload nil until the first message is waited for
+	maxPayload func() int64    // of a message
 }
 
 // deflating is what a stream remembers where compression has been negotiated.
@@ -80,6 +83,7 @@ func (s *stream) Read(p []byte) (int, error) {
 }
 
 func (s *stream) read(p []byte) (int, error) {
+	defer s.bound()
 	if s.input.buffered() {
 		return s.input.take(p), nil
 	}
@@ -89,6 +93,19 @@ func (s *stream) read(p []byte) (int, error) {
 		s.batch.Open()
 	}
 	return n, err
+}
+
+// bound limits a message whose beginning has just come to what it may have now.
+// Gorilla counts bytes as they come, before inflation.
+func (s *stream) bound() {
+	if s.ws == nil {
+		return
+	}
+	limit := s.maxPayload()
+	if s.deflating != nil {
+		limit = maxDeflated(limit)
+	}
+	s.ws.SetReadLimit(limit)
 }
 
 // Write queues a copy of p: gorilla uses its buffers again.

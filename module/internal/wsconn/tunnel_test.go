@@ -177,7 +177,7 @@ func overStreams(t *testing.T, queue int, serve func(*Conn), run func(t *testing
 func echo(c *Conn) {
 	defer end(c)
 	for {
-		opcode, payload, err := c.Read(2 << 20)
+		opcode, payload, err := c.Read(atMost(2 << 20))
 		if err != nil || c.Send(Frame(opcode, payload)) != nil {
 			return
 		}
@@ -291,7 +291,7 @@ func TestStreamEnds(t *testing.T) {
 				defer end(c)
 				for {
 					_ = c.Send(Frame(Text, []byte("hello")))
-					if _, _, err := c.Read(100); err != nil {
+					if _, _, err := c.Read(atMost(100)); err != nil {
 						ended <- err
 						return
 					}
@@ -394,11 +394,11 @@ func TestStreamReadDeadline(t *testing.T) {
 		defer end(c)
 		c.SetReadDeadline(time.Now().Add(time.Hour))
 		c.SetReadDeadline(time.Time{})
-		if _, payload, err := c.Read(100); err != nil || string(payload) != "x" {
+		if _, payload, err := c.Read(atMost(100)); err != nil || string(payload) != "x" {
 			t.Errorf("Read: %q %v", payload, err)
 		}
 		c.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
-		if _, _, err := c.Read(100); !isTimeout(err) {
+		if _, _, err := c.Read(atMost(100)); !isTimeout(err) {
 			t.Errorf("Read: %v", err)
 		}
 	}, func(t *testing.T, call func(...[]byte) *caller, returned <-chan struct{}) {
@@ -512,7 +512,7 @@ func TestStreamMany(t *testing.T) {
 			})
 		}
 		for range 5 {
-			if _, _, err := c.Read(100); err != nil {
+			if _, _, err := c.Read(atMost(100)); err != nil {
 				break
 			}
 		}

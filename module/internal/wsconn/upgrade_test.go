@@ -178,7 +178,7 @@ func TestResets(t *testing.T) {
 	address := listen(t, 1000, func(c *Conn) {
 		defer end(c)
 		for {
-			if _, _, err := c.Read(100); err != nil {
+			if _, _, err := c.Read(atMost(100)); err != nil {
 				return
 			}
 		}
