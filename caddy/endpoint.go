@@ -67,6 +67,7 @@ func (e *endpoint) push(s *settings) *lease {
 	if s.backend != nil {
 		s.backend.attach(e)
 	}
+	s.apiHandler = e.newAPI(s)
 	l := newLease(e, s)
 	e.leases = append(e.leases, l)
 	e.current.Store(l)
@@ -74,7 +75,6 @@ func (e *endpoint) push(s *settings) *lease {
 	if s.backend != nil {
 		s.backend.adopt(e)
 	}
-	s.apiHandler = e.newAPI(s)
 	return l
 }
 

@@ -183,6 +183,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.app = app.(*App)
 	h.app.serves(ctx)
+	config, err := json.Marshal(h) // now: to load guests drops what they are made of
+	if err != nil {
+		return err
+	}
 	if err := h.loadGuests(ctx); err != nil {
 		return err
 	}
@@ -190,6 +194,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
+	s.config = config
 	if h.settings, err = h.app.register(s); err == nil && h.settings == s {
 		h.warn()
 	}

@@ -3,7 +3,6 @@ package caddy
 import (
 	"bytes"
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -50,10 +49,6 @@ type settings struct {
 // newSettings compiles the configuration of a handler that has been validated
 // and whose guests are loaded.
 func newSettings(h *Handler, logger *zap.Logger) (*settings, error) {
-	config, err := json.Marshal(h)
-	if err != nil {
-		return nil, err
-	}
 	policy, err := origin.New(h.expandedOrigins()...)
 	if err != nil {
 		return nil, err
@@ -61,7 +56,6 @@ func newSettings(h *Handler, logger *zap.Logger) (*settings, error) {
 	s := &settings{
 		name:         h.Name,
 		hubName:      h.Hub,
-		config:       config,
 		socketioPath: h.socketioPath(),
 		healthPath:   h.healthPath(),
 		webSockets:   h.WebSockets,
