@@ -77,6 +77,10 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 
 // Provision implements caddy.Provisioner.
 func (a *App) Provision(ctx caddy.Context) error {
+	if caddy.Exiting() {
+		// It would take what the exit has just written for the next process.
+		return errors.New("Caddy is exiting, and loads no configuration any more") //nolint:staticcheck // a name
+	}
 	a.ctx = ctx
 	a.logger = ctx.Logger()
 	a.keys = make(map[string]hubKey)

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -256,6 +257,30 @@ func TestExitBesideOthers(t *testing.T) {
 		if !client.returns() {
 			t.Error("a client is not recovered")
 		}
+	}
+}
+
+// A configuration that comes while the server exits, and for which Caddy finds
+// time before its end, does not take what is written for the next process.
+func TestReloadAtExit(t *testing.T) {
+	t.Parallel()
+	c := lasting("drain 5s\nrecovery 2m")
+	s := start(t, withGuest, c)
+	s.mayLog("request error") // of the reload
+	client := s.survivors(t)[0]
+	client.tell("ask enter room")
+	client.expect("answered", nil)
+	c.site += "\nrespond /new new"
+	path := s.write("Caddyfile.new", c)
+	s.signal(syscall.SIGTERM)
+	s.waitHealth("draining", func(h health) bool { return h.Draining })
+	if status, answer := s.reload(path); status == http.StatusOK || !strings.Contains(answer, "is exiting") {
+		t.Errorf("the reload is answered %d %s", status, answer)
+	}
+	s.wait()
+	s.run()
+	if !client.returns() {
+		t.Error("a client is not recovered")
 	}
 }
 
