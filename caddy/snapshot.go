@@ -25,10 +25,10 @@ func (h *hub) save(s *store, logger *zap.Logger) {
 	defer cancel()
 	switch {
 	case err != nil || s == nil:
+	case h.isReplaced() && !h.outdated:
 	case data == nil || h.isReplaced():
-		if h.outdated {
-			err = h.store(s).Remove(ctx, snapshotName)
-		}
+		// What is there may be of a process that ended while this one ran.
+		err = h.store(s).Remove(ctx, snapshotName)
 	default:
 		if err = h.store(s).Write(ctx, snapshotName, data); err == nil {
 			logger.Info("recovery saved", zap.String("hub", h.Name()), zap.Int("sockets", sockets), zap.Int("bytes", len(data)))

@@ -22,6 +22,25 @@ func (s *stubborn) Delete(ctx context.Context, key string) error {
 	return s.Storage.Delete(ctx, key)
 }
 
+// TestSnapshotOvertaken: what another process has left while this one ran is not
+// for the next, which does not know what this one did.
+func TestSnapshotOvertaken(t *testing.T) {
+	s := storeIn(t.TempDir())
+	h, err := newHub(hubKey{"overtaken", memoryBroker}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = h.Destruct() }()
+	h.restore(s, zap.NewNop())
+	if err := h.store(s).Write(t.Context(), snapshotName, []byte(`{"v":1,"namespaces":[]}`)); err != nil {
+		t.Fatal(err)
+	}
+	h.save(s, zap.NewNop())
+	if _, found, err := h.store(s).Read(t.Context(), snapshotName); found || err != nil {
+		t.Errorf("it is still there, or %v", err)
+	}
+}
+
 // TestSnapshotOutdated: what one process could not take over is not for the next,
 // which does not know what has happened in between.
 func TestSnapshotOutdated(t *testing.T) {
