@@ -14,7 +14,6 @@ package engineio
 import (
 	"context"
 	"net/http"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -118,7 +117,7 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, release <-chan st
 	if err := origins.Check(r); err != nil {
 		kept, ok := s.keptOrigin(p.sid, r)
 		if !ok {
-			s.refuse(w, r, refusal.Forbidden, zap.NamedError("reason", err), zap.String("origin", strings.Join(r.Header.Values("Origin"), ", ")))
+			s.refuse(w, r, refusal.Forbidden, zap.NamedError("reason", err), zap.Strings("origin", r.Header.Values("Origin")))
 			return
 		}
 		origins = kept

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -74,7 +73,7 @@ func (s *Server) Queued() (bytes, connections int) {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	o := s.options()
 	if err := o.Origins.Check(r); err != nil {
-		s.logRefused(r, refusal.Forbidden.Message, zap.NamedError("reason", err), zap.String("origin", strings.Join(r.Header.Values("Origin"), ", ")))
+		s.logRefused(r, refusal.Forbidden.Message, zap.NamedError("reason", err), zap.Strings("origin", r.Header.Values("Origin")))
 		refusal.Forbidden.Write(w)
 		return
 	}
