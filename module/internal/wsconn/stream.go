@@ -83,12 +83,12 @@ func (s *stream) Read(p []byte) (int, error) {
 }
 
 func (s *stream) read(p []byte) (int, error) {
-	defer s.bound()
 	if s.input.buffered() {
 		return s.input.take(p), nil
 	}
 	s.batch.Close()
 	n, err := s.Conn.Read(p)
+	s.bound()
 	if err == nil {
 		s.batch.Open()
 	}
