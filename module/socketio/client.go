@@ -109,13 +109,13 @@ func (c *client) handle(p packet, batch *engineio.Batch) error {
 // connect lets the client into a namespace, or tells it why not.
 func (c *client) connect(p packet) {
 	endpoint := c.server.endpoint
-	hub := endpoint.Hub()
-	var namespace *realtime.Namespace
-	admitted := endpoint.Admits(p.namespace) // before a namespace of that name comes to be
-	if admitted {
-		namespace, admitted = hub.Admit(p.namespace)
+	if !endpoint.Admits(p.namespace) { // before a namespace of that name comes to be
+		c.fail(p.namespace, realtime.ErrNamespace)
+		return
 	}
-	if !admitted {
+	hub := endpoint.Hub()
+	namespace, ok := hub.Admit(p.namespace)
+	if !ok {
 		c.fail(p.namespace, realtime.ErrNamespace)
 		return
 	}
@@ -136,16 +136,17 @@ func (c *client) connect(p packet) {
 
 // fail does what becomes of a client that could not enter a namespace.
 func (c *client) fail(namespace string, err error) {
-	var refusal *realtime.ConnectError
+	refusal, refused := errors.AsType[*realtime.ConnectError](err)
+	unknown := errors.Is(err, realtime.ErrNamespace)
+	if refused || unknown {
+		c.logRefused(namespace, err)
+	}
 	switch {
-	case errors.As(err, &refusal) && c.revision4():
-		c.logRefused(namespace, err)
+	case refused && c.revision4():
 		c.refuse4(namespace, refusal)
-	case errors.As(err, &refusal):
-		c.logRefused(namespace, err)
+	case refused:
 		c.refuse(namespace, refusal.Message, refusal.Data)
-	case errors.Is(err, realtime.ErrNamespace):
-		c.logRefused(namespace, err)
+	case unknown:
 		c.refuse(namespace, realtime.ErrNamespace.Error(), nil)
 	case errors.Is(err, engineio.ErrClosed):
 		// It has gone meanwhile.
