@@ -79,7 +79,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	if caddy.Exiting() {
 		// It would take what the exit has just written for the next process.
-		return errors.New("Caddy is exiting, and loads no configuration any more") //nolint:staticcheck // a name
+		return errors.New("this Caddy is exiting, and loads no configuration any more")
 	}
 	a.ctx = ctx
 	a.logger = ctx.Logger()

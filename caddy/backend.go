@@ -246,7 +246,7 @@ func (b *Backend) target() (*url.URL, error) {
 	if b.URL == "" {
 		return &url.URL{Scheme: "http", Host: "backend", Path: cmp.Or(b.Path, defaultBackendPath)}, nil
 	}
-	text, err := expand("backend: the URL", b.URL)
+	text, err := expand("backend: the URL "+b.URL, b.URL)
 	if err != nil {
 		return nil, err
 	}

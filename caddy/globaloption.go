@@ -54,6 +54,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	return httpcaddyfile.App{Name: "realtime", Value: caddyconfig.JSON(app, nil)}, nil
 }
 
+// hubOptions are the names of what parse takes.
 var hubOptions = []string{"broker", "drain", "recovery"}
 
 func (o *HubOptions) parse(d *caddyfile.Dispenser) error {

@@ -190,11 +190,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.loadGuests(ctx); err != nil {
 		return err
 	}
-	s, err := newSettings(h, h.app.logger)
+	s, err := newSettings(h, config, h.app.logger)
 	if err != nil {
 		return err
 	}
-	s.config = config
 	if h.settings, err = h.app.register(s); err == nil && h.settings == s {
 		h.warn()
 	}

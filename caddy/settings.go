@@ -47,8 +47,8 @@ type settings struct {
 }
 
 // newSettings compiles the configuration of a handler that has been validated
-// and whose guests are loaded.
-func newSettings(h *Handler, logger *zap.Logger) (*settings, error) {
+// and whose guests are loaded. config is its JSON from before that.
+func newSettings(h *Handler, config []byte, logger *zap.Logger) (*settings, error) {
 	policy, err := origin.New(h.expandedOrigins()...)
 	if err != nil {
 		return nil, err
@@ -56,6 +56,7 @@ func newSettings(h *Handler, logger *zap.Logger) (*settings, error) {
 	s := &settings{
 		name:         h.Name,
 		hubName:      h.Hub,
+		config:       config,
 		socketioPath: h.socketioPath(),
 		healthPath:   h.healthPath(),
 		webSockets:   h.WebSockets,
