@@ -82,9 +82,18 @@ var subdirectives = map[string]func(*Handler, *caddyfile.Dispenser) error{
 //		compression off | on [<min_size>]
 //		serve_client <dir>
 //		limits {
-//			payload   <size>
-//			queue     <size>
-//			handshake <duration>
+//			payload     <size>
+//			queue       <size>
+//			handshake   <duration>
+//			pending     <n>
+//			headers     <size>
+//			namespaces  <n>
+//			rooms       <n>
+//			acks        <n>
+//			arguments   <n>
+//			attachments <n>
+//			depth       <n>
+//			event_name  <size>
 //		}
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -323,44 +332,6 @@ func parseServeClient(h *Handler, d *caddyfile.Dispenser) error {
 		return d.Err("serve_client takes one folder, such as node_modules/socket.io-client/dist")
 	}
 	h.ServeClient = args[0]
-	return nil
-}
-
-func parseLimits(h *Handler, d *caddyfile.Dispenser) error {
-	if d.NextArg() {
-		return d.Err("limits takes a block, with payload, queue and handshake")
-	}
-	seen := make(map[string]bool)
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		name := d.Val()
-		args := d.RemainingArgs()
-		switch {
-		case len(args) != 1:
-			return d.Errf("limits: %s takes one value", name)
-		case seen[name]:
-			return d.Errf("limits: %s is there already; write it once", name)
-		}
-		seen[name] = true
-		var err error
-		switch name {
-		case "payload":
-			err = parseSize(d, "limits: "+name, args[0], &h.Limits.Payload)
-		case "queue":
-			var size int64
-			err = parseSize(d, "limits: "+name, args[0], &size)
-			h.Limits.Queue = int(size)
-		case "handshake":
-			err = parseDuration(d, "limits: handshake", args[0], &h.Limits.Handshake)
-		default:
-			err = d.Errf("limits has no %q; it has payload, queue and handshake", name)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if len(seen) == 0 {
-		return d.Err("limits takes a block, with payload, queue and handshake")
-	}
 	return nil
 }
 

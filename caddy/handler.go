@@ -154,18 +154,6 @@ type Compression struct {
 	MinSize int64 `json:"min_size,omitempty"`
 }
 
-// Limits bound what one client can take.
-type Limits struct {
-	// Payload is the size of the largest message, in bytes. Default 1000000.
-	Payload int64 `json:"payload,omitempty"`
-	// Queue is how many bytes may wait for one connection. One that would
-	// exceed it is closed. Default 1000000.
-	Queue int `json:"queue,omitempty"`
-	// Handshake is how long a Socket.IO client may take to enter its first
-	// namespace. Default 45s.
-	Handshake caddy.Duration `json:"handshake,omitempty"`
-}
-
 // CaddyModule returns the Caddy module information.
 func (*Handler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.realtime", New: func() caddy.Module { return new(Handler) }}
@@ -308,8 +296,9 @@ func (h *Handler) Validate() error {
 		return fmt.Errorf("compression: min_size must be between 1 and %d bytes", maxSize)
 	case h.Compression.MinSize > 0 && !h.Compression.On:
 		return errors.New("compression: min_size means nothing where it is not on; turn it on, or leave min_size out")
-	case h.Limits.Payload < 0 || h.Limits.Queue < 0 || h.Limits.Handshake < 0:
-		return errors.New("limits: values must be positive")
+	}
+	if err := h.Limits.validate(); err != nil {
+		return err
 	}
 	if err := h.API.validate(); err != nil {
 		return err

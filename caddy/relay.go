@@ -81,18 +81,16 @@ func (r *Relay) move(e *realtime.Event, move func(rooms ...string)) error {
 			return &realtime.Error{Code: "forbidden", Message: fmt.Sprintf("clients may not %s the room %q", e.Name, room)}
 		}
 	}
-	if e.Name == "join" && len(e.Socket.Rooms())+len(rooms) > maxJoined {
-		return &realtime.Error{Code: "limit", Message: fmt.Sprintf("a client can be in %d rooms", maxJoined)}
+	if most := e.Socket.Endpoint().Limits().Rooms; e.Name == "join" && len(e.Socket.Rooms())+len(rooms) > most {
+		return &realtime.Error{Code: "limit", Message: fmt.Sprintf("a client can be in %d rooms", most)}
 	}
 	move(rooms...)
 	return answer(e, realtime.Arg{JSON: json.RawMessage(`{"ok":true}`)})
 }
 
-// What one client can take: rooms named at once, rooms joined, and bytes of a
-// name. Every event of its own goes to all of its rooms.
+// What one event can say: so many rooms, and so many bytes of a name.
 const (
 	maxRooms    = 100
-	maxJoined   = 1000
 	maxRoomName = 256
 )
 

@@ -67,6 +67,7 @@ func newSettings(h *Handler, config []byte, logger *zap.Logger) (*settings, erro
 			Namespaces:     h.Namespaces,
 			Authenticators: h.authenticators,
 			Handlers:       h.handlers,
+			Limits:         h.Limits.bounds(),
 		},
 	}
 	if s.apiKeys, err = h.API.loadKeys(); err != nil {
@@ -79,6 +80,7 @@ func newSettings(h *Handler, config []byte, logger *zap.Logger) (*settings, erro
 	headers, values := kept(h.authenticators, h.handlers)
 	s.socketio = socketio.Options{
 		ConnectTimeout: time.Duration(h.Limits.Handshake),
+		Limits:         s.policy.Limits,
 		Engine: engineio.Options{
 			PingInterval: time.Duration(h.Ping.Interval),
 			PingTimeout:  time.Duration(h.Ping.Timeout),
@@ -98,6 +100,7 @@ func newSettings(h *Handler, config []byte, logger *zap.Logger) (*settings, erro
 		PingTimeout:  time.Duration(h.Ping.Timeout),
 		MaxPayload:   h.Limits.Payload,
 		MaxQueue:     h.Limits.Queue,
+		Limits:       s.policy.Limits,
 		CompressFrom: h.Compression.from(),
 		Origins:      policy,
 		ClientIP:     clientIP,

@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddy-realtime/caddy-realtime/module/internal/defaults"
 	"github.com/caddy-realtime/caddy-realtime/module/origin"
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
 // The defaults, which are those of Socket.IO's own server.
@@ -31,6 +32,8 @@ type Options struct {
 	// MaxQueue is how many bytes may wait for one connection. One that would
 	// exceed it is closed as a slow consumer. Default 1,000,000.
 	MaxQueue int
+	// Limits bound what one client can take.
+	Limits realtime.Limits
 	// CompressFrom is the size in bytes from which messages are compressed, for
 	// clients that have negotiated it (RFC 7692). Default 0: no client can, and
 	// none are.
@@ -57,6 +60,7 @@ func (o Options) WithDefaults() *Options {
 	defaults.Set(&o.PingTimeout, DefaultPingTimeout)
 	defaults.Set(&o.MaxPayload, DefaultMaxPayload)
 	defaults.Set(&o.MaxQueue, DefaultMaxQueue)
+	o.Limits = o.Limits.WithDefaults()
 	if o.KeepHeaders == nil {
 		o.KeepHeaders = defaults.KeepHeaders
 	}

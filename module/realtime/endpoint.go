@@ -12,6 +12,8 @@ type Policy struct {
 	// Handlers are asked in this order to handle an event; the first that does
 	// ends the search. Default: none.
 	Handlers []Handler
+	// Limits bound what one client can take.
+	Limits Limits
 	// Logger gets a line for each socket that connects or disconnects.
 	// Default: none.
 	Logger *zap.Logger
@@ -56,4 +58,12 @@ func (e *Endpoint) Admits(namespace string) bool {
 	policy, release := e.acquire()
 	defer release()
 	return policy.admits(namespace)
+}
+
+// Limits returns the limits of the endpoint's settings of the moment. None of
+// them is zero.
+func (e *Endpoint) Limits() Limits {
+	policy, release := e.acquire()
+	defer release()
+	return policy.Limits.WithDefaults()
 }

@@ -29,6 +29,8 @@ type Options struct {
 	// ConnectTimeout is how long a client may take to enter its first
 	// namespace. Default 45 s.
 	ConnectTimeout time.Duration
+	// Limits bound what one client can take.
+	Limits realtime.Limits
 }
 
 // WithDefaults returns a copy that has no zero values.
@@ -37,6 +39,7 @@ func (o Options) WithDefaults() *Options {
 	if o.ConnectTimeout == 0 {
 		o.ConnectTimeout = DefaultConnectTimeout
 	}
+	o.Limits = o.Limits.WithDefaults()
 	return &o
 }
 

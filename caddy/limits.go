@@ -1,0 +1,108 @@
+package caddy
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+)
+
+// Limits bound what one client can take, and what it can have sent to others.
+// They are there without being written.
+type Limits struct {
+	// Payload is the size of the largest message, in bytes. Default 1000000.
+	Payload int64 `json:"payload,omitempty"`
+	// Queue is how many bytes may wait for one connection. One that would
+	// exceed it is closed. Default 1000000.
+	Queue int `json:"queue,omitempty"`
+	// Handshake is how long a Socket.IO client may take to enter its first
+	// namespace. Default 45s.
+	Handshake caddy.Duration `json:"handshake,omitempty"`
+	// Pending is how many connections of the endpoint may wait to be let in at a
+	// time: those that are in no namespace yet. One more gets the status 503 with
+	// Retry-After. Default 10000.
+	Pending int `json:"pending,omitempty"`
+	// Headers is how many bytes of a handshake's request are kept for as long as
+	// the connection lasts: its URL, and those of its headers that authenticators
+	// and handlers want, which Cookie, Authorization and User-Agent always are. A
+	// request with more gets the status 431. Default 16384.
+	Headers int64 `json:"headers,omitempty"`
+	// Namespaces is how many namespaces one connection can be in at a time.
+	// Default 100.
+	Namespaces int `json:"namespaces,omitempty"`
+	// Rooms is how many rooms one socket can be in. Default 1000.
+	Rooms int `json:"rooms,omitempty"`
+	// Acks is how many acks can be awaited from one socket at a time. Default
+	// 1000.
+	Acks int `json:"acks,omitempty"`
+	// Arguments is how many arguments one event or ack can have. A client that
+	// sends more is disconnected, since clients built on Node.js end when they get
+	// some 60,000. Default 256, at most 10000.
+	Arguments int `json:"arguments,omitempty"`
+	// Attachments is how many binary parts one event or ack can have. A client
+	// that sends more is disconnected, since Socket.IO's own parsers take no more
+	// than 10. Default 10, and at most that.
+	Attachments int `json:"attachments,omitempty"`
+	// Depth is how deep arrays and objects can be nested in one argument. A client
+	// that sends a deeper one is disconnected, since what backends and other
+	// clients decode JSON with fails at some depth: PHP's at 512, Python's at 1000.
+	// Default 128, at most 1000.
+	Depth int `json:"depth,omitempty"`
+	// EventName is the length of the longest name of an event, in bytes. A client
+	// that sends a longer one is disconnected. Default 256.
+	EventName int64 `json:"event_name,omitempty"`
+}
+
+// count is a limit that is a number, with its bound.
+type count struct {
+	name  string
+	value *int
+	most  int
+}
+
+func (l *Limits) counts() []count {
+	return []count{
+		{"pending", &l.Pending, 10_000_000},
+		{"namespaces", &l.Namespaces, 10_000},
+		{"rooms", &l.Rooms, 1_000_000},
+		{"acks", &l.Acks, 1_000_000},
+		{"arguments", &l.Arguments, 10_000},
+		{"attachments", &l.Attachments, realtime.MaxAttachments},
+		{"depth", &l.Depth, 1000},
+	}
+}
+
+func (l *Limits) validate() error {
+	if l.Payload < 0 || l.Queue < 0 || l.Handshake < 0 || l.Headers < 0 || l.EventName < 0 {
+		return errors.New("limits: values must be positive")
+	}
+	for name, size := range map[string]int64{"headers": l.Headers, "event_name": l.EventName} {
+		if size > maxSize {
+			return fmt.Errorf("limits: %s must be between 1 and %d bytes", name, maxSize)
+		}
+	}
+	for _, c := range l.counts() {
+		if *c.value < 0 || *c.value > c.most {
+			return fmt.Errorf("limits: %s must be between 1 and %d", c.name, c.most)
+		}
+	}
+	return nil
+}
+
+// bounds returns the limits that protocols and the hub go by, with their
+// defaults.
+func (l *Limits) bounds() realtime.Limits {
+	return realtime.Limits{
+		Attachments: l.Attachments,
+		Arguments:   l.Arguments,
+		Depth:       l.Depth,
+		Namespaces:  l.Namespaces,
+		Rooms:       l.Rooms,
+		Acks:        l.Acks,
+		EventName:   int(l.EventName),
+		Headers:     int(l.Headers),
+		Pending:     l.Pending,
+	}.WithDefaults()
+}
