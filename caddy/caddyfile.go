@@ -53,7 +53,7 @@ var subdirectives = map[string]func(*Handler, *caddyfile.Dispenser) error{
 //	realtime [<matcher>] {
 //		name       <endpoint>
 //		hub        <hub>
-//		socketio   [<path>] [{ eio3 }] | off
+//		socketio   [<path>] [{ eio3; transports [polling] [websocket] }] | off
 //		websocket  <path> [json|raw]
 //		health     [<path>] | off
 //		namespaces <glob>...
@@ -146,38 +146,6 @@ func parseName(d *caddyfile.Dispenser, name *string) error {
 		return d.Errf("%s takes one name", subdirective)
 	}
 	*name = args[0]
-	return nil
-}
-
-func parseSocketIO(h *Handler, d *caddyfile.Dispenser) error {
-	path, off, err := parsePathOrOff(d)
-	if err != nil {
-		return err
-	}
-	h.SocketIO = &SocketIO{Path: path, Off: off}
-	return parseSocketIOBlock(d, h.SocketIO)
-}
-
-func parseSocketIOBlock(d *caddyfile.Dispenser, s *SocketIO) error {
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		option, args := d.Val(), d.RemainingArgs()
-		switch {
-		case option == "{":
-			return d.Err("socketio: eio3 takes no block")
-		case option != "eio3":
-			return d.Errf("socketio has no option %q; it has eio3", option)
-		case len(args) > 0:
-			return d.Errf("socketio: eio3 takes no argument such as %q; write it alone", args[0])
-		case s.Off:
-			return d.Err("socketio: eio3 lets more clients in, and off none; leave one of them out")
-		case s.EIO3:
-			return d.Err("socketio: eio3 is there already; write it once")
-		}
-		s.EIO3 = true
-	}
-	if d.Val() == "}" && !s.EIO3 {
-		return d.Err("socketio: the block is empty; write eio3 in it, or leave it out")
-	}
 	return nil
 }
 

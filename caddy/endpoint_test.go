@@ -276,14 +276,14 @@ func TestServeHTTP(t *testing.T) {
 		return w.Code, err
 	}
 	// What is none of ours waits for nothing.
-	for _, path := range []string{"/", "/socket.io", "/ws/", "/WS", "/health/", "/healthz", "/socket.iO/"} {
+	for _, path := range []string{"/", "/socket.iox", "/socket.i", "/ws//", "/wsx", "/WS", "/health/", "/healthz", "/socket.iO/"} {
 		if status, err := serve(t.Context(), path); status != http.StatusTeapot || err != nil {
 			t.Errorf("%s: %d, %v", path, status, err)
 		}
 	}
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	for _, path := range []string{"/socket.io/", "/socket.io/x", "/ws", "/health"} {
+	for _, path := range []string{"/socket.io/", "/socket.io/x", "/socket.io", "/ws", "/ws/", "/health"} {
 		if _, err := serve(gone, path); !errors.Is(err, context.Canceled) {
 			t.Errorf("%s before the start: %v", path, err)
 		}
@@ -291,13 +291,13 @@ func TestServeHTTP(t *testing.T) {
 	never := &Handler{app: &App{ctx: caddy.Context{Context: life}, started: make(chan struct{}), overdue: t.Context()}, settings: s}
 	s.lease = e.push(s)
 	close(app.started)
-	for path, want := range map[string]int{"/socket.io/": 400, "/ws": 426, "/health": 200} {
+	for path, want := range map[string]int{"/socket.io/": 400, "/socket.io": 400, "/ws": 426, "/ws/": 426, "/health": 200} {
 		if status, err := serve(t.Context(), path); status != want || err != nil {
 			t.Errorf("%s: %d, %v, want %d", path, status, err, want)
 		}
 	}
 	e.servers.Store(new(servers))
-	for _, path := range []string{"/socket.io/", "/ws"} {
+	for _, path := range []string{"/socket.io/", "/socket.io", "/ws", "/ws/"} {
 		_, err := serve(t.Context(), path)
 		if failed, ok := errors.AsType[caddyhttp.HandlerError](err); !ok || failed.StatusCode != http.StatusServiceUnavailable {
 			t.Errorf("%s, which is gone: %v", path, err)

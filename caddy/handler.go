@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/caddy-realtime/caddy-realtime/module/engineio"
 	"github.com/caddy-realtime/caddy-realtime/module/plainws"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 	"github.com/caddy-realtime/caddy-realtime/module/socketio"
@@ -103,8 +104,8 @@ type Handler struct {
 // SocketIO is where Socket.IO is served, to clients with its default parser and
 // to those with socket.io-msgpack-parser: their first packet tells.
 type SocketIO struct {
-	// Path is where; everything under it is Socket.IO's. It ends with a slash.
-	// Default "/socket.io/".
+	// Path is where; everything under it is Socket.IO's, and the path itself,
+	// with its last slash or without. Default "/socket.io/".
 	Path string `json:"path,omitempty"`
 	// Off serves it nowhere.
 	Off bool `json:"off,omitempty"`
@@ -113,11 +114,41 @@ type SocketIO struct {
 	// speak for it: do not tell other clients. Default: they get the error
 	// "Unsupported protocol version".
 	EIO3 bool `json:"eio3,omitempty"`
+	// Transports are those that are served: "polling", "websocket" or both. With
+	// websocket alone, clients must be told to use that only, as browsers' are by
+	// io({transports: ["websocket"]}): by default they begin with polling. A
+	// session that is open when the configuration is reloaded keeps its transport.
+	// Default: both.
+	Transports []string `json:"transports,omitempty"`
+}
+
+// transports returns those that are served; nil: all. s may be nil.
+func (s *SocketIO) transports() []string {
+	if s == nil {
+		return nil
+	}
+	return s.Transports
+}
+
+// validate reports what cannot be served. s may be nil.
+func (s *SocketIO) validate() error {
+	if s == nil {
+		return nil
+	}
+	for i, transport := range s.Transports {
+		switch {
+		case !engineio.IsTransport(transport):
+			return fmt.Errorf("socketio: the transport %q is unknown; it is polling or websocket", transport)
+		case slices.Contains(s.Transports[:i], transport):
+			return fmt.Errorf("socketio: the transport %s is there already; write it once", transport)
+		}
+	}
+	return nil
 }
 
 // WebSocket is where plain WebSockets are served.
 type WebSocket struct {
-	// Path is where, exactly.
+	// Path is where, with a slash at its end or without.
 	Path string `json:"path"`
 	// Format is what frames mean: "json", objects with an event and its
 	// arguments, or "raw", the event "message" with the frame as its argument.
@@ -269,7 +300,7 @@ func (h *Handler) checkBackendPath() error {
 		owner = "health"
 	case h.API.owns(requested):
 		owner = "api"
-	case slices.ContainsFunc(h.WebSockets, func(ws WebSocket) bool { return ws.Path == requested }):
+	case slices.ContainsFunc(h.WebSockets, func(ws WebSocket) bool { return ws.is(requested) }):
 		owner = "websocket"
 	default:
 		return nil
@@ -300,6 +331,9 @@ func (h *Handler) Validate() error {
 	if err := h.Limits.validate(); err != nil {
 		return err
 	}
+	if err := h.SocketIO.validate(); err != nil {
+		return err
+	}
 	if err := h.API.validate(); err != nil {
 		return err
 	}
@@ -318,7 +352,7 @@ func (h *Handler) checkPaths() error {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	s := h.settings
 	path := r.URL.Path
-	isSocketIO := s.socketioPath != "" && strings.HasPrefix(path, s.socketioPath)
+	isSocketIO := s.isSocketIO(path)
 	ws, isWebSocket := s.webSocket(path)
 	isHealth := s.healthPath != "" && path == s.healthPath
 	isAPI := s.api.owns(path)

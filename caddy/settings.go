@@ -87,6 +87,7 @@ func newSettings(h *Handler, config []byte, logger *zap.Logger) (*settings, erro
 			MaxPayload:   h.Limits.Payload,
 			MaxQueue:     h.Limits.Queue,
 			EIO3:         h.SocketIO != nil && h.SocketIO.EIO3,
+			Transports:   h.SocketIO.transports(),
 			CompressFrom: h.Compression.from(),
 			Origins:      policy,
 			ClientIP:     clientIP,
@@ -137,14 +138,32 @@ func (s *settings) paths() []string {
 	return paths
 }
 
+// isSocketIO reports whether a path is Socket.IO's. Clients may leave the last
+// slash out (addTrailingSlash: false).
+func (s *settings) isSocketIO(path string) bool {
+	return s.socketioPath != "" && (strings.HasPrefix(path, s.socketioPath) || path == unslashed(s.socketioPath))
+}
+
 // webSocket returns the plain WebSocket at a path.
 func (s *settings) webSocket(path string) (WebSocket, bool) {
 	for _, ws := range s.webSockets {
-		if ws.Path == path {
+		if ws.is(path) {
 			return ws, true
 		}
 	}
 	return WebSocket{}, false
+}
+
+// is reports whether a path is the WebSocket's, with a slash at its end or without.
+func (ws WebSocket) is(path string) bool { return unslashed(path) == unslashed(ws.Path) }
+
+// unslashed returns a path without the one slash at its end. That of the root
+// stays.
+func unslashed(path string) string {
+	if path == "/" {
+		return path
+	}
+	return strings.TrimSuffix(path, "/")
 }
 
 // checkPaths reports the first path that is not one, or that two parts of the
@@ -155,10 +174,10 @@ func checkPaths(socketioPath, healthPath string, api *API, webSockets []WebSocke
 		if !strings.HasPrefix(path, "/") {
 			return fmt.Errorf("%s: the path %q must begin with a slash", user, path)
 		}
-		if other, used := users[path]; used {
+		if other, used := users[unslashed(path)]; used {
 			return fmt.Errorf("%s: the path %q is that of %s already; each needs its own", user, path, other)
 		}
-		users[path] = user
+		users[unslashed(path)] = user
 		if user != "socketio" && socketioPath != "" && strings.HasPrefix(path, socketioPath) {
 			return fmt.Errorf("%s: the path %q is under that of socketio, which answers everything under %q; choose another", user, path, socketioPath)
 		}

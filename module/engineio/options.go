@@ -3,6 +3,7 @@ package engineio
 import (
 	"cmp"
 	"net/http"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -42,6 +43,10 @@ type Options struct {
 	// EIO3 lets in clients of Engine.IO 3, which are those of Socket.IO 2, too.
 	// It is about handshakes: who is in stays. JSONP is not served to anyone.
 	EIO3 bool
+	// Transports are those that are served, by their names: "polling",
+	// "websocket". It is about handshakes and upgrades: who is in stays. Default:
+	// both.
+	Transports []string
 	// CompressFrom is the size in bytes from which messages over WebSocket are
 	// compressed, for clients that have negotiated it (RFC 7692). Default 0: no
 	// client can, and none are. Answers to polling are compressed from this size
@@ -63,6 +68,17 @@ type Options struct {
 	Logger *zap.Logger
 }
 
+// serves reports whether a session may begin over a transport, or move to it.
+func (o *Options) serves(transport string) bool { return slices.Contains(o.Transports, transport) }
+
+// upgrades are the transports that a session over polling may move to.
+func (o *Options) upgrades() []string {
+	if o.serves(webSocketName) {
+		return []string{webSocketName}
+	}
+	return []string{}
+}
+
 // speaks reports whether a handshake of a version is served.
 func (o *Options) speaks(v version) bool { return v == version4 || v == version3 && o.EIO3 }
 
@@ -75,6 +91,9 @@ func (o Options) WithDefaults() *Options {
 	defaults.Set(&o.MaxQueue, DefaultMaxQueue)
 	if o.KeepHeaders == nil {
 		o.KeepHeaders = defaults.KeepHeaders
+	}
+	if len(o.Transports) == 0 {
+		o.Transports = transportNames
 	}
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()

@@ -112,6 +112,8 @@ func (a *app) set(args string) {
 		o.MaxQueue = number(value)
 	case "EIO3":
 		o.EIO3 = value == "true"
+	case "Transports":
+		o.Transports = strings.Fields(value)
 	case "CompressFrom":
 		o.CompressFrom = number(value)
 	case "Origins":

@@ -129,13 +129,16 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, release <-chan st
 	}
 
 	wantsWebSocket := wsconn.Requested(r)
-	switch {
-	case p.transport != pollingName && p.transport != webSocketName:
+	var session *Session // nil: the request names none that is known
+	if p.hasSID {
+		session, _ = s.sessions.get(p.sid)
+	}
+	switch goesOn := session != nil && !wantsWebSocket; {
+	case !IsTransport(p.transport), !goesOn && !o.serves(p.transport):
 		s.refuse(w, r, refusal.UnknownTransport)
 	case p.hasSID:
-		session, ok := s.sessions.get(p.sid)
 		switch {
-		case !ok:
+		case session == nil:
 			s.refuse(w, r, refusal.UnknownSession)
 		case wantsWebSocket != (p.transport == webSocketName), p.version != session.version:
 			s.refuse(w, r, refusal.BadRequest)
@@ -184,7 +187,7 @@ func (s *Server) openPolling(w http.ResponseWriter, r *http.Request, o *Options,
 		return
 	}
 	session.tellOpened()
-	open := openPacket(session.id, []string{webSocketName}, o)
+	open := openPacket(session.id, o.upgrades(), o)
 	var err error
 	if p.version == version3 {
 		err = transport.form.write(w, NewBurst(open))

@@ -1,10 +1,18 @@
 package engineio
 
+import "slices"
+
 // The values of the query parameter "transport".
 const (
 	pollingName   = "polling"
 	webSocketName = "websocket"
 )
+
+// transportNames are all of them.
+var transportNames = []string{pollingName, webSocketName}
+
+// IsTransport reports whether a name is that of a transport.
+func IsTransport(name string) bool { return slices.Contains(transportNames, name) }
 
 // A transport carries a session's packets. Its methods are called with the
 // session's mutex held, and never block.
