@@ -223,15 +223,15 @@ func TestHealth(t *testing.T) {
 		{http.MethodPost, "/health/realtime", 405, "health is told to GET and HEAD\n"},
 		{http.MethodGet, "/health", 200, "next"},
 		{http.MethodGet, "/health/realtime/", 200, "next"},
-		{http.MethodGet, "/socket.io", 200, "next"},
+		{http.MethodGet, "/socket.iox", 200, "next"},
 		{http.MethodGet, "/ws", 426, "only WebSocket connections are served here\n"},
 	} {
 		if status, body := get(test.method, test.path); status != test.status || body != test.body {
 			t.Errorf("%s %s: %d %q, want %d %q", test.method, test.path, status, body, test.status, test.body)
 		}
 	}
-	receive(t, connect(t, port, "/socket.io/", nil)) // it counts once it is told that it is open
-	receive(t, connect(t, port, "/ws", nil))
+	receive(t, connect(t, port, "/socket.io", nil)) // it counts once it is told that it is open
+	receive(t, connect(t, port, "/ws/", nil))
 	want := `"transports":{"polling":0,"websocket":2},"rooms":0,"broker":"memory","draining":false}`
 	if _, body := get(http.MethodGet, "/health/realtime?verbose=1"); !strings.HasPrefix(body, `{"websocket":{"enabled":true,"connections":2},"hub":"default",`) || !strings.HasSuffix(body, want) {
 		t.Errorf("verbose: %s", body)
