@@ -61,7 +61,11 @@ func (r *Relay) HandleEvent(ctx context.Context, e *realtime.Event) (handled boo
 		return false, nil
 	}
 	if rooms := e.Socket.Rooms(); len(rooms) > 0 {
-		if err := e.Socket.To(rooms...).Emit(ctx, e.Name, e.Args...); err != nil {
+		err := e.Socket.To(rooms...).Emit(ctx, e.Name, e.Args...)
+		if errors.Is(err, realtime.ErrNotPassedOn) { // the hub has logged it
+			return true, &realtime.Error{Code: "broker_unavailable", Message: "clients of other nodes do not get the event"}
+		}
+		if err != nil {
 			return true, err
 		}
 	}

@@ -35,7 +35,7 @@ type Broker interface {
 	//
 	// Once ctx is done it returns ctx's error, once the broker is closed ErrClosed, and nothing is delivered.
 	// e.Payload must not be modified any more, even after the return: it is shared with those who receive it. e.Gap
-	// is not delivered.
+	// is not delivered. A hub publishes one envelope after the other, and one that failed again: it knows what it gets twice.
 	Publish(ctx context.Context, e Envelope) error
 
 	// Subscribe calls receive with each envelope published to topic from now on: where a Publish, on any of the

@@ -104,6 +104,7 @@ func TestIdempotencyAfterBreak(t *testing.T) {
 // A server that failed is asked again.
 func TestIdempotencyAfterFailure(t *testing.T) {
 	a := serve(t, Options{}, realtime.Options{Broker: brokenBroker{}})
+	awaitBroken(t, a.hub)
 	for range 2 {
 		a.refuses(a.call("POST", "emit", `{"event":"e"}`, "Idempotency-Key", "k"), http.StatusServiceUnavailable, "broker_unavailable", "other nodes")
 	}

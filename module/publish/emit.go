@@ -7,8 +7,6 @@ import (
 	"net/http"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/caddy-realtime/caddy-realtime/module/internal/randid"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
@@ -126,9 +124,10 @@ func (h *Handler) broadcast(ctx context.Context, e *emission) (any, *Problem) {
 	switch {
 	case errors.Is(err, realtime.ErrSealed):
 		return nil, errClosing
+	case errors.Is(err, realtime.ErrNotPassedOn): // the hub has logged it
+		return nil, problemf(http.StatusServiceUnavailable, "broker_unavailable", "clients of this node have got the event, and those of the other nodes will not: too much waits for the broker")
 	case err != nil:
-		h.options.Logger.Error("emitting", zap.String("namespace", e.namespace), zap.Error(err))
-		return nil, problemf(http.StatusServiceUnavailable, "broker_unavailable", "the event could not be passed on to the other nodes")
+		return nil, badField("%v", err)
 	}
 	return answer, nil
 }

@@ -4,15 +4,18 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"os"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
@@ -323,7 +326,8 @@ func TestOpenAPI(t *testing.T) {
 		}
 		a.call(c.method, query, bodies[path], "Authorization", "Bearer nobody")
 	}
-	a.call("POST", "emit", `{"event":"e","users":["nobody"],"volatile":true}`) // 503
+	awaitBroken(t, a.hub)
+	a.call("POST", "emit", `{"event":"e","users":["nobody"]}`) // 503
 	a.call("POST", "emit", `{"event":"e","to":[]}`)
 	for path, item := range d.root["paths"].(map[string]any) {
 		for method, operation := range asObject(item) {
@@ -378,6 +382,16 @@ func (brokenBroker) Close() error                                    { return ni
 
 func (b brokenBroker) Subscribe(context.Context, string, func(cluster.Envelope)) (cluster.Subscription, error) {
 	return b, nil
+}
+
+// awaitBroken returns when a hub knows that its broker is broken.
+func awaitBroken(t *testing.T, h *realtime.Hub) {
+	t.Helper()
+	for begin := time.Now(); !errors.Is(h.Namespace("/").To("nobody").Emit(t.Context(), "e"), realtime.ErrNotPassedOn); runtime.Gosched() {
+		if time.Since(begin) > time.Minute {
+			t.Fatal("a broken broker is not noticed")
+		}
+	}
 }
 
 // fingerprintOf is what a request to a URL is known by.

@@ -3,6 +3,8 @@ package publish
 import (
 	"context"
 	"net/http"
+
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
 // Stats are figures of this node's hub.
@@ -11,6 +13,8 @@ type Stats struct {
 	Node    string `json:"node"`
 	Sockets int    `json:"sockets"`
 	Rooms   int    `json:"rooms"` // without those of sockets' own
+
+	Broker realtime.BrokerStats `json:"broker"`
 
 	// What follows is for Options.Stats to fill in.
 
@@ -43,7 +47,7 @@ type Latency struct {
 
 func (h *Handler) stats(context.Context, *request) (int, any, *Problem) {
 	hub := h.endpoint.Hub()
-	answer := Stats{Hub: hub.Name(), Node: hub.Node()}
+	answer := Stats{Hub: hub.Name(), Node: hub.Node(), Broker: hub.BrokerStats()}
 	answer.Sockets, answer.Rooms = hub.Stats()
 	if h.options.Stats != nil {
 		h.options.Stats(&answer)

@@ -46,31 +46,39 @@ func (b Broadcast) Volatile() Broadcast {
 	return b
 }
 
-// Emit sends the event. It does not wait for anyone to get it. The error is
-// ErrSealed where nobody can get it any more; another says that the event is not
-// valid, or could not be passed on to the other nodes.
+// Emit sends the event. It does not wait for anyone to get it, nor for the other
+// nodes to be told. The error is ErrSealed where nobody can get it any more, and
+// ErrNotPassedOn where only the sockets of this node can; another says that the
+// event is not valid. Of ctx only the batch matters.
 func (b Broadcast) Emit(ctx context.Context, event string, args ...Arg) error {
 	m, err := b.namespace.newMessage(event, args)
 	if err != nil {
 		return err
 	}
 	m.Volatile = b.volatile
-	if err := b.deliver(m, batchOf(ctx)); err != nil {
-		return err
+	var remote []byte
+	if !b.local {
+		if remote, err = b.namespace.hub.publisher.encode(m, &b.to); err != nil {
+			return err
+		}
 	}
-	if b.local {
-		return nil
-	}
-	return b.namespace.hub.publish(ctx, b, m)
+	return b.deliver(m, batchOf(ctx), remote)
 }
 
-// deliver gives the message to each recipient on this node, once. The error is
-// ErrSealed.
-func (b Broadcast) deliver(m *Message, in *Batch) error {
+// deliver gives the message to each recipient on this node, once, and has what
+// the other nodes are told passed on, unless that is nil. The error is ErrSealed or
+// ErrNotPassedOn.
+func (b Broadcast) deliver(m *Message, in *Batch, remote []byte) error {
 	n := b.namespace
 	defer n.order.lock(&b.to)()
 	if n.sealed.Load() {
 		return ErrSealed
+	}
+	// Under the lock, so that a room has one order on all nodes; and before
+	// anything else, so that they need not wait for this one.
+	var err error
+	if remote != nil {
+		err = n.hub.publisher.add(remote, m.Volatile)
 	}
 	r := n.recovery.Load()
 	if r != nil && m.lasting() {
@@ -90,7 +98,7 @@ func (b Broadcast) deliver(m *Message, in *Batch) error {
 	}
 	clear(*recipients) // the pool must not keep sockets alive
 	recipientLists.Put(recipients)
-	return nil
+	return err
 }
 
 var recipientLists = sync.Pool{New: func() any { return new([]*Socket) }}

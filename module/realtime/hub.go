@@ -14,7 +14,7 @@
 //   - ack.go, poll.go: answers of one client, and of many
 //   - recovery.go, history.go, trail.go, absentee.go: who may come back, and to what;
 //     snapshot.go: how that outlives the process
-//   - remote.go: what other nodes are told
+//   - remote.go, publisher.go, origin.go: what other nodes are told, and tell
 package realtime
 
 import (
@@ -25,6 +25,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 
@@ -42,6 +43,9 @@ type Options struct {
 	// Broker carries broadcasts to the other nodes. The hub closes it. Default:
 	// there are none.
 	Broker cluster.Broker
+	// RemoteQueue is how many bytes may wait for the broker. What exceeds it
+	// reaches the sockets of this node only. Default 16 MiB.
+	RemoteQueue int
 	// Recovery gives clients whose connection broke their sockets back. Default:
 	// it does not.
 	Recovery Recovery
@@ -58,6 +62,9 @@ type Hub struct {
 	logger *zap.Logger
 
 	subscription cluster.Subscription
+	publisher    *publisher         // nil without a broker
+	origins      map[string]*origin // by their nodes; touched by receive only
+	gaps         atomic.Uint64      // in what they say
 	expiries     expiries
 	crew         *crew
 
@@ -87,9 +94,12 @@ func NewHub(o Options) (*Hub, error) {
 		h.logger = zap.NewNop()
 	}
 	if h.broker != nil {
+		h.origins = make(map[string]*origin)
+		h.publisher = newPublisher(h.broker, h.node, h.topic(), o.RemoteQueue, h.logger)
 		subscription, err := h.broker.Subscribe(context.Background(), h.topic(), h.receive)
 		if err != nil {
 			h.end()
+			h.publisher.close()
 			return nil, fmt.Errorf("subscribing to the broker: %w", err)
 		}
 		h.subscription = subscription
@@ -162,13 +172,23 @@ func (h *Hub) Stats() (sockets, rooms int) {
 	return sockets, rooms
 }
 
+// BrokerStats returns what has been passed on to other nodes, and got from them.
+func (h *Hub) BrokerStats() BrokerStats {
+	if h.publisher == nil {
+		return BrokerStats{}
+	}
+	stats := h.publisher.figures()
+	stats.Gaps = h.gaps.Load()
+	return stats
+}
+
 // Context returns the context of everything that happens in the hub. It ends
 // with Close.
 func (h *Hub) Context() context.Context { return h.life }
 
-// Close stops listening to the broker and closes it, and forgets who might have
-// come back. Sockets are the business
-// of the servers that accepted them, and must be gone by now.
+// Close passes on what still waits for the broker, for some seconds at most. Then it
+// stops listening to the broker and closes it, and forgets who might have come back.
+// Sockets are the business of the servers that accepted them, and must be gone by now.
 func (h *Hub) Close() error {
 	h.end()
 	h.expiries.close()
@@ -176,5 +196,6 @@ func (h *Hub) Close() error {
 	if h.broker == nil {
 		return nil
 	}
+	h.publisher.close()
 	return errors.Join(h.subscription.Close(), h.broker.Close())
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 
@@ -112,16 +113,34 @@ func TestClose(t *testing.T) {
 type fakeBroker struct {
 	subscribeErr, publishErr, closeErr error
 
+	onPublish    func(context.Context, cluster.Envelope) error // nil: takes everything
 	subscription *fakeSubscription
 	topic        string
 	receive      func(cluster.Envelope)
-	published    []cluster.Envelope
 	closed       bool
+
+	mu        sync.Mutex
+	published []cluster.Envelope
 }
 
 func (b *fakeBroker) Publish(ctx context.Context, e cluster.Envelope) error {
+	if b.onPublish != nil {
+		if err := b.onPublish(ctx, e); err != nil {
+			return err
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.published = append(b.published, e)
 	return errors.Join(b.publishErr, ctx.Err())
+}
+
+// envelopes returns what has been published, which a hub does on a goroutine of
+// its own: the caller has waited for that.
+func (b *fakeBroker) envelopes() []cluster.Envelope {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.published)
 }
 
 func (b *fakeBroker) Subscribe(_ context.Context, topic string, receive func(cluster.Envelope)) (cluster.Subscription, error) {

@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"encoding/base64"
 	"slices"
 	"sync"
 )
@@ -44,6 +45,18 @@ func (m *Message) OffsetArgs() []Arg {
 		return m.Args
 	}
 	return append(slices.Clip(m.Args), String(*m.offset))
+}
+
+// textSize returns about how many bytes the message takes as JSON.
+func (m *Message) textSize() int {
+	size := len(m.Namespace) + len(m.Event)
+	for _, arg := range m.Args {
+		size += len(`{"json":},`) + len(arg.JSON) + len(arg.Binary)*len("10,")
+	}
+	for _, part := range CollectAttachments(m.Args) {
+		size += base64.StdEncoding.EncodedLen(len(part)) + len(`"",`)
+	}
+	return size
 }
 
 // lasting reports whether the message is held for clients that are away.

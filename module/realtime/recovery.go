@@ -261,7 +261,7 @@ func (r *recovery) restore(t ticket, h *Handshake, conn RecoverableConn) (*Socke
 // if that is not known any more.
 func (r *recovery) missed(a *absentee, offset string) ([]*Message, bool) {
 	number, ok := r.history.number(offset)
-	if !ok {
+	if !ok || a.trail.epoch != r.history.epoch { // something is missing that nobody knows
 		return nil, false
 	}
 	r.namespace.mu.RLock()

@@ -2,7 +2,6 @@ package realtime
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -53,37 +52,71 @@ func newRemoteBroadcast(m *Message, to *audience) remoteBroadcast {
 	return remote
 }
 
+// An envelope is what one node tells the others. Its node is the cluster.Envelope's.
+type envelope struct {
+	Version     int    `json:"v"`
+	Kind        string `json:"kind"`
+	Incarnation string `json:"incarnation"` // of the node: a process
+
+	// Sequence numbers what an incarnation has to say, from 1. Where a number is
+	// missing, something is.
+	Sequence uint64 `json:"seq,omitempty"`
+	// Lost says that something that has no number is missing before this.
+	Lost bool `json:"lost,omitempty"`
+}
+
+// envelopeVersion is that of the format. Another one is not read.
+const envelopeVersion = 1
+
+// The kinds of envelopes. One of another kind is none of this node's business.
+const (
+	kindBroadcast = "broadcast"
+	kindLost      = "lost" // that, and nothing else
+)
+
+// remoteMessage is an envelope with a broadcast in it.
+type remoteMessage struct {
+	envelope
+	remoteBroadcast
+}
+
 func (h *Hub) topic() string { return "broadcast/" + h.name }
 
-// publish passes a broadcast on to the other nodes.
-func (h *Hub) publish(ctx context.Context, b Broadcast, m *Message) error {
-	if h.broker == nil || h.alone() {
-		return nil
+// begin returns the beginning of an envelope that has nothing else in it.
+func (p *publisher) begin(kind string) []byte {
+	payload, err := json.Marshal(envelope{Version: envelopeVersion, Kind: kind, Incarnation: p.incarnation})
+	if err != nil {
+		panic(err) // strings and a number
 	}
-	var payload bytes.Buffer
-	encoder := json.NewEncoder(&payload)
+	return payload[:len(payload)-len("}")]
+}
+
+// encode returns the payload that passes a broadcast on, but for its end; nil
+// where no other node listens.
+func (p *publisher) encode(m *Message, to *audience) ([]byte, error) {
+	if p == nil || p.alone() {
+		return nil, nil
+	}
+	payload := bytes.NewBuffer(make([]byte, 0, 256+m.textSize()+to.size()))
+	encoder := json.NewEncoder(payload)
 	encoder.SetEscapeHTML(false) // arguments are passed on as they are
-	if err := encoder.Encode(newRemoteBroadcast(m, &b.to)); err != nil {
-		return fmt.Errorf("encoding broadcast: %w", err)
+	if err := encoder.Encode(remoteMessage{
+		envelope{Version: envelopeVersion, Kind: kindBroadcast, Incarnation: p.incarnation},
+		newRemoteBroadcast(m, to),
+	}); err != nil {
+		return nil, fmt.Errorf("encoding broadcast: %w", err)
 	}
-	if err := h.broker.Publish(ctx, cluster.Envelope{Node: h.node, Topic: h.topic(), Payload: payload.Bytes()}); err != nil {
-		return fmt.Errorf("publishing broadcast: %w", err)
-	}
-	return nil
+	return bytes.TrimSuffix(payload.Bytes(), []byte("}\n")), nil
 }
 
-// alone reports whether the broker knows that no other node listens.
-func (h *Hub) alone() bool {
-	audience, ok := h.broker.(cluster.Audience)
-	return ok && audience.Listeners(h.topic()) <= 1
-}
-
-// receive delivers what another node has broadcast. Brokers are not trusted: a
-// message that makes no sense is dropped, and said to be.
+// receive takes what another node says. Brokers are not trusted: a message that
+// makes no sense is dropped, and said to be. It is called by one goroutine at a
+// time.
 func (h *Hub) receive(e cluster.Envelope) {
 	switch {
 	case e.Gap:
-		h.logger.Warn("broadcasts of other nodes may be missing: the broker could not keep up")
+		clear(h.origins) // the next of each may have any number
+		h.interrupt("the broker could not keep up")
 		return
 	case e.Node == h.node:
 		return
@@ -92,23 +125,40 @@ func (h *Hub) receive(e cluster.Envelope) {
 		h.warnNoBroadcast(e, errors.New("it is not in UTF-8"))
 		return
 	}
-	var remote remoteBroadcast
-	if err := json.Unmarshal(e.Payload, &remote); err != nil || remote.Namespace == "" {
+	var remote remoteMessage
+	if err := json.Unmarshal(e.Payload, &remote); err != nil || remote.Version == 0 || remote.Sequence == 0 {
 		h.warnNoBroadcast(e, err)
 		return
+	}
+	if remote.Version != envelopeVersion {
+		h.warnNoBroadcast(e, fmt.Errorf("it has version %d, and not %d", remote.Version, envelopeVersion))
+		return
+	}
+	if fresh := h.follow(e.Node, &remote.envelope); !fresh || remote.Kind != kindBroadcast {
+		return
+	}
+	if err := h.repeat(&remote.remoteBroadcast); err != nil {
+		h.warnNoBroadcast(e, err)
+	}
+}
+
+// repeat delivers what another node has broadcast.
+func (h *Hub) repeat(remote *remoteBroadcast) error {
+	if remote.Namespace == "" {
+		return errors.New("it has no namespace")
 	}
 	h.mu.RLock()
 	n := h.namespaces[remote.Namespace]
 	h.mu.RUnlock()
 	if n == nil {
-		return // nobody of it is here
+		return nil // nobody of it is here
 	}
 	m, err := remote.message(n)
 	if err != nil {
-		h.warnNoBroadcast(e, err)
-		return
+		return err
 	}
-	_ = Broadcast{namespace: n, to: remote.audience()}.deliver(m, nil) // a hub that has ended has nobody to deliver to
+	_ = Broadcast{namespace: n, to: remote.audience()}.deliver(m, nil, nil) // a hub that has ended has nobody to deliver to
+	return nil
 }
 
 func (h *Hub) warnNoBroadcast(e cluster.Envelope, err error) {

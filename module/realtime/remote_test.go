@@ -3,7 +3,6 @@ package realtime_test
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -122,50 +121,63 @@ func TestClusterOrder(t *testing.T) {
 }
 
 func TestPublish(t *testing.T) {
-	broken := errors.New("connection lost")
-	b := &fakeBroker{publishErr: broken}
-	e := open(hub(t, realtime.Options{Broker: b, Name: "main", Node: "n1"}), realtime.Policy{})
-	m := join(t, e, "red")
-	if err := e.Hub().Namespace("/").To("red").Except("blue").Emit(t.Context(), "event", arg("1")); !errors.Is(err, broken) {
-		t.Error("Emit:", err)
-	}
-	equal(t, "events, although the broker is down", m.client.events(), []string{"event"})
-	if len(b.published) != 1 || b.published[0].Node != "n1" || b.published[0].Topic != b.topic || !strings.HasSuffix(b.topic, "main") {
-		t.Fatalf("published %v, listens to %s", b.published, b.topic)
-	}
-	var told map[string]any
-	if err := json.Unmarshal(b.published[0].Payload, &told); err != nil || told["namespace"] != "/" || told["event"] != "event" {
-		t.Errorf("published %s, %v", b.published[0].Payload, err)
-	}
-	if err := e.Hub().Namespace("/").To().Emit(t.Context(), "event", arg("{")); err == nil {
-		t.Error("what is no JSON was published")
-	}
-
-	// Nothing is encoded for nobody.
-	for listeners, want := range []int{0, 0, 1, 1} {
-		b := &fakeBroker{}
-		h := hub(t, realtime.Options{Broker: audience{b, listeners}})
-		if err := h.Namespace("/").To().Emit(t.Context(), "event"); err != nil || len(b.published) != want {
-			t.Errorf("with %d listeners, %d were published, %v", listeners, len(b.published), err)
+	synctest.Test(t, func(t *testing.T) {
+		b := new(fakeBroker)
+		e := open(hub(t, realtime.Options{Broker: b, Name: "main", Node: "n1"}), realtime.Policy{})
+		m := join(t, e, "red")
+		for range 2 {
+			if err := e.Hub().Namespace("/").To("red").Except("blue").Emit(t.Context(), "event", arg("1")); err != nil {
+				t.Error("Emit:", err)
+			}
 		}
-	}
+		equal(t, "events", m.client.events(), []string{"event", "event"})
+		synctest.Wait()
+		published := b.envelopes()
+		if len(published) != 2 || published[0].Node != "n1" || published[0].Topic != b.topic || !strings.HasSuffix(b.topic, "main") {
+			t.Fatalf("published %v, listens to %s", published, b.topic)
+		}
+		for i, envelope := range published {
+			var told map[string]any
+			if err := json.Unmarshal(envelope.Payload, &told); err != nil || told["namespace"] != "/" || told["event"] != "event" ||
+				told["v"] != 1.0 || told["kind"] != "broadcast" || told["incarnation"] == "" || told["seq"] != float64(i+1) {
+				t.Errorf("published %s, %v", envelope.Payload, err)
+			}
+		}
+		if err := e.Hub().Namespace("/").To().Emit(t.Context(), "event", arg("{")); err == nil {
+			t.Error("what is no JSON was published")
+		}
+
+		// Nothing is encoded for nobody.
+		for listeners, want := range []int{0, 0, 1, 1} {
+			b := &fakeBroker{}
+			h := hub(t, realtime.Options{Broker: audience{b, listeners}})
+			err := h.Namespace("/").To().Emit(t.Context(), "event")
+			synctest.Wait()
+			if n := len(b.envelopes()); err != nil || n != want {
+				t.Errorf("with %d listeners, %d were published, %v", listeners, n, err)
+			}
+		}
+	})
 }
 
 // TestPublishSize has an event whose arguments all use one attachment: its
 // client has sent that once.
 func TestPublishSize(t *testing.T) {
-	part := bytes.Repeat([]byte("x"), 100_000)
-	args := make([]realtime.Arg, 300)
-	for i := range args {
-		args[i] = realtime.Bytes(part)
-	}
-	b := new(fakeBroker)
-	if err := hub(t, realtime.Options{Broker: b}).Namespace("/").To().Emit(t.Context(), "event", args...); err != nil {
-		t.Fatal(err)
-	}
-	if size := len(b.published[0].Payload); size > 1<<20 {
-		t.Errorf("published %d MB", size>>20)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		part := bytes.Repeat([]byte("x"), 100_000)
+		args := make([]realtime.Arg, 200)
+		for i := range args {
+			args[i] = realtime.Bytes(part)
+		}
+		b := new(fakeBroker)
+		if err := hub(t, realtime.Options{Broker: b}).Namespace("/").To().Emit(t.Context(), "event", args...); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if size := len(b.envelopes()[0].Payload); size > 1<<20 {
+			t.Errorf("published %d MB", size>>20)
+		}
+	})
 }
 
 // receiver returns a hub's ear, a member of a room of its, and its log.
@@ -181,24 +193,34 @@ func receiver(t testing.TB) (receive func(node, payload string), m *member, line
 
 func TestReceive(t *testing.T) {
 	receive, m, lines := receiver(t)
+	number := 0
+	// says is what a process says first.
+	says := func(broadcast string) string {
+		number++
+		return fmt.Sprintf(`{"v":1,"kind":"broadcast","incarnation":"%d","seq":1,%s`, number, strings.TrimPrefix(broadcast, "{"))
+	}
 	valid := `{"namespace":"/","rooms":["red"],"event":"ok","args":[{"json":1}]}`
-	receive("here", valid)
-	receive("there", `{"namespace":"/nobody","event":"ok","args":[]}`)
-	receive("there", `{"namespace":"/","rooms":["blue"],"event":"ok","args":[]}`)
+	receive("here", says(valid))
+	receive("there", says(`{"namespace":"/nobody","event":"ok","args":[]}`))
+	receive("there", says(`{"namespace":"/","rooms":["blue"],"event":"ok","args":[]}`))
+	receive("there", `{"v":1,"kind":"question","incarnation":"i","seq":1}`) // of a kind that is not known here
 	equal(t, "events", m.client.events(), []string{})
 	if lines.Len() != 0 {
 		t.Errorf("logged %v", lines.All())
 	}
-	receive("there", valid)
-	receive("", `{"namespace":"/","event":"minimal"}`)
+	again := says(valid)
+	receive("there", again)
+	receive("there", again) // a broker may repeat itself
+	receive("", `{"v":1,"kind":"broadcast","incarnation":"i","seq":1,"namespace":"/","event":"minimal"}`)
 	equal(t, "events", m.client.events(), []string{"ok", "minimal"})
 
 	for i, payload := range []string{
-		"", "null", "[]", "1", `"x"`, "{", "\x00\xff", "{}", `{"event":"e","args":[]}`, `{"namespace":1,"event":"e"}`,
-		`{"namespace":"/","event":"e","rooms":"red"}`, `{"namespace":"/","event":"e","args":{}}`,
-		`{"namespace":"/","event":"e","args":[{"json":{]}`, `{"namespace":"/","event":"e","args":[{"json":1,"binary":["not base64"]}]}`,
-		`{"namespace":"/","event":"disconnect","args":[]}`, "{\"namespace\":\"/\",\"event\":\"e\",\"args\":[{\"json\":\"\xff\"}]}",
-		valid + valid, strings.Repeat("[", 1<<20),
+		"", "null", "[]", "1", `"x"`, "{", "\x00\xff", "{}", says(`{"event":"e","args":[]}`), says(`{"namespace":1,"event":"e"}`),
+		says(`{"namespace":"/","event":"e","rooms":"red"}`), says(`{"namespace":"/","event":"e","args":{}}`),
+		says(`{"namespace":"/","event":"e","args":[{"json":{]}`), says(`{"namespace":"/","event":"e","args":[{"json":1,"binary":["not base64"]}]}`),
+		says(`{"namespace":"/","event":"disconnect","args":[]}`), says("{\"namespace\":\"/\",\"event\":\"e\",\"args\":[{\"json\":\"\xff\"}]}"),
+		says(valid) + says(valid), strings.Repeat("[", 1<<20),
+		valid, `{"v":2,"kind":"broadcast","incarnation":"i","seq":1}`, `{"v":1,"kind":"broadcast","incarnation":"i","seq":0}`,
 	} {
 		receive("there", payload)
 		if lines.Len() != i+1 {
@@ -227,7 +249,7 @@ func TestReceiveInvalid(t *testing.T) {
 		`{"namespace":"/","event":"e","args":[{"json":1,"binary":[0,1,2,3,4,5,6,7,8,9,10]}],"attachments":["AA==","AA==","AA==","AA==","AA==","AA==","AA==","AA==","AA==","AA==","AA=="]}`,
 	} {
 		receive, m, lines := receiver(t)
-		receive("there", payload)
+		receive("there", `{"v":1,"kind":"broadcast","incarnation":"i","seq":1,`+strings.TrimPrefix(payload, "{"))
 		if len(m.client.events()) != 0 || lines.Len() != 1 {
 			t.Errorf("%s: delivered %v, logged %v", payload, m.client.events(), lines.All())
 		}
@@ -247,7 +269,7 @@ func TestReceiveGap(t *testing.T) {
 // FuzzReceive gives a hub what a broker should not have.
 func FuzzReceive(f *testing.F) {
 	for _, sample := range []string{
-		`{"namespace":"/","rooms":["red"],"except":["blue"],"volatile":true,"event":"e","args":[{"json":1},{"json":{"_placeholder":true,"num":0},"binary":["AAEC"]}]}`,
+		`{"v":1,"kind":"broadcast","incarnation":"i","seq":1,"namespace":"/","rooms":["red"],"except":["blue"],"volatile":true,"event":"e","args":[{"json":1},{"json":{"_placeholder":true,"num":0},"binary":["AAEC"]}]}`,
 		`{"namespace":"/"}`, `{"namespace":"/","event":"connect"}`, `{"namespace":"/","args":[null,{}]}`, `[`, ``,
 	} {
 		f.Add("there", sample)

@@ -107,7 +107,7 @@ func (r *recovery) snapshot() (s namespaceSnapshot, ok bool) {
 	r.namespace.mu.RLock()
 	defer r.namespace.mu.RUnlock()
 	for e := r.absentees.queue.Front(); e != nil; e = e.Next() {
-		if a := e.Value.(*absentee); a.ready && !a.expired() {
+		if a := e.Value.(*absentee); a.ready && !a.expired() && a.trail.epoch == r.history.epoch {
 			s.Absentees = append(s.Absentees, a.snapshot())
 		}
 	}
@@ -250,7 +250,7 @@ func (r *recovery) restoreHistory(s *namespaceSnapshot) bool {
 }
 
 func (s *trailSnapshot) trail(r *recovery) *trail {
-	t := &trail{recovery: r, pid: s.PID, since: s.Since, sent: s.Sent, left: s.Left, forgotten: s.Forgotten}
+	t := &trail{recovery: r, pid: s.PID, epoch: r.history.epoch, since: s.Since, sent: s.Sent, left: s.Left, forgotten: s.Forgotten}
 	for _, one := range s.Stays {
 		if one.To == 0 {
 			one.To = stillThere

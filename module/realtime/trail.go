@@ -12,6 +12,7 @@ type trail struct {
 	recovery *recovery
 	pid      string // proves that a client is the one that was here; a secret
 	since    uint64 // the last event before the first connect
+	epoch    string // of the history that it began in
 
 	sent uint64 // the last event that was for the socket while it was here; guarded by the recovery
 
@@ -44,6 +45,7 @@ func (t *trail) passed(r *recovery) {
 // begin notes that the socket enters the namespace.
 func (t *trail) begin() {
 	t.since = t.recovery.history.last
+	t.epoch = t.recovery.history.epoch
 	t.sent = t.since
 }
 
