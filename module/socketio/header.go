@@ -3,6 +3,7 @@ package socketio
 import (
 	"bytes"
 	"strconv"
+	"strings"
 
 	"github.com/caddy-realtime/caddy-realtime/module/internal/rawjson"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
@@ -11,6 +12,8 @@ import (
 // A header is the text of a packet in the format of Socket.IO's default parser:
 //
 //	<type>[<attachments>-][<namespace>,][<id>][<data>]
+//
+// Blanks may stand before and behind the id.
 //
 // https://socket.io/docs/v4/socket-io-protocol/#packet-encoding
 type header struct {
@@ -45,15 +48,32 @@ func parseHeader(text []byte) (header, error) {
 		}
 		h.namespace, text = string(namespace), rest
 	}
-	digits := 0
-	for digits < len(text) && '0' <= text[digits] && text[digits] <= '9' {
-		digits++
-	}
-	h.id, h.data = string(text[:digits]), text[digits:]
-	if !h.valid() {
+	var ok bool
+	if h.id, h.data, ok = cutID(text); !ok || !h.valid() {
 		return header{}, errPacket
 	}
 	return h, nil
+}
+
+// blanks may stand around the id of a packet.
+const blanks = " \t\n\v\f\r"
+
+// cutID cuts off the digits of a packet's id. Clients written by hand put blanks
+// around it, or in its place: like Socket.IO's own parser, which reads numbers as
+// JavaScript does, cutID takes blanks alone for 0.
+func cutID(text []byte) (id string, rest []byte, ok bool) {
+	end := 0
+	for end < len(text) && ('0' <= text[end] && text[end] <= '9' || strings.IndexByte(blanks, text[end]) >= 0) {
+		end++
+	}
+	if end == 0 {
+		return "", text, true
+	}
+	digits := bytes.Trim(text[:end], blanks)
+	if len(digits) == 0 {
+		return "0", text[end:], true
+	}
+	return string(digits), text[end:], !bytes.ContainsAny(digits, blanks)
 }
 
 // valid reports whether the data has the shape that the kind asks for. Events

@@ -33,7 +33,15 @@ func TestParseHeader(t *testing.T) {
 		`2["1-/x,"]`:                    {kind: typeEvent, namespace: "/", data: []byte(`["1-/x,"]`)},
 		`2/admin`:                       {kind: typeEvent, namespace: "/admin"},
 		`2`:                             {kind: typeEvent, namespace: "/"},
-		"0 {\"a\":1}\n":                 {kind: typeConnect, namespace: "/", data: []byte(" {\"a\":1}\n")},
+		"0 {\"a\":1}\n":                 {kind: typeConnect, namespace: "/", id: "0", data: []byte("{\"a\":1}\n")},
+		`0 `:                            {kind: typeConnect, namespace: "/", id: "0"},
+		`0/admin, `:                     {kind: typeConnect, namespace: "/admin", id: "0"},
+		`1 `:                            {kind: typeDisconnect, namespace: "/", id: "0"},
+		`2 ["a"]`:                       {kind: typeEvent, namespace: "/", id: "0", data: []byte(`["a"]`)},
+		`2 1["a"]`:                      {kind: typeEvent, namespace: "/", id: "1", data: []byte(`["a"]`)},
+		"2/admin,\t12 \r\n[\"a\"]":      {kind: typeEvent, namespace: "/admin", id: "12", data: []byte(`["a"]`)},
+		`3 0[]`:                         {kind: typeAck, namespace: "/", id: "0", data: []byte(`[]`)},
+		`51- 3["a"]`:                    {kind: typeBinaryEvent, attachments: 1, namespace: "/", id: "3", data: []byte(`["a"]`)},
 		`0/a"b,{"c":[{"d":"e\u0000"}]}`: {kind: typeConnect, namespace: `/a"b`, data: []byte(`{"c":[{"d":"e\u0000"}]}`)},
 	} {
 		got, err := parseHeader([]byte(text))
@@ -44,7 +52,9 @@ func TestParseHeader(t *testing.T) {
 	for _, text := range []string{
 		``, `7`, `/`, `a`, ` 0`, `-`,
 		// auth that is no object
-		`0[]`, `0"x"`, `0null`, `0{`, `0{"a":1}x`, `0{"a":1}{}`, `0x`, `0-1`, `0{a:1}`, `0 `,
+		`0[]`, `0"x"`, `0null`, `0{`, `0{"a":1}x`, `0{"a":1}{}`, `0x`, `0-1`, `0{a:1}`,
+		// an id in two parts
+		`21 2["a"]`, `2 0 1 ["a"]`,
 		// a DISCONNECT has no data
 		`1{}`, `1[]`, `1/admin,"x"`,
 		// the count of attachments: too many (CVE-2026-33151), none (CVE-2026-69185), none at all
