@@ -392,14 +392,6 @@ func bindBackend(authenticators []realtime.Authenticator, handlers []realtime.Ha
 	return backend, nil
 }
 
-// checkOrigins reports cookies that pages of any origin would send along.
-func (b *Backend) checkOrigins(origins []string) error {
-	if b == nil || !slices.Contains(origins, "*") || !b.forwards("Cookie") {
-		return nil
-	}
-	return errors.New("backend: with origins * any page could connect in the name of its visitor, by the Cookie that is forwarded; write which origins may connect, or forward Authorization alone")
-}
-
 // Interface guards
 var (
 	_ realtime.Handler       = (*Backend)(nil)

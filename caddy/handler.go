@@ -70,9 +70,14 @@ type Handler struct {
 
 	// Origins are the web pages that may connect, besides those of the same
 	// origin, such as https://app.example.com, https://*.example.com,
-	// http://localhost:*, http://172.16.0.0/12:*, null or *. A first word
-	// "strict" refuses clients that say no origin, which are not browsers.
-	// Default: the same origin only.
+	// http://localhost:*, http://172.16.0.0/12:*, null or *. Apps are named in
+	// full: capacitor://localhost, tauri://localhost, app://., qrc://,
+	// chrome-extension://<id>. Clients that are no browsers may send other
+	// origins: ws://host counts as http://host, wss://host as https://host, and
+	// file:// as null. "*" lets any single Origin header in, without
+	// credentials; it is refused beside guests that read cookies or what other
+	// HTTP handlers know of a client. A first word "strict" refuses clients that
+	// say no origin, which are not browsers. Default: the same origin only.
 	Origins []string `json:"origins,omitempty"`
 
 	// Authenticators must all accept a client, in this order. Later ones add to
@@ -279,7 +284,7 @@ func (h *Handler) loadGuests(ctx caddy.Context) (err error) {
 		return err
 	}
 	h.backend.keepIn(h.app)
-	if err := h.backend.checkOrigins(h.expandedOrigins()); err != nil {
+	if err := checkAnyOrigin(h.expandedOrigins(), h.authenticators, h.handlers); err != nil {
 		return err
 	}
 	return h.checkBackendPath()

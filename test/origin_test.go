@@ -65,7 +65,7 @@ func TestOrigins(t *testing.T) {
 		"a list":                 "https://app.example.com, https://evil.test",
 		"a list by spaces":       "https://app.example.com https://evil.test",
 		"a trailing dot":         "https://app.example.com.",
-		"the scheme of a socket": "wss://app.example.com",
+		"the scheme of a socket": "ws://app.example.com",
 		"no scheme":              "app.example.com",
 		"a file":                 "file://",
 		"the empty string":       "",
@@ -106,7 +106,7 @@ func TestOrigins(t *testing.T) {
 	for entrance, path := range entrances {
 		for _, origin := range []string{
 			allowed, "HTTPS://App.EXAMPLE.com", "https://app.example.com:443", "https://a.b.wild.example",
-			"http://localhost:5173", "http://localhost",
+			"http://localhost:5173", "http://localhost", "wss://app.example.com", "ws://localhost:5173",
 		} {
 			t.Run("allowed/"+entrance+"/"+origin, func(t *testing.T) {
 				mark := s.fence(t)
@@ -150,7 +150,7 @@ func (s *server) wantOneRefusal(t *testing.T, mark int, origin string) {
 		t.Fatalf("the log has not one refusal:\n%s", s.log.text(mark))
 	}
 	l := lines[0]
-	if l.string("reason") == "" || l.string("client_ip") != "127.0.0.1" || l.string("path") == "" {
+	if !strings.Contains(l.string("reason"), "is forbidden: ") || l.string("client_ip") != "127.0.0.1" || l.string("path") == "" {
 		t.Errorf("the line does not say enough: %s", l.text)
 	}
 	if origins, ok := l.fields["origin"].([]any); !ok || len(origins) == 0 || origins[0] != origin {
@@ -258,5 +258,34 @@ func TestOriginStrictAndAny(t *testing.T) {
 	a := s.request(t, "GET", polling, "", "Origin", "https://anyone.test")
 	if want := []string{"Access-Control-Allow-Origin: *", "Vary: Origin"}; a.status != http.StatusOK || !slices.Equal(corsHeaders(a), want) {
 		t.Errorf("any: the answer is %d with %q, want %q", a.status, corsHeaders(a), want)
+	}
+	for _, origin := range []string{"file://", "wss://other.test", "anything, at all", ""} {
+		if a := s.request(t, "GET", polling, "", "Origin", origin); a.status != http.StatusOK || !slices.Equal(corsHeaders(a), []string{"Access-Control-Allow-Origin: *", "Vary: Origin"}) {
+			t.Errorf("any: %q is answered %d with %q", origin, a.status, corsHeaders(a))
+		}
+	}
+	if a := s.request(t, "GET", polling, "", "Origin", "https://a.test", "Origin", "https://b.test"); a.status != http.StatusForbidden {
+		t.Errorf("any: two origins are answered %d", a.status)
+	}
+}
+
+// TestOriginInLog: who reads the log of a refusal knows what to write.
+func TestOriginInLog(t *testing.T) {
+	t.Parallel()
+	s := start(t, shipped, config{site: "realtime {\n websocket /ws \n origins https://app.example.com \n}"})
+	for entrance, path := range entrances {
+		mark := s.fence(t)
+		s.knock(t, path, "Origin", "capacitor://localhost")
+		l := s.log.wait(t, mark, "refused", "message", "Forbidden")
+		for _, part := range []string{`"capacitor://localhost"`, "this site is http(s)://127.0.0.1:", "listed are https://app.example.com", "write origins https://app.example.com capacitor://localhost"} {
+			if !strings.Contains(l.string("reason"), part) {
+				t.Errorf("%s: the reason lacks %s: %s", entrance, part, l.string("reason"))
+			}
+		}
+		mark = s.fence(t)
+		s.knock(t, path, "Origin", "https://"+strings.Repeat("a", 10_000))
+		if l := s.log.wait(t, mark, "refused", "message", "Forbidden"); len(l.text) > 3000 {
+			t.Errorf("%s: a line has %d bytes", entrance, len(l.text))
+		}
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/caddy-realtime/caddy-realtime/module/origin"
 )
 
 // A Handshake is what a session remembers of the request that opened it. It
@@ -53,7 +55,7 @@ func newHandshake(r *http.Request, o *Options) Handshake {
 	h := Handshake{
 		Time:     time.Now(),
 		ClientIP: strings.Clone(o.ClientIP(r)),
-		Origin:   strings.Clone(r.Header.Get("Origin")),
+		Origin:   strings.Clone(origin.Sent(r)),
 		Host:     strings.Clone(r.Host),
 		Path:     strings.Clone(r.URL.Path),
 		RawQuery: strings.Clone(r.URL.RawQuery),

@@ -117,7 +117,7 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, release <-chan st
 	if err := origins.Check(r); err != nil {
 		kept, ok := s.keptOrigin(p.sid, r)
 		if !ok {
-			s.refuse(w, r, refusal.Forbidden, zap.NamedError("reason", err), zap.Strings("origin", r.Header.Values("Origin")))
+			s.refuse(w, r, refusal.Forbidden, zap.NamedError("reason", err), zap.Strings("origin", origin.SentAll(r)))
 			return
 		}
 		origins = kept
@@ -171,11 +171,10 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, release <-chan st
 func (s *Server) keptOrigin(sid string, r *http.Request) (*origin.Policy, bool) {
 	session, ok := s.sessions.get(sid)
 	sent := r.Header.Values("Origin")
-	if !ok || len(sent) != 1 || sent[0] != session.handshake.Origin {
+	if !ok || len(sent) != 1 || origin.Sent(r) != session.handshake.Origin {
 		return nil, false
 	}
-	policy, err := origin.New(sent[0])
-	return policy, err == nil
+	return origin.Only(sent[0]), true
 }
 
 // openPolling answers the first request of a polling session.

@@ -42,7 +42,12 @@ func TestSetHeaders(t *testing.T) {
 		{policy(t, "*"), []string{"https://evil.test"}, anyone},
 		{policy(t, "*"), []string{"https://rt.example.com"}, anyone},
 		{policy(t, "*"), []string{"null"}, anyone},
-		{policy(t, "*"), []string{"https://evil.test/"}, vary},
+		{policy(t, "*"), []string{"https://evil.test/"}, anyone},
+		{policy(t, "*"), []string{"anything, at all"}, anyone},
+		{policy(t, "*"), []string{""}, anyone},
+		{policy(t, "*"), []string{"https://evil.test", "https://evil.test"}, vary},
+		{listed, []string{"file://"}, granted("file://")},
+		{listed, []string{"wss://app.example.com"}, granted("wss://app.example.com")},
 		{policy(t, "*"), nil, vary},
 		{policy(t, "strict"), nil, vary},
 	}

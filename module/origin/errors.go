@@ -1,22 +1,91 @@
 package origin
 
-import "fmt"
+import (
+	"fmt"
+	"net/http"
+	"strings"
+)
 
 // A ForbiddenError says that a request's origin is not let in. The right answer
 // to the request is 403 without CORS headers.
 type ForbiddenError struct {
 	Origin string // as sent; "" if it was not, several joined by ", "
 	Reason string // one phrase, for logs and for whoever set the policy
+
+	flaw   error
+	policy *Policy
+	host   string // that the request named
+	secure bool   // whether it came over TLS
 }
 
-// Error is safe to log: what the client sent is quoted and cut to a bounded
-// length.
+func (p *Policy) forbid(sent string, flaw error, r *http.Request) *ForbiddenError {
+	return &ForbiddenError{Origin: sent, Reason: flaw.Error(), flaw: flaw, policy: p, host: r.Host, secure: r.TLS != nil}
+}
+
+// Error says what the origin was compared with, and what the origins directive
+// would be that lets it in. It is safe to log: what the client sent is quoted and
+// cut to a bounded length.
 func (e *ForbiddenError) Error() string {
-	sent, more := e.Origin, ""
-	if len(sent) > maxLength {
-		sent, more = sent[:maxLength], "…"
+	return fmt.Sprintf("origin %s is forbidden: %s%s%s", quoted(e.Origin), e.Reason, e.compared(), e.remedy())
+}
+
+// compared says what the origin was compared with, if it was.
+func (e *ForbiddenError) compared() string {
+	if e.flaw != flawForeign && e.flaw != flawUnlisted {
+		return ""
 	}
-	return fmt.Sprintf("origin %q%s is forbidden: %s", sent, more, e.Reason)
+	scheme := "http(s)"
+	if e.secure {
+		scheme = "https"
+	}
+	text := "; this site is " + scheme + "://" + strings.Trim(quoted(e.host), `"`)
+	if listed := strings.Join(e.policy.words, " "); listed != "" {
+		text += ", and listed are " + shortened(listed)
+	}
+	return text
+}
+
+// remedy says how the origin could be let in, if that is a matter of origins.
+func (e *ForbiddenError) remedy() string {
+	if e.flaw == flawSeveral || e.flaw == flawEmbedded {
+		return ""
+	}
+	if e.flaw == flawAbsent {
+		return "; leave strict out to let it in"
+	}
+	missing := "null"
+	if !isOpaque(e.Origin) {
+		o, err := parse(e.Origin)
+		if err != nil {
+			return "; origins * alone would let it in"
+		}
+		missing = o.String()
+	}
+	words := append([]string{"origins"}, e.policy.words...)
+	if e.policy.strict {
+		words = append([]string{"origins", "strict"}, e.policy.words...)
+	}
+	line := strings.Join(append(words, missing), " ")
+	if len(line) > maxLength {
+		line = "origins … " + missing
+	}
+	return "; to let it in, write " + line
+}
+
+// quoted returns what a client has sent in quotes, and cut.
+func quoted(sent string) string {
+	if len(sent) > maxLength {
+		return fmt.Sprintf("%q…", cut(sent))
+	}
+	return fmt.Sprintf("%q", sent)
+}
+
+// shortened returns what the policy has, cut.
+func shortened(text string) string {
+	if len(text) > maxLength {
+		return cut(text) + "…"
+	}
+	return text
 }
 
 // A flaw is why an Origin is refused, and equally why a pattern is.
@@ -28,7 +97,7 @@ const (
 	flawAbsent   flaw = "a strict policy wants one, and the request has none"
 	flawEmbedded flaw = "a page of another site caused the request, and sent none"
 	flawSeveral  flaw = "the request has more than one"
-	flawNull     flaw = "null is not listed"
+	flawNull     flaw = "it is anybody's, and null is not listed"
 	flawForeign  flaw = "not this site, and no other is listed"
 	flawUnlisted flaw = "neither this site nor listed"
 

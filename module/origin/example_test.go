@@ -39,7 +39,7 @@ func Example() {
 	}
 	// Output:
 	// 200 https://app.example.com hello
-	// 403  origin "https://app.example.com.evil.test" is forbidden: neither this site nor listed
+	// 403  origin "https://app.example.com.evil.test" is forbidden: neither this site nor listed; this site is https://rt.example.com, and listed are https://app.example.com https://*.example.org http://localhost:*; to let it in, write origins https://app.example.com https://*.example.org http://localhost:* https://app.example.com.evil.test
 }
 
 func ExampleNew() {

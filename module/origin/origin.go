@@ -3,6 +3,7 @@ package origin
 import (
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -30,12 +31,13 @@ func parse(s string) (origin, error) {
 	if err != nil {
 		return origin{}, err
 	}
+	scheme = ofPage(scheme)
 	host, tail, err := cutHost(rest)
 	if err != nil {
 		return origin{}, err
 	}
 	o := origin{scheme: scheme, port: defaultPort(scheme)}
-	if o.host, o.addr, err = parseHost(host); err != nil {
+	if err = o.setHost(host); err != nil {
 		return origin{}, err
 	}
 	if tail == "" {
@@ -47,6 +49,63 @@ func parse(s string) (origin, error) {
 	o.port, err = parsePort(tail[1:])
 	return o, err
 }
+
+// setHost reads the host. Apps have hosts that no web site has: Electron's
+// app://. and Qt's qrc://, for example.
+func (o *origin) setHost(host string) (err error) {
+	o.host, o.addr, err = parseHost(host)
+	if err != nil && !o.web() && isAppHost(host) {
+		o.host, o.addr, err = strings.ToLower(host), netip.Addr{}, nil
+	}
+	return err
+}
+
+// isAppHost reports whether the host of an app has none but unreserved
+// characters (RFC 3986, section 2.3). It may be empty.
+func isAppHost(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		letter := 'a' <= c|0x20 && c|0x20 <= 'z'
+		if !letter && !isDigit(c) && c != '-' && c != '.' && c != '_' && c != '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// ofPage returns the scheme of the page that a WebSocket of the scheme would
+// belong to. Clients that are no browsers name the address that they connect to:
+// Apple's, for example, send "Origin: wss://example.com". No browser does.
+func ofPage(scheme string) string {
+	switch scheme {
+	case "ws":
+		return "http"
+	case "wss":
+		return "https"
+	}
+	return scheme
+}
+
+// isOpaque reports whether an Origin is one that nobody can be told by: null, or
+// file://, which Electron and some devices send in its place.
+func isOpaque(sent string) bool { return sent == "null" || strings.EqualFold(sent, "file://") }
+
+// Sent returns the Origin header of a request, "" if there is none. It is cut to
+// what is worth keeping: with a policy of "*" a client may send anything.
+func Sent(r *http.Request) string { return cut(r.Header.Get("Origin")) }
+
+// SentAll returns the Origin headers of a request, each as Sent returns it, and
+// not more of them than say that there are several: for logs.
+func SentAll(r *http.Request) []string {
+	sent := slices.Clone(r.Header["Origin"])
+	sent = sent[:min(len(sent), 3)]
+	for i := range sent {
+		sent[i] = cut(sent[i])
+	}
+	return sent
+}
+
+func cut(s string) string { return s[:min(len(s), maxLength)] }
 
 // serves reports whether a page of this origin came from the site that r asks.
 func (o origin) serves(r *http.Request) bool {

@@ -16,6 +16,10 @@ func FuzzCheck(f *testing.F) {
 		{"http://[FD00::1]", "http://[fd00::]/8", "[fd00::1]:80"},
 		{"http://[::ffff:10.0.0.1]", "http://[::ffff:10.0.0.0]/104:*", "[::ffff:a00:1]"},
 		{"https://BÜCHER.example", "https://xn--bcher-kva.example", "bücher.example"},
+		{"app://.", "app://.", "localhost"},
+		{"qrc://", "qrc://", ""},
+		{"wss://app.example.com", "https://app.example.com", "rt.example.com"},
+		{"file://", "null", "null"},
 		{"capacitor://localhost", "capacitor://localhost", "localhost"},
 		{"null", "null", "null"},
 		{"https://user@evil.test/x?y#z", "*", "user@evil.test"},
@@ -39,7 +43,13 @@ func FuzzCheck(f *testing.F) {
 		if (err == nil) != (h.Get("Access-Control-Allow-Origin") != "") {
 			t.Fatalf("%q: %v, but headers %v", sent, err, h)
 		}
-		if err != nil || sent == "null" {
+		if err != nil || isOpaque(sent) {
+			return
+		}
+		if p != nil && p.any {
+			if got := h.Get("Access-Control-Allow-Origin"); got != "*" || h.Get("Access-Control-Allow-Credentials") != "" {
+				t.Fatalf("%q is granted %v by *", sent, h)
+			}
 			return
 		}
 

@@ -107,7 +107,7 @@ func (p *pattern) compileHost(host string) (err error) {
 	if strings.HasPrefix(host, "[") && strings.Contains(host, "/") {
 		return mistake("the length of a range comes after the bracket; write it as in http://[fd00::]/8")
 	}
-	if p.host, p.addr, err = parseHost(host); err != nil {
+	if err = p.setHost(host); err != nil {
 		return err
 	}
 	if p.subdomains && p.addr.IsValid() {

@@ -38,6 +38,8 @@ type Policy struct {
 	any    bool // "*"
 	null   bool // "null"
 
+	verbatim string // an Origin header that is let in as it is
+
 	exact    map[origin]struct{}
 	patterns []pattern // those that hold more than one origin
 
@@ -51,9 +53,12 @@ type Policy struct {
 //	http://localhost:*         any port
 //	http://172.16.0.0/12:*     a range of IP addresses, on any port
 //	http://[fd00::]/8          the same for IPv6; here on the default port
-//	capacitor://localhost      a scheme of its own, matched in full
+//	capacitor://localhost      a scheme of its own, matched in full; also app://.
 //	null                       sandboxed frames and local files: any of them
-//	*                          every origin, but without credentials; stands alone
+//	*                          any Origin header, but without credentials; stands alone
+//
+// An Origin of ws://host or wss://host, which some clients that are no browsers
+// send, is that of http or https. One of file:// is null.
 //
 // Letter case and default ports make no difference, and a name may be written in
 // Unicode or in Punycode. A first word "strict" refuses requests without an
@@ -113,8 +118,8 @@ func (p *Policy) add(word string) (normal string, err error) {
 }
 
 // Check returns nil when r may be served, and otherwise a [*ForbiddenError],
-// for which the right answer is 403. An Origin that no browser would send (two
-// of them, a list, a path, a user name …) is refused even by "*".
+// for which the right answer is 403. An Origin that no browser would send (a
+// list, a path, a user name …) is let in by "*" alone, two of them by nothing.
 func (p *Policy) Check(r *http.Request) error {
 	if p == nil {
 		p = &sameSite
@@ -123,29 +128,36 @@ func (p *Policy) Check(r *http.Request) error {
 	switch {
 	case len(sent) == 1:
 		if err := p.check(sent[0], r); err != nil {
-			return &ForbiddenError{Origin: sent[0], Reason: err.Error()}
+			return p.forbid(sent[0], err, r)
 		}
 	case len(sent) > 1:
 		// Whoever reads the first and whoever reads the last would disagree.
-		return &ForbiddenError{Origin: strings.Join(sent, ", "), Reason: flawSeveral.Error()}
+		return p.forbid(strings.Join(sent, ", "), flawSeveral, r)
 	case p.strict:
-		return &ForbiddenError{Reason: flawAbsent.Error()}
+		return p.forbid("", flawAbsent, r)
 	case r.Header.Get("Sec-Fetch-Site") == "cross-site" && !p.any:
 		// No native client: a page elsewhere has us load an image or a script,
 		// for which browsers send cookies, but no Origin.
-		return &ForbiddenError{Reason: flawEmbedded.Error()}
+		return p.forbid("", flawEmbedded, r)
 	}
 	return nil
 }
+
+// Only returns a policy that lets in one Origin header as it is, besides the
+// endpoint's own site.
+func Only(sent string) *Policy { return &Policy{verbatim: sent, words: []string{sent}} }
 
 // sameSite is what a nil *Policy stands for.
 var sameSite Policy
 
 func (p *Policy) check(sent string, r *http.Request) error {
-	if sent == "null" {
+	if p.any || p.verbatim != "" && sent == p.verbatim {
+		return nil
+	}
+	if isOpaque(sent) {
 		// Every sandboxed frame has this origin, an attacker's too: it is never
 		// anybody's own site.
-		if p.null || p.any {
+		if p.null {
 			return nil
 		}
 		return flawNull
@@ -154,7 +166,7 @@ func (p *Policy) check(sent string, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if p.any || p.lists(o) || o.serves(r) {
+	if p.lists(o) || o.serves(r) {
 		return nil
 	}
 	if len(p.words) == 0 {

@@ -3,6 +3,7 @@ package origin
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -38,10 +39,13 @@ func TestPatterns(t *testing.T) {
 		allowed: []string{
 			"https://app.example.com", "https://app.example.com:443",
 			"HTTPS://APP.Example.COM", "https://App.example.com:443",
+			"wss://app.example.com", "WSS://App.Example.com:443", // as Apple's Starscream has it
 		},
 		refused: []string{
 			"http://app.example.com", "https://app.example.com:8443", "https://app.example.com:80",
 			"https://example.com", "https://a.app.example.com", "https://app.example.org", "null",
+			"wss://app.example.com:8443", "ws://app.example.com", "wss://a.app.example.com", "wss://app.example.com/",
+			"wss://user@app.example.com", "wss://app.example.com.", "wss://",
 		},
 	}, {
 		patterns: "HTTPS://App.Example.com:443",
@@ -125,13 +129,31 @@ func TestPatterns(t *testing.T) {
 			"http://localhost", "https://localhost", "chrome-extension://ponmlkjihgfedcbaponmlkjihgfedcba", "app://localhost",
 		},
 	}, {
+		// Electron, Qt, Capacitor and Tauri, and extensions of browsers.
+		patterns: "app://. app://- qrc:// content:// capacitor-electron://- tauri://localhost http://tauri.localhost " +
+			"moz-extension://0a1b2c3d-0000-4000-8000-00000000beef safari-web-extension://0A1B2C3D-0000-4000-8000-00000000BEEF vscode-webview://1abc2",
+		allowed: []string{
+			"app://.", "APP://.", "app://-", "qrc://", "content://", "capacitor-electron://-", "tauri://localhost", "http://tauri.localhost",
+			"moz-extension://0a1b2c3d-0000-4000-8000-00000000beef", "safari-web-extension://0a1b2c3d-0000-4000-8000-00000000beef", "vscode-webview://1abc2",
+		},
+		refused: []string{
+			"app://", "app://..", "app://./", "app://.:80", "app://evil.test", "app://*", "app://a@.", "qrc:", "qrc:///", "qrc://evil.test", "http://.", "https://",
+			"app://%2e", "app://\u2024", "tauri://tauri.localhost", "moz-extension://", "null", "file://",
+		},
+	}, {
 		patterns: "null",
-		allowed:  []string{"null"},
-		refused:  []string{"NULL", "Null", " null", "null null", "http://null", "https://app.example.com", "file://"},
+		allowed:  []string{"null", "file://", "FILE://"}, // of Electron, and of devices
+		refused: []string{
+			"NULL", "Null", " null", "null null", "http://null", "https://app.example.com",
+			"file:///", "file:", "file://app.example.com", "file://localhost", "file:///etc/passwd", " file://", "file://,null",
+		},
 	}, {
 		patterns: "*",
-		allowed:  []string{"null", "https://evil.test", "http://[::1]:3000", "capacitor://localhost"},
-		refused:  []string{"", "*", "file://", "https://a.test, https://b.test", "https://user@a.test", "https://a.test/", "javascript:alert(1)"},
+		allowed: []string{
+			"null", "https://evil.test", "http://[::1]:3000", "capacitor://localhost", "file://", "wss://evil.test",
+			"", "*", "https://a.test, https://b.test", "https://user@a.test", "https://a.test/", "javascript:alert(1)", "example.com:80", "\xff",
+			strings.Repeat("a", 1<<20),
+		},
 	}, {
 		patterns: "https://a.test https://a.test HTTPS://A.TEST:443 https://*.b.test https://*.b.test",
 		allowed:  []string{"https://a.test", "https://x.b.test"},
@@ -184,7 +206,8 @@ func TestTricks(t *testing.T) {
 		"two ports":             "https://app.example.com:443:443",
 		"http for https":        "http://app.example.com",
 		"another scheme":        "ftp://app.example.com",
-		"websocket scheme":      "wss://app.example.com",
+		"websocket scheme":      "ws://app.example.com", // http
+		"websocket, prefix":     "wss://evil.app.example.com",
 		"no scheme":             "app.example.com",
 		"empty scheme":          "://app.example.com",
 		"scheme-relative":       "//app.example.com",
@@ -301,6 +324,13 @@ func TestSameOrigin(t *testing.T) {
 	}{
 		{"rt.example.com", "https://rt.example.com", true, true},
 		{"rt.example.com", "http://rt.example.com", true, false},
+		{"rt.example.com", "wss://rt.example.com", true, true},
+		{"rt.example.com:443", "wss://rt.example.com", true, true}, // Starscream's Host has the port
+		{"rt.example.com", "ws://rt.example.com", true, false},
+		{"rt.example.com:80", "ws://rt.example.com", true, false},
+		{"localhost:3000", "ws://localhost:3000", true, false},
+		{"rt.example.com", "wss://rt.example.com:8443", false, false},
+		{"file", "file://", false, false},
 		{"RT.example.com", "https://rt.EXAMPLE.com", true, true},
 		{"rt.example.com:443", "https://rt.example.com", true, true},
 		{"rt.example.com", "https://rt.example.com:443", true, true},
@@ -367,18 +397,58 @@ func TestForbiddenError(t *testing.T) {
 		sent   []string
 		want   string
 	}{
-		{nil, []string{"https://evil.test"}, `origin "https://evil.test" is forbidden: not this site, and no other is listed`},
-		{listed, []string{"https://evil.test"}, `origin "https://evil.test" is forbidden: neither this site nor listed`},
-		{listed, []string{"null"}, `origin "null" is forbidden: null is not listed`},
-		{listed, []string{"https://app.example.com/"}, `origin "https://app.example.com/" is forbidden: a path or trailing slash is no part of an origin`},
+		{nil, []string{"https://evil.test"}, `origin "https://evil.test" is forbidden: not this site, and no other is listed; this site is http(s)://rt.example.com; to let it in, write origins https://evil.test`},
+		{listed, []string{"https://evil.test"}, `origin "https://evil.test" is forbidden: neither this site nor listed; this site is http(s)://rt.example.com, and listed are https://app.example.com; to let it in, write origins https://app.example.com https://evil.test`},
+		{listed, []string{"WSS://Evil.test:443"}, `origin "WSS://Evil.test:443" is forbidden: neither this site nor listed; this site is http(s)://rt.example.com, and listed are https://app.example.com; to let it in, write origins https://app.example.com https://evil.test`},
+		{listed, []string{"null"}, `origin "null" is forbidden: it is anybody's, and null is not listed; to let it in, write origins https://app.example.com null`},
+		{nil, []string{"file://"}, `origin "file://" is forbidden: it is anybody's, and null is not listed; to let it in, write origins null`},
+		{listed, []string{"https://app.example.com/"}, `origin "https://app.example.com/" is forbidden: a path or trailing slash is no part of an origin; origins * alone would let it in`},
 		{listed, []string{"https://a.test", "https://b.test"}, `origin "https://a.test, https://b.test" is forbidden: the request has more than one`},
-		{listed, []string{"https://a.test\r\nX: y"}, `origin "https://a.test\r\nX: y" is forbidden: control characters are no part of an origin`},
-		{listed, []string{strings.Repeat("a", 1<<20)}, `origin "` + strings.Repeat("a", 512) + `"… is forbidden: longer than any origin`},
-		{policy(t, "strict"), nil, `origin "" is forbidden: a strict policy wants one, and the request has none`},
+		{listed, []string{"https://a.test\r\nX: y"}, `origin "https://a.test\r\nX: y" is forbidden: control characters are no part of an origin; origins * alone would let it in`},
+		{listed, []string{strings.Repeat("a", 1<<20)}, `origin "` + strings.Repeat("a", 512) + `"… is forbidden: longer than any origin; origins * alone would let it in`},
+		{policy(t, "strict"), nil, `origin "" is forbidden: a strict policy wants one, and the request has none; leave strict out to let it in`},
+		{policy(t, "strict", "null"), []string{"app://."}, `origin "app://." is forbidden: neither this site nor listed; this site is http(s)://rt.example.com, and listed are null; to let it in, write origins strict null app://.`},
 	}
 	for _, test := range tests {
 		if err := test.policy.Check(request(test.sent...)); err == nil || err.Error() != test.want {
 			t.Errorf("%q:\n got %v\nwant %s", test.sent, err, test.want)
+		}
+	}
+}
+
+// TestForbiddenErrorIsBounded: neither what a client sends nor how many origins
+// are listed makes a line of the log long, or two of it.
+func TestForbiddenErrorIsBounded(t *testing.T) {
+	var many []string
+	for i := range 1000 {
+		many = append(many, fmt.Sprintf("https://app%d.example.com", i))
+	}
+	r := request("https://evil.test")
+	r.Host = "a\r\nb\x1b[31m" + strings.Repeat("h", 1<<20)
+	r.TLS = &tls.ConnectionState{}
+	text := policy(t, many...).Check(r).Error()
+	if len(text) > 2000 || strings.ContainsAny(text, "\r\n\x1b") {
+		t.Errorf("%d bytes: %.3000s", len(text), text)
+	}
+	if !strings.Contains(text, `this site is https://a\r\nb`) || !strings.HasSuffix(text, "write origins … https://evil.test") {
+		t.Error(text)
+	}
+	r.Header["Origin"] = []string{strings.Repeat("a", 1<<20), "b", "c", "d"}
+	if all := SentAll(r); len(all) != 3 || len(all[0]) != maxLength || all[1] != "b" || len(Sent(r)) != maxLength {
+		t.Errorf("kept are %d headers", len(all))
+	}
+}
+
+func TestOnly(t *testing.T) {
+	for _, sent := range []string{"wss://app.example.com", "file://", "not an origin", "https://app.example.com"} {
+		p := Only(sent)
+		if err := p.Check(request(sent)); err != nil {
+			t.Error(err)
+		}
+		for _, other := range []string{"https://evil.test", "null", sent + "x", ""} {
+			if p.Check(request(other)) == nil {
+				t.Errorf("only %q: %q is allowed", sent, other)
+			}
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddy-realtime/caddy-realtime/module/origin"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
@@ -28,7 +29,7 @@ func (s *Server) handshake(r *http.Request, o *Options) *realtime.Handshake {
 		Transport: "websocket",
 		Time:      time.Now(),
 		ClientIP:  strings.Clone(o.ClientIP(r)),
-		Origin:    strings.Clone(r.Header.Get("Origin")),
+		Origin:    strings.Clone(origin.Sent(r)),
 		Secure:    r.TLS != nil,
 		Host:      strings.Clone(r.Host),
 		Path:      strings.Clone(r.URL.Path),

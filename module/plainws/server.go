@@ -16,6 +16,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/internal/refusal"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/roster"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/wsconn"
+	"github.com/caddy-realtime/caddy-realtime/module/origin"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
@@ -73,7 +74,7 @@ func (s *Server) Queued() (bytes, connections int) {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	o := s.options()
 	if err := o.Origins.Check(r); err != nil {
-		s.logRefused(r, refusal.Forbidden.Message, zap.NamedError("reason", err), zap.Strings("origin", r.Header.Values("Origin")))
+		s.logRefused(r, refusal.Forbidden.Message, zap.NamedError("reason", err), zap.Strings("origin", origin.SentAll(r)))
 		refusal.Forbidden.Write(w)
 		return
 	}

@@ -1,0 +1,81 @@
+package caddy
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+)
+
+// checkAnyOrigin reports a guest that takes a client for somebody by what the
+// browser sends along by itself, where any page may connect: each page could do
+// so in the name of its visitor.
+func checkAnyOrigin(origins []string, authenticators []realtime.Authenticator, handlers []realtime.Handler) error {
+	if !slices.Contains(origins, "*") {
+		return nil
+	}
+	for _, guest := range authenticators {
+		if err := checkUnasked(guest); err != nil {
+			return err
+		}
+	}
+	for _, guest := range handlers {
+		if err := checkUnasked(guest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkUnasked reports what a guest takes from browsers that these send unasked.
+func checkUnasked(guest any) error {
+	const danger = "with origins * any page could connect in the name of its visitor"
+	if b, ok := guest.(*Backend); ok && b.forwards("Cookie") {
+		return fmt.Errorf("backend: %s, by the Cookie that is forwarded; write which origins may connect, or forward Authorization alone", danger)
+	}
+	if keeper, ok := guest.(HeaderKeeper); ok && slices.ContainsFunc(keeper.KeepHeaders(), func(name string) bool { return strings.EqualFold(name, "Cookie") }) {
+		return fmt.Errorf("%s: %s, by the cookie that it reads; write which origins may connect, or take the token from elsewhere, such as auth.token", guestName(guest), danger)
+	}
+	if keeper, ok := guest.(ValueKeeper); ok {
+		for _, text := range keeper.KeepValues() {
+			if name := unasked(text); name != "" {
+				return fmt.Errorf("%s: %s, by the cookie or the password that is behind %s; write which origins may connect, or use a placeholder of the query", guestName(guest), danger, name)
+			}
+		}
+	}
+	return nil
+}
+
+var placeholders = regexp.MustCompile(`\{[^{}]+\}`)
+
+// unasked returns the first placeholder of a text that may stand for what a
+// browser sends by itself; "" if there is none. basic_auth is behind
+// {http.auth.user.id}, forward_auth behind headers, a certificate behind
+// {http.request.tls.client.subject}: only what is known to be harmless is none.
+func unasked(text string) string {
+	for _, name := range placeholders.FindAllString(text, -1) {
+		harmless := slices.ContainsFunc([]string{
+			"{http.request.uri", "{http.request.orig_uri", "{http.request.remote", "{http.vars.client_ip}", "{http.request.host", "{env.", "{file.", "{system.",
+		}, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+		if !harmless {
+			return name
+		}
+	}
+	return ""
+}
+
+// guestName returns what a guest is called in a configuration.
+func guestName(guest any) string {
+	if module, ok := guest.(caddy.Module); ok {
+		id := module.CaddyModule().ID
+		if id.Namespace() == "realtime.authenticators" {
+			return "authenticator " + id.Name()
+		}
+		return "handler " + id.Name()
+	}
+	return fmt.Sprintf("%T", guest)
+}
