@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/caddy-realtime/caddy-realtime/module/internal/rawjson"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
@@ -18,90 +20,158 @@ const maxAnswer = 4 << 20
 
 // An answer is what the backend says to a request. Every field is optional.
 type answer struct {
-	User       userID                     `json:"user"`
-	Data       map[string]json.RawMessage `json:"data"`
-	Join       []string                   `json:"join"`
-	Leave      []string                   `json:"leave"`
-	Emit       []*emission                `json:"emit"`
-	Ack        []json.RawMessage          `json:"ack"`
-	ExpiresAt  *time.Time                 `json:"expires_at"`
-	Disconnect *disconnection             `json:"disconnect"`
+	User       string
+	Data       map[string]json.RawMessage
+	Join       []string
+	Leave      []string
+	Emit       []*emission
+	Ack        []realtime.Arg
+	ExpiresAt  time.Time // zero: never
+	Disconnect *disconnection
+	Refusal    *problem // that came with the status of a good answer
 
-	ack []realtime.Arg
+	oddities []string // what of it is not done, or not as it is written
 }
 
 // A disconnection makes the client leave, or, with Close, ends its connection.
 type disconnection struct {
-	Reason string `json:"reason"` // for the log
-	Close  bool   `json:"close"`
+	Reason string // for the log
+	Close  bool
 }
 
-// An emission is an event for rooms and users; without any, for the sender.
+// An emission is an event for rooms and users, or for everyone in the namespace.
+// Where none of these is written it is for the sender, and lists that are
+// written and empty are nobody.
 type emission struct {
-	To        []string          `json:"to"`
-	Users     []string          `json:"users"`
-	Except    []string          `json:"except"`
-	Namespace string            `json:"namespace"`
-	Event     string            `json:"event"`
-	Args      []json.RawMessage `json:"args"`
-	Volatile  bool              `json:"volatile"`
-
-	args []realtime.Arg
+	To        []string // nil: not written, and then so are Users
+	Users     []string
+	Except    []string
+	Everyone  bool
+	Namespace string
+	Event     string
+	Args      []realtime.Arg
+	Volatile  bool
 }
 
-// A userID is a string. Backends whose users have numbers may say those.
-type userID string
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (u *userID) UnmarshalJSON(data []byte) error {
-	var text string
-	if json.Unmarshal(data, &text) == nil {
-		*u = userID(text)
-		return nil
-	}
-	var number json.Number
-	if err := json.Unmarshal(data, &number); err != nil {
-		return errors.New("user must be a string or a number")
-	}
-	*u = userID(number)
-	return nil
-}
-
-// parseAnswer reads the body of a good answer, which may be empty. It is either
-// right as a whole, or nothing of it is done.
-func parseAnswer(body []byte) (*answer, error) {
+// parseAnswer reads the body of a good answer to a request of some type. It may
+// be empty. It is either right as a whole, or nothing of it is done: then the
+// error is a *wrongAnswer.
+func parseAnswer(kind string, body []byte) (*answer, error) {
 	a := new(answer)
-	if len(bytes.TrimSpace(body)) == 0 {
+	body = bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\ufeff"))) // which some editors and libraries put in front
+	if len(body) == 0 || isNull(body) && string(body) == "null" {
 		return a, nil
 	}
 	// A WebSocket that gets other text ends, and an answer may be for many.
 	if !utf8.Valid(body) {
-		return nil, errors.New("reading answer: it is not in UTF-8")
+		return nil, wrong("must be in UTF-8")
 	}
-	if err := json.Unmarshal(body, a); err != nil {
-		return nil, fmt.Errorf("reading answer: %w", err)
+	if !rawjson.Valid(body) {
+		return nil, wrong("must be JSON, or empty")
 	}
-	var err error
-	if a.ack, err = realtime.ParsePlainArgs(a.Ack); err != nil {
-		return nil, fmt.Errorf("reading answer: ack: %w", err)
+	r := new(reader)
+	if err := r.members("", body, a.members(r, kind)); err != nil {
+		return nil, err
 	}
-	for _, room := range a.Join {
-		if room == "" {
-			return nil, errors.New("reading answer: join: a room has a name")
-		}
-	}
-	for i, e := range a.Emit {
-		if e == nil {
-			return nil, fmt.Errorf("reading answer: emit[%d] is null", i)
-		}
-		if e.Event == "" || realtime.Reserved(e.Event) {
-			return nil, fmt.Errorf("reading answer: emit[%d]: %q cannot be an event", i, e.Event)
-		}
-		if e.args, err = realtime.ParsePlainArgs(e.Args); err != nil {
-			return nil, fmt.Errorf("reading answer: emit[%d]: %w", i, err)
-		}
-	}
+	a.oddities = r.oddities
 	return a, nil
+}
+
+// members returns what an answer to a request of some type can have.
+func (a *answer) members(r *reader, kind string) []member {
+	all := []member{
+		{"error", func(data json.RawMessage) *wrongAnswer {
+			if a.Refusal = readProblem(data); a.Refusal != nil {
+				r.note("error comes with a status of 200 to 299, and not of 400 to 499")
+			}
+			return nil
+		}},
+		{"data", func(data json.RawMessage) (err *wrongAnswer) {
+			a.Data, err = objectOf(data)
+			return err
+		}},
+		{"join", names(&a.Join)},
+		{"emit", func(data json.RawMessage) *wrongAnswer {
+			list, err := listOf(data, maxEmits)
+			if err != nil {
+				return err
+			}
+			for i, element := range list {
+				e := new(emission)
+				if err := e.read(r, element); err != nil {
+					return err.at(i)
+				}
+				a.Emit = append(a.Emit, e)
+			}
+			return nil
+		}},
+		{"disconnect", func(data json.RawMessage) *wrongAnswer {
+			a.Disconnect = new(disconnection)
+			return r.members("disconnect.", data, []member{{"reason", text(&a.Disconnect.Reason)}, {"close", flag(&a.Disconnect.Close)}})
+		}},
+	}
+	if kind == typeConnect {
+		return append(all, member{"user", name(&a.User)}, member{"expires_at", func(data json.RawMessage) *wrongAnswer {
+			at, zoned, err := parseTime(data)
+			if !zoned {
+				r.note("expires_at has no zone, and counts as UTC")
+			}
+			a.ExpiresAt = at
+			return err
+		}})
+	}
+	return append(all, member{"leave", names(&a.Leave)}, member{"ack", args(&a.Ack)})
+}
+
+// args returns what reads arguments.
+func args(into *[]realtime.Arg) func(json.RawMessage) *wrongAnswer {
+	return func(data json.RawMessage) *wrongAnswer {
+		if rawjson.Object(data) {
+			return wrong("must be an array of arguments; for one that is an object, write [{…}]")
+		}
+		list, err := listOf(data, maxNames)
+		if err != nil {
+			return err
+		}
+		*into = make([]realtime.Arg, len(list))
+		parts := 0
+		for i, element := range list {
+			arg, err := realtime.ParsePlain(element)
+			if err != nil {
+				return wrong("is no argument: %v", err).at(i)
+			}
+			if parts += len(arg.Binary); parts > realtime.MaxAttachments {
+				return wrong("has more than %d binary parts", realtime.MaxAttachments)
+			}
+			(*into)[i] = arg
+		}
+		return nil
+	}
+}
+
+// read reads one element of emit.
+func (e *emission) read(r *reader, data json.RawMessage) *wrongAnswer {
+	err := r.members("emit[].", data, []member{
+		{"event", name(&e.Event)},
+		{"to", names(&e.To)},
+		{"users", names(&e.Users)},
+		{"except", names(&e.Except)},
+		{"everyone", flag(&e.Everyone)},
+		{"namespace", name(&e.Namespace)},
+		{"args", args(&e.Args)},
+		{"volatile", flag(&e.Volatile)},
+	})
+	switch {
+	case err != nil:
+		return err
+	case e.Event == "":
+		return wrong("must be a string").within("event")
+	case realtime.Reserved(e.Event):
+		return wrong("must be another name than %q, which is Socket.IO's own", e.Event).within("event")
+	case e.Everyone && (e.To != nil || e.Users != nil):
+		return wrong("cannot be true beside to or users; write one of them").within("everyone")
+	}
+	return nil
 }
 
 // emit sends what the answer to a request about a socket says.
@@ -118,39 +188,99 @@ func (a *answer) emit(ctx context.Context, s *realtime.Socket) error {
 func (e *emission) send(ctx context.Context, s *realtime.Socket) error {
 	n := s.Namespace()
 	elsewhere := e.Namespace != "" && e.Namespace != n.Name()
-	if len(e.To) == 0 && len(e.Users) == 0 {
-		if elsewhere {
-			return fmt.Errorf("without to, an event goes to the sender, who is in %s and not in %s", n.Name(), e.Namespace)
-		}
-		return s.Emit(ctx, e.Event, e.args...)
+	listed := e.To != nil || e.Users != nil
+	switch {
+	case !listed && !e.Everyone && elsewhere:
+		return fmt.Errorf("without to, an event goes to the sender, who is in %s and not in %s", n.Name(), e.Namespace)
+	case !listed && !e.Everyone:
+		return s.Emit(ctx, e.Event, e.Args...)
+	case elsewhere && !s.Endpoint().Admits(e.Namespace):
+		return fmt.Errorf("the endpoint has no namespace %s", e.Namespace)
+	case listed && len(e.To)+len(e.Users) == 0:
+		return nil
 	}
 	if elsewhere {
-		if !s.Endpoint().Admits(e.Namespace) {
-			return fmt.Errorf("the endpoint has no namespace %s", e.Namespace)
-		}
 		n = n.Hub().Namespace(e.Namespace)
 	}
 	b := n.To(e.To...).ToUsers(e.Users...).Except(e.Except...)
 	if e.Volatile {
 		b = b.Volatile()
 	}
-	return b.Emit(ctx, e.Event, e.args...)
+	return b.Emit(ctx, e.Event, e.Args...)
 }
 
-// A problem is the body of an answer that refuses.
+// A problem is why an answer refuses.
 type problem struct {
-	Error struct {
-		Code    string          `json:"code"`
-		Message string          `json:"message"`
-		Data    json.RawMessage `json:"data"`
-	} `json:"error"`
+	Code    string
+	Message string
+	Data    json.RawMessage
 }
 
-// parseProblem reads as much of a refusal as it says.
+// connectError returns what a client learns that is not let in.
+func (p *problem) connectError(status int) error {
+	refusal := &realtime.ConnectError{Message: cmp.Or(p.Message, "not authorized"), Data: p.Data, Status: status}
+	if len(refusal.Data) == 0 && p.Code != "" {
+		refusal.Data, _ = json.Marshal(map[string]string{"code": p.Code})
+	}
+	return refusal
+}
+
+// eventError returns what a client learns whose event is refused, with a code
+// where the backend says none.
+func (p *problem) eventError(code string) error {
+	return &realtime.Error{Code: cmp.Or(p.Code, code), Message: cmp.Or(p.Message, "the backend refused the event")}
+}
+
+// badAnswer is the code of errors that are the backend's own.
+const badAnswer = "backend_bad_answer"
+
+// connectError returns what a client learns that could not be let in.
+func (w *wrongAnswer) connectError() error {
+	data, _ := json.Marshal(map[string]string{"code": badAnswer})
+	return &realtime.ConnectError{Message: w.told(), Data: data, Status: http.StatusForbidden}
+}
+
+// eventError returns what a client learns whose event could not be answered.
+func (w *wrongAnswer) eventError() error { return &realtime.Error{Code: badAnswer, Message: w.told()} }
+
+func (w *wrongAnswer) told() string { return "the backend's answer is wrong: " + w.Error() }
+
+// parseProblem reads as much of the body of a refusal as it says.
 func parseProblem(body []byte) problem {
-	var p problem
-	if !utf8.Valid(body) || json.Unmarshal(body, &p) != nil {
+	body = bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\ufeff")))
+	if !utf8.Valid(body) || !rawjson.Valid(body) {
 		return problem{}
+	}
+	object, err := objectOf(body)
+	if err != nil || isNull(object["error"]) {
+		return problem{}
+	}
+	if p := readProblem(object["error"]); p != nil {
+		return *p
+	}
+	return problem{}
+}
+
+// readProblem reads the member error, which may be a text; nil if it says that
+// there is none.
+func readProblem(data json.RawMessage) *problem {
+	p := new(problem)
+	switch string(data) {
+	case `false`, `0`, `""`, `null`:
+		return nil
+	}
+	if message, ok := rawjson.Unquote(data); ok {
+		p.Message = message
+		return p
+	}
+	object, err := objectOf(data)
+	if err == nil && len(object) == 0 {
+		return nil
+	}
+	p.Code, _ = rawjson.Text(object["code"])
+	p.Message, _ = rawjson.Text(object["message"])
+	if more := object["data"]; !isNull(more) {
+		p.Data = more
 	}
 	return p
 }

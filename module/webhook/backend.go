@@ -1,9 +1,7 @@
 package webhook
 
 import (
-	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -68,6 +66,7 @@ var DefaultForward = []string{"Cookie", "Authorization"}
 type Backend struct {
 	options Options
 	queue   *Queue
+	notices *notices
 	slots   chan struct{} // as many as requests may be in flight
 	events  deadlines
 }
@@ -90,9 +89,11 @@ func New(o Options, queue *Queue) *Backend {
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
 	}
+	all := o.Logger
 	o.Logger = o.Logger.WithOptions(zap.WrapCore(newCalmCore))
 	return &Backend{
 		options: o,
+		notices: newNotices(all),
 		queue:   queue,
 		slots:   make(chan struct{}, o.Concurrency),
 		events:  deadlines{after: o.EventTimeout, cause: errTimeout},
@@ -111,10 +112,17 @@ func (b *Backend) Authenticate(ctx context.Context, namespace string, h *realtim
 			return realtime.Identity{}, refusal
 		}
 		var a *answer
-		if a, err = reply.answer(); err == nil {
+		if a, err = b.read(typeConnect, reply); err == nil {
+			if a.Refusal != nil {
+				return realtime.Identity{}, a.Refusal.connectError(http.StatusForbidden)
+			}
 			b.queue.expect(namespace, h, a)
 			return b.identity(namespace, h, a), nil
 		}
+	}
+	if bad, ok := errors.AsType[*wrongAnswer](err); ok {
+		b.options.Logger.Error("answer of the backend is wrong", zap.String("type", typeConnect), zap.String("namespace", namespace), zap.Error(bad))
+		return realtime.Identity{}, bad.connectError()
 	}
 	err = fmt.Errorf("backend is unavailable: %w", err)
 	if !b.options.AcceptOnError {
@@ -127,18 +135,17 @@ func (b *Backend) Authenticate(ctx context.Context, namespace string, h *realtim
 // identity returns what an answer makes of a client.
 func (b *Backend) identity(namespace string, h *realtime.Handshake, a *answer) realtime.Identity {
 	identity := realtime.Identity{
-		User:  string(a.User),
+		User:  a.User,
 		Data:  a.Data,
 		Rooms: b.joinable(h.Endpoint.Hub().Namespace(namespace), h.SocketID, a.Join),
 		Connected: func(ctx context.Context, s *realtime.Socket) {
 			if err := a.emit(ctx, s); err != nil {
 				b.options.Logger.Error("answer to socket.connect cannot be done", zap.Error(err))
 			}
+			b.sendAway(s, a)
 		},
 		Abandoned: func() { b.queue.add(newAbandoned(namespace, h, a)) },
-	}
-	if a.ExpiresAt != nil {
-		identity.ExpiresAt = *a.ExpiresAt
+		ExpiresAt: a.ExpiresAt,
 	}
 	return identity
 }
@@ -172,10 +179,17 @@ func (b *Backend) handle(ctx context.Context, e *realtime.Event) error {
 			return refusal
 		}
 		var a *answer
-		if a, err = reply.answer(); err == nil {
+		if a, err = b.read(typeEvent, reply); err == nil {
+			if a.Refusal != nil {
+				return a.Refusal.eventError("bad_request")
+			}
 			b.do(ctx, e, a)
 			return nil
 		}
+	}
+	if bad, ok := errors.AsType[*wrongAnswer](err); ok {
+		b.options.Logger.Error("answer of the backend is wrong", zap.String("type", typeEvent), zap.String("namespace", e.Socket.Namespace().Name()), zap.String("event", e.Name), zap.Error(bad))
+		return bad.eventError()
 	}
 	b.options.Logger.Error("backend is unavailable", zap.String("socket", e.Socket.ID()), zap.String("namespace", e.Socket.Namespace().Name()), zap.String("event", e.Name), zap.Error(err))
 	return errUnavailable
@@ -195,12 +209,18 @@ func (b *Backend) do(ctx context.Context, e *realtime.Event, a *answer) {
 		b.options.Logger.Error("answer to socket.event cannot be done", zap.String("event", e.Name), zap.Error(err))
 	}
 	if e.Ack != nil {
-		_ = e.Ack(a.ack...) // a client that cannot get it is being disconnected
+		_ = e.Ack(a.Ack...) // a client that cannot get it is being disconnected
 	}
-	if a.Disconnect != nil {
-		b.options.Logger.Info("backend sends client away", zap.String("socket", s.ID()), zap.String("why", a.Disconnect.Reason))
-		_ = s.Disconnect(a.Disconnect.Close) // it may have gone meanwhile
+	b.sendAway(s, a)
+}
+
+// sendAway disconnects a client if an answer says so.
+func (b *Backend) sendAway(s *realtime.Socket, a *answer) {
+	if a.Disconnect == nil {
+		return
 	}
+	b.options.Logger.Info("backend sends client away", zap.String("socket", s.ID()), zap.String("why", a.Disconnect.Reason))
+	_ = s.Disconnect(a.Disconnect.Close) // it may have gone meanwhile
 }
 
 // joinable returns those rooms that are not other sockets' own, whose names
@@ -226,12 +246,18 @@ type reply struct {
 	body   []byte
 }
 
-// answer reads a good reply; any other is an error.
-func (r *reply) answer() (*answer, error) {
+// read reads a good reply to a request of some type; any other is an error. What
+// is odd in it is logged once.
+func (b *Backend) read(kind string, r *reply) (*answer, error) {
 	if r.status < 200 || r.status > 299 {
 		return nil, fmt.Errorf("backend answered with status %d", r.status)
 	}
-	return parseAnswer(r.body)
+	a, err := parseAnswer(kind, r.body)
+	if err != nil {
+		return nil, err
+	}
+	b.notices.write(kind, a.oddities)
+	return a, nil
 }
 
 // connectError returns what a client learns whom the backend does not let in;
@@ -243,17 +269,13 @@ func (r *reply) connectError() error {
 		return nil
 	}
 	p := parseProblem(r.body)
-	if p.Error.Message == "" && r.status != http.StatusUnauthorized && r.status != http.StatusForbidden {
+	if p.Message == "" && r.status != http.StatusUnauthorized && r.status != http.StatusForbidden {
 		return nil
 	}
-	refusal := &realtime.ConnectError{Message: cmp.Or(p.Error.Message, "not authorized"), Data: p.Error.Data, Status: http.StatusForbidden}
 	if r.status == http.StatusUnauthorized {
-		refusal.Status = r.status
+		return p.connectError(r.status)
 	}
-	if len(refusal.Data) == 0 && p.Error.Code != "" {
-		refusal.Data, _ = json.Marshal(map[string]string{"code": p.Error.Code})
-	}
-	return refusal
+	return p.connectError(http.StatusForbidden)
 }
 
 // eventError returns what a client learns whose event the backend refuses; nil
@@ -263,10 +285,7 @@ func (r *reply) eventError() error {
 		return nil
 	}
 	p := parseProblem(r.body)
-	return &realtime.Error{
-		Code:    cmp.Or(p.Error.Code, codeOf(r.status)),
-		Message: cmp.Or(p.Error.Message, "the backend refused the event"),
-	}
+	return p.eventError(codeOf(r.status))
 }
 
 // Interface guards

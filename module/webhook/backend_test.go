@@ -71,6 +71,9 @@ func TestConnect(t *testing.T) {
 // TestConnectAnswers has what clients learn of answers that do not let them in.
 func TestConnectAnswers(t *testing.T) {
 	const unavailable = "unavailable"
+	wrong := func(what string) string {
+		return "403 the backend's answer is wrong: " + what + ` {"code":"backend_bad_answer"}`
+	}
 	for _, tt := range []struct {
 		status int
 		body   string
@@ -87,13 +90,13 @@ func TestConnectAnswers(t *testing.T) {
 		{503, `{"error":{"message":"later"}}`, unavailable},
 		{401, "{\"error\":{\"message\":\"log in\",\"data\":\"\xff\"}}", "401 not authorized "},
 		{302, ``, unavailable},
-		{200, `{`, unavailable},
-		{200, "{\"data\":{\"name\":\"\xff\"}}", unavailable},
-		{200, `[]`, unavailable},
-		{200, `{"user":{}}`, unavailable},
-		{200, `{"join":[""]}`, unavailable},
-		{200, `{"emit":[{"event":"connect"}]}`, unavailable},
-		{200, `{"data":{"a":"` + strings.Repeat("x", maxAnswer) + `"}}`, unavailable},
+		{200, `{`, wrong("the answer must be JSON, or empty")},
+		{200, "{\"data\":{\"name\":\"\xff\"}}", wrong("the answer must be in UTF-8")},
+		{200, `[]`, ""},
+		{200, `{"user":{}}`, wrong("user must be a string")},
+		{200, `{"join":[""]}`, wrong("join[0] is empty")},
+		{200, `{"emit":[{"event":"connect"}]}`, wrong(`emit[0].event must be another name than "connect", which is Socket.IO's own`)},
+		{200, `{"data":{"a":"` + strings.Repeat("x", maxAnswer) + `"}}`, wrong("the answer has more than 4194304 bytes")},
 		{204, ``, ""},
 		{200, ``, ""},
 		{200, `{"user":null,"data":null,"join":null,"expires_at":null}`, ""},
@@ -174,6 +177,9 @@ func TestEvent(t *testing.T) {
 // TestEventAnswers has what acks get.
 func TestEventAnswers(t *testing.T) {
 	const unavailable = `[{"error":{"code":"backend_unavailable","message":"the backend did not answer the event"}}]`
+	wrong := func(what string) string {
+		return `[{"error":{"code":"backend_bad_answer","message":"the backend's answer is wrong: ` + what + `"}}]`
+	}
 	for _, tt := range []struct {
 		status     int
 		body, want string
@@ -187,10 +193,10 @@ func TestEventAnswers(t *testing.T) {
 		{404, ``, `[{"error":{"code":"not_found","message":"the backend refused the event"}}]`},
 		{500, `{"error":{"code":"no_stock","message":"none left"}}`, unavailable},
 		{302, ``, unavailable},
-		{200, `{"ack":{}}`, unavailable},
-		{200, `{"ack":[{"$binary":"?"}],"join":["never"]}`, unavailable},
-		{200, `<html>`, unavailable},
-		{200, "{\"ack\":[\"\xff\"],\"join\":[\"never\"]}", unavailable},
+		{200, `{"ack":{}}`, wrong("ack must be an array of arguments; for one that is an object, write [{…}]")},
+		{200, `{"ack":[{"$binary":"?"}],"join":["never"]}`, wrong("ack[0] is no argument: decoding $binary: illegal base64 data at input byte 0")},
+		{200, `<html>`, wrong("the answer must be JSON, or empty")},
+		{200, "{\"ack\":[\"\xff\"],\"join\":[\"never\"]}", wrong("the answer must be in UTF-8")},
 	} {
 		t.Run(fmt.Sprint(tt.status, " ", tt.body), func(t *testing.T) {
 			w := serve(t, Options{}, func(m *message) (int, string) {

@@ -86,7 +86,7 @@ func (b *Backend) exchange(out *http.Request) (*reply, error) {
 		return nil, fmt.Errorf("reading answer: %w", err)
 	}
 	if len(text) > maxAnswer {
-		return nil, fmt.Errorf("reading answer: it has more than %d bytes", maxAnswer)
+		return nil, wrong("has more than %d bytes", maxAnswer)
 	}
 	return &reply{in.StatusCode, text}, nil
 }

@@ -86,7 +86,7 @@ func newAbandoned(namespace string, h *realtime.Handshake, a *answer) *departure
 func dataOfClient(namespace string, h *realtime.Handshake, a *answer) departureData {
 	user, state := h.Identity.User, maps.Clone(h.Identity.Data)
 	if a.User != "" {
-		user = string(a.User)
+		user = a.User
 	}
 	if state == nil {
 		state = make(map[string]json.RawMessage)

@@ -4,11 +4,12 @@
 // directory schema; they are signed as Standard Webhooks are.
 //
 //   - backend.go: what comes in, and what is done about it
-//   - request.go, signature.go, answer.go: what is asked, and answered
+//   - request.go, signature.go: what is asked; answer.go, reader.go, expiry.go: what
+//     is answered, as backends write it
 //   - client.go, deadlines.go: how a request is sent, and until when; peer.go: whom
 //     it is about
 //   - departure.go, queue.go: sockets that are gone, and how they are told of
 //   - journal.go, segment.go, keeper.go, storage.go: how that outlives the process;
 //     recall.go: how the next one takes it over
-//   - meter.go, calm.go: what is counted, and what is logged
+//   - meter.go, calm.go, notices.go: what is counted, and what is logged
 package webhook

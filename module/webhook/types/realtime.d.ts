@@ -56,6 +56,9 @@ export type Ack<F> = F extends (...args: infer A) => any
     : any[]
   : never;
 
+/** What a room or a user is called. A number counts as its digits. */
+export type Name = string | number;
+
 /** A request: what all of them have. */
 export interface Request {
   v: 1;
@@ -102,12 +105,16 @@ export interface ConnectRequest extends Request {
 export interface ConnectAnswer<Data = SocketData, Events extends EventsMap = ServerToClientEvents> {
   data?: Data;
   /** The user's id. */
-  user?: string | null;
+  user?: Name | null;
   /** Rooms. */
-  join?: string[];
+  join?: Name[];
   emit?: Emission<Events>[];
-  /** RFC 3339: when the client's connection is closed, so that it comes back and asks anew. */
-  expires_at?: string | null;
+  /**
+   * When the client's connection is closed, so that it comes back and asks anew: RFC 3339, or seconds since 1970; above
+   * 100000000000 these are milliseconds. A text without a zone is in UTC.
+   */
+  expires_at?: string | number | null;
+  disconnect?: Disconnect;
 }
 
 /** Keeps a client out: the body of a 401 or 403. The client gets a connect_error with it. */
@@ -146,9 +153,9 @@ export interface EventRequest<Events extends EventsMap = ClientToServerEvents, D
 export interface EventAnswer<Data = SocketData, Events extends EventsMap = ServerToClientEvents, Answer extends any[] = any[]> {
   ack?: Answer;
   /** Rooms. */
-  join?: string[];
+  join?: Name[];
   /** Rooms. */
-  leave?: string[];
+  leave?: Name[];
   /** Members that take the place of those of the same name. */
   data?: Partial<Data>;
   emit?: Emission<Events>[];
@@ -195,15 +202,30 @@ export type BackendRequest<Events extends EventsMap = ClientToServerEvents, Data
   | EventRequest<Events, Data>
   | DisconnectRequest<Data>;
 
-/** An event to send. Without `to` and `users` it goes to the socket that the request was about. */
+/** Whom an event is for: rooms and users, or everyone. */
+export type Recipients =
+  | {
+      /** Rooms. The id of a socket is the name of its own one. */
+      to?: Name[];
+      /** Whose sockets get it, too. */
+      users?: Name[];
+      everyone?: false;
+    }
+  | {
+      /** All sockets of the namespace get it. */
+      everyone?: true;
+      to?: never;
+      users?: never;
+    };
+
+/**
+ * An event to send. Without `to`, `users` and `everyone` it goes to the socket that the request was about; lists that are
+ * written and empty are nobody.
+ */
 export type Emission<Events extends EventsMap = ServerToClientEvents> = {
-  [E in keyof Events & string]: {
-    /** Rooms. The id of a socket is the name of its own one. */
-    to?: string[];
-    /** Whose sockets get it, too. */
-    users?: string[];
+  [E in keyof Events & string]: Recipients & {
     /** Rooms whose members do not get it. */
-    except?: string[];
+    except?: Name[];
     /** Default: that of the socket. */
     namespace?: string;
     event: E;
@@ -216,7 +238,7 @@ export type Emission<Events extends EventsMap = ServerToClientEvents> = {
 /** Has the client leave, once the rest of the answer has been done. */
 export interface Disconnect {
   /** For the log. */
-  reason?: string;
+  reason?: string | number;
   /** Ends the whole connection. Default: the client leaves the namespace only. */
   close?: boolean;
 }

@@ -1,0 +1,257 @@
+package webhook
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/rawjson"
+)
+
+// A wrongAnswer is the error of an answer that cannot be understood: what is
+// wrong, and where in the answer.
+type wrongAnswer struct {
+	place   string // such as "emit[0].to"; "" for the answer as a whole
+	problem string // such as "must be a string"
+}
+
+func wrong(format string, args ...any) *wrongAnswer {
+	return &wrongAnswer{problem: fmt.Sprintf(format, args...)}
+}
+
+// Error implements error.
+func (w *wrongAnswer) Error() string {
+	if w.place == "" {
+		return "the answer " + w.problem
+	}
+	return w.place + " " + w.problem
+}
+
+// within returns the error of what is in a member, or an element such as "[0]".
+func (w *wrongAnswer) within(name string) *wrongAnswer {
+	if w == nil {
+		return nil
+	}
+	if w.place != "" && w.place[0] != '[' {
+		name += "."
+	}
+	return &wrongAnswer{name + w.place, w.problem}
+}
+
+func (w *wrongAnswer) at(i int) *wrongAnswer {
+	if w == nil {
+		return nil
+	}
+	return w.within(fmt.Sprintf("[%d]", i))
+}
+
+// A reader reads JSON as backends write it. Where languages have one type for
+// several of JSON's, the same thing is written in several ways, and the reader
+// takes those of them that have one meaning:
+//
+//   - null is the same as a member that is not there,
+//   - [] is an empty object (PHP), and {} an empty list (Lua),
+//   - an object with the members "0", "2" and so on is a list (PHP, after
+//     array_filter),
+//   - a number is its digits where a text is meant, and 0 and 1 are false and true,
+//   - a member's name may be written in another style: expiresAt or ExpiresAt.
+//
+// It keeps in mind what it has to leave out.
+type reader struct {
+	oddities []string // such as "colour is no member that an answer has"
+}
+
+func (r *reader) note(format string, args ...any) {
+	r.oddities = append(r.oddities, fmt.Sprintf(format, args...))
+}
+
+// A member is one that an object can have.
+type member struct {
+	name string
+	read func(json.RawMessage) *wrongAnswer
+}
+
+// members reads an object. Place says where it is, for what it has to leave out.
+func (r *reader) members(place string, data json.RawMessage, known []member) *wrongAnswer {
+	object, err := objectOf(data)
+	if err != nil {
+		return err
+	}
+	left := len(object)
+	for _, m := range known {
+		name := m.name
+		value, ok := object[name]
+		if !ok && left > 0 {
+			name, value, ok = restyled(object, known, m.name)
+		}
+		if !ok {
+			continue
+		}
+		left--
+		delete(object, name)
+		if isNull(value) {
+			continue
+		}
+		if err := m.read(value); err != nil {
+			return err.within(m.name)
+		}
+	}
+	for name, value := range object {
+		if !isNull(value) {
+			r.note("%s%s is no member that it has", place, quote(name))
+		}
+	}
+	return nil
+}
+
+// restyled returns the member that is called the same in another style of
+// writing names.
+func restyled(object map[string]json.RawMessage, known []member, name string) (string, json.RawMessage, bool) {
+	plain := strings.ReplaceAll(name, "_", "")
+	for other, value := range object {
+		if strings.EqualFold(strings.ReplaceAll(other, "_", ""), plain) && !slices.ContainsFunc(known, func(m member) bool { return m.name == other }) {
+			return other, value, true
+		}
+	}
+	return "", nil, false
+}
+
+// quote returns the beginning of what a backend calls something.
+func quote(name string) string {
+	const most = 64
+	if len(name) > most {
+		end := most
+		for end > 0 && !utf8.RuneStart(name[end]) {
+			end--
+		}
+		name = name[:end] + "…"
+	}
+	return strconv.Quote(name)
+}
+
+func isNull(data json.RawMessage) bool { return len(data) == 0 || data[0] == 'n' }
+
+// objectOf returns the members of an object.
+func objectOf(data json.RawMessage) (map[string]json.RawMessage, *wrongAnswer) {
+	var object map[string]json.RawMessage
+	if !rawjson.Object(data) || json.Unmarshal(data, &object) != nil {
+		if isEmpty(data, '[', ']') {
+			return map[string]json.RawMessage{}, nil
+		}
+		return nil, wrong("must be an object")
+	}
+	return object, nil
+}
+
+// isEmpty reports whether data is an array or an object of nothing.
+func isEmpty(data json.RawMessage, begin, end byte) bool {
+	return len(data) >= 2 && data[0] == begin && data[len(data)-1] == end && len(bytes.TrimSpace(data[1:len(data)-1])) == 0
+}
+
+// listOf returns the elements of a list, of which there may be so many.
+func listOf(data json.RawMessage, most int) ([]json.RawMessage, *wrongAnswer) {
+	object := rawjson.Object(data)
+	if !object && (len(data) == 0 || data[0] != '[') {
+		return nil, wrong("must be an array")
+	}
+	list := []json.RawMessage{}
+	d := json.NewDecoder(bytes.NewReader(data))
+	_, _ = d.Token() // the bracket or brace
+	for d.More() {
+		if object {
+			name, err := d.Token()
+			text, _ := name.(string)
+			if err != nil || text == "" || strings.Trim(text, "0123456789") != "" {
+				return nil, wrong("must be an array")
+			}
+		}
+		if len(list) == most {
+			return nil, wrong("has more than %d elements", most)
+		}
+		var element json.RawMessage
+		if d.Decode(&element) != nil {
+			return nil, wrong("must be an array")
+		}
+		list = append(list, element)
+	}
+	return list, nil
+}
+
+// What an answer can name, which is what the HTTP API can.
+const (
+	maxName  = 256    // bytes
+	maxNames = 10_000 // in a list
+	maxEmits = 10_000
+)
+
+// nameOf reads the name of something.
+func nameOf(data json.RawMessage) (string, *wrongAnswer) {
+	name, ok := rawjson.Text(data)
+	switch {
+	case !ok:
+		return "", wrong("must be a string")
+	case name == "":
+		return "", wrong("is empty")
+	case len(name) > maxName:
+		return "", wrong("has more than %d bytes", maxName)
+	case strings.ContainsFunc(name, unicode.IsControl):
+		return "", wrong("has control characters")
+	}
+	return name, nil
+}
+
+// name returns what reads a name.
+func name(into *string) func(json.RawMessage) *wrongAnswer {
+	return func(data json.RawMessage) (err *wrongAnswer) {
+		*into, err = nameOf(data)
+		return err
+	}
+}
+
+// names returns what reads a list of names. The result of an empty one is not nil.
+func names(into *[]string) func(json.RawMessage) *wrongAnswer {
+	return func(data json.RawMessage) *wrongAnswer {
+		list, err := listOf(data, maxNames)
+		if err != nil {
+			return err
+		}
+		*into = make([]string, len(list))
+		for i, element := range list {
+			if (*into)[i], err = nameOf(element); err != nil {
+				return err.at(i)
+			}
+		}
+		return nil
+	}
+}
+
+// text returns what reads a text for people.
+func text(into *string) func(json.RawMessage) *wrongAnswer {
+	return func(data json.RawMessage) *wrongAnswer {
+		var ok bool
+		if *into, ok = rawjson.Text(data); !ok {
+			return wrong("must be a string")
+		}
+		return nil
+	}
+}
+
+// flag returns what reads a truth value.
+func flag(into *bool) func(json.RawMessage) *wrongAnswer {
+	return func(data json.RawMessage) *wrongAnswer {
+		switch string(data) {
+		case "true", "1":
+			*into = true
+		case "false", "0":
+			*into = false
+		default:
+			return wrong("must be true or false")
+		}
+		return nil
+	}
+}
