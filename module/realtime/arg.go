@@ -51,16 +51,59 @@ func (a Arg) IsBytes() ([]byte, bool) {
 	return nil, false
 }
 
-// sizeOf returns how many bytes arguments hold.
+// What arguments take beside their text and their binary parts, in bytes.
+const (
+	argSize  = int(unsafe.Sizeof(Arg{}))
+	partSize = int(unsafe.Sizeof([]byte(nil)))
+)
+
+// sizeOf returns how many bytes arguments hold that nothing else shares.
 func sizeOf(args []Arg) int {
-	size := 0
+	size := len(args) * argSize
 	for _, arg := range args {
-		size += len(arg.JSON)
-		for _, part := range arg.Binary {
-			size += len(part)
-		}
+		size += len(arg.JSON) + len(arg.Binary)*partSize
+	}
+	for _, part := range CollectAttachments(args) {
+		size += len(part)
 	}
 	return size
+}
+
+// compact returns arguments that are equal to args, and in memory of their own.
+// Those that come from a client are parts of all that it has sent at once, which
+// would stay as long as they do: whoever keeps arguments keeps these.
+func compact(args []Arg) []Arg {
+	if len(args) == 0 {
+		return nil
+	}
+	texts, references := 0, 0
+	for _, arg := range args {
+		texts += len(arg.JSON)
+		references += len(arg.Binary)
+	}
+	text := make([]byte, 0, texts)
+	all := CollectAttachments(args)
+	copies := make([][]byte, len(all))
+	parts := make([][]byte, 0, references)
+	own := make([]Arg, len(args))
+	for i, arg := range args {
+		begin := len(text)
+		text = append(text, arg.JSON...)
+		own[i].JSON = text[begin:len(text):len(text)]
+		if len(arg.Binary) == 0 {
+			continue
+		}
+		first := len(parts)
+		for _, part := range arg.Binary {
+			n := all.Index(part)
+			if copies[n] == nil {
+				copies[n] = append(make([]byte, 0, len(part)), part...)
+			}
+			parts = append(parts, copies[n])
+		}
+		own[i].Binary = parts[first:len(parts):len(parts)]
+	}
+	return own
 }
 
 // MaxAttachments is how many different binary parts the arguments of one event

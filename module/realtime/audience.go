@@ -1,6 +1,9 @@
 package realtime
 
-import "slices"
+import (
+	"slices"
+	"unsafe"
+)
 
 // An audience is whom a broadcast is for: the sockets in any of the rooms and
 // those of any of the users, or everyone where there are neither; but not who
@@ -15,10 +18,11 @@ func (a *audience) everyone() bool { return len(a.rooms) == 0 && len(a.users) ==
 
 func (a *audience) hasUser(user string) bool { return user != "" && slices.Contains(a.users, user) }
 
-// size returns about how many bytes it holds.
+// size returns about how many bytes it holds beside itself.
 func (a *audience) size() int {
 	n := 0
-	for _, names := range [][]string{a.rooms, a.users, a.except} {
+	for _, names := range [...][]string{a.rooms, a.users, a.except} {
+		n += cap(names) * int(unsafe.Sizeof(""))
 		for _, name := range names {
 			n += len(name)
 		}

@@ -56,6 +56,9 @@ func (b Broadcast) Emit(ctx context.Context, event string, args ...Arg) error {
 		return err
 	}
 	m.Volatile = b.volatile
+	if b.namespace.recovery.Load() != nil && m.lasting() {
+		m.Args = compact(m.Args)
+	}
 	var remote []byte
 	if !b.local {
 		if remote, err = b.namespace.hub.publisher.encode(m, &b.to); err != nil {

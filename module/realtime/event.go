@@ -55,7 +55,8 @@ func (s *Socket) HandleEvent(ctx context.Context, name string, args []Arg, ack f
 	if !s.lane.enter() {
 		Flush(ctx)
 		s.lane.await(ctx)
-		s.lane.add(crew, job{size: sizeOf(e.Args), run: func() {
+		e.Args = compact(e.Args)
+		s.lane.add(crew, job{size: jobSize + len(e.Name) + sizeOf(e.Args), run: func() {
 			defer release()
 			policy.handle(s.namespace.hub.Context(), e)
 			policy.finish(s.namespace.hub.Context(), e)

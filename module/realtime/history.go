@@ -4,17 +4,19 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unsafe"
 
 	"github.com/caddy-realtime/caddy-realtime/module/internal/randid"
 )
 
-// maxHistoryBytes is how many bytes of arguments the history of one namespace
-// holds. Their encodings, which are made anew for clients that come back, can
+// maxHistoryBytes is how many bytes the history of one namespace takes. The
+// encodings of its messages, which are made anew for clients that come back, can
 // take as much again for each wire format.
 const maxHistoryBytes = 32 << 20
 
-// recordSize is about what a record takes beside its arguments.
-const recordSize = 256
+// recordSize is about what a record takes beside its message and whom that is for:
+// its place among the others, which have room to grow.
+const recordSize = 2 * int(unsafe.Sizeof(record{}))
 
 // A history holds the last events of a namespace, numbered from 1, so that
 // clients who come back can have those that they missed. Who changes it holds
@@ -37,7 +39,7 @@ type record struct {
 func newHistory() history { return history{epoch: randid.New()[:8]} }
 
 // append enters a message that is about to be delivered, and gives it its
-// offset.
+// offset. The arguments must be compact.
 func (h *history) append(m *Message, to audience) {
 	h.last++
 	offset := h.epoch + "." + strconv.FormatUint(h.last, 36)
@@ -75,13 +77,4 @@ func (h *history) prune(before time.Time, maxEvents int) {
 	}
 }
 
-func (r *record) size() int {
-	n := recordSize
-	for _, arg := range r.message.Args {
-		n += len(arg.JSON)
-	}
-	for _, attachment := range CollectAttachments(r.message.Args) {
-		n += len(attachment)
-	}
-	return n + r.to.size()
-}
+func (r *record) size() int { return recordSize + r.message.size() + r.to.size() }

@@ -6,11 +6,14 @@ import (
 )
 
 // What may wait in a lane before the client's next input has to: so many
-// events, and so many bytes of arguments beyond the first.
+// events, and so many bytes beyond the first.
 const (
 	maxWaiting      = 100
 	maxWaitingBytes = 64 << 10
 )
+
+// jobSize is about what an event that waits takes beside its name and arguments.
+const jobSize = 512
 
 // A lane has what handlers do for one socket happen one at a time, in order,
 // whatever goroutine it comes from. The one that finds the lane free goes

@@ -47,6 +47,13 @@ func (m *Message) OffsetArgs() []Arg {
 	return append(slices.Clip(m.Args), String(*m.offset))
 }
 
+// messageSize is about what a message takes beside what is counted, in bytes, with
+// its offset.
+const messageSize = 160
+
+// size returns about how many bytes the message holds, but for its encodings.
+func (m *Message) size() int { return messageSize + len(m.Event) + sizeOf(m.Args) }
+
 // textSize returns about how many bytes the message takes as JSON.
 func (m *Message) textSize() int {
 	size := len(m.Namespace) + len(m.Event)

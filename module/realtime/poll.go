@@ -4,14 +4,19 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"unsafe"
 )
 
 // ErrAudience says that more sockets would have to be waited for than the
 // caller wants to.
 var ErrAudience = errors.New("event is for too many sockets")
 
-// maxAnswers is how many bytes the answers to one event can have together.
-const maxAnswers = 16 << 20
+// maxAnswers is how many bytes the answers to one event can take together, and
+// answerSize is about what one takes beside its arguments.
+const (
+	maxAnswers = 16 << 20
+	answerSize = 2 * int(unsafe.Sizeof(Answer{}))
+)
 
 // An Answer is what one client acked an event with that went to many.
 type Answer struct {
@@ -90,12 +95,12 @@ func (p *poll) take(s *Socket, args []Arg, err error) {
 	defer p.settle()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	size := sizeOf(args)
+	size := answerSize + sizeOf(args)
 	if err != nil || p.size+size > maxAnswers {
 		return
 	}
 	p.size += size
-	p.answers = append(p.answers, Answer{s, args})
+	p.answers = append(p.answers, Answer{s, compact(args)})
 }
 
 // settle notes that one answer is not open any more.

@@ -127,6 +127,7 @@ func (s *Socket) Emit(ctx context.Context, event string, args ...Arg) error {
 		return ErrDisconnected
 	}
 	if s.trail != nil {
+		m.Args = compact(m.Args)
 		return s.trail.recovery.emit(s, m, batchOf(ctx))
 	}
 	return s.conn.Deliver(m, batchOf(ctx))
