@@ -1,6 +1,10 @@
 package realtime
 
-import "github.com/caddy-realtime/caddy-realtime/module/internal/defaults"
+import (
+	"fmt"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/defaults"
+)
 
 // Limits bound what one client can take from the server, and what it can have
 // sent to the others. The zero value of a field means its default.
@@ -63,3 +67,13 @@ func (l Limits) WithDefaults() Limits {
 	defaults.Set(&l.Pending, DefaultPending)
 	return l
 }
+
+// A LimitError says which limit a client has exceeded. Protocols end its
+// connection with the reason "limit".
+type LimitError struct {
+	Name string // as it is written in the configuration, such as "depth"
+	Most int64  // what is allowed
+}
+
+// Error implements error.
+func (e *LimitError) Error() string { return fmt.Sprintf("limit %s exceeded: at most %d", e.Name, e.Most) }

@@ -6,11 +6,17 @@ import (
 	"math"
 )
 
-// ErrInvalid says that data is not the MessagePack that was asked for.
-var ErrInvalid = errors.New("invalid MessagePack")
+var (
+	// ErrInvalid says that data is not the MessagePack that was asked for.
+	ErrInvalid = errors.New("invalid MessagePack")
+	// ErrParts says that it has more binary data than it may have.
+	ErrParts = errors.New("MessagePack has too much binary data")
+	// ErrDepth says that it is nested deeper than it may be.
+	ErrDepth = errors.New("MessagePack is nested too deep")
+)
 
-// maxDepth is how deep arrays and maps may be nested. The decoder of JavaScript clients recurses, and runs out of stack at
-// a few thousand: what one client sends must not make the others lose their connections.
+// maxDepth is how deep arrays and maps may be nested in what is written. The decoder of JavaScript clients recurses, and
+// runs out of stack at a few thousand: what one client sends must not make the others lose their connections.
 const maxDepth = 1000
 
 // The first bytes of values.

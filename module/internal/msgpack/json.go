@@ -11,23 +11,23 @@ import (
 )
 
 // AppendJSON appends the first value in data to dst as JSON, with its binary data as parts, of which there are at most
-// maxParts. Rest is what follows it. Any error is [ErrInvalid].
+// maxParts. It is nested at most so deep. Rest is what follows it. The error is [ErrInvalid], [ErrParts] or [ErrDepth].
 //
 // Where JSON has no word for it, the value is what JSON.stringify makes of it: NaN and infinities are null, undefined is null
 // too but not a member at all, a date is its text in ISO 8601. Numbers keep their value: 64-bit integers are written
 // out, floats as short as they can be. Strings must be UTF-8, and so must the keys of maps, which are strings.
 //
 // Beside parts, a map that looks like a placeholder becomes null: nobody could tell it from one.
-func AppendJSON(dst, data []byte, maxParts int) (text json.RawMessage, parts [][]byte, rest []byte, err error) {
+func AppendJSON(dst, data []byte, maxParts, depth int) (text json.RawMessage, parts [][]byte, rest []byte, err error) {
 	begin := len(dst)
-	w := jsonWriter{data: data, dst: dst, maxParts: maxParts}
-	end, ok := w.value()
-	if ok && w.ambiguous && len(w.parts) > 0 {
-		w = jsonWriter{data: data, dst: w.dst[:begin], maxParts: maxParts, unmask: true}
-		end, ok = w.value()
+	w := jsonWriter{data: data, dst: dst, maxParts: maxParts, depth: depth}
+	end, err := w.value()
+	if err == nil && w.ambiguous && len(w.parts) > 0 {
+		w = jsonWriter{data: data, dst: w.dst[:begin], maxParts: maxParts, depth: depth, unmask: true}
+		end, err = w.value()
 	}
-	if !ok {
-		return nil, nil, nil, ErrInvalid
+	if err != nil {
+		return nil, nil, nil, err
 	}
 	return w.dst, w.parts, data[end:], nil
 }
@@ -38,6 +38,7 @@ type jsonWriter struct {
 	dst      []byte
 	parts    [][]byte
 	maxParts int
+	depth    int         // at most so many open ones
 	open     []container // outermost first
 
 	ambiguous bool // there is a map that looks like a placeholder
@@ -59,7 +60,7 @@ type container struct {
 const mark = "_placeholder"
 
 // value writes the value that data begins with and returns the offset after it.
-func (w *jsonWriter) value() (end int, ok bool) {
+func (w *jsonWriter) value() (end int, err error) {
 	i := 0
 	for {
 		h, next := readHead(w.data, i)
@@ -69,22 +70,22 @@ func (w *jsonWriter) value() (end int, ok bool) {
 		}
 		switch h.kind {
 		case invalid:
-			return i, false
+			return i, ErrInvalid
 		case arrayKind, mapKind:
-			if len(w.open) == maxDepth {
-				return i, false
+			if len(w.open) == w.depth {
+				return i, ErrDepth
 			}
 			w.begin(h)
 		case stringKind:
 			end := i + int(h.bits)
 			if !w.string(w.data[i:end]) {
-				return i, false
+				return i, ErrInvalid
 			}
 			i = end
 		case binaryKind:
 			end := i + int(h.bits)
 			if len(w.parts) == w.maxParts {
-				return i, false
+				return i, ErrParts
 			}
 			w.dst = rawjson.AppendPlaceholder(w.dst, len(w.parts))
 			w.parts = append(w.parts, w.data[i:end:end])
@@ -92,8 +93,12 @@ func (w *jsonWriter) value() (end int, ok bool) {
 		default:
 			w.scalar(h)
 		}
-		if i, ok = w.advance(i); !ok || len(w.open) == 0 {
-			return i, ok
+		ok := false
+		if i, ok = w.advance(i); !ok {
+			return i, ErrInvalid
+		}
+		if len(w.open) == 0 {
+			return i, nil
 		}
 	}
 }

@@ -17,7 +17,7 @@ const maxParts = 10
 
 // toJSON reads exactly one value.
 func toJSON(data []byte) (text string, parts [][]byte, err error) {
-	got, parts, rest, err := AppendJSON(nil, data, maxParts)
+	got, parts, rest, err := AppendJSON(nil, data, maxParts, maxDepth)
 	if err == nil && len(rest) > 0 {
 		err = ErrInvalid
 	}
@@ -201,6 +201,18 @@ func TestInvalid(t *testing.T) {
 	}
 }
 
+// TestTooMuch: what is more than it may be is told apart from what is no MessagePack.
+func TestTooMuch(t *testing.T) {
+	for digits, want := range map[string]error{
+		"91 91 c0": nil, "91 91 91 c0": ErrDepth, "81 a161 81 a161 80": ErrDepth, "91 91 91 c1": ErrDepth, "91 91 c1": ErrInvalid,
+		"92 c40101 c40102": nil, "93 c40101 c40102 c40103": ErrParts,
+	} {
+		if _, _, _, err := AppendJSON(nil, unhex(t, digits), 2, 2); err != want {
+			t.Errorf("%s: %v, want %v", digits, err, want)
+		}
+	}
+}
+
 // TestPromises: what claims to be long takes no memory for that, and no time.
 func TestPromises(t *testing.T) {
 	bomb := bytes.Repeat([]byte{0xdc, 0xff, 0xff}, 300_000)
@@ -263,7 +275,7 @@ func FuzzJSON(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		skipped, skipErr := Skip(data)
-		text, parts, rest, err := AppendJSON(nil, data, maxParts)
+		text, parts, rest, err := AppendJSON(nil, data, maxParts, maxDepth)
 		if err != nil {
 			return
 		}
@@ -295,7 +307,7 @@ func FuzzAppend(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text, part []byte, count uint8) {
 		parts := slices.Repeat([][]byte{part}, int(count%3))
 		data := Append(nil, text, parts, math.MaxInt)
-		got, _, rest, err := AppendJSON(nil, data, math.MaxInt)
+		got, _, rest, err := AppendJSON(nil, data, math.MaxInt, maxDepth)
 		if err != nil || len(rest) > 0 {
 			t.Fatalf("%q became %x, which is %v", text, data, err)
 		}
@@ -328,7 +340,7 @@ func BenchmarkAppendJSON(b *testing.B) {
 	b.ReportAllocs()
 	b.SetBytes(int64(len(data)))
 	for b.Loop() {
-		if _, _, _, err := AppendJSON(dst, data, maxParts); err != nil {
+		if _, _, _, err := AppendJSON(dst, data, maxParts, maxDepth); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -59,6 +59,47 @@ func TestSplitErrorSaysWhere(t *testing.T) {
 	}
 }
 
+// TestWithin: an array with one element more, or nested one deeper, is told apart from what is no JSON at all.
+func TestWithin(t *testing.T) {
+	const most, depth = 3, 4
+	deep := func(levels int) string { return strings.Repeat("[", levels) + strings.Repeat("]", levels) }
+	objects := func(levels int) string { return strings.Repeat(`{"a":`, levels) + "1" + strings.Repeat("}", levels) }
+	for data, want := range map[string]error{
+		`[1,2,3]`:                     nil,
+		`[]`:                          nil,
+		`[1,2,3,4]`:                   ErrElements,
+		`[1,2,3,`:                     ErrElements,
+		`[` + deep(4) + `]`:           nil,
+		`[` + deep(5) + `]`:           ErrDepth,
+		`[1,` + objects(4) + `]`:      nil,
+		`[1,` + objects(5) + `]`:      ErrDepth,
+		`[[[[[[`:                      ErrDepth,
+		`[` + deep(7000) + `]`:        ErrDepth,
+		`[[{"a":[{"b":"[[[[[["}]}]]`:  nil,
+		`[[{"a":[{"b":[ ]}]}]]`:       ErrDepth,
+		`[{"a":[1,2,3,4,5]},[[]],{}]`: nil,
+	} {
+		elements, err := SplitWithin([]byte(data), most, depth)
+		if err != want || err == nil && elements == nil {
+			t.Errorf("SplitWithin(%.40q) = %q, %v, want %v", data, elements, err, want)
+		}
+	}
+	for _, data := range []string{`[{[]}]`, `[[[{[]`, `[{"a"[`, `[1[`, `[[[[1[`, `x`, `[]]`, `[1,2,]`} {
+		var syntax *SyntaxError
+		if _, err := SplitWithin([]byte(data), most, depth); !errors.As(err, &syntax) {
+			t.Errorf("SplitWithin(%q): %v, want a syntax error", data, err)
+		}
+		if err := Check([]byte(data), 10); !errors.As(err, &syntax) {
+			t.Errorf("Check(%q): %v, want a syntax error", data, err)
+		}
+	}
+	for data, want := range map[string]error{deep(4): nil, deep(5): ErrDepth, objects(4): nil, objects(5): ErrDepth, " 1 ": nil, `"[[[[["`: nil} {
+		if err := Check([]byte(data), depth); err != want {
+			t.Errorf("Check(%q): %v, want %v", data, err, want)
+		}
+	}
+}
+
 func TestAppendSplit(t *testing.T) {
 	elements := []json.RawMessage{json.RawMessage(`"kept"`)}
 	elements, err := AppendSplit(elements, []byte(`[1,2]`))
@@ -86,6 +127,7 @@ func TestMemoryIsEarned(t *testing.T) {
 	all := func(data []byte) {
 		Valid(data)
 		Split(data)
+		SplitWithin(data, 256, 128)
 		Placeholders(data, replace)
 		Binaries(data, replace)
 	}
