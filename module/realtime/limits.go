@@ -76,4 +76,6 @@ type LimitError struct {
 }
 
 // Error implements error.
-func (e *LimitError) Error() string { return fmt.Sprintf("limit %s exceeded: at most %d", e.Name, e.Most) }
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("limit %s exceeded: at most %d", e.Name, e.Most)
+}

@@ -7,18 +7,6 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// An assembly is a packet whose attachments are still to come.
-type assembly struct {
-	header
-	received [][]byte
-}
-
-// add takes the next attachment and reports whether it was the last.
-func (a *assembly) add(attachment []byte) (complete bool) {
-	a.received = append(a.received, attachment)
-	return len(a.received) == a.attachments
-}
-
 // parseArgs splits the data of an event or an ack, with the attachments that
 // came with it. A first element that is the event's name is not an argument
 // and must have been cut off.

@@ -69,7 +69,7 @@ func (w *wire) send(t *testing.T, b *engineio.Burst) (text []byte, attachments [
 
 // parseAll reads an ack as its recipient does.
 func parseAll(text []byte, attachments [][]byte) (header, []realtime.Arg, error) {
-	p, err := parseHeader(text)
+	p, err := parseHeader(text, realtime.MaxAttachments)
 	if err != nil {
 		return p, nil, err
 	}

@@ -1,6 +1,7 @@
 package socketio
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"net/url"
@@ -19,10 +20,10 @@ import (
 // A client is what one session means to Socket.IO: its sockets, one in each
 // namespace that it has entered. It is the session's one consumer.
 type client struct {
-	server  *Server
-	session *engineio.Session
-	pending *assembly // touched by Receive only
-	format  format    // set by the first message, before there are any conns
+	server   *Server
+	session  *engineio.Session
+	assembly *assembly // nil until the first packet with attachments
+	format   format    // set by the first message, before there are any conns
 
 	mu       sync.Mutex
 	conns    []*conn     // one in most cases; a map would take more than all the rest
@@ -44,14 +45,30 @@ func (s *Server) accept(session *engineio.Session) engineio.Receiver {
 
 // Receive implements engineio.Receiver.
 func (c *client) Receive(p engineio.Packet, batch *engineio.Batch) {
-	if err := c.receive(p, batch); err != nil {
+	err := c.receive(p, batch)
+	switch exceeded, isLimit := errors.AsType[*realtime.LimitError](err); {
+	case err == nil:
+	case isLimit:
+		c.exceed(exceeded)
+	default:
 		// As in Socket.IO's own server, a client that breaks the rules in one
 		// namespace loses them all: its next packets could mean anything.
 		c.session.Close(reason.ParseError)
 	}
 }
 
+// exceed ends the session of a client that has exceeded a limit.
+func (c *client) exceed(l *realtime.LimitError) {
+	c.server.options().Engine.Logger.Info("limit exceeded",
+		zap.String("session", c.session.ID()), zap.String("limit", l.Name), zap.Int64("most", l.Most))
+	c.session.Close(reason.Limit)
+}
+
 func (c *client) receive(m engineio.Packet, batch *engineio.Batch) error {
+	o := c.server.options()
+	if c.assembly.awaits() {
+		return c.attach(m, batch, o)
+	}
 	if c.format == nil {
 		c.format = formatOf(m)
 	}
@@ -59,24 +76,88 @@ func (c *client) receive(m engineio.Packet, batch *engineio.Batch) error {
 	if c.revision4() && !m.Binary {
 		m.Data, query = cutQuery(m.Data)
 	}
-	p, rest, err := c.format.decode(m, c.pending)
-	c.pending = rest
-	if err != nil || rest != nil {
+	h, err := c.format.open(m, &o.Limits)
+	if err != nil {
+		return err
+	}
+	conn := c.conn(h.namespace)
+	switch {
+	case h.kind == typeConnectError, (h.kind == typeConnect) != (conn == nil):
+		return errPacket
+	case h.kind == typeConnect:
+		if err := c.admits(h.namespace, &o.Limits); err != nil {
+			c.fail(h.namespace, err)
+			return nil
+		}
+	case h.attachments > 0:
+		c.hold(h, o)
+		return nil
+	}
+	p, err := c.format.read(h, nil, &o.Limits)
+	if err != nil {
 		return err
 	}
 	if c.revision4() && p.kind == typeConnect {
+		if len(query) > o.Limits.Headers {
+			return &realtime.LimitError{Name: "headers", Most: int64(o.Limits.Headers)}
+		}
 		p.data = authOf(query)
 	}
 	return c.handle(p, batch)
 }
 
-// handle deals with a whole packet.
+// hold keeps a packet until its attachments are there.
+func (c *client) hold(h header, o *Options) {
+	if c.assembly == nil {
+		c.assembly = new(assembly)
+	}
+	if c.polls() {
+		h = h.clone()
+	}
+	c.assembly.begin(h)
+	c.await(o)
+}
+
+// polls reports whether messages are parts of something larger, a request's
+// body, which they must not keep.
+func (c *client) polls() bool { return c.session.Transport() == "polling" }
+
+// await gives the next attachment as much time as the client has to answer a
+// ping.
+func (c *client) await(o *Options) {
+	c.assembly.wait(o.Engine.PingInterval+o.Engine.PingTimeout, func() {
+		c.server.options().Engine.Logger.Info("attachments did not come in time", zap.String("session", c.session.ID()))
+		c.session.Close(reason.Limit)
+	})
+}
+
+// attach takes the next attachment of the packet that is held.
+func (c *client) attach(m engineio.Packet, batch *engineio.Batch, o *Options) error {
+	if !m.Binary || c.conn(c.assembly.packet.namespace) == nil { // which it has left
+		return errPacket
+	}
+	if c.polls() {
+		m.Data = bytes.Clone(m.Data)
+	}
+	if err := c.assembly.add(m.Data, o.Engine.MaxPayload); err != nil {
+		return err
+	}
+	if !c.assembly.complete() {
+		c.await(o)
+		return nil
+	}
+	h, attachments := c.assembly.end()
+	p, err := c.format.read(h, attachments, &o.Limits)
+	if err != nil {
+		return err
+	}
+	return c.handle(p, batch)
+}
+
+// handle deals with a whole packet, which is a CONNECT or for a namespace that
+// the client is in.
 func (c *client) handle(p packet, batch *engineio.Batch) error {
-	conn := c.conn(p.namespace)
 	if p.kind == typeConnect {
-		if conn != nil {
-			return errPacket
-		}
 		if batch != nil {
 			batch.Close() // who is let in may take its time to decide; nobody else shall wait for it
 		}
@@ -88,32 +169,44 @@ func (c *client) handle(p packet, batch *engineio.Batch) error {
 		entering.Wait()
 		return nil
 	}
+	conn := c.conn(p.namespace)
 	if conn == nil {
-		return errPacket
+		return errPacket // the server has just made it leave
 	}
 	switch p.kind {
 	case typeDisconnect:
 		c.remove(conn)
 		conn.socket.HandleDisconnect(reason.ClientDisconnect)
-		return nil
 	case typeEvent:
 		conn.event(p, batch)
-		return nil
 	case typeAck:
 		conn.ack(p)
-		return nil
 	}
-	return errPacket // only servers send CONNECT_ERROR
+	return nil
 }
 
-// connect lets the client into a namespace, or tells it why not.
-func (c *client) connect(p packet) {
-	endpoint := c.server.endpoint
-	if !endpoint.Admits(p.namespace) { // before a namespace of that name comes to be
-		c.fail(p.namespace, realtime.ErrNamespace)
-		return
+// errNamespaces is what a client is told that is in too many namespaces. It keeps
+// those that it is in.
+var errNamespaces = &realtime.ConnectError{Message: "too many namespaces on this connection", Data: json.RawMessage(`{"code":"limit"}`)}
+
+// admits returns why the client cannot enter a namespace of a name, if it is for
+// the name, or for those that it is in already.
+func (c *client) admits(namespace string, l *realtime.Limits) error {
+	c.mu.Lock()
+	full := len(c.conns) >= l.Namespaces
+	c.mu.Unlock()
+	switch {
+	case !c.server.endpoint.Admits(namespace):
+		return realtime.ErrNamespace
+	case full:
+		return errNamespaces
 	}
-	hub := endpoint.Hub()
+	return nil
+}
+
+// connect lets the client into a namespace that is admitted, or tells it why not.
+func (c *client) connect(p packet) {
+	hub := c.server.endpoint.Hub()
 	namespace, ok := hub.Admit(p.namespace)
 	if !ok {
 		c.fail(p.namespace, realtime.ErrNamespace)
@@ -252,6 +345,7 @@ func (c *client) entered() {
 
 // Closed implements engineio.Receiver.
 func (c *client) Closed(why string) {
+	c.assembly.close()
 	c.entered()
 	c.mu.Lock()
 	conns := c.conns

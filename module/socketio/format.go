@@ -7,11 +7,15 @@ import (
 
 // A format is how packets are written as Engine.IO messages: that of one of
 // Socket.IO's parsers. It is comparable, and the same for all sessions that use it.
+// An error is a *realtime.LimitError, or says that the message is no packet.
 type format interface {
-	// decode reads the next message of a session. begun is the packet that the
-	// messages before it have begun, if any. rest is the packet that is not
-	// complete yet; where there is none, p is the one that is.
-	decode(m engineio.Packet, begun *assembly) (p packet, rest *assembly, err error)
+	// open reads all of the message that begins a packet but the data: what
+	// decides whether that is worth reading.
+	open(m engineio.Packet, l *realtime.Limits) (header, error)
+
+	// read reads the data of a packet whose attachments, as many as its header
+	// says, have come.
+	read(h header, attachments [][]byte, l *realtime.Limits) (packet, error)
 
 	// encode returns the messages that a packet is written as.
 	encode(p packet) *engineio.Burst
@@ -31,4 +35,13 @@ func formatOf(first engineio.Packet) format {
 // format share.
 func encodeMessage(f format, m *realtime.Message) *engineio.Burst {
 	return m.Encoding(f, func(m *realtime.Message) any { return f.encode(eventPacket(m)) }).(*engineio.Burst)
+}
+
+// A header is a packet whose data has not been read.
+type header struct {
+	kind        packetType
+	attachments int // that are to come
+	namespace   string
+	id          string // digits, "" for none
+	data        []byte // in the format, nil or empty for none
 }

@@ -9,23 +9,19 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// A header is the text of a packet in the format of Socket.IO's default parser:
+// maxID is the length of the longest id, in digits. Clients count from 0.
+const maxID = 64
+
+// parseHeader reads the text of a packet in the format of Socket.IO's default
+// parser, which may have so many attachments. The data is part of text:
 //
 //	<type>[<attachments>-][<namespace>,][<id>][<data>]
 //
-// Blanks may stand before and behind the id.
+// The namespace is "/" where the text has none. Blanks may stand before and
+// behind the id.
 //
 // https://socket.io/docs/v4/socket-io-protocol/#packet-encoding
-type header struct {
-	kind        packetType
-	attachments int
-	namespace   string // "/" where the text has none
-	id          string // digits, "" for none
-	data        []byte // valid JSON of the kind's shape, or nothing
-}
-
-// parseHeader reads the text of a packet. The data is part of text.
-func parseHeader(text []byte) (header, error) {
+func parseHeader(text []byte, attachments int) (header, error) {
 	if len(text) == 0 || text[0] < byte(typeConnect) || text[0] > byte(typeBinaryAck) {
 		return header{}, errPacket
 	}
@@ -36,8 +32,11 @@ func parseHeader(text []byte) (header, error) {
 		n, err := strconv.ParseUint(string(count), 10, 8)
 		// A count of nothing would wait for attachments that are never
 		// complete (CVE-2026-69185); one without a bound, for any number.
-		if !found || err != nil || n < 1 || n > realtime.MaxAttachments {
+		if !found || err != nil || n < 1 {
 			return header{}, errPacket
+		}
+		if int(n) > attachments {
+			return header{}, &realtime.LimitError{Name: "attachments", Most: int64(attachments)}
 		}
 		h.attachments, text = int(n), rest
 	}
@@ -49,7 +48,7 @@ func parseHeader(text []byte) (header, error) {
 		h.namespace, text = string(namespace), rest
 	}
 	var ok bool
-	if h.id, h.data, ok = cutID(text); !ok || !h.valid() {
+	if h.id, h.data, ok = cutID(text); !ok {
 		return header{}, errPacket
 	}
 	return h, nil
@@ -73,19 +72,10 @@ func cutID(text []byte) (id string, rest []byte, ok bool) {
 	if len(digits) == 0 {
 		return "0", text[end:], true
 	}
-	return string(digits), text[end:], !bytes.ContainsAny(digits, blanks)
-}
-
-// valid reports whether the data has the shape that the kind asks for. Events
-// and acks are looked into where they are split.
-func (h header) valid() bool {
-	switch h.kind {
-	case typeConnect:
-		return len(h.data) == 0 || rawjson.Valid(h.data) && rawjson.Object(bytes.TrimLeft(h.data, " \t\r\n"))
-	case typeDisconnect:
-		return len(h.data) == 0
+	if len(digits) > maxID || bytes.ContainsAny(digits, blanks) {
+		return "", nil, false
 	}
-	return true
+	return string(digits), text[end:], true
 }
 
 // append appends the header as text.
@@ -104,29 +94,48 @@ func (h header) append(text []byte) []byte {
 }
 
 // packet returns the packet that the header and its attachments are.
-func (h header) packet(attachments [][]byte) (packet, error) {
-	p := packet{kind: h.kind.plain(), namespace: h.namespace, id: h.id}
-	if p.kind != typeEvent && p.kind != typeAck {
+func (h header) packet(attachments [][]byte, l *realtime.Limits) (p packet, err error) {
+	p = packet{kind: h.kind.plain(), namespace: h.namespace, id: h.id}
+	switch {
+	case p.kind == typeEvent, p.kind == typeAck:
+		if len(h.data) == 0 {
+			p.blank = true
+			return p, nil
+		}
+		return p, p.parseData(h.data, attachments, l)
+	case p.kind == typeConnect && len(h.data) > 0:
 		p.data = h.data
-		return p, nil
-	}
-	if len(h.data) == 0 {
-		p.blank = true
-		return p, nil
-	}
-	elements, err := rawjson.Split(h.data)
-	if err != nil {
+		if err := rawjson.Check(h.data, l.Depth); err != nil {
+			return packet{}, limitOf(err, l)
+		}
+		if !rawjson.Object(bytes.TrimLeft(h.data, " \t\r\n")) {
+			return packet{}, errPacket
+		}
+	case len(h.data) > 0: // a DISCONNECT has none, and clients send no CONNECT_ERROR
 		return packet{}, errPacket
+	}
+	return p, nil
+}
+
+// parseData reads the data of an event or an ack.
+func (p *packet) parseData(data []byte, attachments [][]byte, l *realtime.Limits) error {
+	most := l.Arguments
+	if p.kind == typeEvent {
+		most++ // the name
+	}
+	elements, err := rawjson.SplitWithin(data, most, l.Depth)
+	if err != nil {
+		return limitOf(err, l)
 	}
 	if p.kind == typeEvent {
 		if len(elements) == 0 {
-			return packet{}, errPacket
+			return errPacket
 		}
-		if p.event, err = eventName(elements[0]); err != nil {
-			return packet{}, err
+		if p.event, err = eventName(elements[0], l); err != nil {
+			return err
 		}
 		elements = elements[1:]
 	}
 	p.args, err = parseArgs(elements, attachments)
-	return p, err
+	return err
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"testing"
+
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
 func equal(a, b header) bool {
@@ -44,7 +46,7 @@ func TestParseHeader(t *testing.T) {
 		`51- 3["a"]`:                    {kind: typeBinaryEvent, attachments: 1, namespace: "/", id: "3", data: []byte(`["a"]`)},
 		`0/a"b,{"c":[{"d":"e\u0000"}]}`: {kind: typeConnect, namespace: `/a"b`, data: []byte(`{"c":[{"d":"e\u0000"}]}`)},
 	} {
-		got, err := parseHeader([]byte(text))
+		got, err := parseHeader([]byte(text), realtime.MaxAttachments)
 		if err != nil || !equal(got, want) {
 			t.Errorf("%s is %+v, %v; want %+v", text, got, err, want)
 		}
@@ -61,7 +63,11 @@ func TestParseHeader(t *testing.T) {
 		`511-["a"]`, `5100-["a"]`, `599999999999999999999-["a"]`, `50-["a"]`, `500-["a"]`, `60-[]`,
 		`5-["a"]`, `5["a"]`, `5`, `51`, `5x-["a"]`, `5-1-["a"]`, `5+1-["a"]`, `51.0-["a"]`, `51e0-["a"]`, `5 1-["a"]`, `50x1-["a"]`, `5１-["a"]`,
 	} {
-		if got, err := parseHeader([]byte(text)); err == nil {
+		got, err := parseHeader([]byte(text), realtime.MaxAttachments)
+		if err == nil && !got.kind.binary() {
+			_, err = got.packet(nil, &defaults)
+		}
+		if err == nil {
 			t.Errorf("%s is %+v; want an error", text, got)
 		}
 	}
@@ -86,7 +92,7 @@ func FuzzHeader(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		p, err := parseHeader(text)
+		p, err := parseHeader(text, realtime.MaxAttachments)
 		if err != nil {
 			return
 		}
@@ -99,7 +105,7 @@ func FuzzHeader(f *testing.F) {
 		if len(p.data) > 0 && !json.Valid(p.data) {
 			return // of events and acks, which look into it where they split it
 		}
-		again, err := parseHeader(p.append(nil))
+		again, err := parseHeader(p.append(nil), realtime.MaxAttachments)
 		if err != nil || !equal(again, p) {
 			t.Errorf("%+v became %+v, %v", p, again, err)
 		}
@@ -111,7 +117,7 @@ func BenchmarkParseHeader(b *testing.B) {
 	b.ReportAllocs()
 	b.SetBytes(int64(len(text)))
 	for b.Loop() {
-		if _, err := parseHeader(text); err != nil {
+		if _, err := parseHeader(text, realtime.MaxAttachments); err != nil {
 			b.Fatal(err)
 		}
 	}

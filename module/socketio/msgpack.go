@@ -20,58 +20,61 @@ import (
 // parts, and dates are their text.
 type msgpackFormat struct{}
 
-// decode implements format. Each packet is one message.
-func (msgpackFormat) decode(m engineio.Packet, _ *assembly) (p packet, rest *assembly, err error) {
+// open implements format. Each packet is one message.
+func (msgpackFormat) open(m engineio.Packet, _ *realtime.Limits) (header, error) {
 	if !m.Binary {
-		return packet{}, nil, errPacket
+		return header{}, errPacket
 	}
-	members, err := parseMembers(m.Data)
-	if err == nil {
-		p, err = members.packet()
-	}
+	h, err := parseMembers(m.Data)
 	if err != nil {
-		return packet{}, nil, errPacket
+		return header{}, errPacket
 	}
-	return p, nil, nil
+	return h, nil
 }
 
-// members are those of an encoded packet.
-type members struct {
-	kind      packetType
-	namespace string
-	id        string // digits, "" for none
-	data      []byte // MessagePack, nil for none
+// read implements format.
+func (msgpackFormat) read(h header, _ [][]byte, l *realtime.Limits) (p packet, err error) {
+	p = packet{kind: h.kind, namespace: h.namespace, id: h.id}
+	switch {
+	case h.kind == typeEvent, h.kind == typeAck:
+		err = p.unpackData(h.data, l)
+	case h.kind == typeConnect && h.data != nil:
+		p.data, err = unpackAuth(h.data, l)
+	case h.data != nil: // a DISCONNECT has none, and clients send no CONNECT_ERROR
+		err = errPacket
+	}
+	return p, err
 }
 
 // parseMembers reads all that a message is. Members of other names, such as the
 // options that clients send along, mean nothing.
-func parseMembers(message []byte) (m members, err error) {
+func parseMembers(message []byte) (h header, err error) {
 	count, rest, err := msgpack.ReadMap(message)
 	if err != nil {
-		return members{}, err
+		return header{}, err
 	}
 	for range count {
 		var name []byte
 		if name, rest, err = msgpack.ReadString(rest); err != nil {
-			return members{}, err
+			return header{}, err
 		}
 		value := rest
 		if rest, err = msgpack.Skip(rest); err != nil {
-			return members{}, err
+			return header{}, err
 		}
-		if err = m.set(string(name), value[:len(value)-len(rest)]); err != nil {
-			return members{}, err
+		if err = h.set(string(name), value[:len(value)-len(rest)]); err != nil {
+			return header{}, err
 		}
 	}
-	if len(rest) > 0 || m.kind == 0 || m.namespace == "" {
-		return members{}, errPacket
+	if len(rest) > 0 || h.kind == 0 || h.namespace == "" {
+		return header{}, errPacket
 	}
-	return m, nil
+	return h, nil
 }
 
 // set takes one member. As in JavaScript, one that is undefined is not there,
 // and the last of several counts.
-func (m *members) set(name string, value []byte) error {
+func (h *header) set(name string, value []byte) error {
 	none := msgpack.IsUndefined(value)
 	switch name {
 	case "type":
@@ -79,25 +82,25 @@ func (m *members) set(name string, value []byte) error {
 		if err != nil || number > uint64(typeConnectError-typeConnect) {
 			return errPacket
 		}
-		m.kind = typeConnect + packetType(number)
+		h.kind = typeConnect + packetType(number)
 	case "nsp":
 		text, _, err := msgpack.ReadString(value)
 		if err != nil || !validNamespace(string(text)) {
 			return errPacket
 		}
-		m.namespace = string(text)
+		h.namespace = string(text)
 	case "id":
-		if m.id = ""; none {
+		if h.id = ""; none {
 			return nil
 		}
 		number, _, err := msgpack.ReadUint(value)
 		if err != nil {
 			return errPacket
 		}
-		m.id = strconv.FormatUint(number, 10)
+		h.id = strconv.FormatUint(number, 10)
 	case "data":
-		if m.data = value; none {
-			m.data = nil
+		if h.data = value; none {
+			h.data = nil
 		}
 	}
 	return nil
@@ -109,45 +112,37 @@ func validNamespace(name string) bool {
 	return strings.HasPrefix(name, "/") && len(name) <= maxNamespace && !strings.Contains(name, ",")
 }
 
-func (m members) packet() (p packet, err error) {
-	p = packet{kind: m.kind, namespace: m.namespace, id: m.id}
-	switch {
-	case m.kind == typeEvent, m.kind == typeAck:
-		err = p.parseData(m.data)
-	case m.kind == typeConnect && m.data != nil:
-		p.data, err = parseAuth(m.data)
-	case m.data != nil: // a DISCONNECT has none, and clients send no CONNECT_ERROR
-		err = errPacket
-	}
-	return p, err
-}
-
-// parseData reads the data of an event or an ack.
-func (p *packet) parseData(data []byte) error {
+// unpackData reads the data of an event or an ack.
+func (p *packet) unpackData(data []byte, l *realtime.Limits) error {
 	elements, rest, err := msgpack.ReadArray(data)
 	if err != nil {
-		return err
+		return errPacket
 	}
-	text := make([]byte, 0, min(len(rest)+len(rest)/4, 1024)) // of all arguments, one behind the other
 	if p.kind == typeEvent {
 		if elements == 0 {
 			return errPacket
 		}
-		var name json.RawMessage
-		if name, _, rest, err = msgpack.AppendJSON(nil, rest, 0); err != nil {
-			return err
-		}
-		if p.event, err = eventName(name); err != nil {
-			return err
-		}
 		elements--
+	}
+	if elements > l.Arguments {
+		return limitOf(rawjson.ErrElements, l)
+	}
+	text := make([]byte, 0, min(len(rest)+len(rest)/4, 1024)) // of all arguments, one behind the other
+	if p.kind == typeEvent {
+		var name json.RawMessage
+		if name, _, rest, err = msgpack.AppendJSON(nil, rest, 0, 0); err != nil {
+			return errPacket
+		}
+		if p.event, err = eventName(name, l); err != nil {
+			return err
+		}
 	}
 	p.args = make([]realtime.Arg, elements)
 	parts := 0
 	for i := range p.args {
 		arg, begin := &p.args[i], len(text)
-		if text, arg.Binary, rest, err = msgpack.AppendJSON(text, rest, realtime.MaxAttachments-parts); err != nil {
-			return err
+		if text, arg.Binary, rest, err = msgpack.AppendJSON(text, rest, l.Attachments-parts, l.Depth); err != nil {
+			return limitOf(err, l)
 		}
 		arg.JSON = text[begin:len(text):len(text)]
 		parts += len(arg.Binary)
@@ -155,15 +150,15 @@ func (p *packet) parseData(data []byte) error {
 	return nil
 }
 
-// parseAuth reads the data of a CONNECT. Binary data in it becomes
+// unpackAuth reads the data of a CONNECT. Binary data in it becomes
 // {"$binary":"<base64>"}: auth is JSON, and has no attachments.
-func parseAuth(data []byte) (json.RawMessage, error) {
+func unpackAuth(data []byte, l *realtime.Limits) (json.RawMessage, error) {
 	if !msgpack.IsMap(data) {
 		return nil, errPacket
 	}
-	text, parts, _, err := msgpack.AppendJSON(nil, data, realtime.MaxAttachments)
+	text, parts, _, err := msgpack.AppendJSON(nil, data, l.Attachments, l.Depth)
 	if err != nil {
-		return nil, err
+		return nil, limitOf(err, l)
 	}
 	auth := json.RawMessage(realtime.Arg{JSON: text, Binary: parts}.AppendPlain(nil))
 	if !rawjson.Object(auth) { // null, since it looks like a placeholder, or is too large

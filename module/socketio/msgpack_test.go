@@ -45,7 +45,7 @@ func (p *poller) poll(t *testing.T) (packets []string) {
 			packets = append(packets, element)
 			continue
 		}
-		text, parts, rest, err := msgpack.AppendJSON(nil, message, realtime.MaxAttachments)
+		text, parts, rest, err := msgpack.AppendJSON(nil, message, realtime.MaxAttachments, defaults.Depth)
 		if err != nil || len(rest) > 0 {
 			t.Fatalf("%x is no packet", message)
 		}
@@ -154,19 +154,26 @@ func TestMsgpackRepeated(t *testing.T) {
 
 // decodeMsgpack returns a packet as its recipient reads it.
 func decodeMsgpack(p packet) (packet, error) {
-	again, _, err := msgpackFormat{}.decode(engineio.Packet{Type: engineio.Message, Binary: true, Data: p.msgpack()}, nil)
-	return again, err
+	return readMsgpack(p.msgpack())
+}
+
+func readMsgpack(message []byte) (packet, error) {
+	h, err := msgpackFormat{}.open(engineio.Packet{Type: engineio.Message, Binary: true, Data: message}, &defaults)
+	if err != nil {
+		return packet{}, err
+	}
+	return msgpackFormat{}.read(h, nil, &defaults)
 }
 
 // decodeText is decodeMsgpack in the default parser's format.
 func decodeText(t *testing.T, w *wire, p packet) (packet, error) {
 	t.Helper()
 	text, attachments := w.send(t, textFormat{}.encode(p))
-	h, err := parseHeader(text)
+	h, err := parseHeader(text, realtime.MaxAttachments)
 	if err != nil {
 		return packet{}, err
 	}
-	return h.packet(attachments)
+	return h.packet(attachments, &defaults)
 }
 
 func TestMsgpackSession(t *testing.T) {
@@ -277,7 +284,7 @@ func FuzzMsgpack(f *testing.F) {
 	}
 	w := newWire(f)
 	f.Fuzz(func(t *testing.T, message []byte) {
-		p, _, err := msgpackFormat{}.decode(engineio.Packet{Type: engineio.Message, Binary: true, Data: message}, nil)
+		p, err := readMsgpack(message)
 		if err != nil || p.kind == typeConnectError {
 			return
 		}

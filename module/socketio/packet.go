@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strconv"
 
+	"github.com/caddy-realtime/caddy-realtime/module/internal/msgpack"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/rawjson"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
@@ -58,15 +59,40 @@ type packet struct {
 
 // eventName returns the name of an event, from the first element of its data.
 // A number is one, too.
-func eventName(element json.RawMessage) (string, error) {
+func eventName(element json.RawMessage, l *realtime.Limits) (string, error) {
+	// No character takes more than the six bytes of its escape.
+	if len(element) > 6*l.EventName+len(`""`) {
+		return "", tooLong(l)
+	}
 	name, ok := rawjson.Unquote(element)
 	switch {
 	case !ok && rawjson.Number(element):
-		return string(element), nil
+		name = string(element)
 	case !ok, realtime.Reserved(name):
 		return "", errPacket // CVE-2023-32695, CVE-2024-38355
 	}
+	if len(name) > l.EventName {
+		return "", tooLong(l)
+	}
 	return name, nil
+}
+
+func tooLong(l *realtime.Limits) error {
+	return &realtime.LimitError{Name: "event_name", Most: int64(l.EventName)}
+}
+
+// limitOf returns the limit that data was found to exceed, or that it is none of
+// a packet.
+func limitOf(err error, l *realtime.Limits) error {
+	switch err {
+	case rawjson.ErrElements:
+		return &realtime.LimitError{Name: "arguments", Most: int64(l.Arguments)}
+	case rawjson.ErrDepth, msgpack.ErrDepth:
+		return &realtime.LimitError{Name: "depth", Most: int64(l.Depth)}
+	case msgpack.ErrParts:
+		return &realtime.LimitError{Name: "attachments", Most: int64(l.Attachments)}
+	}
+	return errPacket
 }
 
 // eventPacket returns the packet that a message is sent as.

@@ -24,7 +24,13 @@ import (
 type client4 struct{ *client }
 
 // Opened implements engineio.Opener.
-func (c client4) Opened() { c.connect(packet{kind: typeConnect, namespace: "/"}) }
+func (c client4) Opened() {
+	if err := c.admits("/", &c.server.options().Limits); err != nil {
+		c.fail("/", err)
+		return
+	}
+	c.connect(packet{kind: typeConnect, namespace: "/"})
+}
 
 // revision4 reports whether the client speaks revision 4.
 func (c *client) revision4() bool { return c.session.Version() == 3 }

@@ -30,6 +30,7 @@ import (
 //	answer <args>                      answers the event that came last
 //	recovery <window> [<max>]          turns connection state recovery on, or off with 0s
 //	queue <bytes>                      limits what may wait for a session
+//	limit <name> <n>                   sets one of the limits, or that of payloads
 //	join <socket> <room>
 //	to <room> <event> <args>           sends an event to everybody in the room
 //	others <socket> <event> <args>     sends an event to everybody else
@@ -60,13 +61,15 @@ func newApp(p *scenario.Play) *app {
 	if err != nil {
 		p.Fatal(err)
 	}
-	policy := &realtime.Policy{
-		Namespaces:     realtime.Globs{"/", "/custom", "/room-*"},
-		Authenticators: []realtime.Authenticator{a},
-		Handlers:       []realtime.Handler{a},
-		Logger:         p.Logger,
-	}
-	endpoint := realtime.NewEndpoint("default", hub, func() (*realtime.Policy, func()) { return policy, func() {} })
+	endpoint := realtime.NewEndpoint("default", hub, func() (*realtime.Policy, func()) {
+		return &realtime.Policy{
+			Namespaces:     realtime.Globs{"/", "/custom", "/room-*"},
+			Authenticators: []realtime.Authenticator{a},
+			Handlers:       []realtime.Handler{a},
+			Limits:         a.options.Load().Limits,
+			Logger:         p.Logger,
+		}, func() {}
+	})
 	a.options.Store(socketio.Options{Engine: engineio.Options{Logger: p.Logger, EIO3: true}}.WithDefaults())
 	a.server = socketio.NewServer(endpoint, a.options.Load)
 
@@ -105,6 +108,32 @@ func newApp(p *scenario.Play) *app {
 		o := *a.options.Load()
 		o.Engine.MaxQueue, _ = strconv.Atoi(args)
 		a.options.Store(&o)
+	})
+	p.Command("limit", func(args string) {
+		name, value, _ := strings.Cut(args, " ")
+		n, err := strconv.Atoi(value)
+		if err != nil {
+			p.Fatal(err)
+		}
+		o := *a.options.Load()
+		fields := map[string]*int{
+			"attachments": &o.Limits.Attachments,
+			"arguments":   &o.Limits.Arguments,
+			"depth":       &o.Limits.Depth,
+			"namespaces":  &o.Limits.Namespaces,
+			"event_name":  &o.Limits.EventName,
+			"headers":     &o.Limits.Headers,
+			"pending":     &o.Limits.Pending,
+		}
+		switch field, ok := fields[name]; {
+		case name == "payload":
+			o.Engine.MaxPayload = int64(n)
+		case !ok:
+			p.Fatalf("there is no limit %q", name)
+		default:
+			*field = n
+		}
+		a.options.Store(o.WithDefaults())
 	})
 	p.Command("join", func(args string) {
 		id, room, _ := strings.Cut(args, " ")

@@ -10,27 +10,17 @@ import (
 // https://socket.io/docs/v4/socket-io-protocol/#packet-encoding
 type textFormat struct{}
 
-// decode implements format.
-func (textFormat) decode(m engineio.Packet, begun *assembly) (p packet, rest *assembly, err error) {
-	switch {
-	case m.Binary && begun != nil:
-		if !begun.add(m.Data) {
-			return packet{}, begun, nil
-		}
-		p, err = begun.packet(begun.received)
-		return p, nil, err
-	case m.Binary, begun != nil:
-		return packet{}, nil, errPacket // an attachment of nothing, or nothing where one was due
+// open implements format.
+func (textFormat) open(m engineio.Packet, l *realtime.Limits) (header, error) {
+	if m.Binary {
+		return header{}, errPacket // an attachment of nothing
 	}
-	h, err := parseHeader(m.Data)
-	if err != nil {
-		return packet{}, nil, err
-	}
-	if h.kind.binary() {
-		return packet{}, &assembly{header: h}, nil
-	}
-	p, err = h.packet(nil)
-	return p, nil, err
+	return parseHeader(m.Data, l.Attachments)
+}
+
+// read implements format.
+func (textFormat) read(h header, attachments [][]byte, l *realtime.Limits) (packet, error) {
+	return h.packet(attachments, l)
 }
 
 // encode implements format.
