@@ -371,6 +371,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	defer answer.begin() // if it has no body
 	w = answer
 	defer limitRequest(w, h.app.overdue)()
+	r = forwarded(r)
 	if name := strings.TrimPrefix(path, s.socketioPath); isSocketIO && s.client != nil && socketio.IsBundleFile(name) {
 		// To anybody; but only pages that may connect can import it as a module.
 		s.socketio.Engine.Origins.SetHeaders(w.Header(), r)

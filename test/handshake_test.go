@@ -24,14 +24,22 @@ func (s *server) handshakeOf(path string, header ...string) string {
 // back until the server closes it or enough has come.
 func (s *server) speak(t *testing.T, request string, enough func(string) bool) string {
 	t.Helper()
+	return s.speakIn(t, []string{request}, enough)
+}
+
+// speakIn is speak in several writes.
+func (s *server) speakIn(t *testing.T, request []string, enough func(string) bool) string {
+	t.Helper()
 	conn, err := net.Dial("tcp", s.address())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(patience))
-	if _, err := io.WriteString(conn, request); err != nil {
-		return "" // the server has had enough
+	for _, part := range request {
+		if _, err := io.WriteString(conn, part); err != nil {
+			return "" // the server has had enough
+		}
 	}
 	var all strings.Builder
 	buffer := make([]byte, 4096)
@@ -70,19 +78,22 @@ func TestMalformedHandshakes(t *testing.T) {
 	paths := map[string]string{"engine.io": overWebSocket, "plain": "/ws"}
 	for kind, path := range paths {
 		t.Run(kind+"/a frame glued to it", func(t *testing.T) {
-			for name, frame := range map[string][]byte{
-				"good": rawFrame(0x81, true, 2, "40"),
-				"bad":  {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff},
-			} {
-				mark := s.fence(t)
-				// No client may send it, as it has not seen the answer. The connection is
-				// closed, one way or another.
-				got := s.speak(t, s.handshakeOf(path)+string(frame), untilClosed)
-				if strings.HasPrefix(got, "HTTP/1.1 2") || strings.HasPrefix(got, "HTTP/1.1 5") {
-					t.Errorf("%s: the answer is %.100q", name, got)
+			// No answer has been seen yet, and yet it is the WebSocket's.
+			good := map[string]string{"engine.io": `40`, "plain": `{"event":"echo","args":["x"],"id":7}`}[kind]
+			answer := map[string]string{"engine.io": `40{"sid":`, "plain": `{"ack":7,`}[kind]
+			frame := string(rawFrame(0x81, true, uint64(len(good)), good))
+			for _, at := range []int{1, len(frame)} { // a part of it, or all
+				got := s.speakIn(t, []string{s.handshakeOf(path) + frame[:at], frame[at:]}, func(got string) bool { return strings.Contains(got, answer) })
+				if !strings.HasPrefix(got, "HTTP/1.1 101 ") || !strings.Contains(got, answer) {
+					t.Errorf("good, %d bytes of it: the answer is %.500q", at, got)
 				}
-				s.wantRefusal(t, mark, path)
 			}
+			mark := s.fence(t)
+			got := s.speak(t, s.handshakeOf(path)+"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", untilClosed)
+			if !strings.HasPrefix(got, "HTTP/1.1 101 ") || !strings.Contains(got, "\x03\xea") { // 1002
+				t.Errorf("bad: the answer is %.500q", got)
+			}
+			s.log.wait(t, mark, "disconnected", "reason", "transport error")
 			w.check(t)
 		})
 		t.Run(kind+"/with a body", func(t *testing.T) {

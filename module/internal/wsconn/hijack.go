@@ -2,6 +2,7 @@ package wsconn
 
 import (
 	"bufio"
+	"errors"
 	"net"
 	"net/http"
 )
@@ -31,9 +32,17 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	}
 	h.stream = newStream(conn, h.queue)
 	h.stream.deflating = h.deflating
-	if brw.Reader.Buffered() == 0 { // else gorilla refuses the connection
-		brw.Reader = h.stream.buffer
+	// What came behind the request, in the same segment, belongs to the WebSocket:
+	// clients need not wait for the answer.
+	early, err := brw.Reader.Peek(brw.Reader.Buffered())
+	if err == nil && len(early) > inputSize {
+		err = errors.New("more was sent behind a handshake than its buffer holds")
 	}
+	if err != nil {
+		return nil, nil, err // Upgrade closes the connection
+	}
+	h.stream.keep(early)
+	brw.Reader = h.stream.buffer // gorilla refuses one that is not empty
 	return h.stream, brw, nil
 }
 

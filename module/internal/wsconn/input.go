@@ -19,6 +19,15 @@ type pending struct {
 
 func (p *pending) buffered() bool { return p.buffer != nil }
 
+// keep has b, of at most inputSize bytes, taken next. Nothing must be kept yet.
+func (p *pending) keep(b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	buffer := inputs.Get().(*[inputSize]byte)
+	*p = pending{buffer: buffer, end: copy(buffer[:], b)}
+}
+
 // take moves some of it into b.
 func (p *pending) take(b []byte) int {
 	n := copy(b, p.buffer[p.start:p.end])
