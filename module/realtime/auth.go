@@ -53,6 +53,8 @@ type Identity struct {
 	// Abandoned, if not nil, is called instead if the client is not let in after
 	// all: it has gone meanwhile, or another authenticator refuses it.
 	Abandoned func()
+
+	authentication string // that of the policy that it is by
 }
 
 // errExpired is the answer to an identity that has ended before it began.

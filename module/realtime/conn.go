@@ -33,3 +33,11 @@ type RecoverableConn interface {
 	// more than may wait for a client; then nothing was sent.
 	Recovered(s *Socket, missed []*Message) error
 }
+
+// noConn is that of a socket whose client is away.
+type noConn struct{}
+
+func (noConn) Connected(*Socket) error        { return ErrDisconnected }
+func (noConn) Deliver(*Message, *Batch) error { return ErrDisconnected }
+func (noConn) Leave(bool) error               { return ErrDisconnected }
+func (noConn) Close(string)                   {}

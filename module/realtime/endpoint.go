@@ -9,6 +9,11 @@ type Policy struct {
 	// Authenticators must all accept a socket, in this order; later ones add to
 	// the identity. Default: every client is let in.
 	Authenticators []Authenticator
+	// Authentication is a text that is different where the authenticators could
+	// say otherwise of a client: their configuration, keys included. A client
+	// that comes back is authenticated again where it is not what it was. It
+	// stays in the process. Default: it never changes.
+	Authentication string
 	// Handlers are asked in this order to handle an event; the first that does
 	// ends the search. Default: none.
 	Handlers []Handler

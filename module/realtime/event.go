@@ -43,10 +43,10 @@ func Reserved(event string) bool { return reserved[event] }
 
 // HandleEvent takes an event from the socket's protocol, which calls it for one
 // event at a time, in order. ack may be nil. It returns when the event has been
-// handled, or while it waits for its turn; it waits itself when too many do.
+// handled, or while it waits for its turn; it waits itself when too many do. One
+// that comes after the handlers have learnt that the socket is gone is dropped.
 func (s *Socket) HandleEvent(ctx context.Context, name string, args []Arg, ack func(...Arg) error) {
-	s.events++
-	e := &Event{Socket: s, Name: name, Args: args, Seq: s.events}
+	e := &Event{Socket: s, Name: name, Args: args, Seq: s.events.Add(1)}
 	if ack != nil {
 		e.Ack = firstAck(ack)
 	}
@@ -58,12 +58,17 @@ func (s *Socket) HandleEvent(ctx context.Context, name string, args []Arg, ack f
 		e.Args = compact(e.Args)
 		s.lane.add(crew, job{size: jobSize + len(e.Name) + sizeOf(e.Args), run: func() {
 			defer release()
+			if s.ended {
+				return
+			}
 			policy.handle(s.namespace.hub.Context(), e)
 			policy.finish(s.namespace.hub.Context(), e)
 		}})
 		return
 	}
-	policy.handle(ctx, e)
+	if !s.ended {
+		policy.handle(ctx, e)
+	}
 	if e.later == nil {
 		release()
 		s.lane.leave(crew, nil)

@@ -6,14 +6,14 @@
 // decides comes in through [Authenticator] and [Handler]; what protocols do
 // goes out through [Conn]. The package knows neither HTTP nor Caddy.
 //
-//   - hub.go, namespace.go, socket.go, rooms.go, users.go, expiry.go: who is there
+//   - hub.go, namespace.go, socket.go, socketset.go, rooms.go, users.go, expiry.go: who is there
 //   - auth.go, peer.go, endpoint.go, limits.go, glob.go: who is let in, and under what
 //   - event.go, handler.go, lane.go, crew.go, guard.go: what clients send, and who handles it
 //   - message.go, arg.go, plain.go, audience.go, broadcast.go, order.go, batch.go,
 //     conn.go: what goes out, to whom and in which order
 //   - ack.go, poll.go: answers of one client, and of many
 //   - recovery.go, history.go, trail.go, absentee.go: who may come back, and to what;
-//     snapshot.go: how that outlives the process
+//     snapshot.go, fingerprint.go: how that outlives the process
 //   - remote.go, publisher.go, origin.go: what other nodes are told, and tell
 package realtime
 

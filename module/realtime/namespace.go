@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -24,14 +25,13 @@ type Namespace struct {
 	sealed   atomic.Bool              // set with all of order locked
 	recovery atomic.Pointer[recovery] // nil while it is off; changed like sealed
 
-	mu      sync.RWMutex
-	sockets map[string]*Socket
-	rooms   rooms
-	users   users
+	mu          sync.RWMutex
+	socketSet             // those that are connected
+	recoverable socketSet // those whose clients may come back
 }
 
 func newNamespace(hub *Hub, name string, recovery Recovery) *Namespace {
-	n := &Namespace{hub: hub, name: name, sockets: make(map[string]*Socket), rooms: make(rooms), users: make(users)}
+	n := &Namespace{hub: hub, name: name, socketSet: newSocketSet(), recoverable: newSocketSet()}
 	n.setRecovery(recovery)
 	return n
 }
@@ -44,17 +44,22 @@ func (n *Namespace) Hub() *Hub { return n.hub }
 
 // Connect lets a client in, if the endpoint's namespaces and authenticators
 // have it, and tells it so through conn. A client that comes back to its socket
-// has been authenticated already. The error is ErrNamespace, a *ConnectError,
-// or the server's own.
+// has been authenticated already, and is so again where it would be by other means
+// now: it starts anew then.
+// The error is ErrNamespace, a *ConnectError, or the server's own.
 func (n *Namespace) Connect(ctx context.Context, h *Handshake, conn Conn) (*Socket, error) {
-	if s, err := n.recover(ctx, h, conn); s != nil || err != nil {
+	s, stale, err := n.recover(ctx, h, conn)
+	if s != nil || err != nil {
 		return s, err
 	}
 	identity, err := n.Authenticate(ctx, h)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		s, err = n.Accept(ctx, h, identity, conn)
 	}
-	return n.Accept(ctx, h, identity, conn)
+	if _, refused := errors.AsType[*ConnectError](err); stale != nil && (err == nil || refused) {
+		stale.discard() // its client has another socket now, or must not come back to it
+	}
+	return s, err
 }
 
 // Authenticate is the first half of Connect, for protocols that must refuse a
@@ -68,7 +73,9 @@ func (n *Namespace) Authenticate(ctx context.Context, h *Handshake) (Identity, e
 	if h.SocketID == "" {
 		h.SocketID = randid.New()
 	}
-	return policy.authenticate(ctx, n.name, h)
+	identity, err := policy.authenticate(ctx, n.name, h)
+	identity.authentication = policy.Authentication
+	return identity, err
 }
 
 // Accept is the second half of Connect.
@@ -82,41 +89,54 @@ func (n *Namespace) Accept(ctx context.Context, h *Handshake, identity Identity,
 		conn:      conn,
 		session:   h.Session,
 		user:      identity.User,
-		data:      identity.Data,
 		expires:   identity.ExpiresAt,
 		connected: time.Now(),
 		peer:      h.peer(),
-		trail:     n.newTrail(conn),
+		trail:     n.newTrail(conn, identity.authentication),
 	}
+	s.shared().data = identity.Data
 	if s.id == "" {
 		s.id = randid.New()
 	}
-	if err := n.letIn(s, identity.Rooms); err != nil {
+	refused, err := n.letIn(s, identity.Rooms)
+	if err != nil {
 		identity.Abandon()
 		return nil, fmt.Errorf("answering the client: %w", err)
+	}
+	if len(refused) > 0 {
+		policy.logger().Error("identity has rooms that are other sockets' own", zap.String("socket", s.id), zap.Strings("rooms", refused))
 	}
 	policy.welcome(ctx, s, identity.Connected)
 	return s, nil
 }
 
 // letIn tells the client that it is in, and makes it so. No event comes in
-// between: the client would miss it, and not know.
-func (n *Namespace) letIn(s *Socket, rooms []string) error {
+// between: the client would miss it, and not know. It returns the rooms that the
+// socket may not be in. Its lane is the caller's, who calls welcome: whatever
+// happens to the socket from here on, its handlers learn first that it is there.
+func (n *Namespace) letIn(s *Socket, rooms []string) (refused []string, err error) {
+	var r *recovery
 	if s.trail != nil {
-		s.trail.recovery.mu.Lock()
-		defer s.trail.recovery.mu.Unlock()
+		r = s.trail.recovery
+		r.mu.Lock()
+		defer r.mu.Unlock()
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if err := s.conn.Connected(s); err != nil {
-		return err
+		return nil, err
 	}
-	n.add(s, rooms)
-	return nil
+	s.lane.enter()
+	if r != nil {
+		r.begin(s)
+	}
+	n.place(s)
+	return n.enter(s, rooms), nil
 }
 
 // welcome lets the log, who authenticated it, if that wants to know, and the
-// handlers know of a socket.
+// handlers know of a socket, whose lane it leaves then. Should one of them
+// disconnect the socket, the others learn first that it has connected.
 func (p *Policy) welcome(ctx context.Context, s *Socket, connected func(context.Context, *Socket)) {
 	fields := []zap.Field{
 		zap.String("socket", s.id),
@@ -128,9 +148,6 @@ func (p *Policy) welcome(ctx context.Context, s *Socket, connected func(context.
 		fields = append(fields, zap.Bool("recovered", true))
 	}
 	p.logger().Info("socket connected", fields...)
-	// Should one of them disconnect the socket, the others learn first that it
-	// has connected.
-	s.lane.enter()
 	if connected != nil {
 		p.callConnected(ctx, connected, s)
 	}
@@ -183,15 +200,15 @@ func (n *Namespace) Rooms() map[string]int {
 // whose client may come back to it. Who joined it would get what is meant for
 // that socket alone.
 func (n *Namespace) Owned(room string) bool {
-	if r := n.recovery.Load(); r != nil {
-		r.mu.Lock() // nobody shall come or go between the two questions
-		defer r.mu.Unlock()
-		if r.absentees.has(room) {
-			return true
-		}
-	}
-	_, ok := n.Socket(room)
-	return ok
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.owned(room)
+}
+
+func (n *Namespace) owned(room string) bool {
+	_, connected := n.sockets[room]
+	_, recoverable := n.recoverable.sockets[room]
+	return connected || recoverable
 }
 
 // To returns a broadcast to rooms; without any, to the whole namespace.
@@ -205,80 +222,101 @@ func (n *Namespace) ToUsers(users ...string) Broadcast {
 	return Broadcast{namespace: n}.ToUsers(users...)
 }
 
-// add enters a socket. The caller holds the mutex.
-func (n *Namespace) add(s *Socket, rooms []string) {
-	if s.trail != nil {
-		s.trail.begin()
-	}
-	n.place(s)
-	for _, room := range rooms {
-		n.enter(s, room)
-	}
-}
-
+// place enters a socket that is connected. The caller holds the mutex, here and
+// in what follows.
 func (n *Namespace) place(s *Socket) {
 	s.present = true
-	n.sockets[s.id] = s
-	n.users.add(s)
+	n.socketSet.add(s)
 	n.hub.expiries.add(s)
 }
 
-// readmit is add for a socket that takes the place of one that has gone, whose
-// trail it has.
-func (n *Namespace) readmit(s *Socket, rooms []string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.place(s)
-	for _, room := range rooms {
-		n.rooms.add(room, s)
-	}
-}
-
-func (n *Namespace) enter(s *Socket, room string) {
-	if n.rooms.add(room, s) && s.trail != nil {
-		s.trail.join(room)
-	}
-}
-
-func (n *Namespace) remove(s *Socket) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if !s.present {
-		return // it has been removed already
-	}
+// displace takes a socket out, in which it has been placed.
+func (n *Namespace) displace(s *Socket) {
 	s.present = false
-	if s.trail != nil {
-		s.trail.end()
-	}
-	if n.sockets[s.id] == s { // a client that is back already may have the same id
-		delete(n.sockets, s.id)
-	}
-	n.rooms.removeAll(s)
-	n.users.remove(s)
+	n.socketSet.remove(s)
 	n.hub.expiries.remove(s)
 }
 
-func (n *Namespace) join(s *Socket, rooms []string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.sockets[s.id] != s {
-		return
-	}
+// enter has a socket be in rooms, and returns those that it may not be in.
+func (n *Namespace) enter(s *Socket, rooms []string) (refused []string) {
+	set := n.setOf(s)
 	for _, room := range rooms {
-		if room != s.id {
-			n.enter(s, room)
+		switch {
+		case room == s.id:
+		case n.owned(room):
+			refused = append(refused, room)
+		case set.rooms.add(room, s) && s.trail != nil:
+			s.trail.join(room)
 		}
 	}
+	return refused
+}
+
+// setOf returns the sockets that one is among.
+func (n *Namespace) setOf(s *Socket) *socketSet {
+	if s.present {
+		return &n.socketSet
+	}
+	return &n.recoverable
+}
+
+// heir returns the socket that what is done to s is done to: s itself, or the one
+// that has taken its place; nil if it is gone.
+func (n *Namespace) heir(s *Socket) *Socket {
+	switch {
+	case s.trail != nil:
+		return s.trail.holder
+	case s.present:
+		return s
+	}
+	return nil
+}
+
+func (n *Namespace) heirOf(s *Socket) *Socket {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.heir(s)
+}
+
+// remove takes a socket out for good.
+func (n *Namespace) remove(s *Socket) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if s.present {
+		n.displace(s)
+	}
+}
+
+func (n *Namespace) join(s *Socket, rooms []string) (refused []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if s = n.heir(s); s == nil {
+		return nil
+	}
+	return n.enter(s, rooms)
 }
 
 func (n *Namespace) leave(s *Socket, rooms []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if s = n.heir(s); s == nil {
+		return
+	}
+	set := n.setOf(s)
 	for _, room := range rooms {
-		if n.rooms.remove(room, s) && s.trail != nil {
+		if set.rooms.remove(room, s) && s.trail != nil {
 			s.trail.leave(room)
 		}
 	}
+}
+
+func (n *Namespace) roomsOf(s *Socket) []string {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if heir := n.heir(s); heir != nil {
+		s = heir
+	}
+	return slices.Clone(s.rooms)
 }
 
 func (n *Namespace) stats() (sockets, rooms int) {

@@ -29,6 +29,10 @@ type Recovery struct {
 // settings do not say.
 const DefaultMaxEvents = 10_000
 
+// settleTime is how long a client that comes back waits for the handlers to be
+// done with what it did before: an event of its own that is at a backend, say.
+const settleTime = 10 * time.Second
+
 // A recovery is what a namespace holds for the clients that may come back. It
 // exists while recovery is on. Its mutex is held while an event is numbered and
 // delivered, so that the order of the history is that of every client; it is
@@ -40,12 +44,13 @@ type recovery struct {
 	settings  Recovery
 	closed    bool
 	history   history
+	trails    map[string]*trail // of who is there, or may come back, by the pid
 	absentees absentees
 	timer     *time.Timer // runs while anything is held; nil otherwise
 }
 
 func newRecovery(n *Namespace, settings Recovery) *recovery {
-	r := &recovery{namespace: n, history: newHistory()}
+	r := &recovery{namespace: n, history: newHistory(), trails: make(map[string]*trail)}
 	r.set(settings)
 	return r
 }
@@ -69,10 +74,13 @@ func (r *recovery) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closed = true
-	r.absentees = absentees{}
-	r.namespace.mu.RLock()
+	r.namespace.mu.Lock()
+	for a := r.absentees.oldest(); a != nil; a = r.absentees.oldest() {
+		r.forget(a)
+	}
 	r.history.records = nil
-	r.namespace.mu.RUnlock()
+	r.namespace.mu.Unlock()
+	r.trails = nil
 	if r.timer != nil {
 		r.timer.Stop()
 	}
@@ -91,10 +99,19 @@ func (r *recovery) horizon() time.Time { return time.Now().Add(-r.settings.Windo
 
 // tidy forgets what is too old or too much.
 func (r *recovery) tidy() {
-	r.absentees.prune(r.horizon())
-	r.namespace.mu.RLock()
-	defer r.namespace.mu.RUnlock()
+	r.namespace.mu.Lock()
+	defer r.namespace.mu.Unlock()
+	r.pruneAbsentees()
 	r.history.prune(r.horizon(), r.settings.MaxEvents)
+}
+
+// pruneAbsentees forgets those who left too long ago, and the oldest of too many.
+// The caller holds the mutexes of both.
+func (r *recovery) pruneAbsentees() {
+	before := r.horizon()
+	for a := r.absentees.oldest(); a != nil && (r.absentees.len() > maxAbsentees || a.since.Before(before)); a = r.absentees.oldest() {
+		r.forget(a)
+	}
 }
 
 func (r *recovery) startTimer() {
@@ -129,17 +146,24 @@ func (r *recovery) emit(s *Socket, m *Message, in *Batch) error {
 	switch {
 	case n.sealed.Load():
 		return ErrSealed
+	case r.closed && s.isGone():
+		return ErrDisconnected
 	case r.closed:
 		return s.conn.Deliver(m, in)
 	}
 	n.mu.RLock()
+	holder := s.trail.holder // not s itself if the client has come back meanwhile
+	if holder == nil {
+		n.mu.RUnlock()
+		return ErrDisconnected
+	}
 	r.record(m, audience{rooms: []string{s.id}})
-	present := n.sockets[s.id] // not s itself if the client has come back meanwhile
+	present := holder.present
 	n.mu.RUnlock()
 	defer m.forgetEncodings()
-	if present != nil {
-		present.trail.sent = r.history.last
-		_ = present.conn.Deliver(m, in) // whoever does not get it now can come back for it
+	if present {
+		s.trail.sent = r.history.last
+		_ = holder.conn.Deliver(m, in) // whoever does not get it now can come back for it
 	}
 	return nil
 }
@@ -164,33 +188,184 @@ func (s *Socket) ReturnWindow(reason string) time.Duration {
 	r := s.trail.recovery
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed {
+	if r.closed || s.trail.holder == nil {
 		return 0
 	}
 	return r.settings.Window
 }
 
-// keep remembers a socket that is about to leave the namespace. Its client may
-// come back once the socket's end has been dealt with and settle is called.
-func (r *recovery) keep(s *Socket) *absentee {
-	a := &absentee{id: s.id, endpoint: s.endpoint.name, user: s.user, expires: s.expires, trail: s.trail, since: time.Now()}
+// begin gives the trail of a socket that is about to enter the namespace its
+// place. The caller holds the mutexes of both.
+func (r *recovery) begin(s *Socket) {
+	s.trail.begin()
+	s.trail.holder = s
+	if !r.closed {
+		r.trails[s.trail.pid] = s.trail
+	}
+}
+
+// part takes a socket out of the namespace, and remembers it if its client may
+// come back. That can be once the socket's end has been dealt with and settle is
+// called. It returns nil if nobody can come back.
+func (r *recovery) part(s *Socket, recoverable bool) *absentee {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed {
-		return a
+	n := r.namespace
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	t := s.trail
+	if t.holder != s {
+		return nil // it has been disconnected meanwhile
+	}
+	t.end()
+	n.displace(s)
+	if r.closed || !recoverable || t.epoch != r.history.epoch {
+		r.end(t)
+		return nil
+	}
+	a := &absentee{
+		socket: &Socket{
+			id:        s.id,
+			namespace: n,
+			endpoint:  s.endpoint,
+			conn:      noConn{},
+			session:   s.session,
+			peer:      s.peer,
+			user:      s.user,
+			connected: s.connected,
+			expires:   s.expires,
+			trail:     t,
+			gone:      true,
+		},
+		conn:  s.conn,
+		since: time.Now(),
+	}
+	r.remember(a, s.rooms)
+	r.pruneAbsentees()
+	r.startTimer()
+	if t.absentee != a {
+		return nil
+	}
+	return a
+}
+
+// remember enters an absentee. The caller holds the mutexes of both.
+func (r *recovery) remember(a *absentee, rooms []string) {
+	n, t := r.namespace, a.socket.trail
+	t.holder, t.absentee = a.socket, a
+	t.wake()
+	n.recoverable.add(a.socket)
+	for _, room := range rooms {
+		n.recoverable.rooms.add(room, a.socket)
 	}
 	r.absentees.add(a)
-	r.absentees.prune(r.horizon())
-	r.startTimer()
-	return a
+}
+
+// forget lets nobody come back to an absentee's socket. The caller holds the
+// mutexes of both.
+func (r *recovery) forget(a *absentee) {
+	r.namespace.recoverable.remove(a.socket)
+	r.absentees.remove(a)
+	r.end(a.socket.trail)
+}
+
+// end lets nobody have a trail any more. The caller holds the mutexes of both.
+func (r *recovery) end(t *trail) {
+	t.holder, t.absentee = nil, nil
+	t.wake()
+	delete(r.trails, t.pid)
+	if len(r.trails) == 0 && !r.closed {
+		r.trails = make(map[string]*trail) // a map does not shrink
+	}
 }
 
 // settle lets the client of an absentee come back. s is the socket that it was.
 func (r *recovery) settle(a *absentee, s *Socket) {
-	data, rooms := s.Data(), s.Rooms()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	a.data, a.rooms, a.events, a.ready = data, rooms, s.events, true
+	a.socket.events.Store(s.events.Load())
+	a.ready, a.conn = true, nil
+	s.trail.wake()
+}
+
+// isAway reports whether the client is away, and may come back.
+func (t *trail) isAway() bool {
+	t.recovery.mu.Lock()
+	defer t.recovery.mu.Unlock()
+	return t.absentee != nil
+}
+
+// dismiss lets nobody come back to a socket, connected or not. It returns the one
+// that had the trail, and the absentee that it was of; nil if there was none.
+func (t *trail) dismiss() (holder *Socket, away *absentee) {
+	r := t.recovery
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := r.namespace
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	holder, away = t.holder, t.absentee
+	switch {
+	case holder == nil:
+	case away != nil:
+		r.forget(away)
+	default:
+		t.end()
+		n.displace(holder)
+		r.end(t)
+	}
+	return holder, away
+}
+
+// discard is dismiss where the client has given up the connection that it had.
+func (t *trail) discard() {
+	if s, away := t.dismiss(); s != nil && away == nil {
+		s.replace()
+	}
+}
+
+// disconnect is Socket.Disconnect for whoever has the trail.
+func (t *trail) disconnect(closing bool) error {
+	hub := t.recovery.namespace.hub
+	if t.recovery.namespace.sealed.Load() && t.isAway() {
+		return ErrSealed
+	}
+	s, away := t.dismiss()
+	switch {
+	case s == nil:
+		return ErrDisconnected
+	case away == nil && s.begone():
+		err := s.conn.Leave(closing)
+		s.finish(reason.ServerDisconnect)
+		return err
+	case closing && away == nil:
+		_ = s.conn.Leave(true) // its connection is about to end
+	case closing && away.conn != nil:
+		_ = away.conn.Leave(true) // its other sockets may not know that it has ended
+	}
+	if closing {
+		hub.forgetSession(s.session)
+	}
+	return nil
+}
+
+// forgetSession lets nobody come back to the sockets that shared a connection.
+func (h *Hub) forgetSession(session string) {
+	for _, n := range h.Namespaces() {
+		if r := n.recovery.Load(); r != nil {
+			r.forgetSession(session)
+		}
+	}
+}
+
+func (r *recovery) forgetSession(session string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.namespace.mu.Lock()
+	defer r.namespace.mu.Unlock()
+	for _, a := range slices.Clone(r.absentees.sessions[session]) {
+		r.forget(a)
+	}
 }
 
 // A ticket is what a client that comes back shows.
@@ -199,74 +374,106 @@ type ticket struct {
 	Offset string `json:"offset"`
 }
 
-// readTicket reads what a client authenticates itself with. Without an offset
-// it has got no event, and has nothing to come back to.
-func readTicket(auth json.RawMessage) (t ticket, ok bool) {
+// readTicket reads what a client authenticates itself with.
+func readTicket(auth json.RawMessage) (t ticket) {
 	if len(auth) == 0 || json.Unmarshal(auth, &t) != nil {
-		return ticket{}, false
+		return ticket{}
 	}
-	return t, t.PID != "" && t.Offset != ""
+	return t
+}
+
+// find returns the trail of who comes back by an endpoint; nil if there is none.
+func (r *recovery) find(pid string, e *Endpoint) *trail {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if t := r.trails[pid]; t != nil && t.holder.endpoint.name == e.name {
+		return t
+	}
+	return nil
+}
+
+// An obstacle is what a client that comes back waits for: nothing if it is zero.
+type obstacle struct {
+	end  *Socket         // to be ended, for the client has given up its connection; may be nil
+	wait <-chan struct{} // closed when something has changed
 }
 
 // restore gives a client that comes back its socket, at once with respect to
-// every event. Both results are nil if it must start anew.
-func (r *recovery) restore(t ticket, h *Handshake, conn RecoverableConn) (*Socket, error) {
+// every event. The socket is nil if something is to be done first, or if the
+// client must start anew.
+func (r *recovery) restore(t *trail, offset string, h *Handshake, conn RecoverableConn) (*Socket, obstacle, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
-		return nil, nil
+		return nil, obstacle{}, nil
 	}
 	r.tidy()
-	a := r.absentees.get(t.PID)
-	if a == nil || !a.ready || a.endpoint != h.Endpoint.name {
-		return nil, nil
+	a := t.absentee
+	switch {
+	case t.holder == nil:
+		return nil, obstacle{}, nil
+	case a == nil:
+		return nil, obstacle{t.holder, t.wait()}, nil
+	case !a.ready:
+		return nil, obstacle{wait: t.wait()}, nil
 	}
-	missed, ok := r.missed(a, t.Offset)
-	if !ok || a.expired() {
-		r.absentees.remove(a) // what it missed can only become more
-		return nil, nil
+	missed, ok := r.missed(t, offset)
+	if !ok || a.socket.expired() {
+		return nil, obstacle{}, nil
 	}
 	s := &Socket{
-		id:        a.id,
+		id:        a.socket.id,
 		namespace: r.namespace,
 		endpoint:  h.Endpoint,
 		conn:      conn,
 		session:   h.Session,
-		user:      a.user,
-		data:      a.data,
-		expires:   a.expires,
-		trail:     a.trail,
-		events:    a.events,
+		user:      a.socket.user,
+		expires:   a.socket.expires,
+		trail:     t,
 		recovered: true,
 		peer:      h.peer(),
 		connected: time.Now(),
 	}
+	s.events.Store(a.socket.events.Load())
 	switch err := conn.Recovered(s, missed); {
 	case errors.Is(err, ErrBacklog):
-		r.absentees.remove(a)
-		return nil, nil
+		return nil, obstacle{}, nil
 	case err != nil:
-		return nil, err // it has gone again, and may come back once more
+		return nil, obstacle{}, err // it has gone again, and may come back once more
 	}
-	r.namespace.readmit(s, a.rooms)
-	r.absentees.remove(a)
+	s.lane.enter() // it is welcome's
+	r.readmit(a, s)
 	if len(missed) > 0 {
 		number, _ := r.history.number(missed[len(missed)-1].Offset())
-		a.trail.sent = max(a.trail.sent, number)
+		t.sent = max(t.sent, number)
 	}
-	return s, nil
+	return s, obstacle{}, nil
 }
 
-// missed returns what the client of an absentee has not got. It reports false
-// if that is not known any more.
-func (r *recovery) missed(a *absentee, offset string) ([]*Message, bool) {
+// readmit has a socket take the place of an absentee.
+func (r *recovery) readmit(a *absentee, s *Socket) {
+	n := r.namespace
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	rooms := slices.Clone(a.socket.rooms)
+	n.recoverable.remove(a.socket)
+	r.absentees.remove(a)
+	s.trail.holder, s.trail.absentee = s, nil
+	n.place(s)
+	for _, room := range rooms {
+		n.rooms.add(room, s)
+	}
+}
+
+// missed returns what the client of a trail has not got. It reports false if that
+// is not known any more.
+func (r *recovery) missed(t *trail, offset string) ([]*Message, bool) {
 	number, ok := r.history.number(offset)
-	if !ok || a.trail.epoch != r.history.epoch { // something is missing that nobody knows
+	if !ok || t.epoch != r.history.epoch { // something is missing that nobody knows
 		return nil, false
 	}
 	r.namespace.mu.RLock()
 	defer r.namespace.mu.RUnlock()
-	t := a.trail
 	number = max(number, t.since) // clients keep the offset of an earlier life
 	switch {
 	case number > t.sent:
@@ -277,43 +484,83 @@ func (r *recovery) missed(a *absentee, offset string) ([]*Message, bool) {
 	if number < max(r.history.floor(), t.forgotten) {
 		return nil, false
 	}
-	return t.missed(a, number, r.history.after(number)), true
+	return t.missed(number, r.history.after(number)), true
 }
 
-// recover gives a client its socket back, if it had one. Both results are nil
-// if it must start anew.
-func (n *Namespace) recover(ctx context.Context, h *Handshake, conn Conn) (*Socket, error) {
+// recover gives a client its socket back, if it had one. Both the socket and the
+// error are nil if it must start anew; nobody is to come back to a stale trail
+// then, once the client is let in.
+func (n *Namespace) recover(ctx context.Context, h *Handshake, conn Conn) (s *Socket, stale *trail, err error) {
 	r := n.recovery.Load()
 	if r == nil {
-		return nil, nil
+		return nil, nil, nil
 	}
 	returning, ok := conn.(RecoverableConn)
 	if !ok {
-		return nil, nil
+		return nil, nil, nil
 	}
-	t, ok := readTicket(h.Auth)
-	if !ok {
-		return nil, nil
+	ticket := readTicket(h.Auth)
+	t := r.find(ticket.PID, h.Endpoint)
+	switch {
+	case t == nil:
+		return nil, nil, nil
+	case ticket.Offset == "": // it has got no event, and has nothing to come back to
+		return nil, t, nil
 	}
+	timer := time.NewTimer(settleTime)
+	defer timer.Stop()
+	for {
+		s, before, err := n.tryRecover(ctx, t, ticket.Offset, h, returning)
+		switch {
+		case s != nil || err != nil:
+			return s, nil, err
+		case before.wait == nil:
+			return nil, t, nil
+		case before.end != nil:
+			before.end.replace()
+		}
+		select {
+		case <-before.wait:
+		case <-timer.C:
+			return nil, t, nil
+		case <-ctx.Done():
+			return nil, nil, context.Cause(ctx)
+		}
+	}
+}
+
+// tryRecover is one attempt to do so, under the policy of the moment.
+func (n *Namespace) tryRecover(ctx context.Context, t *trail, offset string, h *Handshake, conn RecoverableConn) (*Socket, obstacle, error) {
 	policy, release := h.Endpoint.acquire()
 	defer release()
 	if !policy.admits(n.name) {
-		return nil, ErrNamespace
+		return nil, obstacle{}, ErrNamespace
 	}
-	s, err := r.restore(t, h, returning)
+	if !t.authenticatedBy(policy.Authentication) {
+		return nil, obstacle{}, nil
+	}
+	s, before, err := t.recovery.restore(t, offset, h, conn)
 	if s != nil {
 		policy.welcome(ctx, s, nil)
 	}
-	return s, err
+	return s, before, err
+}
+
+// replace ends a socket whose client has another connection by now, and says on
+// that one that it comes back. The other ends without a word: the network may not
+// have taken anything for a while.
+func (s *Socket) replace() {
+	s.HandleDisconnect(reason.ForcedClose)
+	s.conn.Close(reason.ForcedClose)
 }
 
 // newTrail returns the trail of a new socket; nil if it cannot be recovered.
-func (n *Namespace) newTrail(conn Conn) *trail {
+func (n *Namespace) newTrail(conn Conn, authentication string) *trail {
 	r := n.recovery.Load()
 	if _, ok := conn.(RecoverableConn); !ok || r == nil {
 		return nil
 	}
-	return &trail{recovery: r, pid: randid.New()}
+	return &trail{recovery: r, pid: randid.New(), authentication: authentication}
 }
 
 // setRecovery turns recovery on or off, or changes its settings. No broadcast is

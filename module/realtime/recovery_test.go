@@ -28,6 +28,8 @@ type line struct {
 	mu     sync.Mutex
 	sent   []*realtime.Message
 	broken bool
+	left   bool     // Leave was called
+	closed []string // what Close was called with
 }
 
 func (l *line) Connected(*realtime.Socket) error { return l.send() }
@@ -44,9 +46,18 @@ func (l *line) Recovered(_ *realtime.Socket, missed []*realtime.Message) error {
 	return l.send(missed...)
 }
 
-func (l *line) Leave(bool) error { return nil }
+func (l *line) Leave(bool) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.left = true
+	return nil
+}
 
-func (*line) Close(string) {}
+func (l *line) Close(why string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = append(l.closed, why)
+}
 
 func (l *line) send(messages ...*realtime.Message) error {
 	l.mu.Lock()
@@ -87,16 +98,21 @@ type phone struct {
 	pid    string
 	offset string
 	socket *realtime.Socket // nil while it is not connected
+	last   *realtime.Socket // that it had last
 	line   *line
 	heard  []string                                      // the lasting events since it was last told that it starts anew
 	faulty func([]*realtime.Message) []*realtime.Message // what it hears of what arrives; nil: all
 	onDial func(*realtime.Socket)                        // may be nil
 }
 
+// sessions is how many there have been.
+var sessions atomic.Int64
+
 // dial connects, and reports whether the phone has been recovered.
 func (p *phone) dial(limit int) (recovered bool, err error) {
 	l := &line{limit: limit}
 	h := handshake(p.e)
+	h.Session = fmt.Sprint("session ", sessions.Add(1))
 	if p.pid != "" {
 		h.Auth, _ = json.Marshal(map[string]string{"pid": p.pid, "offset": p.offset})
 	}
@@ -108,7 +124,7 @@ func (p *phone) dial(limit int) (recovered bool, err error) {
 	if s.Recovered() != recovered {
 		return false, fmt.Errorf("Recovered is %v, but the ids say %v", s.Recovered(), recovered)
 	}
-	p.pid, p.socket, p.line = s.PrivateID(), s, l
+	p.pid, p.socket, p.last, p.line = s.PrivateID(), s, s, l
 	if p.onDial != nil {
 		p.onDial(s)
 	}
@@ -160,8 +176,9 @@ type model struct {
 	member  bool // connected, or away and due to come back
 	due     []string
 	dueAt   []time.Time
+	came    time.Time // when it began anew
 	dropped time.Time
-	lost    time.Time // when the first event was sent that had not been heard by then
+	lost    time.Time // when the last event was sent that had been heard by then; dropped if that was all
 	mayNot  bool      // come back
 	blank   bool      // has heard nothing to come back with
 }
@@ -180,7 +197,7 @@ func (w *world) play(n int, strict bool) error {
 	for range n {
 		i := w.random.IntN(len(w.phones))
 		p, m := w.phones[i], w.models[i]
-		switch w.random.IntN(12) {
+		switch w.random.IntN(13) {
 		case 0, 1:
 			if p.socket == nil {
 				if err := w.dial(i, strict); err != nil {
@@ -197,28 +214,35 @@ func (w *world) play(n int, strict bool) error {
 				w.hangUp(i, why)
 			}
 		case 3:
-			if p.socket != nil {
+			if s := w.socket(i); s != nil {
 				room := w.room()
-				p.socket.Join(room)
+				s.Join(room)
 				m.rooms[room] = true
 			}
 		case 4:
-			if p.socket != nil {
+			if s := w.socket(i); s != nil {
 				room := w.room()
-				p.socket.Leave(room)
+				s.Leave(room)
 				delete(m.rooms, room)
 			}
 		case 5, 6:
 			p.listen(w.random.IntN(5))
 		case 7:
-			if p.socket != nil {
+			if s := w.socket(i); s != nil {
 				event := w.event()
-				if err := p.socket.Emit(context.Background(), event); err != nil {
+				if err := s.Emit(context.Background(), event); err != nil {
 					return err
 				}
 				m.must(event)
 			}
 		case 8:
+			if s := w.socket(i); s != nil && p.socket == nil && w.random.IntN(6) == 0 {
+				if err := s.Disconnect(w.random.IntN(2) == 0); err != nil {
+					return err
+				}
+				m.mayNot, m.member = true, false
+			}
+		case 9:
 			time.Sleep(time.Duration(w.random.IntN(3000)) * time.Millisecond)
 		default:
 			w.broadcast(i)
@@ -245,10 +269,31 @@ func (w *world) play(n int, strict bool) error {
 func (w *world) hangUp(i int, why string) {
 	p, m := w.phones[i], w.models[i]
 	m.blank, m.dropped, m.lost = p.offset == "", time.Now(), time.Now()
-	if n := len(p.heard); n < len(m.due) {
-		m.lost = m.dueAt[n]
+	switch n := len(p.heard); {
+	case n == len(m.due):
+	case n == 0:
+		m.lost = m.came
+	default:
+		m.lost = m.dueAt[n-1] // what was sent next was perhaps for others, but held no longer
 	}
 	p.hangUp(why)
+}
+
+// socket returns a phone's socket, as somebody knows it who has had it for some
+// time, or looks for it now; nil if it is gone.
+func (w *world) socket(i int) *realtime.Socket {
+	p := w.phones[i]
+	if p.last == nil {
+		return nil
+	}
+	found := w.ns.Find(realtime.Query{ID: p.last.ID()})
+	switch {
+	case len(found) == 0:
+		return nil
+	case p.last.Namespace() == w.ns && w.random.IntN(2) == 0:
+		return p.last
+	}
+	return found[0]
 }
 
 func (w *world) room() string { return someRooms[w.random.IntN(len(someRooms))] }
@@ -280,7 +325,7 @@ func (w *world) dial(i int, strict bool) error {
 		}
 	default:
 		w.refused++
-		*m = model{rooms: make(map[string]bool), member: true}
+		*m = model{rooms: make(map[string]bool), member: true, came: time.Now()}
 	}
 	m.mayNot = false
 	return nil
@@ -563,10 +608,21 @@ func TestRecoveryTickets(t *testing.T) {
 		"another endpoint":  show(other, "/", pid, p.offset),
 		"another namespace": show(e.Endpoint, "/other", pid, p.offset),
 		"an unknown id":     show(e.Endpoint, "/", id, p.offset),
-		"no offset":         show(e.Endpoint, "/", pid, ""),
 	} {
 		if s.Recovered() || s.ID() == id || s.PrivateID() == pid || s.PrivateID() == "" {
 			t.Errorf("%s was let in as %s", what, s.ID())
+		}
+	}
+
+	// Without an offset it has got nothing, and nobody comes back to it any more.
+	deaf := &phone{e: e}
+	if _, err := deaf.dial(0); err != nil {
+		t.Fatal(err)
+	}
+	deaf.hangUp("transport close")
+	for _, offset := range []string{"", p.offset} {
+		if s := show(e.Endpoint, "/", deaf.pid, offset); s.Recovered() {
+			t.Errorf("with the offset %q it is recovered", offset)
 		}
 	}
 
@@ -580,11 +636,13 @@ func TestRecoveryTickets(t *testing.T) {
 	}
 	showing.Wait()
 	first, second := <-sockets, <-sockets
-	if second.Recovered() {
+	if present, _ := h.Namespace("/").Socket(id); present == second {
 		first, second = second, first
+	} else if present != first {
+		t.Fatal("neither of two is there")
 	}
-	if !first.Recovered() || second.Recovered() || first.ID() != id || second.ID() == id {
-		t.Fatalf("of two, %v and %v have been recovered", first.Recovered(), second.Recovered())
+	if !first.Recovered() || !second.Recovered() || second.ID() != id {
+		t.Fatalf("of two, which have come one after the other, %v and %v have been recovered", first.Recovered(), second.Recovered())
 	}
 	data := first.Data()
 	if first.User() != "anna" || string(data["role"]) != `"admin"` || string(data["seen"]) != "1" || asked != 0 {
@@ -641,41 +699,49 @@ func TestRecoveryReasons(t *testing.T) {
 	}
 }
 
-// The handlers of a socket that has gone are done before it is back, whatever
-// is sent meanwhile is there, and a client that comes too early starts anew.
+// The handlers of a socket that has gone are done before it is back, also where
+// its client comes early, and whatever is sent meanwhile is there.
 func TestRecoveryHandlers(t *testing.T) {
 	var diary []string
-	var early *phone
+	dialled := make(chan error, 1)
 	e := open(hub(t, realtime.Options{Recovery: realtime.Recovery{Window: time.Minute}}), realtime.Policy{})
 	p := &phone{e: e}
 	e.set(realtime.Policy{Handlers: []realtime.Handler{guest{
 		connect: func(s *realtime.Socket) { diary = append(diary, fmt.Sprint("connect ", s.Recovered())) },
 		disconnect: func(s *realtime.Socket, why string) {
 			diary = append(diary, why)
-			if early == nil {
-				_ = s.Namespace().To("room").Emit(t.Context(), "meanwhile")
-				early = &phone{e: e, pid: p.pid, offset: p.offset}
-				if recovered, err := early.dial(0); err != nil || recovered {
-					t.Errorf("too early: recovered %v, %v", recovered, err)
+			_ = s.Namespace().To("room").Emit(t.Context(), "meanwhile")
+			go func() {
+				recovered, err := p.dial(0)
+				if err == nil && !recovered {
+					err = errors.New("it is not recovered")
 				}
-				s.Leave("room") // it has gone with its rooms
-				if !s.Namespace().Owned(s.ID()) {
-					t.Error("the own room is free")
-				}
+				dialled <- err
+			}()
+			s.Leave("room")
+			if !s.Namespace().Owned(s.ID()) {
+				t.Error("the own room is free")
 			}
+			if s.Namespace().To("room").Emit(t.Context(), "no more") != nil || len(dialled) > 0 {
+				t.Error("it is back too early")
+			}
+			diary = append(diary, "done")
 		},
 	}}})
 	_, _ = p.dial(0)
 	p.socket.Join("room")
 	_ = p.socket.Emit(t.Context(), "first")
 	p.listen(1)
-	p.hangUp("transport close")
-	if recovered, err := p.dial(0); err != nil || !recovered {
-		t.Fatalf("recovered %v, %v", recovered, err)
+	socket := p.socket
+	p.line.cut()
+	socket.HandleDisconnect("transport close")
+	if err := <-dialled; err != nil {
+		t.Fatal(err)
 	}
 	p.listen(10)
 	equal(t, "heard", p.heard, []string{"first", "meanwhile"})
-	equal(t, "handlers", diary, []string{"connect false", "transport close", "connect false", "connect true"})
+	equal(t, "handlers", diary, []string{"connect false", "transport close", "done", "connect true"})
+	equal(t, "rooms", p.socket.Rooms(), []string{})
 }
 
 // What other nodes broadcast is held for those who are away, too.

@@ -35,13 +35,16 @@ type recordSnapshot struct {
 type absenteeSnapshot struct {
 	ID       string                     `json:"id"`
 	Endpoint string                     `json:"endpoint"`
+	Session  string                     `json:"session,omitempty"`
 	User     string                     `json:"user,omitempty"`
 	Data     map[string]json.RawMessage `json:"data,omitempty"`
 	Rooms    []string                   `json:"rooms,omitempty"`
 	Expires  time.Time                  `json:"expires,omitzero"`
 	Events   uint64                     `json:"events,omitempty"`
 	Left     time.Time                  `json:"left"`
-	Trail    trailSnapshot              `json:"trail"`
+	// By what its client was authenticated: a fingerprint; "" where by nothing.
+	Authentication string        `json:"authentication,omitempty"`
+	Trail          trailSnapshot `json:"trail"`
 }
 
 type trailSnapshot struct {
@@ -69,10 +72,11 @@ func (h *Hub) Seal() (data []byte, sockets int, err error) {
 	h.sealed = true // and so are the namespaces that come to be from now on
 	h.mu.Unlock()
 	s := snapshot{Version: snapshotVersion}
+	fingerprints := make(map[string]*fingerprint)
 	for _, n := range h.Namespaces() {
 		n.seal()
 		if r := n.recovery.Load(); r != nil {
-			if one, ok := r.snapshot(); ok {
+			if one, ok := r.snapshot(fingerprints); ok {
 				s.Namespaces = append(s.Namespaces, one)
 				sockets += len(one.Absentees)
 			}
@@ -90,14 +94,23 @@ func (h *Hub) Seal() (data []byte, sockets int, err error) {
 	return b.Bytes(), sockets, nil
 }
 
+// Sealed reports whether Seal has been called. What was done before to sockets
+// whose clients are away is in what it returns; what is done now may not be.
+func (h *Hub) Sealed() bool {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.sealed
+}
+
 // seal waits for the broadcasts that are under way, and lets no other begin.
 func (n *Namespace) seal() {
 	defer n.order.lockAll()()
 	n.sealed.Store(true)
 }
 
-// snapshot returns what the namespace owes. It reports false if nobody is away.
-func (r *recovery) snapshot() (s namespaceSnapshot, ok bool) {
+// snapshot returns what the namespace owes. It reports false if nobody is away. It
+// adds to the fingerprints of what clients were authenticated by.
+func (r *recovery) snapshot(fingerprints map[string]*fingerprint) (s namespaceSnapshot, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
@@ -107,8 +120,8 @@ func (r *recovery) snapshot() (s namespaceSnapshot, ok bool) {
 	r.namespace.mu.RLock()
 	defer r.namespace.mu.RUnlock()
 	for e := r.absentees.queue.Front(); e != nil; e = e.Next() {
-		if a := e.Value.(*absentee); a.ready && !a.expired() && a.trail.epoch == r.history.epoch {
-			s.Absentees = append(s.Absentees, a.snapshot())
+		if a := e.Value.(*absentee); a.ready && !a.socket.expired() && a.socket.trail.epoch == r.history.epoch {
+			s.Absentees = append(s.Absentees, a.snapshot(fingerprints))
 		}
 	}
 	if len(s.Absentees) == 0 {
@@ -124,18 +137,28 @@ func (r *recovery) snapshot() (s namespaceSnapshot, ok bool) {
 	return s, true
 }
 
-func (a *absentee) snapshot() absenteeSnapshot {
-	t := a.trail
+func (a *absentee) snapshot(fingerprints map[string]*fingerprint) absenteeSnapshot {
+	t := a.socket.trail
 	s := absenteeSnapshot{
-		ID:       a.id,
-		Endpoint: a.endpoint,
-		User:     a.user,
-		Data:     a.data,
-		Rooms:    a.rooms,
-		Expires:  a.expires,
-		Events:   a.events,
+		ID:       a.socket.id,
+		Endpoint: a.socket.endpoint.name,
+		Session:  a.socket.session,
+		User:     a.socket.user,
+		Data:     a.socket.Data(),
+		Rooms:    a.socket.rooms,
+		Expires:  a.socket.expires,
+		Events:   a.socket.events.Load(),
 		Left:     a.since,
 		Trail:    trailSnapshot{PID: t.pid, Since: t.since, Sent: t.sent, Left: t.left, Forgotten: t.forgotten},
+	}
+	switch {
+	case t.fingerprint != nil:
+		s.Authentication = t.fingerprint.String()
+	case t.authentication != "":
+		if fingerprints[t.authentication] == nil {
+			fingerprints[t.authentication] = newFingerprint(t.authentication)
+		}
+		s.Authentication = fingerprints[t.authentication].String()
 	}
 	for _, stay := range t.stays {
 		one := staySnapshot{Room: stay.room, From: stay.from}
@@ -168,13 +191,14 @@ func (h *Hub) Restore(data []byte) (sockets int, err error) {
 			return 0, fmt.Errorf("decoding snapshot: namespace %q: %w", one.Name, err)
 		}
 	}
+	fingerprints := make(map[string]*fingerprint)
 	for _, one := range s.Namespaces {
 		n, ok := h.Admit(one.Name)
 		if !ok {
 			break
 		}
 		if r := n.recovery.Load(); r != nil {
-			sockets += r.restoreAll(&one)
+			sockets += r.restoreAll(&one, fingerprints)
 		}
 	}
 	return sockets, nil
@@ -192,13 +216,18 @@ func (s *namespaceSnapshot) check() error {
 		if a.ID == "" || t.PID == "" || max(t.Since, t.Sent, t.Left, t.Forgotten) > s.Last {
 			return errors.New("it has a socket that is none")
 		}
+		if a.Authentication != "" {
+			if _, err := parseFingerprint(a.Authentication); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
 
 // restoreAll takes over what another process owed, and returns how many sockets
-// that is about.
-func (r *recovery) restoreAll(s *namespaceSnapshot) (sockets int) {
+// that is about. Those with the same fingerprint share it.
+func (r *recovery) restoreAll(s *namespaceSnapshot, fingerprints map[string]*fingerprint) (sockets int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed || r.history.last > 0 || r.absentees.oldest() != nil {
@@ -207,27 +236,55 @@ func (r *recovery) restoreAll(s *namespaceSnapshot) (sockets int) {
 	if !r.restoreHistory(s) {
 		return 0
 	}
-	for _, a := range s.Absentees {
-		one := &absentee{
-			id:       a.ID,
-			endpoint: a.Endpoint,
-			user:     a.User,
-			data:     a.Data,
-			rooms:    a.Rooms,
-			expires:  a.Expires,
-			events:   a.Events,
-			since:    a.Left,
-			ready:    true,
-			trail:    a.Trail.trail(r),
-		}
-		if r.absentees.get(one.trail.pid) == nil && !r.absentees.has(one.id) {
-			r.absentees.add(one)
-		}
+	for i := range s.Absentees {
+		r.restoreAbsentee(&s.Absentees[i], fingerprints)
 	}
 	r.tidy()
 	r.startTimer()
-	return len(r.absentees.byPID)
+	return r.absentees.len()
 }
+
+func (r *recovery) restoreAbsentee(s *absenteeSnapshot, fingerprints map[string]*fingerprint) {
+	n, t := r.namespace, s.Trail.trail(r)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if r.trails[t.pid] != nil || n.owned(s.ID) {
+		return
+	}
+	if text := s.Authentication; text != "" {
+		if fingerprints[text] == nil {
+			f, err := parseFingerprint(text)
+			if err != nil {
+				return // it has been read before
+			}
+			fingerprints[text] = f
+		}
+		t.fingerprint = fingerprints[text]
+	}
+	t.state.data = s.Data
+	a := &absentee{
+		socket: &Socket{
+			id:        s.ID,
+			namespace: n,
+			endpoint:  &Endpoint{name: s.Endpoint, hub: n.hub, acquire: noPolicy},
+			conn:      noConn{},
+			session:   s.Session,
+			user:      s.User,
+			connected: s.Left,
+			expires:   s.Expires,
+			trail:     t,
+			gone:      true,
+		},
+		since: s.Left,
+		ready: true,
+	}
+	a.socket.events.Store(s.Events)
+	r.trails[t.pid] = t
+	r.remember(a, s.Rooms)
+}
+
+// noPolicy is for sockets of which nothing happens under one.
+func noPolicy() (*Policy, func()) { return new(Policy), func() {} }
 
 // restoreHistory reports whether all of the events make sense.
 func (r *recovery) restoreHistory(s *namespaceSnapshot) bool {

@@ -4,8 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
-	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -33,16 +33,33 @@ type Socket struct {
 	next, previous *Socket // of the same user; guarded by the namespace
 	expiry         int     // its place among the hub's expiries, which guard it
 
-	lane   lane   // what the handlers do
-	events uint64 // that have come; touched by HandleEvent only
+	lane   lane          // what the handlers do
+	ended  bool          // the handlers know that it is gone; belongs to who is in the lane
+	events atomic.Uint64 // that have come
 
 	mu   sync.Mutex
-	data map[string]json.RawMessage
 	acks map[uint64]func([]Arg, error)
 	gone bool
 
-	recovered bool // never changes
+	state     state // unless the trail has it
+	recovered bool  // never changes
 }
+
+// A state is the data of a socket, and of those that take its place.
+type state struct {
+	mu   sync.Mutex
+	data map[string]json.RawMessage
+}
+
+func (s *Socket) shared() *state {
+	if s.trail != nil {
+		return &s.trail.state
+	}
+	return &s.state
+}
+
+// expired reports whether the socket's identity has ended.
+func (s *Socket) expired() bool { return !s.expires.IsZero() && !s.expires.After(time.Now()) }
 
 // ID returns the socket's id, which is also the name of a room of its own.
 func (s *Socket) ID() string { return s.id }
@@ -81,31 +98,33 @@ func (s *Socket) User() string { return s.user }
 
 // Data returns a copy of the socket's data.
 func (s *Socket) Data() map[string]json.RawMessage {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return maps.Clone(s.data)
+	state := s.shared()
+	state.mu.Lock()
+	defer state.mu.Unlock()
+	return maps.Clone(state.data)
 }
 
 // SetData replaces the members of the socket's data that patch has.
 func (s *Socket) SetData(patch map[string]json.RawMessage) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.data == nil {
-		s.data = make(map[string]json.RawMessage, len(patch))
+	state := s.shared()
+	state.mu.Lock()
+	defer state.mu.Unlock()
+	if state.data == nil {
+		state.data = make(map[string]json.RawMessage, len(patch))
 	}
-	maps.Copy(s.data, patch)
+	maps.Copy(state.data, patch)
 }
 
 // Rooms returns the rooms that the socket is in, but for its own.
-func (s *Socket) Rooms() []string {
-	s.namespace.mu.RLock()
-	defer s.namespace.mu.RUnlock()
-	return slices.Clone(s.rooms)
-}
+func (s *Socket) Rooms() []string { return s.namespace.roomsOf(s) }
 
-// Join enters the socket into rooms. It does nothing for a socket that has
-// disconnected.
-func (s *Socket) Join(rooms ...string) { s.namespace.join(s, rooms) }
+// Join enters the socket into rooms, but for those that are other sockets' own.
+// It does nothing for a socket that is gone and that nobody can come back to.
+func (s *Socket) Join(rooms ...string) {
+	if refused := s.namespace.join(s, rooms); len(refused) > 0 {
+		s.namespace.hub.logger.Warn("a socket may not join rooms that are other sockets' own", zap.String("socket", s.id), zap.Strings("rooms", refused))
+	}
+}
 
 // Leave takes the socket out of rooms.
 func (s *Socket) Leave(rooms ...string) { s.namespace.leave(s, rooms) }
@@ -116,27 +135,32 @@ func (s *Socket) To(rooms ...string) Broadcast {
 	return s.namespace.To(rooms...).Except(s.id)
 }
 
-// Emit sends an event to the socket's client. A client that can come back gets
-// it then if it cannot now.
+// Emit sends an event to the socket's client. One that can come back gets it then
+// if it cannot now. The error is ErrDisconnected if it never will.
 func (s *Socket) Emit(ctx context.Context, event string, args ...Arg) error {
 	m, err := s.namespace.newMessage(event, args)
 	if err != nil {
 		return err
 	}
-	if s.isGone() {
-		return ErrDisconnected
-	}
 	if s.trail != nil {
 		m.Args = compact(m.Args)
 		return s.trail.recovery.emit(s, m, batchOf(ctx))
+	}
+	if s.isGone() {
+		return ErrDisconnected
 	}
 	return s.conn.Deliver(m, batchOf(ctx))
 }
 
 // Disconnect makes the client leave the namespace. With closing, it leaves all
 // of its namespaces, and its connection is closed. Socket.IO's clients do not
-// come back by themselves from either.
+// come back by themselves from either. A client that is away cannot come back to
+// the socket: it starts anew, and is authenticated. The error is ErrDisconnected
+// if nobody can come back anyway.
 func (s *Socket) Disconnect(closing bool) error {
+	if s.trail != nil {
+		return s.trail.disconnect(closing)
+	}
 	if !s.begone() {
 		return ErrDisconnected
 	}
@@ -148,7 +172,12 @@ func (s *Socket) Disconnect(closing bool) error {
 
 // Close closes the client's whole connection for a reason, in a way that the
 // client comes back from by itself.
-func (s *Socket) Close(reason string) { s.conn.Close(reason) }
+func (s *Socket) Close(reason string) {
+	if heir := s.namespace.heirOf(s); heir != nil {
+		s = heir
+	}
+	s.conn.Close(reason)
+}
 
 // Busy reports whether something of the client's is under way: an event that is
 // handled, or waits for that, or an answer of its own that is awaited.
@@ -181,10 +210,11 @@ func (s *Socket) isGone() bool {
 // they are done with what came before.
 func (s *Socket) finish(why string) {
 	var away *absentee
-	if s.trail != nil && recoverable(why) {
-		away = s.trail.recovery.keep(s)
+	if s.trail != nil {
+		away = s.trail.recovery.part(s, recoverable(why))
+	} else {
+		s.namespace.remove(s)
 	}
-	s.namespace.remove(s)
 	s.failAcks()
 	policy, release := s.endpoint.acquire()
 	s.lane.add(s.namespace.hub.crew, job{run: func() {
@@ -197,6 +227,7 @@ func (s *Socket) finish(why string) {
 // client be back, if away says that it can: the handlers learn of one thing
 // after the other.
 func (p *Policy) farewell(s *Socket, why string, away *absentee) {
+	s.ended = true
 	for _, handler := range p.Handlers {
 		p.callDisconnect(s.namespace.hub.Context(), handler, s, why)
 	}

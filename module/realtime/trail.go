@@ -13,8 +13,20 @@ type trail struct {
 	pid      string // proves that a client is the one that was here; a secret
 	since    uint64 // the last event before the first connect
 	epoch    string // of the history that it began in
+	state    state
 
-	sent uint64 // the last event that was for the socket while it was here; guarded by the recovery
+	authentication string       // how the client was authenticated; as Policy.Authentication
+	fingerprint    *fingerprint // of that, where it was in another process; nil otherwise
+
+	// These are guarded by the recovery.
+	sent     uint64        // the last event that was for the socket while it was here
+	absentee *absentee     // nil while the client is here
+	changes  chan struct{} // closed when it is another, or ready; nil: nobody waits
+
+	// Who has the trail: the connected socket, or the one of the absentee. It is
+	// nil once nobody can come back. Who changes it holds the mutexes of recovery
+	// and namespace; who reads it holds either.
+	holder *Socket
 
 	// These are guarded by the namespace.
 	left      uint64 // the last event before the client left
@@ -27,6 +39,22 @@ type trail struct {
 type stay struct {
 	room     string
 	from, to uint64
+}
+
+// wait returns what is closed when something changes. The caller holds the
+// recovery's mutex, as that of wake does.
+func (t *trail) wait() <-chan struct{} {
+	if t.changes == nil {
+		t.changes = make(chan struct{})
+	}
+	return t.changes
+}
+
+func (t *trail) wake() {
+	if t.changes != nil {
+		close(t.changes)
+		t.changes = nil
+	}
 }
 
 const stillThere = math.MaxUint64
@@ -86,8 +114,8 @@ func (t *trail) leave(room string) {
 }
 
 // missed returns the messages among records, which are those behind a number,
-// that were for the socket that an absentee was.
-func (t *trail) missed(a *absentee, number uint64, records []record) []*Message {
+// that were for the socket of the trail.
+func (t *trail) missed(number uint64, records []record) []*Message {
 	rooms := make(map[string][]stay, len(t.stays))
 	for _, s := range t.stays {
 		rooms[s.room] = append(rooms[s.room], s)
@@ -96,10 +124,10 @@ func (t *trail) missed(a *absentee, number uint64, records []record) []*Message 
 	for i := range records {
 		number++
 		in := func(room string) bool {
-			return room == a.id || slices.ContainsFunc(rooms[room], func(s stay) bool { return s.from < number && number <= s.to })
+			return room == t.holder.id || slices.ContainsFunc(rooms[room], func(s stay) bool { return s.from < number && number <= s.to })
 		}
 		to := &records[i].to
-		if (to.everyone() || slices.ContainsFunc(to.rooms, in) || to.hasUser(a.user)) && !slices.ContainsFunc(to.except, in) {
+		if (to.everyone() || slices.ContainsFunc(to.rooms, in) || to.hasUser(t.holder.user)) && !slices.ContainsFunc(to.except, in) {
 			missed = append(missed, records[i].message)
 		}
 	}
