@@ -214,11 +214,11 @@ func (c *client) connect(p packet) {
 	}
 	conn := &conn{client: c, namespace: p.namespace}
 	c.add(conn)
-	h := c.handshake(p)
+	var way realtime.Conn = conn5{conn}
 	if c.revision4() {
-		h.SocketID = conn.socketID4()
+		way = conn // it learns nothing to come back with
 	}
-	_, err := namespace.Connect(hub.Context(), h, conn)
+	_, err := namespace.Connect(hub.Context(), c.handshake(p), way)
 	if err == nil {
 		c.entered()
 		return
@@ -350,15 +350,23 @@ func (c *client) Closed(why string) {
 	c.mu.Lock()
 	conns := c.conns
 	c.conns = nil
-	if c.sentAway {
-		why = reason.ServerDisconnect
-	}
 	c.mu.Unlock()
 	for _, conn := range conns {
 		if conn.socket != nil {
-			conn.socket.HandleDisconnect(why)
+			conn.socket.HandleDisconnect(c.whyEnded(why))
 		}
 	}
+}
+
+// whyEnded returns why a socket ends that does so with its session: the server may
+// have sent the client away, even while others of its sockets learn the reason.
+func (c *client) whyEnded(why string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.sentAway {
+		return reason.ServerDisconnect
+	}
+	return why
 }
 
 // Busy implements engineio.Busier.

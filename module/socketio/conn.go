@@ -21,8 +21,11 @@ func (c *conn) Connected(s *realtime.Socket) error {
 	return c.client.send(c.answer())
 }
 
+// A conn5 is the conn of a client that is told how to come back to its socket.
+type conn5 struct{ *conn }
+
 // Recovered implements realtime.RecoverableConn.
-func (c *conn) Recovered(s *realtime.Socket, missed []*realtime.Message) error {
+func (c conn5) Recovered(s *realtime.Socket, missed []*realtime.Message) error {
 	c.socket = s
 	format := c.client.format
 	bursts := make([]*engineio.Burst, 0, len(missed)+1)
@@ -78,4 +81,7 @@ func (c *conn) Leave(closing bool) error {
 func (c *conn) Close(reason string) { c.client.session.Close(reason) }
 
 // Interface guards
-var _ realtime.RecoverableConn = (*conn)(nil)
+var (
+	_ realtime.Conn            = (*conn)(nil)
+	_ realtime.RecoverableConn = conn5{}
+)

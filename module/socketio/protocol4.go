@@ -15,7 +15,10 @@ import (
 //
 //   - a client is in "/" without asking, or is told at once why not
 //   - in another namespace it authenticates itself with a query behind the name
-//   - a socket's id is the session's, which the client knows; no CONNECT says it
+//   - no CONNECT says a socket's id: the client takes the session's for it, which is
+//     a secret of its own. The server's side knows the socket by another, as it knows
+//     all, so that whoever is told of that can do nothing with it
+//   - it is told of nothing by which it could come back to a socket
 //   - a refusal is the data alone, or the message where there is none
 //
 // https://github.com/socketio/socket.io/blob/main/docs/socket.io-protocol/v4.md
@@ -81,14 +84,6 @@ func unescape(text string) string {
 		return plain
 	}
 	return text
-}
-
-// socketID4 is the id that clients of revision 4 compute for themselves.
-func (c *conn) socketID4() string {
-	if c.namespace == "/" {
-		return c.client.session.ID()
-	}
-	return c.namespace + "#" + c.client.session.ID()
 }
 
 // refuse4 tells the client why it is not let in.

@@ -2,9 +2,15 @@ package socketio
 
 import (
 	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddy-realtime/caddy-realtime/module/internal/rawjson"
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
 func TestCutQuery(t *testing.T) {
@@ -56,4 +62,50 @@ func FuzzCutQuery(f *testing.F) {
 			t.Errorf("%q became %s", query, auth)
 		}
 	})
+}
+
+// TestRevision4Recovery: a client of revision 4, which is never told how to come
+// back to its socket, takes nobody's place among those who may, and those who are
+// told of its id cannot speak for it.
+func TestRevision4Recovery(t *testing.T) {
+	s := newTestServer(t, nil)
+	s.options().Engine.EIO3 = true
+	hub := s.endpoint.Hub()
+	hub.SetRecovery(realtime.Recovery{Window: time.Minute})
+	answer := httptest.NewRecorder()
+	s.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/?EIO=3&transport=polling", nil))
+	_, rest, _ := strings.Cut(answer.Body.String(), `"sid":"`)
+	sid, _, _ := strings.Cut(rest, `"`)
+	namespace := hub.Namespace("/")
+	var sockets []*realtime.Socket
+	for deadline := time.Now().Add(time.Minute); len(sockets) == 0; sockets = namespace.Sockets() {
+		if time.Now().After(deadline) {
+			t.Fatal("nobody is in the namespace")
+		}
+		runtime.Gosched()
+	}
+	socket := sockets[0]
+	if strings.Contains(socket.ID(), sid) || len(socket.ID()) != 22 || !namespace.Owned(socket.ID()) || namespace.Owned(sid) {
+		t.Errorf("the socket of session %s is %s", sid, socket.ID())
+	}
+	if socket.PrivateID() != "" || socket.ReturnWindow("transport close") != 0 {
+		t.Error("its client may come back")
+	}
+	if err := namespace.To(socket.ID()).Emit(t.Context(), "own"); err != nil {
+		t.Error(err)
+	}
+	if err := socket.Emit(t.Context(), "direct"); err != nil {
+		t.Error(err)
+	}
+	answer = httptest.NewRecorder()
+	s.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/?EIO=3&transport=polling&sid="+sid, nil))
+	if got, want := answer.Body.String(), `2:409:42["own"]12:42["direct"]`; got != want {
+		t.Errorf("it is told %s, want %s", got, want)
+	}
+	socket.Close("transport close")
+	for deadline := time.Now().Add(time.Minute); len(namespace.Find(realtime.Query{})) > 0; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatal("it is still remembered")
+		}
+	}
 }

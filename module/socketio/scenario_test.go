@@ -218,7 +218,10 @@ func (a *app) Authenticate(_ context.Context, _ string, h *realtime.Handshake) (
 		Wait   bool
 	}
 	sent := h.Auth
-	if h.SocketID == h.Session || strings.HasSuffix(h.SocketID, "#"+h.Session) { // of revision 4
+	if strings.Contains(h.SocketID, h.Session) {
+		a.play.Errorf("the id %s tells the session %s", h.SocketID, h.Session)
+	}
+	if h.Query.Get("EIO") == "3" { // of revision 4
 		sent = authOfQuery(h)
 	}
 	if len(sent) > 0 {
