@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -376,4 +377,26 @@ func FuzzCursor(f *testing.F) {
 		}
 		_, _ = parseCursor(first)
 	})
+}
+
+// TestAnswersExpand has clients name the one attachment of their answer as often as
+// a client can: in plain JSON it is there each time.
+func TestAnswersExpand(t *testing.T) {
+	a := serve(t, Options{}, realtime.Options{})
+	const clients = 4
+	placeholders := strings.Repeat(`{"_placeholder":true,"num":0},`, 19) + `{"_placeholder":true,"num":0}`
+	for range clients {
+		c := a.connect("/", "", "room")
+		c.answer = []realtime.Arg{{JSON: json.RawMessage("[" + placeholders + "]"), Binary: [][]byte{make([]byte, 500_000)}}}
+	}
+	var got struct {
+		Responses []json.RawMessage
+		Missing   []string
+	}
+	if r := a.call("POST", "emit?ack=30s", `{"to":["room"],"event":"e"}`); r.status != 200 || len(r.body) > 17<<20 || json.Unmarshal([]byte(r.body), &got) != nil {
+		t.Fatalf("answered %d with %d bytes", r.status, len(r.body))
+	}
+	if len(got.Responses) != 1 || len(got.Missing) != clients-1 {
+		t.Errorf("%d responses, and %d are missing", len(got.Responses), len(got.Missing))
+	}
 }

@@ -15,6 +15,7 @@ import (
 const (
 	MaxWait        = 30 * time.Second
 	MaxAckSockets  = 1000
+	maxResponses   = 16 << 20 // bytes
 	defaultSpace   = "/"
 	unknownSpace   = "unknown_namespace"
 	reservedName   = "reserved_name"
@@ -153,8 +154,16 @@ func (h *Handler) request(ctx context.Context, e *emission, wait time.Duration) 
 	case err != nil:
 		return nil, badField("%v", err)
 	}
+	size := 0
 	for _, a := range answers {
-		answer.Responses = append(answer.Responses, response{a.Socket.ID(), realtime.AppendPlainArgs(nil, a.Args)})
+		// A client may name one attachment many times; here it is there each time.
+		args := realtime.AppendPlainArgs(nil, a.Args)
+		if size += len(args); size > maxResponses {
+			size -= len(args)
+			missing = append(missing, a.Socket)
+			continue
+		}
+		answer.Responses = append(answer.Responses, response{a.Socket.ID(), args})
 	}
 	for _, s := range missing {
 		answer.Missing = append(answer.Missing, s.ID())
