@@ -69,6 +69,7 @@ func (e *endpoint) push(s *settings) *lease {
 	}
 	s.apiHandler = e.newAPI(s)
 	l := newLease(e, s)
+	e.hub.widest.add(e.hub, l)
 	e.leases = append(e.leases, l)
 	e.current.Store(l)
 	e.servers.Store(e.servers.Load().with(e, s))

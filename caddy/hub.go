@@ -26,6 +26,7 @@ type hub struct {
 	*realtime.Hub
 	key        hubKey
 	brokerName string
+	widest     widest
 
 	mu        sync.Mutex
 	endpoints map[string]*endpoint

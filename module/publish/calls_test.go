@@ -400,3 +400,23 @@ func TestAnswersExpand(t *testing.T) {
 		t.Errorf("%d responses, and %d are missing", len(got.Responses), len(got.Missing))
 	}
 }
+
+// TestEmitLimits: an event that would break the clients that get it is refused.
+func TestEmitLimits(t *testing.T) {
+	a := serve(t, Options{}, realtime.Options{})
+	c := a.connect("/", "", "room")
+	deep := strings.Repeat("[", 129) + strings.Repeat("]", 129)
+	for args, want := range map[string]string{
+		deep[1:257]: "", deep: "depth", strings.Repeat("0,", 255) + "0": "", strings.Repeat("0,", 256) + "0": "arguments",
+	} {
+		for _, query := range []string{"", "?ack=10ms"} {
+			r := a.call("POST", "emit"+query, `{"to":["room"],"event":"e","args":[`+args+`]}`)
+			if want == "" && r.status/100 != 2 || want != "" && (r.status != http.StatusBadRequest || !strings.Contains(r.body, want)) {
+				t.Errorf("%s %.20s: answered %d %s, want %q", query, args, r.status, r.body, want)
+			}
+		}
+	}
+	if n := len(c.received()); n != 4 {
+		t.Errorf("%d events arrived", n)
+	}
+}

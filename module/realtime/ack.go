@@ -3,7 +3,8 @@ package realtime
 import "context"
 
 // Request sends an event to the socket's client and waits for its answer. The
-// error is ctx's, or ErrDisconnected. It must not be called from within a
+// error is ctx's, ErrDisconnected, or a *LimitError where too many answers of the
+// client are awaited, or the event is not valid. It must not be called from within a
 // Handler's method for the same client, which reads no answer meanwhile.
 func (s *Socket) Request(ctx context.Context, event string, args ...Arg) ([]Arg, error) {
 	type answer struct {
@@ -16,8 +17,8 @@ func (s *Socket) Request(ctx context.Context, event string, args ...Arg) ([]Arg,
 		return nil, err
 	}
 	m.Ack = s.namespace.acks.Add(1)
-	if !s.expectAck(m.Ack, func(args []Arg, err error) { answers <- answer{args, err} }) {
-		return nil, ErrDisconnected
+	if err := s.expectAck(m.Ack, func(args []Arg, err error) { answers <- answer{args, err} }); err != nil {
+		return nil, err
 	}
 	defer func() { s.forgetAck(m.Ack) }()
 	if err := s.conn.Deliver(m, nil); err != nil {
@@ -39,17 +40,21 @@ func (s *Socket) HandleAck(number uint64, args []Arg) {
 	}
 }
 
-func (s *Socket) expectAck(number uint64, answer func([]Arg, error)) bool {
+func (s *Socket) expectAck(number uint64, answer func([]Arg, error)) error {
+	most := s.endpoint.Limits().Acks
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.gone {
-		return false
+	switch {
+	case s.gone:
+		return ErrDisconnected
+	case len(s.acks) >= most:
+		return &LimitError{Name: "acks", Most: int64(most)}
 	}
 	if s.acks == nil {
 		s.acks = make(map[uint64]func([]Arg, error))
 	}
 	s.acks[number] = answer
-	return true
+	return nil
 }
 
 func (s *Socket) forgetAck(number uint64) (answer func([]Arg, error)) {

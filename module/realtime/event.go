@@ -48,7 +48,7 @@ func Reserved(event string) bool { return reserved[event] }
 func (s *Socket) HandleEvent(ctx context.Context, name string, args []Arg, ack func(...Arg) error) {
 	e := &Event{Socket: s, Name: name, Args: args, Seq: s.events.Add(1)}
 	if ack != nil {
-		e.Ack = firstAck(ack)
+		e.Ack = s.firstAck(ack)
 	}
 	crew := s.namespace.hub.crew
 	policy, release := s.endpoint.acquire()
@@ -80,16 +80,32 @@ func (s *Socket) HandleEvent(ctx context.Context, name string, args []Arg, ack f
 	})
 }
 
-// firstAck passes the first answer on, and no other.
-func firstAck(ack func(...Arg) error) func(...Arg) error {
+// firstAck passes the first answer on, and no other. The client learns of one that
+// it cannot be given, too: it waits.
+func (s *Socket) firstAck(ack func(...Arg) error) func(...Arg) error {
 	var once sync.Once
 	return func(args ...Arg) (err error) {
-		if err := checkAttachments(args); err != nil {
-			return err
+		refused := s.namespace.hub.limits.Load().Check("", args)
+		if refused == nil {
+			refused = checkAttachments(args)
 		}
-		once.Do(func() { err = ack(args...) })
-		return err
+		once.Do(func() {
+			if refused != nil {
+				args = errorArgs(&Error{Code: "bad_ack", Message: "the answer cannot be sent"})
+			}
+			err = ack(args...)
+		})
+		return errors.Join(refused, err)
 	}
+}
+
+// errorArgs are the arguments of an ack that says that something failed.
+func errorArgs(problem *Error) []Arg {
+	arg, err := JSON(map[string]*Error{"error": problem})
+	if err != nil {
+		panic(err) // two strings
+	}
+	return []Arg{arg}
 }
 
 // handle asks the handlers, until one of them handles the event.
@@ -132,7 +148,5 @@ func (p *Policy) reject(e *Event, err error) {
 	if e.Ack == nil {
 		return
 	}
-	if arg, err := JSON(map[string]*Error{"error": problem}); err == nil {
-		_ = e.Ack(arg) // a session that cannot be written to has ended
-	}
+	_ = e.Ack(errorArgs(problem)...) // a session that cannot be written to has ended
 }

@@ -83,6 +83,7 @@ func TestHistoryHolds(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			before := live()
 			h := hub(t, realtime.Options{Recovery: realtime.Recovery{Window: time.Hour, MaxEvents: 1 << 30}})
+			h.SetLimits(realtime.Limits{Arguments: 1e6, EventName: 1e6})
 			n := h.Namespace("/")
 			for i := range test.n {
 				if err := test.emit(n, i); err != nil {

@@ -68,6 +68,8 @@ type Hub struct {
 	expiries     expiries
 	crew         *crew
 
+	limits atomic.Pointer[Limits] // of what is sent
+
 	life context.Context // ends with Close
 	end  context.CancelFunc
 
@@ -82,6 +84,7 @@ type Hub struct {
 // NewHub returns a hub that listens to its broker.
 func NewHub(o Options) (*Hub, error) {
 	h := &Hub{name: o.Name, node: o.Node, broker: o.Broker, logger: o.Logger, recovery: o.Recovery, namespaces: make(map[string]*Namespace)}
+	h.SetLimits(Limits{})
 	h.life, h.end = context.WithCancel(context.Background())
 	h.crew = newCrew(h.life)
 	if h.name == "" {
@@ -170,6 +173,15 @@ func (h *Hub) Stats() (sockets, rooms int) {
 		rooms += r
 	}
 	return sockets, rooms
+}
+
+// SetLimits bounds the events that are sent in the hub, whoever sends them: one
+// with more arguments, or deeper ones, would break the clients that get it. They
+// are the Widest of what the hub's endpoints let clients send. Default: those of
+// Limits.
+func (h *Hub) SetLimits(l Limits) {
+	l = l.WithDefaults()
+	h.limits.Store(&l)
 }
 
 // BrokerStats returns what has been passed on to other nodes, and got from them.

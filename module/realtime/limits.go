@@ -1,9 +1,12 @@
 package realtime
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 
 	"github.com/caddy-realtime/caddy-realtime/module/internal/defaults"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/rawjson"
 )
 
 // Limits bound what one client can take from the server, and what it can have
@@ -54,6 +57,10 @@ const (
 	DefaultPending    = 10_000
 )
 
+// MaxRoomName is the length of the longest name of a room that a client or a backend
+// can have a socket join, in bytes.
+const MaxRoomName = 256
+
 // WithDefaults returns a copy that has no zero values.
 func (l Limits) WithDefaults() Limits {
 	defaults.Set(&l.Attachments, MaxAttachments)
@@ -78,4 +85,52 @@ type LimitError struct {
 // Error implements error.
 func (e *LimitError) Error() string {
 	return fmt.Sprintf("limit %s exceeded: at most %d", e.Name, e.Most)
+}
+
+// Check reports which limit an event or ack exceeds; event is "" for an ack. It
+// reads an argument only where that could be nested too deep.
+func (l *Limits) Check(event string, args []Arg) error {
+	switch {
+	case len(event) > l.EventName:
+		return &LimitError{Name: "event_name", Most: int64(l.EventName)}
+	case len(args) > l.Arguments:
+		return &LimitError{Name: "arguments", Most: int64(l.Arguments)}
+	}
+	for _, arg := range args {
+		if tooDeep(arg.JSON, l.Depth) {
+			return &LimitError{Name: "depth", Most: int64(l.Depth)}
+		}
+	}
+	return nil
+}
+
+// tooDeep reports whether JSON is nested deeper than depth. To count what opens is
+// fast, and tells of nearly everything that it is not.
+func tooDeep(data []byte, depth int) bool {
+	if len(data) < 2*depth || bytes.Count(data, []byte{'['})+bytes.Count(data, []byte{'{'}) <= depth {
+		return false
+	}
+	return errors.Is(rawjson.Check(data, depth), rawjson.ErrDepth)
+}
+
+// Widest returns limits that let through what any of several do.
+func Widest(all ...Limits) Limits {
+	var widest Limits
+	for _, l := range all {
+		l = l.WithDefaults()
+		for _, field := range []struct{ wide, value *int }{
+			{&widest.Attachments, &l.Attachments},
+			{&widest.Arguments, &l.Arguments},
+			{&widest.Depth, &l.Depth},
+			{&widest.Namespaces, &l.Namespaces},
+			{&widest.Rooms, &l.Rooms},
+			{&widest.Acks, &l.Acks},
+			{&widest.EventName, &l.EventName},
+			{&widest.Headers, &l.Headers},
+			{&widest.Pending, &l.Pending},
+		} {
+			*field.wide = max(*field.wide, *field.value)
+		}
+	}
+	return widest.WithDefaults()
 }

@@ -325,7 +325,17 @@ func (n *Namespace) stats() (sockets, rooms int) {
 	return len(n.sockets), len(n.rooms)
 }
 
+// newMessage is where all events pass that are sent. The error says what would
+// break those who get it.
 func (n *Namespace) newMessage(event string, args []Arg) (*Message, error) {
+	if err := n.hub.limits.Load().Check(event, args); err != nil {
+		return nil, err
+	}
+	return n.oldMessage(event, args)
+}
+
+// oldMessage returns one that has been sent before, under other limits perhaps.
+func (n *Namespace) oldMessage(event string, args []Arg) (*Message, error) {
 	if Reserved(event) {
 		return nil, fmt.Errorf("the event name %q is reserved", event)
 	}

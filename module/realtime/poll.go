@@ -27,7 +27,8 @@ type Answer struct {
 // Request sends the event and waits until every client that gets it has
 // answered, or ctx ends. It returns the answers, in the order in which they
 // came, and the sockets whose clients did not answer: those that disconnected
-// meanwhile, and those whose answers would make more than 16 MiB together.
+// meanwhile, those of which too many answers are awaited, and those whose answers
+// would make more than 16 MiB together.
 // Clients that come back to their sockets do not get what they missed of this.
 //
 // It knows the sockets of this node only: other nodes learn nothing of the
@@ -70,7 +71,7 @@ func (b Broadcast) ask(m *Message, sockets int) (*poll, error) {
 	}
 	p.open = len(p.asked) + 1 // and this function
 	for _, s := range p.asked {
-		if !s.expectAck(m.Ack, func(args []Arg, err error) { p.take(s, args, err) }) {
+		if s.expectAck(m.Ack, func(args []Arg, err error) { p.take(s, args, err) }) != nil {
 			p.settle()
 			continue
 		}

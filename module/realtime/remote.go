@@ -153,7 +153,7 @@ func (h *Hub) repeat(remote *remoteBroadcast) error {
 	if n == nil {
 		return nil // nobody of it is here
 	}
-	m, err := remote.message(n)
+	m, err := remote.message(n.newMessage)
 	if err != nil {
 		return err
 	}
@@ -167,8 +167,9 @@ func (h *Hub) warnNoBroadcast(e cluster.Envelope, err error) {
 
 func (r *remoteBroadcast) audience() audience { return audience{r.Rooms, r.Users, r.Except} }
 
-// message returns the event, in a namespace, if it makes sense.
-func (r *remoteBroadcast) message(n *Namespace) (*Message, error) {
+// message returns the event if it makes sense, also to the function that makes it
+// of a name and arguments.
+func (r *remoteBroadcast) message(of func(event string, args []Arg) (*Message, error)) (*Message, error) {
 	args := make([]Arg, len(r.Args))
 	for i, arg := range r.Args {
 		if len(arg.JSON) == 0 {
@@ -182,7 +183,7 @@ func (r *remoteBroadcast) message(n *Namespace) (*Message, error) {
 			args[i].Binary = append(args[i].Binary, r.Attachments[n])
 		}
 	}
-	m, err := n.newMessage(r.Event, args)
+	m, err := of(r.Event, args)
 	if err != nil {
 		return nil, err
 	}

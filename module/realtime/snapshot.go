@@ -290,7 +290,7 @@ func noPolicy() (*Policy, func()) { return new(Policy), func() {} }
 func (r *recovery) restoreHistory(s *namespaceSnapshot) bool {
 	restored := history{epoch: s.Epoch, last: s.Last - uint64(len(s.Records))}
 	for _, one := range s.Records {
-		m, err := one.message(r.namespace)
+		m, err := one.message(r.namespace.oldMessage)
 		if err != nil {
 			return false
 		}

@@ -416,3 +416,44 @@ func FuzzParseProblem(f *testing.F) {
 		}
 	})
 }
+
+// TestAnswerLimits: what would break those who get it is wrong, wherever in an
+// answer it is.
+func TestAnswerLimits(t *testing.T) {
+	l := realtime.Limits{}.WithDefaults()
+	deep := strings.Repeat("[", 129) + strings.Repeat("]", 129)
+	long := `"` + strings.Repeat("x", 200) + `"`
+	many := "[" + strings.Repeat("0,", 256) + "0]"
+	rooms := make([]string, 1001)
+	for i := range rooms {
+		rooms[i] = fmt.Sprintf(`"%d"`, i)
+	}
+	for body, want := range map[string]string{
+		`{"ack":[1,` + deep + `]}`: "ack exceeds the endpoint's limits: depth is 128",
+		`{"ack":` + many + `}`:     "ack exceeds the endpoint's limits: arguments is 256",
+		`{"emit":[{"event":"e"},{"event":"e","args":[{"a":` + deep[2:256] + `}]}]}`:     "",
+		`{"emit":[{"event":"e"},{"event":"e","to":["a"],"args":[{"a":` + deep + `}]}]}`: "emit[1] exceeds the endpoint's limits: depth is 128",
+		`{"emit":[{"event":"e","args":` + many + `}]}`:                                  "emit[0] exceeds the endpoint's limits: arguments is 256",
+		`{"emit":[{"event":` + long + `}]}`:                                             "",
+		`{"join":[` + strings.Join(rooms, ",") + `]}`:                                   "join exceeds the endpoint's limits: rooms is 1000",
+		`{"join":[` + strings.Join(rooms[1:], ",") + `]}`:                               "",
+		`{"ack":[1,` + deep[1:257] + `]}`:                                               "",
+	} {
+		a, err := parseAnswer(typeEvent, []byte(body))
+		if err != nil {
+			t.Errorf("%.100s: %v", body, err)
+			continue
+		}
+		err = a.check(l)
+		if got := fmt.Sprint(err); err != nil && got != want || err == nil && want != "" {
+			t.Errorf("%.100s: %v, want %q", body, err, want)
+		}
+	}
+	w := serve(t, Options{}, func(m *message) (int, string) {
+		return 200, map[string]string{typeEvent: `{"ack":[` + deep + `]}`}[m.Type]
+	})
+	const want = `[{"error":{"code":"backend_bad_answer","message":"the backend's answer is wrong: ack exceeds the endpoint's limits: depth is 128"}}]`
+	if got := w.connect().ask(t, "e"); got != want {
+		t.Errorf("the ack is %s, want %s", got, want)
+	}
+}

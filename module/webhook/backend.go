@@ -112,7 +112,7 @@ func (b *Backend) Authenticate(ctx context.Context, namespace string, h *realtim
 			return realtime.Identity{}, refusal
 		}
 		var a *answer
-		if a, err = b.read(typeConnect, reply); err == nil {
+		if a, err = b.read(typeConnect, reply, h.Endpoint); err == nil {
 			if a.Refusal != nil {
 				return realtime.Identity{}, a.Refusal.connectError(http.StatusForbidden)
 			}
@@ -179,7 +179,7 @@ func (b *Backend) handle(ctx context.Context, e *realtime.Event) error {
 			return refusal
 		}
 		var a *answer
-		if a, err = b.read(typeEvent, reply); err == nil {
+		if a, err = b.read(typeEvent, reply, e.Socket.Endpoint()); err == nil {
 			if a.Refusal != nil {
 				return a.Refusal.eventError("bad_request")
 			}
@@ -248,12 +248,15 @@ type reply struct {
 
 // read reads a good reply to a request of some type; any other is an error. What
 // is odd in it is logged once.
-func (b *Backend) read(kind string, r *reply) (*answer, error) {
+func (b *Backend) read(kind string, r *reply, e *realtime.Endpoint) (*answer, error) {
 	if r.status < 200 || r.status > 299 {
 		return nil, fmt.Errorf("backend answered with status %d", r.status)
 	}
 	a, err := parseAnswer(kind, r.body)
 	if err != nil {
+		return nil, err
+	}
+	if err := a.check(e.Limits()); err != nil {
 		return nil, err
 	}
 	b.notices.write(kind, a.oddities)

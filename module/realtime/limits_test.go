@@ -1,0 +1,146 @@
+package realtime_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/caddy-realtime/caddy-realtime/module/cluster"
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+)
+
+// nested returns JSON that is nested so deep.
+func nested(depth int) string { return strings.Repeat("[", depth) + strings.Repeat("]", depth) }
+
+// acking returns a handler's function that acks each event with the same.
+func acking(args []realtime.Arg) func(context.Context, *realtime.Event) (bool, error) {
+	return func(_ context.Context, e *realtime.Event) (bool, error) {
+		_ = e.Ack(args...)
+		return true, nil
+	}
+}
+
+// TestLimits: no event that would break those who get it is sent, whoever sends it.
+func TestLimits(t *testing.T) {
+	b := new(fakeBroker)
+	e := open(hub(t, realtime.Options{Broker: b}), realtime.Policy{})
+	m := join(t, e, "room")
+	number := 0
+	var acked [][]realtime.Arg
+	ways := map[string]func(string, ...realtime.Arg) error{
+		"broadcast": func(event string, args ...realtime.Arg) error {
+			return e.Hub().Namespace("/").To("room").Emit(t.Context(), event, args...)
+		},
+		"socket": func(event string, args ...realtime.Arg) error { return m.Emit(t.Context(), event, args...) },
+		"poll": func(event string, args ...realtime.Arg) error {
+			_, _, err := e.Hub().Namespace("/").To("nobody").Request(t.Context(), 1, event, args...)
+			return err
+		},
+	}
+	many := func(n int) []realtime.Arg {
+		args := make([]realtime.Arg, n)
+		for i := range args {
+			args[i] = arg("0")
+		}
+		return args
+	}
+	tests := []struct {
+		limit string // that is exceeded; "" for none
+		event string
+		args  []realtime.Arg
+	}{
+		{"", "event", []realtime.Arg{arg(nested(128))}},
+		{"depth", "event", []realtime.Arg{arg("1"), arg(nested(129))}},
+		{"depth", "event", []realtime.Arg{arg(strings.Repeat(`{"a":`, 7000) + "1" + strings.Repeat("}", 7000))}},
+		{"", "event", []realtime.Arg{arg(`"` + strings.Repeat("[", 7000) + `"`)}},
+		{"", "event", []realtime.Arg{arg("[" + strings.Repeat("[],", 7000) + "{}]")}},
+		{"", "event", many(256)},
+		{"arguments", "event", many(257)},
+		{"", strings.Repeat("x", 256), nil},
+		{"event_name", strings.Repeat("x", 257), nil},
+	}
+	for _, test := range tests {
+		for way, emit := range ways {
+			err := emit(test.event, test.args...)
+			exceeded, ok := errors.AsType[*realtime.LimitError](err)
+			if ok != (test.limit != "") || !ok && err != nil || ok && exceeded.Name != test.limit {
+				t.Errorf("%s, %.20s with %d arguments: %v, want %q", way, test.event, len(test.args), err, test.limit)
+			}
+		}
+		// Another node may have other limits.
+		before := len(m.client.received())
+		var args []string
+		for _, a := range test.args {
+			args = append(args, fmt.Sprintf(`{"json":%s}`, a.JSON))
+		}
+		number++
+		b.receive(cluster.Envelope{Node: "there", Topic: b.topic, Payload: fmt.Appendf(nil,
+			`{"v":1,"kind":"broadcast","incarnation":"i","seq":%d,"namespace":"/","event":%q,"args":[%s]}`, number, test.event, strings.Join(args, ","))})
+		if delivered := len(m.client.received()) > before; delivered != (test.limit == "") {
+			t.Errorf("from another node, %.20s with %d arguments: delivered %v", test.event, len(test.args), delivered)
+		}
+		// A client that awaits an ack gets one.
+		if test.event != "event" {
+			continue
+		}
+		e.set(realtime.Policy{Handlers: []realtime.Handler{guest{event: acking(test.args)}}})
+		acked = nil
+		m.HandleEvent(t.Context(), "ask", nil, func(args ...realtime.Arg) error {
+			acked = append(acked, args)
+			return nil
+		})
+		want := test.args
+		if test.limit != "" {
+			want = []realtime.Arg{arg(`{"error":{"code":"bad_ack","message":"the answer cannot be sent"}}`)}
+		}
+		if len(acked) != 1 {
+			t.Fatalf("%d acks", len(acked))
+		}
+		equal(t, "the ack", texts(acked[0]), texts(want))
+	}
+
+	e.Hub().SetLimits(realtime.Widest(realtime.Limits{Depth: 10, Arguments: 300}, realtime.Limits{Depth: 200}))
+	for way, emit := range ways {
+		if err := emit("event", append(many(256), arg(nested(200)))...); err != nil {
+			t.Errorf("%s, with other limits: %v", way, err)
+		}
+		if err := emit("event", arg(nested(201))); err == nil {
+			t.Errorf("%s, with other limits: too deep", way)
+		}
+	}
+}
+
+// TestAcksLimit: what is awaited of a client that never answers is bounded.
+func TestAcksLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := open(hub(t, realtime.Options{}), realtime.Policy{Limits: realtime.Limits{Acks: 3}})
+		m := join(t, e)
+		ctx, cancel := context.WithCancel(t.Context())
+		for range 3 {
+			go func() { _, _ = m.Request(ctx, "question") }()
+		}
+		synctest.Wait()
+		_, err := m.Request(ctx, "question")
+		if exceeded, ok := errors.AsType[*realtime.LimitError](err); !ok || exceeded.Name != "acks" {
+			t.Errorf("the fourth: %v", err)
+		}
+		if got := <-poll(ctx, e.Hub().Namespace("/").To(), 1, "question"); got.err != nil || len(got.missing) != 1 {
+			t.Errorf("the fourth, of many: %+v", got)
+		}
+		if n := len(m.client.received()); n != 3 {
+			t.Errorf("%d questions are sent", n)
+		}
+		cancel()
+		synctest.Wait()
+		answered, done := context.WithCancel(t.Context())
+		go func() { _, _ = m.Request(answered, "question") }()
+		synctest.Wait()
+		if n := len(m.client.received()); n != 4 {
+			t.Errorf("%d questions are sent in the end", n)
+		}
+		done()
+	})
+}
