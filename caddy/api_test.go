@@ -76,7 +76,7 @@ func TestAPI(t *testing.T) {
 	load(t, apiSite(port, "{env.REALTIME_TEST_KEY}"))
 	conn := enter(t, port, "/socket.io/")
 	before, after := backend{t, port, oldKey}, backend{t, port, newKey}
-	const emit, body = "/api/realtime/emit", `{"event":"news","args":[1]}`
+	const emit, body = "/api/realtime/emit", `{"event":"news","everyone":true,"args":[1]}`
 
 	status, first := before.call("POST", emit, body, "Idempotency-Key", "one")
 	if status != http.StatusAccepted || !strings.HasPrefix(first, `{"id":"`) {
@@ -110,7 +110,7 @@ func TestAPI(t *testing.T) {
 	if status, _ := before.call("POST", emit, body); status != http.StatusUnauthorized {
 		t.Errorf("the old key: %d", status)
 	}
-	if status, answer := after.call("POST", emit, `{"event":"more"}`); status != http.StatusAccepted {
+	if status, answer := after.call("POST", emit, `{"event":"more","everyone":true}`); status != http.StatusAccepted {
 		t.Fatalf("the new key: %d %s", status, answer)
 	}
 	if got := receive(t, conn); got != `42["more"]` {

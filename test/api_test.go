@@ -70,7 +70,7 @@ func (c *caller) change(name, body string) int {
 // got has the clients of api.mjs tell what they have got, as JSON, by their names.
 func (c *caller) got(n *node, names string) map[string]string {
 	c.t.Helper()
-	c.do("POST", "batch", `{"commands":[{"emit":{"event":"fence"}},{"emit":{"namespace":"/tenant-1","event":"fence"}}]}`, http.StatusOK, nil)
+	c.do("POST", "batch", `{"commands":[{"emit":{"event":"fence","everyone":true}},{"emit":{"namespace":"/tenant-1","event":"fence","everyone":true}}]}`, http.StatusOK, nil)
 	var words []string
 	for _, name := range names {
 		words = append(words, "got "+string(name))
@@ -107,8 +107,8 @@ func testAPI(t *testing.T, transports string) {
 		}
 	}
 	e := `[["e"]]`
-	emit(`{"event":"e"}`, map[string]string{"a": e, "b": e, "c": e})
-	emit(`{"event":"e","namespace":"/tenant-1"}`, map[string]string{"d": e})
+	emit(`{"event":"e","everyone":true}`, map[string]string{"a": e, "b": e, "c": e})
+	emit(`{"event":"e","namespace":"/tenant-1","everyone":true}`, map[string]string{"d": e})
 	emit(`{"event":"e","to":["org:ann"]}`, map[string]string{"a": e, "b": e})
 	emit(`{"event":"e","to":["org:ann","staff"],"except":["`+ids["b"]+`"]}`, map[string]string{"a": e, "c": e})
 	emit(`{"event":"e","to":["`+ids["c"]+`"]}`, map[string]string{"c": e})
@@ -205,10 +205,10 @@ func testAPI(t *testing.T, transports string) {
 
 	// Keys are exchanged while everybody stays.
 	repeated := &caller{s: s, t: t, key: firstKey, count: 1_000_000}
-	first := repeated.call("POST", "emit", `{"event":"once"}`)
+	first := repeated.call("POST", "emit", `{"event":"once","everyone":true}`)
 	s.mustReload(reachable(firstKey + " " + secondKey))
 	repeated.count--
-	if again := repeated.call("POST", "emit", `{"event":"once"}`); again.status != http.StatusAccepted || again.body != first.body {
+	if again := repeated.call("POST", "emit", `{"event":"once","everyone":true}`); again.status != http.StatusAccepted || again.body != first.body {
 		t.Errorf("again: %d %s, first %s", again.status, again.body, first.body)
 	}
 	backend.key = secondKey
@@ -216,10 +216,10 @@ func testAPI(t *testing.T, transports string) {
 		t.Errorf("what was sent twice with one key reached %v", got)
 	}
 	s.mustReload(reachable(secondKey))
-	if a := repeated.call("POST", "emit", `{"event":"e"}`); a.status != http.StatusUnauthorized || a.header.Get("WWW-Authenticate") != "Bearer" {
+	if a := repeated.call("POST", "emit", `{"event":"e","everyone":true}`); a.status != http.StatusUnauthorized || a.header.Get("WWW-Authenticate") != "Bearer" {
 		t.Errorf("the old key: %d %s", a.status, a.body)
 	}
-	emit(`{"event":"e"}`, map[string]string{"a": e, "b": e, "c": e})
+	emit(`{"event":"e","everyone":true}`, map[string]string{"a": e, "b": e, "c": e})
 	if a := s.request(t, "GET", "/api", ""); a.body != "the API behind it" {
 		t.Errorf("another path: %d %s", a.status, a.body)
 	}

@@ -52,7 +52,7 @@ func TestChaosFaults(t *testing.T) {
 			}
 			emit := func(event string, args ...any) {
 				c.t = t
-				c.do("POST", "emit", fmt.Sprintf(`{"event":%q,"args":[%q,%v]}`, event, args[0], args[1]), http.StatusAccepted, nil)
+				c.do("POST", "emit", fmt.Sprintf(`{"event":%q,"everyone":true,"args":[%q,%v]}`, event, args[0], args[1]), http.StatusAccepted, nil)
 			}
 			for range 6 {
 				liar.Ack(liar.Next())

@@ -111,7 +111,7 @@ func (s *server) keepCalling(t *testing.T) (leave func() int64) {
 // callOnce calls the API, which Go's client does not try again, and asks for the
 // health.
 func (s *server) callOnce(client *http.Client) error {
-	call, err := http.NewRequest(http.MethodPost, s.url()+"/api/realtime/emit", strings.NewReader(`{"event":"nobody listens"}`))
+	call, err := http.NewRequest(http.MethodPost, s.url()+"/api/realtime/emit", strings.NewReader(`{"event":"nobody listens","everyone":true}`))
 	if err != nil {
 		return err
 	}

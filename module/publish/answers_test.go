@@ -18,7 +18,7 @@ import (
 func TestIdempotency(t *testing.T) {
 	a := serve(t, Options{}, realtime.Options{})
 	c := a.connect("/", "u1")
-	const body = `{"event":"e"}`
+	const body = `{"event":"e","everyone":true}`
 	first := a.call("POST", "emit", body, "Idempotency-Key", "k1")
 	for range 3 {
 		if again := a.call("POST", "emit", body, "Idempotency-Key", "k1"); again.status != first.status || again.body != first.body {
@@ -58,7 +58,7 @@ func TestIdempotencyInFlight(t *testing.T) {
 	a := serve(t, Options{}, realtime.Options{})
 	c := a.connect("/", "u1")
 	c.asked = make(chan uint64, 1)
-	const body = `{"event":"question"}`
+	const body = `{"event":"question","everyone":true}`
 	answers := make(chan reply)
 	go func() { answers <- a.call("POST", "emit?ack=30s", body, "Idempotency-Key", "k") }()
 	var number uint64
@@ -82,7 +82,7 @@ func TestIdempotencyAfterBreak(t *testing.T) {
 	a := serve(t, Options{}, realtime.Options{})
 	c := a.connect("/", "u1")
 	c.asked = make(chan uint64, 1)
-	const body = `{"event":"question"}`
+	const body = `{"event":"question","everyone":true}`
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	r := httptest.NewRequestWithContext(gone, "POST", "/api/realtime/emit?ack=30s", strings.NewReader(body))
@@ -106,7 +106,7 @@ func TestIdempotencyAfterFailure(t *testing.T) {
 	a := serve(t, Options{}, realtime.Options{Broker: brokenBroker{}})
 	awaitBroken(t, a.hub)
 	for range 2 {
-		a.refuses(a.call("POST", "emit", `{"event":"e"}`, "Idempotency-Key", "k"), http.StatusServiceUnavailable, "broker_unavailable", "other nodes")
+		a.refuses(a.call("POST", "emit", `{"event":"e","everyone":true}`, "Idempotency-Key", "k"), http.StatusServiceUnavailable, "broker_unavailable", "other nodes")
 	}
 	if len(a.answers.byKey) != 0 || a.answers.bytes != 0 {
 		t.Errorf("%d answers are kept", len(a.answers.byKey))

@@ -17,17 +17,21 @@ import (
 
 func TestEmit(t *testing.T) {
 	a := serve(t, Options{}, realtime.Options{})
-	one, two, three := a.connect("/", "u1", "a"), a.connect("/", "u2", "a", "b"), a.connect("/", "u1")
+	one, two, three := a.connect("/", "u1", "a"), a.connect("/", "u2", "a", "b"), a.connect("/", "u1", "7")
 	tenant := a.connect("/tenant-1", "u1", "a")
 	all := []*client{one, two, three, tenant}
 	for _, test := range []struct {
 		body string
 		want string // who gets it
 	}{
-		{`{}`, "1110"},
-		{`{"namespace":"/"}`, "1110"},
-		{`{"namespace":"/tenant-1"}`, "0001"},
-		{`{"namespace":"/tenant-2"}`, "0000"},
+		{`{"everyone":true}`, "1110"},
+		{`{"namespace":"/","everyone":true}`, "1110"},
+		{`{"namespace":"/tenant-1","everyone":true}`, "0001"},
+		{`{"namespace":"/tenant-2","everyone":true}`, "0000"},
+		{`{"everyone":false,"to":["a"]}`, "1100"},
+		{`{"everyone":false,"to":[]}`, "0000"},
+		{`{"to":[7.0]}`, "0010"},
+		{`{"users":[8],"to":[7]}`, "0010"},
 		{`{"to":["a"]}`, "1100"},
 		{`{"to":["a","b"]}`, "1100"},
 		{`{"to":["nobody is there"]}`, "0000"},
@@ -37,16 +41,16 @@ func TestEmit(t *testing.T) {
 		{`{"users":["nobody"]}`, "0000"},
 		{`{"to":["b"],"users":["u1"]}`, "1110"},
 		{`{"to":["a"],"users":["u2"]}`, "1100"},
-		{`{"except":["b"]}`, "1010"},
+		{`{"everyone":true,"except":["b"]}`, "1010"},
 		{`{"to":["a"],"except":["b"]}`, "1000"},
 		{`{"users":["u1"],"except":["` + one.socket.ID() + `","nobody"]}`, "0010"},
 		{`{"to":["a"],"except":["a"]}`, "0000"},
 		{`{"to":[]}`, "0000"},
 		{`{"to":[],"users":[]}`, "0000"},
 		{`{"to":[],"users":["u2"]}`, "0100"},
-		{`{"except":[]}`, "1110"},
+		{`{"everyone":true,"except":[]}`, "1110"},
 		{`{"to":` + quoted(append(named("r", 9_999), "a")...) + `}`, "1100"},
-		{`{"except":` + quoted(append(named("r", 9_999), "a")...) + `}`, "0010"},
+		{`{"everyone":true,"except":` + quoted(append(named("r", 9_999), "a")...) + `}`, "0010"},
 	} {
 		members := strings.TrimPrefix(strings.Replace(test.body, "{}", "{", 1), "{")
 		if members = strings.TrimSuffix(members, "}"); members != "" {
@@ -64,7 +68,7 @@ func TestEmit(t *testing.T) {
 
 	ids := make(map[string]bool)
 	for range 3 {
-		ids[a.emit(`{"event":"e"}`)] = true
+		ids[a.emit(`{"event":"e","everyone":true}`)] = true
 	}
 	if len(ids) != 3 {
 		t.Errorf("ids %v", ids)
@@ -72,7 +76,7 @@ func TestEmit(t *testing.T) {
 	one.received()
 	// Arguments are passed on byte by byte.
 	const args = `[1.50, "<é\u00e9>",{"a" : [null]},12345678901234567890,{"$binary":"AQID"}]`
-	a.emit(`{"event":"args","args":` + args + `}`)
+	a.emit(`{"event":"args","everyone":true,"args":` + args + `}`)
 	m := one.messages[0]
 	if len(m.Args) != 5 || string(m.Args[0].JSON) != "1.50" || string(m.Args[1].JSON) != `"<é\u00e9>"` || string(m.Args[2].JSON) != `{"a" : [null]}` || m.Volatile || m.Ack != 0 {
 		t.Errorf("arguments %v", one.received())
@@ -81,7 +85,7 @@ func TestEmit(t *testing.T) {
 		t.Errorf("binary %v", m.Args[4])
 	}
 	one.received()
-	a.emit(`{"event":"v","volatile":true}`)
+	a.emit(`{"event":"v","everyone":true,"volatile":true}`)
 	if !one.messages[0].Volatile || one.messages[0] != two.messages[len(two.messages)-1] {
 		t.Error("the event is not volatile, or not the same object for all")
 	}
@@ -97,7 +101,7 @@ func TestManyRecipients(t *testing.T) {
 		ids[i] = clients[i].socket.ID()
 	}
 	for _, body := range []string{
-		`{"event":"e"}`,
+		`{"event":"e","everyone":true}`,
 		`{"event":"e","to":["room"]}`,
 		`{"event":"e","to":` + quoted(ids...) + `}`,
 		`{"event":"e","users":` + quoted(named("u", n/2)...) + `,"to":["room"]}`,
@@ -109,7 +113,7 @@ func TestManyRecipients(t *testing.T) {
 			}
 		}
 	}
-	a.refuses(a.call("POST", "emit?ack=1s", `{"event":"e"}`), http.StatusBadRequest, "too_many_sockets", "1000 sockets")
+	a.refuses(a.call("POST", "emit?ack=1s", `{"event":"e","everyone":true}`), http.StatusBadRequest, "too_many_sockets", "1000 sockets")
 	if got := clients[0].received(); len(got) != 0 {
 		t.Errorf("what was refused is sent: %v", got)
 	}
@@ -172,7 +176,7 @@ func TestAck(t *testing.T) {
 		if len(got.Responses) != 1 || string(got.Responses[0].Args) != "[]" || len(got.Missing) != 0 {
 			t.Errorf("answered %+v", got)
 		}
-		for _, nobody := range []string{`"to":[]`, `"to":["nobody"]`, `"namespace":"/tenant-9"`} {
+		for _, nobody := range []string{`"to":[]`, `"to":["nobody"]`, `"everyone":true,"namespace":"/tenant-9"`} {
 			if got := a.call("POST", "emit?ack=30s", `{"event":"e",`+nobody+`}`); got.body != `{"responses":[],"missing":[]}` {
 				t.Errorf("%s: %d %s", nobody, got.status, got.body)
 			}
@@ -196,6 +200,7 @@ func TestChanges(t *testing.T) {
 		{`"socket":"nobody"`, 0},
 		{`"user":"u1"`, 2},
 		{`"user":"u1","namespace":"/"`, 1},
+		{`"user":7`, 0},
 		{`"user":"u1","room":"a"`, 2},
 		{`"user":"u1","room":"` + id + `"`, 1},
 		{`"room":"a"`, 3},
@@ -236,7 +241,7 @@ func TestBatch(t *testing.T) {
 		{"join":{"where":{"user":"u1"},"rooms":["room"]}},
 		{"emit":{"event":"second","to":["room"]}},
 		{"emit":{"event":"connect"}},
-		{"emit":{"event":"third","colour":"red"}},
+		{"emit":{"event":"third","everyone":true,"colour":"red"}},
 		{"emit":null},
 		{},
 		[],
@@ -246,7 +251,8 @@ func TestBatch(t *testing.T) {
 		{"data":{"where":{"user":"u1"},"patch":{"n":1}}},
 		{"emit":{"event":"fourth","users":["u1"]}},
 		{"disconnect":{"where":{"user":"u1"}}},
-		{"emit":{"event":"fifth"}}
+		{"emit":{"event":"fifth","everyone":true}},
+		{"emit":{"event":"sixth"}}
 	]}`)
 	var answer struct {
 		Results []struct {
@@ -278,6 +284,7 @@ func TestBatch(t *testing.T) {
 		"bad_field: commands[9] has more than one command; each is an object of its own",
 		"bad_field: commands[10].leave.where.user is empty",
 		"1", "id", "1", "id",
+		`bad_field: commands[15].emit says nobody to send the event to; write to or users, or "everyone": true for all sockets of the namespace`,
 	})
 	equal(t, "events", c.received(), []string{"second []", "fourth []"})
 	if c.batches[0] == nil || c.batches[0] != c.batches[1] {

@@ -25,8 +25,9 @@ const (
 // An emission is an event about to be sent.
 type emission struct {
 	namespace string
-	to        []string // nil: not written, and then so are users
+	to        []string // nil: not written
 	users     []string
+	everyone  bool // and then neither to nor users is written
 	except    []string
 	event     string
 	args      []realtime.Arg
@@ -41,6 +42,7 @@ func parseEmission(where string, data []byte) (*emission, *Problem) {
 		"namespace": &e.namespace,
 		"to":        &e.to,
 		"users":     &e.users,
+		"everyone":  &e.everyone,
 		"except":    &e.except,
 		"event":     &e.event,
 		"args":      &args,
@@ -64,14 +66,18 @@ func parseEmission(where string, data []byte) (*emission, *Problem) {
 	if e.args, err = realtime.ParsePlainArgs(args); err != nil {
 		return nil, badField("%s: %v", within(where, "args"), err)
 	}
+	switch listed := e.to != nil || e.users != nil; {
+	case listed && e.everyone:
+		return nil, badField("%s cannot be true beside to or users; write one of them", within(where, "everyone"))
+	case !listed && !e.everyone:
+		return nil, badField("%s says nobody to send the event to; write to or users, or \"everyone\": true for all sockets of the namespace", describe(where))
+	}
 	return e, nil
 }
 
-// everyone reports whether the event is for the whole namespace. A list that is
-// written and empty is for nobody: so it was computed.
-func (e *emission) everyone() bool { return e.to == nil && e.users == nil }
-
-func (e *emission) nobody() bool { return !e.everyone() && len(e.to)+len(e.users) == 0 }
+// nobody reports whether the event is for nobody, as lists are that are written
+// and empty: so they were computed.
+func (e *emission) nobody() bool { return !e.everyone && len(e.to)+len(e.users) == 0 }
 
 // emitted is the answer to an emit.
 type emitted struct {

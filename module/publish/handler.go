@@ -224,6 +224,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, *Problem) {
 	if err != nil {
 		return nil, problemf(http.StatusBadRequest, "bad_body", "the body could not be read to its end")
 	}
+	body = bytes.TrimPrefix(body, []byte("\ufeff")) // a byte order mark, as some libraries begin every text
 	return body, checkText(body)
 }
 

@@ -98,9 +98,18 @@ func TestRequests(t *testing.T) {
 		{"POST", "emit", `{"event":1}`, 400, "bad_field", "event must be a string"},
 		{"POST", "emit", `{"event":null}`, 400, "bad_field", "event must not be null"},
 		{"POST", "emit", `{"event":"e","to":null}`, 400, "bad_field", "to must not be null"},
-		{"POST", "emit", `{"event":"e","to":"room"}`, 400, "bad_field", "to must be an array of strings"},
+		{"POST", "emit", `{"event":"e","to":"room"}`, 400, "bad_field", "to must be an array of strings or numbers"},
+		{"POST", "emit", `{"event":"e","to":[true]}`, 400, "bad_field", "to must be an array of strings or numbers"},
+		{"POST", "emit", `{"event":"e","to":["a",[]]}`, 400, "bad_field", "to must be an array of strings or numbers"},
+		{"POST", "emit", `{"event":"e"}`, 400, "bad_field", `"everyone": true`},
+		{"POST", "emit", `{"event":"e","except":["a"]}`, 400, "bad_field", `"everyone": true`},
+		{"POST", "emit", `{"event":"e","everyone":false}`, 400, "bad_field", `"everyone": true`},
+		{"POST", "emit?ack=1s", `{"event":"e"}`, 400, "bad_field", `"everyone": true`},
+		{"POST", "emit", `{"event":"e","everyone":1}`, 400, "bad_field", "everyone must be true or false"},
+		{"POST", "emit", `{"event":"e","everyone":true,"to":["a"]}`, 400, "bad_field", "everyone cannot be true beside to or users"},
+		{"POST", "emit", `{"event":"e","everyone":true,"users":[]}`, 400, "bad_field", "everyone cannot be true beside to or users"},
 		{"POST", "emit", `{"event":"e","to":[""]}`, 400, "bad_field", "a name in to is empty"},
-		{"POST", "emit", `{"event":"e","to":["a",null]}`, 400, "bad_field", "a name in to is empty"},
+		{"POST", "emit", `{"event":"e","to":["a",null]}`, 400, "bad_field", "to must be an array of strings or numbers"},
 		{"POST", "emit", `{"event":"e","users":["` + strings.Repeat("x", 257) + `"]}`, 400, "bad_field", "a name in users has more than 256 bytes"},
 		{"POST", "emit", `{"event":"e","except":["a\r\nb"]}`, 400, "bad_field", "a name in except has control characters"},
 		{"POST", "emit", `{"event":"e","to":` + quoted(named("r", 10_001)...) + `}`, 400, "bad_field", "to has more than 10000 names"},
@@ -110,8 +119,8 @@ func TestRequests(t *testing.T) {
 		{"POST", "emit", `{"event":"e","args":[{"$binary":"?"}]}`, 400, "bad_field", "args: decoding $binary"},
 		{"POST", "emit", `{"event":"e","args":[` + strings.TrimSuffix(strings.Repeat(`{"$binary":"AA=="},`, 11), ",") + `]}`, 400, "bad_field", "at most 10"},
 		{"POST", "emit", `{"event":"e","volatile":1}`, 400, "bad_field", "volatile must be true or false"},
-		{"POST", "emit", `{"event":"e","namespace":"/other"}`, 400, "unknown_namespace", `"/other"`},
-		{"POST", "emit", `{"event":"e","namespace":""}`, 400, "bad_field", "namespace is empty"},
+		{"POST", "emit", `{"event":"e","everyone":true,"namespace":"/other"}`, 400, "unknown_namespace", `"/other"`},
+		{"POST", "emit", `{"event":"e","everyone":true,"namespace":""}`, 400, "bad_field", "namespace is empty"},
 		{"POST", "emit?ack=", `{"event":"e"}`, 400, "bad_parameter", "ack takes one value"},
 		{"POST", "emit?ack=3", `{"event":"e"}`, 400, "bad_parameter", "such as 3s"},
 		{"POST", "emit?ack=-1s", `{"event":"e"}`, 400, "bad_parameter", "such as 3s"},
@@ -125,7 +134,7 @@ func TestRequests(t *testing.T) {
 		{"POST", "sockets/join", `{"where":{},"rooms":["a"]}`, 400, "bad_field", "where has no condition"},
 		{"POST", "sockets/join", `{"where":{"user":""},"rooms":["a"]}`, 400, "bad_field", "where.user is empty"},
 		{"POST", "sockets/join", `{"where":{"user":null},"rooms":["a"]}`, 400, "bad_field", "where.user must not be null"},
-		{"POST", "sockets/join", `{"where":{"user":1},"rooms":["a"]}`, 400, "bad_field", "where.user must be a string"},
+		{"POST", "sockets/join", `{"where":{"user":true},"rooms":["a"]}`, 400, "bad_field", "where.user must be a string or a number"},
 		{"POST", "sockets/join", `{"where":{"name":"x"},"rooms":["a"]}`, 400, "unknown_field", `where has no field "name"`},
 		{"POST", "sockets/join", `{"where":{"namespace":"/other"},"rooms":["a"]}`, 400, "unknown_namespace", "/other"},
 		{"POST", "sockets/join", `{"where":{"user":"u1"}}`, 400, "bad_field", "rooms must be"},
@@ -171,7 +180,7 @@ func TestRequests(t *testing.T) {
 
 func TestContentTypes(t *testing.T) {
 	a := serve(t, Options{}, realtime.Options{})
-	const body = `{"event":"e"}`
+	const body = `{"event":"e","everyone":true}`
 	for contentType, status := range map[string]int{
 		"application/json":                  http.StatusAccepted,
 		"Application/JSON; Charset=UTF-8":   http.StatusAccepted,
@@ -189,9 +198,12 @@ func TestContentTypes(t *testing.T) {
 			t.Errorf("%q is answered %d", contentType, got.status)
 		}
 	}
+	if got := a.call("POST", "emit", "\ufeff"+body); got.status != http.StatusAccepted {
+		t.Errorf("after a byte order mark a body is answered %d %s", got.status, got.body)
+	}
 	a.refuses(a.call("POST", "emit", body, "Content-Encoding", "gzip"), http.StatusUnsupportedMediaType, "unsupported_media_type", "not compressed")
 	a.refuses(a.call("POST", "emit", `{"event":"`+strings.Repeat("x", MaxBody)), http.StatusRequestEntityTooLarge, "too_large", "4194304")
-	large := `{"event":"e","args":["` + strings.Repeat("x", MaxBody-30) + `"]}`
+	large := `{"event":"e","to":[],"args":["` + strings.Repeat("x", MaxBody-40) + `"]}`
 	large += strings.Repeat(" ", MaxBody-len(large))
 	a.emit(large)
 	a.refuses(a.call("POST", "emit", large+" "), http.StatusRequestEntityTooLarge, "too_large", "4194304")

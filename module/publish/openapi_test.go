@@ -188,7 +188,7 @@ func (a *api) hold(r *http.Request, body string, got reply) {
 	}
 	wrong := !described
 	if schema := d.schema(a.t, operation+"/requestBody/content/application~1json/schema"); schema != nil {
-		wrong = wrong || valid(schema, body) != nil
+		wrong = wrong || valid(schema, strings.TrimPrefix(body, "\ufeff")) != nil
 	}
 	for _, problem := range d.parameterProblems(a.t, operation, r) {
 		wrong = wrong || problem
@@ -360,7 +360,7 @@ func TestOpenAPICanFail(t *testing.T) {
 		t.Fatal(err)
 	}
 	for pointer, texts := range map[string][]string{
-		"#/components/schemas/Emit":       {`{}`, `{"event":"connect"}`, `{"event":""}`, `{"event":"e","Event":"e"}`, `{"event":"e","to":"room"}`, `{"event":"e","to":null}`, `{"event":"a\nb"}`},
+		"#/components/schemas/Emit":       {`{}`, `{"event":"connect"}`, `{"event":""}`, `{"event":"e","Event":"e"}`, `{"event":"e","to":"room"}`, `{"event":"e","to":null}`, `{"event":"a\nb"}`, `{"event":"e","everyone":true,"to":["a"]}`, `{"event":"e","everyone":true,"users":[]}`, `{"event":"e","everyone":false}`, `{"event":"e","to":[true]}`},
 		"#/components/schemas/Join":       {`{"where":{},"rooms":["a"]}`, `{"where":{"user":"u"}}`, `{"where":{"user":"u"},"rooms":[]}`},
 		"#/components/schemas/Failure":    {`{}`, `{"error":{"code":"x"}}`, `{"error":{"code":"x","message":"y","more":1}}`},
 		"#/components/schemas/SocketPage": {`{"sockets":[{"id":"x"}]}`, `{"sockets":[],"more":1}`},

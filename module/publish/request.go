@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/rawjson"
 )
 
 // What one request can have.
@@ -36,11 +38,36 @@ func (m members) read(where string, data []byte) *Problem {
 		if string(value) == "null" {
 			return badField("%s must not be null; leave it out", name)
 		}
-		if err := json.Unmarshal(value, field); err != nil {
+		if !decode(value, field) {
 			return badField("%s must be %s", name, kind(field))
 		}
 	}
 	return nil
+}
+
+// decode reads a value into a field. The names of rooms, users and sockets may be
+// numbers, as they are in answers of backends; any other text is a string.
+func decode(value json.RawMessage, field any) bool {
+	switch field := field.(type) {
+	case **string:
+		name, ok := rawjson.Text(value)
+		*field = &name
+		return ok
+	case *[]string:
+		var list []json.RawMessage
+		if json.Unmarshal(value, &list) != nil {
+			return false
+		}
+		*field = make([]string, len(list))
+		for i, element := range list {
+			var ok bool
+			if (*field)[i], ok = rawjson.Text(element); !ok {
+				return false
+			}
+		}
+		return true
+	}
+	return json.Unmarshal(value, field) == nil
 }
 
 // within returns the place of a member of an object.
@@ -61,12 +88,14 @@ func describe(where string) string {
 // kind says what a field takes.
 func kind(field any) string {
 	switch field.(type) {
-	case *string, **string:
+	case *string:
 		return "a string"
+	case **string:
+		return "a string or a number"
 	case *bool:
 		return "true or false"
 	case *[]string:
-		return "an array of strings"
+		return "an array of strings or numbers"
 	case *[]json.RawMessage:
 		return "an array"
 	case *map[string]json.RawMessage:

@@ -14,6 +14,9 @@ import (
 func (e *emission) append(t *testing.T) []byte {
 	t.Helper()
 	body := map[string]any{"namespace": e.namespace, "event": e.event, "volatile": e.volatile, "args": json.RawMessage(realtime.AppendPlainArgs(nil, e.args))}
+	if e.everyone {
+		body["everyone"] = true
+	}
 	for name, list := range map[string][]string{"to": e.to, "users": e.users, "except": e.except} {
 		if list != nil {
 			body[name] = list
@@ -31,13 +34,15 @@ func (e *emission) append(t *testing.T) []byte {
 func FuzzRequest(f *testing.F) {
 	for _, body := range []string{
 		`{"event":"e"}`,
+		`{"event":"e","everyone":true}`,
+		`{"event":"e","to":[1,2.50],"everyone":false}`,
 		`{"namespace":"/","to":["a"],"users":[],"except":["b"],"event":"é","args":[1.0,{"$binary":"AQID"},[null,"\ud800"]],"volatile":true}`,
 		`{"event":"e","to":null}`,
 		`{"event":"e","event":"f"}`,
 		`{"event":"connect"}`,
 		`{"where":{"socket":"s","user":"u","room":"r","namespace":"/"},"rooms":["a"],"patch":{"a":null},"reason":"r","close":true}`,
 		`{"commands":[{"emit":{"event":"e"}},{"join":{"where":{"user":"u"},"rooms":["a"]}},{},[],null]}`,
-		`{"args":[{"_placeholder":true,"num":0},{"$binary":"AA=="}],"event":"e"}`,
+		`{"everyone":true,"args":[{"_placeholder":true,"num":0},{"$binary":"AA=="}],"event":"e"}`,
 		strings.Repeat(`{"where":`, 100),
 	} {
 		f.Add([]byte(body))

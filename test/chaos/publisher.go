@@ -82,7 +82,7 @@ func (p *Publisher) publish(conn *connection, path string) {
 	}
 	n := p.Source.Next()
 	header := fmt.Sprintf("Authorization: Bearer %s\r\nContent-Type: application/json\r\nIdempotency-Key: %s-%d\r\n", p.Key, p.Source.Name(), n)
-	body := fmt.Appendf(nil, `{"event":"news","args":[%q,%d]}`, p.Source.Name(), n)
+	body := fmt.Appendf(nil, `{"event":"news","everyone":true,"args":[%q,%d]}`, p.Source.Name(), n)
 	begin := time.Now()
 	for range attempts {
 		status, answer, err := conn.do(http.MethodPost, path+"/emit", header, body, time.Now().Add(writeTimeout))
