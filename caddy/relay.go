@@ -85,7 +85,7 @@ func (r *Relay) move(e *realtime.Event, move func(rooms ...string)) error {
 			return &realtime.Error{Code: "forbidden", Message: fmt.Sprintf("clients may not %s the room %q", e.Name, room)}
 		}
 	}
-	if most := e.Socket.Endpoint().Limits().Rooms; e.Name == "join" && len(e.Socket.Rooms())+len(rooms) > most {
+	if most := e.Socket.Endpoint().Limits().Rooms; e.Name == "join" && !e.Socket.Fits(rooms, most) {
 		return &realtime.Error{Code: "limit", Message: fmt.Sprintf("a client can be in %d rooms", most)}
 	}
 	move(rooms...)
@@ -111,7 +111,7 @@ func roomsOf(args []realtime.Arg) ([]string, bool) {
 		}
 		rooms = []string{room}
 	}
-	tooLong := func(room string) bool { return room == "" || len(room) > maxRoomName }
+	tooLong := func(room string) bool { return room == "" || len(room) > realtime.MaxRoomName }
 	return rooms, len(rooms) > 0 && len(rooms) <= maxRooms && !slices.ContainsFunc(rooms, tooLong)
 }
 

@@ -164,8 +164,8 @@ func TestRelayArguments(t *testing.T) {
 		{[]string{`["a",1]`}, bad},
 		{[]string{`["a",null]`}, bad},
 		{[]string{`[["a"]]`}, bad},
-		{[]string{`"` + strings.Repeat("x", maxRoomName+1) + `"`}, bad},
-		{[]string{`"` + strings.Repeat("x", maxRoomName) + `"`}, ok},
+		{[]string{`"` + strings.Repeat("x", realtime.MaxRoomName+1) + `"`}, bad},
+		{[]string{`"` + strings.Repeat("x", realtime.MaxRoomName) + `"`}, ok},
 		{[]string{list(maxRooms)}, ok},
 		{[]string{list(maxRooms + 1)}, bad},
 		{[]string{` [ "a" , "\u00e4\n" ] `}, ok},
@@ -181,7 +181,7 @@ func TestRelayArguments(t *testing.T) {
 	if got := client.say("join", realtime.Bytes([]byte(`"a"`))); got != bad {
 		t.Errorf("join with binary data: %s", got)
 	}
-	want := []string{strings.Repeat("x", maxRoomName), "r", "a", "ä\n"}
+	want := []string{strings.Repeat("x", realtime.MaxRoomName), "r", "a", "ä\n"}
 	if got := client.Rooms(); !slices.Equal(got, want) {
 		t.Errorf("in the rooms %q", got)
 	}

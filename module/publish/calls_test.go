@@ -355,7 +355,12 @@ func TestListings(t *testing.T) {
 // Rooms are turned by pages, too.
 func TestManyRooms(t *testing.T) {
 	a := serve(t, Options{}, realtime.Options{})
-	a.connect("/", "u1", named("room", 2500)...)
+	rooms := named("room", 2500)
+	for len(rooms) > 0 { // one socket can be in 1000
+		n := min(len(rooms), 1000)
+		a.connect("/", "u1", rooms[:n]...)
+		rooms = rooms[n:]
+	}
 	var names []string
 	for cursor := ""; ; {
 		var page roomPage
@@ -425,5 +430,18 @@ func TestEmitLimits(t *testing.T) {
 	}
 	if n := len(c.received()); n != 4 {
 		t.Errorf("%d events arrived", n)
+	}
+}
+
+// TestJoinLimit: a socket is not in more rooms than it can be, and who asks for that
+// learns it.
+func TestJoinLimit(t *testing.T) {
+	a := serve(t, Options{}, realtime.Options{})
+	c := a.connect("/", "u1", named("room", 999)...)
+	a.change("join", `{"where":{"user":"u1"},"rooms":["room1","last"]}`, 1)
+	a.change("join", `{"where":{"user":"u1"},"rooms":["room1","last"]}`, 1)
+	a.refuses(a.call("POST", "sockets/join", `{"where":{"user":"u1"},"rooms":["room1","more"]}`), http.StatusBadRequest, "too_many_rooms", "1000")
+	if rooms := c.socket.Rooms(); len(rooms) != 1000 || slices.Contains(rooms, "more") {
+		t.Errorf("the socket is in %d rooms", len(rooms))
 	}
 }

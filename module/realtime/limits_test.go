@@ -8,6 +8,10 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
 	"github.com/caddy-realtime/caddy-realtime/module/cluster"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
@@ -143,4 +147,36 @@ func TestAcksLimit(t *testing.T) {
 		}
 		done()
 	})
+}
+
+// TestRoomsLimit: whoever says in which rooms a socket is, they are not too many, nor
+// are their names too long.
+func TestRoomsLimit(t *testing.T) {
+	long := strings.Repeat("x", realtime.MaxRoomName+1)
+	logs, lines := observer.New(zapcore.WarnLevel)
+	policy := realtime.Policy{
+		Limits:         realtime.Limits{Rooms: 3},
+		Authenticators: []realtime.Authenticator{admits(realtime.Identity{Rooms: []string{"a", long, "b", "a", "", "c", "d", "e"}})},
+		Logger:         zap.New(logs),
+	}
+	e := open(hub(t, realtime.Options{Logger: zap.New(logs)}), policy)
+	m := join(t, e)
+	equal(t, "by an authenticator", m.Rooms(), []string{"a", "b", "c"})
+	m.Join("d", "a", long)
+	equal(t, "joined", m.Rooms(), []string{"a", "b", "c"})
+	m.Leave("b")
+	m.Join(long[1:], "d")
+	equal(t, "joined later", m.Rooms(), []string{"a", "c", long[1:]})
+	if lines.Len() != 3 {
+		t.Errorf("logged %d lines", lines.Len())
+	}
+	for _, test := range []struct {
+		rooms []string
+		most  int
+		want  bool
+	}{{nil, 3, true}, {[]string{"a", "c"}, 3, true}, {[]string{"a", "new"}, 3, false}, {[]string{"a", "new"}, 4, true}, {[]string{m.ID()}, 3, true}, {nil, 2, false}} {
+		if got := m.Fits(test.rooms, test.most); got != test.want {
+			t.Errorf("%d rooms with %q are %d at most: %v", len(m.Rooms()), test.rooms, test.most, got)
+		}
+	}
 }

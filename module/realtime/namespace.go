@@ -98,13 +98,13 @@ func (n *Namespace) Accept(ctx context.Context, h *Handshake, identity Identity,
 	if s.id == "" {
 		s.id = randid.New()
 	}
-	refused, err := n.letIn(s, identity.Rooms)
+	refused, err := n.letIn(s, identity.Rooms, policy.Limits.WithDefaults().Rooms)
 	if err != nil {
 		identity.Abandon()
 		return nil, fmt.Errorf("answering the client: %w", err)
 	}
 	if len(refused) > 0 {
-		policy.logger().Error("identity has rooms that are other sockets' own", zap.String("socket", s.id), zap.Strings("rooms", refused))
+		policy.logger().Error("identity has rooms that the socket may not be in: "+whyRefused, zap.String("socket", s.id), someRooms(refused))
 	}
 	policy.welcome(ctx, s, identity.Connected)
 	return s, nil
@@ -114,7 +114,7 @@ func (n *Namespace) Accept(ctx context.Context, h *Handshake, identity Identity,
 // between: the client would miss it, and not know. It returns the rooms that the
 // socket may not be in. Its lane is the caller's, who calls welcome: whatever
 // happens to the socket from here on, its handlers learn first that it is there.
-func (n *Namespace) letIn(s *Socket, rooms []string) (refused []string, err error) {
+func (n *Namespace) letIn(s *Socket, rooms []string, most int) (refused []string, err error) {
 	var r *recovery
 	if s.trail != nil {
 		r = s.trail.recovery
@@ -131,7 +131,7 @@ func (n *Namespace) letIn(s *Socket, rooms []string) (refused []string, err erro
 		r.begin(s)
 	}
 	n.place(s)
-	return n.enter(s, rooms), nil
+	return n.enter(s, rooms, most), nil
 }
 
 // welcome lets the log, who authenticated it, if that wants to know, and the
@@ -237,13 +237,14 @@ func (n *Namespace) displace(s *Socket) {
 	n.hub.expiries.remove(s)
 }
 
-// enter has a socket be in rooms, and returns those that it may not be in.
-func (n *Namespace) enter(s *Socket, rooms []string) (refused []string) {
+// enter has a socket be in rooms, so many at most, and returns those that it may
+// not be in: other sockets' own, more than that, and what is no room's name.
+func (n *Namespace) enter(s *Socket, rooms []string, most int) (refused []string) {
 	set := n.setOf(s)
 	for _, room := range rooms {
 		switch {
 		case room == s.id:
-		case n.owned(room):
+		case n.owned(room), room == "", len(room) > MaxRoomName, len(s.rooms) >= most && !set.rooms.has(room, s):
 			refused = append(refused, room)
 		case set.rooms.add(room, s) && s.trail != nil:
 			s.trail.join(room)
@@ -287,13 +288,28 @@ func (n *Namespace) remove(s *Socket) {
 	}
 }
 
+// whyRefused says why a room may not be joined.
+const whyRefused = "they are other sockets' own, have a name that is empty or too long, or are more than limits rooms allows"
+
+// someRooms returns rooms for the log, which there may be any number of.
+func someRooms(rooms []string) zap.Field {
+	some := slices.Clone(rooms[:min(len(rooms), 10)])
+	for i, room := range some {
+		if len(room) > MaxRoomName {
+			some[i] = room[:MaxRoomName] + "…"
+		}
+	}
+	return zap.Strings("rooms", some)
+}
+
 func (n *Namespace) join(s *Socket, rooms []string) (refused []string) {
+	most := s.endpoint.Limits().Rooms
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if s = n.heir(s); s == nil {
 		return nil
 	}
-	return n.enter(s, rooms)
+	return n.enter(s, rooms, most)
 }
 
 func (n *Namespace) leave(s *Socket, rooms []string) {

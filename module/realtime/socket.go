@@ -118,12 +118,35 @@ func (s *Socket) SetData(patch map[string]json.RawMessage) {
 // Rooms returns the rooms that the socket is in, but for its own.
 func (s *Socket) Rooms() []string { return s.namespace.roomsOf(s) }
 
-// Join enters the socket into rooms, but for those that are other sockets' own.
+// Join enters the socket into rooms, but for those that are other sockets' own, or
+// have a name that is empty or longer than MaxRoomName, and for more than the
+// endpoint's limits allow.
 // It does nothing for a socket that is gone and that nobody can come back to.
 func (s *Socket) Join(rooms ...string) {
 	if refused := s.namespace.join(s, rooms); len(refused) > 0 {
-		s.namespace.hub.logger.Warn("a socket may not join rooms that are other sockets' own", zap.String("socket", s.id), zap.Strings("rooms", refused))
+		s.namespace.hub.logger.Warn("a socket may not join rooms: "+whyRefused, zap.String("socket", s.id), someRooms(refused))
 	}
+}
+
+// Fits reports whether the socket would be in so many rooms at most if it joined
+// more.
+func (s *Socket) Fits(rooms []string, most int) bool {
+	n := s.namespace
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if heir := n.heir(s); heir != nil {
+		s = heir
+	}
+	set, all := n.setOf(s), len(s.rooms)
+	if all+len(rooms) <= most {
+		return true
+	}
+	for _, room := range rooms {
+		if room != s.id && !set.rooms.has(room, s) {
+			all++
+		}
+	}
+	return all <= most
 }
 
 // Leave takes the socket out of rooms.
