@@ -16,7 +16,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-realtime/caddy-realtime/module/webhook"
 )
@@ -51,7 +50,7 @@ func newChain(ctx caddy.Context, raws []json.RawMessage, prompt bool) (*chain, e
 			return nil, fmt.Errorf("loading handler: %w", err)
 		}
 		handlers[i] = module.(caddyhttp.MiddlewareHandler)
-		wantReceipts(handlers[i])
+		watchConns(handlers[i])
 	}
 	c := &chain{server: server, prompt: prompt, handler: caddyhttp.HandlerFunc(answeredByNone)}
 	for i := len(handlers) - 1; i >= 0; i-- {
@@ -72,15 +71,15 @@ func (c *chain) RoundTrip(r *http.Request) (*http.Response, error) {
 	if c.stuck.Load() >= maxStuck {
 		return nil, fmt.Errorf("%d requests still run whose time is over: %w", maxStuck, webhook.ErrNotSent)
 	}
-	w := newRecorder()
+	w, a := newRecorder(), new(attempt)
 	if c.prompt {
-		if err := c.serve(w, asReceived(r)); err != nil {
+		if err := c.serve(w, asReceived(r, a), a); err != nil {
 			return nil, err
 		}
 		return w.response(r)
 	}
 	done := make(chan error, 1)
-	go func() { done <- c.serve(w, asReceived(r)) }()
+	go func() { done <- c.serve(w, asReceived(r, a), a) }()
 	select {
 	case err := <-done:
 		if err != nil {
@@ -101,8 +100,12 @@ func (c *chain) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // asReceived returns a request that a server might have got from the client
 // that it is about.
-func asReceived(r *http.Request) *http.Request {
-	in := *r
+func asReceived(r *http.Request, a *attempt) *http.Request {
+	in := r.WithContext(a.trace(r.Context()))
+	// Whose body can be read again, those net/http sends again by itself, though
+	// they may have been received: if they have an Idempotency-Key, which a client
+	// may have said, or a handler.
+	in.GetBody = nil
 	in.URL = &url.URL{Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
 	in.RequestURI = in.URL.RequestURI()
 	in.Host = r.URL.Host
@@ -116,7 +119,7 @@ func asReceived(r *http.Request) *http.Request {
 			in.TLS = &tls.ConnectionState{HandshakeComplete: true, ServerName: hostname(in.Host)}
 		}
 	}
-	return &in
+	return in
 }
 
 func hostname(host string) string {
@@ -127,7 +130,7 @@ func hostname(host string) string {
 }
 
 // serve runs the handlers. What they panic with fails this request alone.
-func (c *chain) serve(w *recorder, r *http.Request) (err error) {
+func (c *chain) serve(w *recorder, r *http.Request, a *attempt) (err error) {
 	defer func() {
 		value := recover()
 		if value == nil {
@@ -145,28 +148,19 @@ func (c *chain) serve(w *recorder, r *http.Request) (err error) {
 	}()
 	r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, c.server)
 	err = c.handler.ServeHTTP(w, r)
-	if err != nil && unsent(err) {
+	switch {
+	case err != nil && a.unsent(r.Context(), err):
 		return fmt.Errorf("%w: %w", webhook.ErrNotSent, err)
+	case err == nil && w.status == statusCanceled:
+		// reverse_proxy says so, in its client's name, when the request is canceled. It
+		// is no answer of the backend.
+		return context.Cause(r.Context())
 	}
 	return err
 }
 
-// unsent reports whether an error of the handlers says that nothing of the
-// request has reached the backend: reverse_proxy could not dial, had none to
-// dial, or found that the connection had been closed before the request.
-func unsent(err error) bool {
-	if _, ok := errors.AsType[reverseproxy.DialError](err); ok || errors.Is(err, errUnreceived) {
-		return true
-	}
-	// The two have no type or variable to know them by. Errors around them may
-	// quote what a backend has sent, and it has got the request then.
-	for ; err != nil; err = errors.Unwrap(err) {
-		if text := err.Error(); text == "no upstreams available" || text == "http: server closed idle connection" {
-			return true
-		}
-	}
-	return false
-}
+// statusCanceled is what reverse_proxy answers a client that has gone.
+const statusCanceled = 499
 
 // A recorder is a ResponseWriter that keeps what is written.
 type recorder struct {

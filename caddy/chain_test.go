@@ -3,16 +3,13 @@ package caddy
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-realtime/caddy-realtime/module/webhook"
 )
@@ -59,26 +56,5 @@ func TestChainFails(t *testing.T) {
 				t.Errorf("the error is %q, want %q", err, tt.want)
 			}
 		})
-	}
-}
-
-// TestUnsent: which errors of handlers say that a request can be sent again.
-func TestUnsent(t *testing.T) {
-	const idle = "http: server closed idle connection"
-	for _, tt := range []struct {
-		err  error
-		want bool
-	}{
-		{caddyhttp.Error(http.StatusBadGateway, reverseproxy.NewDialError(io.EOF)), true},
-		{caddyhttp.Error(http.StatusServiceUnavailable, errors.New("no upstreams available")), true},
-		{caddyhttp.Error(http.StatusBadGateway, errors.New(idle)), true},
-		{caddyhttp.Error(http.StatusBadGateway, fmt.Errorf("%w: %w", errUnreceived, io.EOF)), true},
-		{caddyhttp.Error(http.StatusBadGateway, fmt.Errorf("malformed HTTP response %q", idle)), false},
-		{caddyhttp.Error(http.StatusBadGateway, io.EOF), false},
-		{&net.OpError{Op: "read", Err: io.EOF}, false},
-	} {
-		if got := unsent(tt.err); got != tt.want {
-			t.Errorf("%v: %t", tt.err, got)
-		}
 	}
 }

@@ -11,8 +11,8 @@
 //   - drain.go: an exit; recovery.go, snapshot.go: what clients are given back
 //     after it; store.go: where that is kept
 //   - api.go, caddyfileapi.go: the HTTP API
-//   - backend.go, caddyfilebackend.go: the guest "backend"; chain.go, receipt.go:
-//     how its requests run through Caddy
+//   - backend.go, caddyfilebackend.go: the guest "backend"; chain.go, attempt.go,
+//     watched.go: how its requests run through Caddy, and what became of them
 //   - relay.go, jwt.go, placeholder.go, memory.go: other guest modules; guest.go,
 //     keep.go: how guests are loaded, and what of a handshake is kept for them
 //
