@@ -407,7 +407,7 @@ func FuzzParseProblem(f *testing.F) {
 		f.Add(400, []byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
-		r := &reply{status, body}
+		r := &reply{status: status, body: body}
 		if e, ok := r.eventError().(*realtime.Error); ok && (e.Code == "" || e.Message == "") {
 			t.Errorf("a client learns %+v", e)
 		}

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-realtime/caddy-realtime/module/internal/defaults"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/ratelog"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
@@ -33,8 +34,18 @@ type Options struct {
 	// ConnectTimeout and EventTimeout are how long the backend may take to answer,
 	// waiting for its turn and repetitions included. Defaults 3s and 5s.
 	ConnectTimeout, EventTimeout time.Duration
-	// Concurrency is how many requests may be in flight. Default 256.
+	// Concurrency is how many requests may be in flight. A quarter is kept for
+	// connects, and one for events, as long as there are at least four; disconnects
+	// get an eighth at most. No event gets so many that nothing is left to others.
+	// Default 256.
 	Concurrency int
+	// RetryUnknown sends connects and events again also where nobody knows whether
+	// they were received, by the same webhook-id. Default: only where they cannot
+	// have been.
+	RetryUnknown bool
+	// NoConnects and NoDisconnects have the backend not be asked who clients are,
+	// whom it then lets in without an identity, and not be told who is gone.
+	NoConnects, NoDisconnects bool
 	// AcceptOnError lets a client in, without an identity, when the backend cannot
 	// be asked. Default: its connection is closed, and it comes back by itself.
 	AcceptOnError bool
@@ -46,7 +57,8 @@ type Options struct {
 	Hub *realtime.Hub
 	// Meter counts requests. Default: one that nobody reads.
 	Meter *Meter
-	// Logger learns what goes wrong, at most once in a second. Default: none.
+	// Logger learns what goes wrong, of a kind at most once in a second, and how
+	// often it did. Default: none.
 	Logger *zap.Logger
 }
 
@@ -67,7 +79,8 @@ type Backend struct {
 	options Options
 	queue   *Queue
 	notices *notices
-	slots   chan struct{} // as many as requests may be in flight
+	slots   *slots // as many as requests may be in flight
+	pause   pause
 	events  deadlines
 }
 
@@ -90,12 +103,12 @@ func New(o Options, queue *Queue) *Backend {
 		o.Logger = zap.NewNop()
 	}
 	all := o.Logger
-	o.Logger = o.Logger.WithOptions(zap.WrapCore(newCalmCore))
+	o.Logger = o.Logger.WithOptions(zap.WrapCore(ratelog.New))
 	return &Backend{
 		options: o,
 		notices: newNotices(all),
 		queue:   queue,
-		slots:   make(chan struct{}, o.Concurrency),
+		slots:   newSlots(o.Concurrency),
 		events:  deadlines{after: o.EventTimeout, cause: errTimeout},
 	}
 }
@@ -104,10 +117,14 @@ var errTimeout = errors.New("backend took too long")
 
 // Authenticate implements realtime.Authenticator.
 func (b *Backend) Authenticate(ctx context.Context, namespace string, h *realtime.Handshake) (realtime.Identity, error) {
+	if b.options.NoConnects {
+		return realtime.Identity{}, nil
+	}
 	limited, cancel := context.WithTimeoutCause(ctx, b.options.ConnectTimeout, errTimeout)
 	defer cancel()
 	reply, err := b.ask(limited, newConnect(namespace, h, b.options.Forward))
 	if err == nil {
+		b.logCause(reply, typeConnect, namespace, "")
 		if refusal := reply.connectError(); refusal != nil {
 			return realtime.Identity{}, refusal
 		}
@@ -116,7 +133,9 @@ func (b *Backend) Authenticate(ctx context.Context, namespace string, h *realtim
 			if a.Refusal != nil {
 				return realtime.Identity{}, a.Refusal.connectError(http.StatusForbidden)
 			}
-			b.queue.expect(namespace, h, a)
+			if !b.options.NoDisconnects {
+				b.queue.expect(namespace, h, a)
+			}
 			return b.identity(namespace, h, a), nil
 		}
 	}
@@ -124,6 +143,7 @@ func (b *Backend) Authenticate(ctx context.Context, namespace string, h *realtim
 		b.options.Logger.Error("answer of the backend is wrong", zap.String("type", typeConnect), zap.String("namespace", namespace), zap.Error(bad))
 		return realtime.Identity{}, bad.connectError()
 	}
+	b.options.Logger.Error("backend is unavailable", zap.String("type", typeConnect), zap.String("namespace", namespace), zap.String("sent", sentOf(err)), zap.Error(err))
 	err = fmt.Errorf("backend is unavailable: %w", err)
 	if !b.options.AcceptOnError {
 		return realtime.Identity{}, err
@@ -144,7 +164,7 @@ func (b *Backend) identity(namespace string, h *realtime.Handshake, a *answer) r
 			}
 			b.sendAway(s, a)
 		},
-		Abandoned: func() { b.queue.add(newAbandoned(namespace, h, a)) },
+		Abandoned: func() { b.abandoned(newAbandoned(namespace, h, a)) },
 		ExpiresAt: a.ExpiresAt,
 	}
 	return identity
@@ -155,7 +175,9 @@ func (b *Backend) HandleConnect(_ context.Context, s *realtime.Socket) {
 	if s.Recovered() {
 		b.queue.cancel(s.ID())
 	}
-	b.queue.connected(s)
+	if !b.options.NoDisconnects {
+		b.queue.connected(s)
+	}
 }
 
 // HandleEvent implements realtime.Handler.
@@ -175,6 +197,7 @@ func (b *Backend) handle(ctx context.Context, e *realtime.Event) error {
 	defer b.events.end(limited)
 	reply, err := b.ask(limited, newEvent(e))
 	if err == nil {
+		b.logCause(reply, typeEvent, e.Socket.Namespace().Name(), e.Name)
 		if refusal := reply.eventError(); refusal != nil {
 			return refusal
 		}
@@ -191,7 +214,8 @@ func (b *Backend) handle(ctx context.Context, e *realtime.Event) error {
 		b.options.Logger.Error("answer of the backend is wrong", zap.String("type", typeEvent), zap.String("namespace", e.Socket.Namespace().Name()), zap.String("event", e.Name), zap.Error(bad))
 		return bad.eventError()
 	}
-	b.options.Logger.Error("backend is unavailable", zap.String("socket", e.Socket.ID()), zap.String("namespace", e.Socket.Namespace().Name()), zap.String("event", e.Name), zap.Error(err))
+	b.options.Logger.Error("backend is unavailable", zap.String("type", typeEvent), zap.String("socket", e.Socket.ID()), zap.String("namespace", e.Socket.Namespace().Name()), zap.String("event", e.Name),
+		zap.String("sent", sentOf(err)), zap.Error(err))
 	return errUnavailable
 }
 
@@ -237,58 +261,20 @@ func (b *Backend) joinable(n *realtime.Namespace, id string, rooms []string) []s
 
 // HandleDisconnect implements realtime.Handler.
 func (b *Backend) HandleDisconnect(_ context.Context, s *realtime.Socket, reason string) {
+	if b.options.NoDisconnects {
+		b.queue.forget(s.ID())
+		return
+	}
 	b.queue.add(newDeparture(s, reason))
 }
 
-// A reply is what the backend said.
-type reply struct {
-	status int
-	body   []byte
-}
-
-// read reads a good reply to a request of some type; any other is an error. What
-// is odd in it is logged once.
-func (b *Backend) read(kind string, r *reply, e *realtime.Endpoint) (*answer, error) {
-	if r.status < 200 || r.status > 299 {
-		return nil, fmt.Errorf("backend answered with status %d", r.status)
+// abandoned tells that a client which was let in did not get in.
+func (b *Backend) abandoned(d *departure) {
+	if b.options.NoDisconnects {
+		b.queue.forget(d.data.Socket.ID)
+		return
 	}
-	a, err := parseAnswer(kind, r.body)
-	if err != nil {
-		return nil, err
-	}
-	if err := a.check(e.Limits()); err != nil {
-		return nil, err
-	}
-	b.notices.write(kind, a.oddities)
-	return a, nil
-}
-
-// connectError returns what a client learns whom the backend does not let in;
-// nil if it did not say that. A 404 and the like, without a word of explanation,
-// comes from a backend that does not know of this protocol; 408 and 429 mean that
-// the client shall come back.
-func (r *reply) connectError() error {
-	if r.status < 400 || r.status > 499 || r.status == http.StatusRequestTimeout || r.status == http.StatusTooManyRequests {
-		return nil
-	}
-	p := parseProblem(r.body)
-	if p.Message == "" && r.status != http.StatusUnauthorized && r.status != http.StatusForbidden {
-		return nil
-	}
-	if r.status == http.StatusUnauthorized {
-		return p.connectError(r.status)
-	}
-	return p.connectError(http.StatusForbidden)
-}
-
-// eventError returns what a client learns whose event the backend refuses; nil
-// if it does not.
-func (r *reply) eventError() error {
-	if r.status < 400 || r.status > 499 {
-		return nil
-	}
-	p := parseProblem(r.body)
-	return p.eventError(codeOf(r.status))
+	b.queue.add(d)
 }
 
 // Interface guards

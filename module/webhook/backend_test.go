@@ -84,12 +84,16 @@ func TestConnectAnswers(t *testing.T) {
 		{401, `{"error":{"message":"log in","data":{"why":1}}}`, `401 log in {"why":1}`},
 		{403, `{"error":{"code":"banned","message":"go away"}}`, `403 go away {"code":"banned"}`},
 		{422, `{"error":{"message":"which tenant?"}}`, "403 which tenant? "},
-		{404, `not found`, unavailable},
+		{400, ``, "403 not authorized "},
+		{404, `not found`, "403 not authorized "},
+		{419, `<html>`, "403 not authorized "},
+		{408, ``, unavailable},
+		{425, ``, unavailable},
 		{429, `{"error":{"message":"later"}}`, unavailable},
 		{500, ``, unavailable},
 		{503, `{"error":{"message":"later"}}`, unavailable},
 		{401, "{\"error\":{\"message\":\"log in\",\"data\":\"\xff\"}}", "401 not authorized "},
-		{302, ``, unavailable},
+		{302, ``, "403 not authorized "},
 		{200, `{`, wrong("the answer must be JSON, or empty")},
 		{200, "{\"data\":{\"name\":\"\xff\"}}", wrong("the answer must be in UTF-8")},
 		{200, `[]`, ""},
@@ -192,7 +196,8 @@ func TestEventAnswers(t *testing.T) {
 		{409, `conflict`, `[{"error":{"code":"conflict","message":"the backend refused the event"}}]`},
 		{404, ``, `[{"error":{"code":"not_found","message":"the backend refused the event"}}]`},
 		{500, `{"error":{"code":"no_stock","message":"none left"}}`, unavailable},
-		{302, ``, unavailable},
+		{302, ``, wrong("the answer must not be a redirect")},
+		{429, ``, `[{"error":{"code":"too_many_requests","message":"the backend refused the event"}}]`},
 		{200, `{"ack":{}}`, wrong("ack must be an array of arguments; for one that is an object, write [{…}]")},
 		{200, `{"ack":[{"$binary":"?"}],"join":["never"]}`, wrong("ack[0] is no argument: decoding $binary: illegal base64 data at input byte 0")},
 		{200, `<html>`, wrong("the answer must be JSON, or empty")},
@@ -213,6 +218,18 @@ func TestEventAnswers(t *testing.T) {
 				t.Errorf("the socket has joined %q", rooms)
 			}
 		})
+	}
+}
+
+// TestAcceptOnErrorRefuses: what the backend refuses is refused, whatever the
+// options say of a backend that is away.
+func TestAcceptOnErrorRefuses(t *testing.T) {
+	for status, accepted := range map[int]bool{302: false, 400: false, 401: false, 404: false, 419: false, 408: true, 425: true, 429: true, 500: true, 503: true} {
+		w := serve(t, Options{AcceptOnError: true}, func(*message) (int, string) { return status, "" })
+		_, err := w.hub.Namespace("/").Connect(t.Context(), w.handshake(), new(client))
+		if (err == nil) != accepted {
+			t.Errorf("with status %d a connect gets %v", status, err)
+		}
 	}
 }
 

@@ -20,11 +20,12 @@ const (
 	lastWait  = 500 * time.Millisecond
 )
 
-// ask sends a request until it has been sent, or ctx ends.
+// ask sends a request until it has been received, or ctx ends. Where nobody knows
+// whether it has been, the options decide whether it is sent again.
 func (b *Backend) ask(ctx context.Context, r *request) (*reply, error) {
 	for attempt, wait := 1, firstWait; ; attempt, wait = attempt+1, min(2*wait, lastWait) {
 		answer, err := b.send(ctx, r, attempt)
-		if err == nil || !notSent(err) {
+		if err == nil || !b.again(err) {
 			return answer, err
 		}
 		select {
@@ -35,7 +36,40 @@ func (b *Backend) ask(ctx context.Context, r *request) (*reply, error) {
 	}
 }
 
-// notSent reports whether nothing of a request has reached the backend.
+// A failure is an attempt that got no answer.
+type failure struct {
+	sent string
+	err  error
+}
+
+// What is known of a request that got no answer.
+const (
+	sentNo      = "no" // no backend can have received anything of it
+	sentUnknown = "unknown"
+)
+
+// Error implements error.
+func (f *failure) Error() string { return f.err.Error() }
+
+// Unwrap lets errors.Is and errors.As look at what went wrong.
+func (f *failure) Unwrap() error { return f.err }
+
+// sentOf returns what is known of a request that failed, for the log.
+func sentOf(err error) string {
+	if f, ok := errors.AsType[*failure](err); ok {
+		return f.sent
+	}
+	return "yes" // and it was answered
+}
+
+// again reports whether a request that failed may be sent again.
+func (b *Backend) again(err error) bool {
+	sent := sentOf(err)
+	return sent == sentNo || sent == sentUnknown && b.options.RetryUnknown
+}
+
+// notSent reports whether an error of the transport says that nothing of a request
+// has reached the backend.
 func notSent(err error) bool {
 	if errors.Is(err, ErrNotSent) {
 		return true
@@ -44,14 +78,17 @@ func notSent(err error) bool {
 	return ok && dial.Op == "dial"
 }
 
-// send makes one attempt, when there is room for it.
+// send makes one attempt, when the backend is not about to stop, and there is room
+// for it.
 func (b *Backend) send(ctx context.Context, r *request, attempt int) (*reply, error) {
-	select {
-	case b.slots <- struct{}{}:
-		defer func() { <-b.slots }()
-	case <-ctx.Done():
-		return nil, fmt.Errorf("too many requests in flight: %w", context.Cause(ctx))
+	if err := b.pause.wait(ctx); err != nil {
+		return nil, &failure{sentNo, fmt.Errorf("backend is about to stop: %w", err)}
 	}
+	class := classOf(r.kind)
+	if err := b.slots.take(ctx, class, r.event); err != nil {
+		return nil, &failure{sentNo, fmt.Errorf("too many requests in flight: %w", err)}
+	}
+	defer b.slots.give(class, r.event)
 	at := time.Now()
 	body := r.body(attempt, at)
 	out, err := http.NewRequestWithContext(ctx, http.MethodPost, b.options.URL, bytes.NewReader(body))
@@ -68,9 +105,15 @@ func (b *Backend) send(ctx context.Context, r *request, attempt int) (*reply, er
 	out.Header.Set("X-Forwarded-Proto", scheme(r.peer.Secure))
 	out.Header.Set("X-Forwarded-Host", r.peer.Host)
 	sign(out.Header, b.options.Secrets, r.id, at, body)
+	if out.Header["Idempotency-Key"] != nil || out.Header["X-Idempotency-Key"] != nil {
+		out.GetBody = nil // net/http would send it again by itself, though it may have been received
+	}
 	end := b.options.Meter.begin(r.kind)
 	answer, err := b.exchange(out.WithContext(withPeer(ctx, r.peer)))
 	end(err != nil || answer.status >= 500)
+	if err == nil && answer.good() {
+		b.pause.begin(answer.retryAfter(maxPause))
+	}
 	return answer, err
 }
 
@@ -78,17 +121,21 @@ func (b *Backend) send(ctx context.Context, r *request, attempt int) (*reply, er
 func (b *Backend) exchange(out *http.Request) (*reply, error) {
 	in, err := b.options.Transport.RoundTrip(out) // follows no redirect
 	if err != nil {
-		return nil, fmt.Errorf("asking backend: %w", err)
+		f := &failure{sentUnknown, fmt.Errorf("asking backend: %w", err)}
+		if notSent(err) {
+			f.sent = sentNo
+		}
+		return nil, f
 	}
 	defer func() { _ = in.Body.Close() }()
 	text, err := io.ReadAll(io.LimitReader(in.Body, maxAnswer+1))
 	if err != nil {
-		return nil, fmt.Errorf("reading answer: %w", err)
+		return nil, &failure{sentUnknown, fmt.Errorf("reading answer: %w", err)}
 	}
 	if len(text) > maxAnswer {
 		return nil, wrong("has more than %d bytes", maxAnswer)
 	}
-	return &reply{in.StatusCode, text}, nil
+	return &reply{in.StatusCode, text, in.Header}, nil
 }
 
 func scheme(secure bool) string {

@@ -3,6 +3,7 @@ package webhook
 import (
 	"encoding/json"
 	"maps"
+	"strconv"
 	"time"
 
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
@@ -22,8 +23,8 @@ type departure struct {
 	giveUp   time.Time // when there is none any more; zero before the first
 	attempts int
 	place    int
-	request  *request // made for the first attempt
-	debt     *debt    // nil: it does not outlive the process
+	told     json.RawMessage // data, from the first attempt on
+	debt     *debt           // nil: it does not outlive the process
 }
 
 type departureData struct {
@@ -32,7 +33,7 @@ type departureData struct {
 	Reason          string                     `json:"reason"`
 	Initiator       string                     `json:"initiator"`
 	DurationMS      int64                      `json:"duration_ms"`
-	ConnectionsLeft int                        `json:"user_connections_left"`
+	ConnectionsLeft int                        `json:"user_connections_left"` // the last member; counted at each attempt
 }
 
 type departureSocket struct {
@@ -119,13 +120,18 @@ func (d *departureData) nodeLost(at time.Time) {
 	}
 }
 
-// newRequest makes the request that all attempts send.
+// newRequest makes the request of an attempt, which has in common with others all
+// but how many connections are left by now.
 func (d *departure) newRequest() *request {
-	data := d.data
-	if user := data.Socket.User; user != nil {
-		data.ConnectionsLeft = d.hub.UserConnections(*user)
+	left := 0
+	if user := d.data.Socket.User; user != nil {
+		left = d.hub.UserConnections(*user)
 	}
-	return &request{id: d.id, kind: typeDisconnect, data: encode(data), peer: d.peer}
+	const last = "0}" // as told was encoded
+	data := make(json.RawMessage, 0, len(d.told)+10)
+	data = append(data, d.told[:len(d.told)-len(last)]...)
+	data = append(strconv.AppendInt(data, int64(left), 10), '}')
+	return &request{id: d.id, kind: typeDisconnect, data: data, peer: d.peer}
 }
 
 // initiator returns who caused a disconnect.

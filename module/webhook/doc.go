@@ -11,5 +11,8 @@
 //   - departure.go, queue.go: sockets that are gone, and how they are told of
 //   - journal.go, segment.go, keeper.go, storage.go: how that outlives the process;
 //     recall.go: how the next one takes it over
-//   - meter.go, calm.go, notices.go: what is counted, and what is logged
+//   - reply.go: what becomes of answers that are not good
+//   - slots.go, pause.go: how many requests there may be at a time; meter.go: how
+//     many there are
+//   - notices.go: what is logged once
 package webhook

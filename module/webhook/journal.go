@@ -248,10 +248,10 @@ func (d *debt) source() source {
 		return source{id: d.id, peer: d.newcomer.peer, data: d.newcomer.data}
 	case d.departure == nil:
 		return source{id: d.id, socket: d.socket}
-	case d.departure.request == nil:
+	case d.departure.told == nil:
 		return source{id: d.id, due: d.departure.due, peer: d.departure.peer, data: d.departure.data}
 	}
-	return source{id: d.id, due: d.departure.due, peer: d.departure.peer, told: d.departure.request.data}
+	return source{id: d.id, due: d.departure.due, peer: d.departure.peer, told: d.departure.told}
 }
 
 // collect returns what there is to write; nil if nothing is. The caller holds

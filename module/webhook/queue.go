@@ -25,6 +25,8 @@ const (
 	firstRetry = time.Second
 	lastRetry  = time.Minute
 
+	maxRetryAfter = 5 * time.Minute // for which the backend may want no other attempt
+
 	// A client that is back in the last moment shall not be said to have gone.
 	grace = time.Second
 )
@@ -277,6 +279,16 @@ func (q *Queue) cancel(id string) {
 	}
 }
 
+// forget has nothing told of a socket that is gone.
+func (q *Queue) forget(id string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if d := q.journal.sockets[id]; d != nil {
+		delete(q.journal.sockets, id)
+		q.pay(d)
+	}
+}
+
 // lose counts and logs what is lost. The caller holds the mutex.
 func (q *Queue) lose(logger *zap.Logger, n int, why error) {
 	q.lost += uint64(n)
@@ -349,14 +361,14 @@ func (q *Queue) sayEmpty(empty bool) {
 // send makes one attempt.
 func (q *Queue) send(a *attachment, d *departure) {
 	defer a.using.Done()
-	if d.request == nil {
-		request := d.newRequest()
+	if d.told == nil {
+		told := encode(d.data)
 		q.mu.Lock()
-		d.request, d.data.State = request, nil // the journal looks at them; the state is in the request
+		d.told, d.data.State = told, nil // the journal looks at them; the state is in what is told
 		q.mu.Unlock()
 	}
 	d.attempts++
-	err := a.backend.tell(a.ctx, d)
+	after, err := a.backend.tell(a.ctx, d)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.sending--
@@ -366,7 +378,7 @@ func (q *Queue) send(a *attachment, d *departure) {
 		return
 	}
 	logger := a.backend.options.Logger
-	now, wait := time.Now(), retryAfter(d.attempts)
+	now, wait := time.Now(), max(retryAfter(d.attempts), after)
 	if d.giveUp.IsZero() {
 		d.giveUp = now.Add(persevere)
 	}
@@ -379,7 +391,7 @@ func (q *Queue) send(a *attachment, d *departure) {
 		heap.Push(&q.waiting, d) // Detach knows what to do with it
 		return
 	}
-	logger.Warn("backend did not take a disconnect, and will be told again", zap.String("socket", d.data.Socket.ID), zap.Int("attempt", d.attempts), zap.Error(err))
+	logger.Warn("backend did not take a disconnect, and will be told again", zap.String("socket", d.data.Socket.ID), zap.Int("attempt", d.attempts), zap.String("sent", sentOf(err)), zap.Error(err))
 	d.due = now.Add(wait)
 	heap.Push(&q.waiting, d)
 }
@@ -391,18 +403,28 @@ func retryAfter(attempts int) time.Duration {
 	return wait/2 + mathrand.N(wait/2)
 }
 
-// tell makes one attempt to say that a socket is gone.
-func (b *Backend) tell(ctx context.Context, d *departure) error {
+// tell makes one attempt to say that a socket is gone. The error is nil also when
+// the backend would never take it. It may say for how long it wants no other
+// attempt.
+func (b *Backend) tell(ctx context.Context, d *departure) (after time.Duration, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, b.options.EventTimeout, errTimeout)
 	defer cancel()
-	reply, err := b.send(ctx, d.request, d.attempts)
-	if err != nil {
-		return err
+	reply, err := b.send(ctx, d.newRequest(), d.attempts)
+	switch {
+	case err != nil:
+		return 0, err
+	case reply.good():
+		return 0, nil
 	}
-	if reply.status < 200 || reply.status > 299 {
-		return fmt.Errorf("backend answered with status %d", reply.status)
+	b.logCause(reply, typeDisconnect, d.data.Socket.Namespace, "")
+	if reply.status >= 400 && reply.refuses() {
+		b.options.Logger.Warn("backend refuses to be told of a disconnect, and will not be told again", zap.String("socket", d.data.Socket.ID), zap.Error(reply.err()))
+		return 0, nil
 	}
-	return nil
+	if after = reply.retryAfter(maxRetryAfter); after > 0 {
+		after += mathrand.N(after/10 + 1) // not all at the same moment
+	}
+	return after, reply.err()
 }
 
 // waiting is a heap of departures, the first that is due on top.

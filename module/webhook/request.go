@@ -24,6 +24,7 @@ const (
 type request struct {
 	id     string // the same for each attempt
 	kind   string
+	event  string // its name, where it is one
 	data   json.RawMessage
 	peer   realtime.Peer
 	header http.Header // those of the handshake that are passed on; nil: none
@@ -193,7 +194,9 @@ func newEvent(e *realtime.Event) *request {
 	data = realtime.AppendPlainArgs(data, e.Args)
 	data = append(data, `,"wants_ack":`...)
 	data = strconv.AppendBool(data, e.Ack != nil)
-	return newRequest(typeEvent, append(data, '}'), s.Peer())
+	r := newRequest(typeEvent, append(data, '}'), s.Peer())
+	r.event = e.Name
+	return r
 }
 
 func stateOf(s *realtime.Socket) map[string]json.RawMessage {
