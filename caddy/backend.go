@@ -67,20 +67,46 @@ type Backend struct {
 	// have, too. Default: Cookie and Authorization.
 	Forward []string `json:"forward,omitempty"`
 
-	// ConnectTimeout is how long the backend may take to let a client in.
-	// Default 3s.
+	// ConnectTimeout is how long the backend may take to let a client in, with what
+	// is sent again. Default 3s.
 	ConnectTimeout caddy.Duration `json:"connect_timeout,omitempty"`
 
 	// EventTimeout is how long it may take to answer an event. Default 5s.
 	EventTimeout caddy.Duration `json:"event_timeout,omitempty"`
 
-	// Concurrency is how many requests may be in flight. Default 256.
+	// Concurrency is how many requests may be in flight. From four on, a quarter is
+	// kept for connects and another one for events; disconnects have an eighth at
+	// most, and events of one name three times as many as they leave to others.
+	// Default 256.
 	Concurrency int `json:"concurrency,omitempty"`
 
-	// OnError is what clients get that want to connect when the backend cannot be
-	// asked: "reject" closes their connection, so that they come back by
-	// themselves, and "accept" lets them in without an identity. Default "reject".
+	// Retry is when a connect or an event is sent again, within its timeout.
+	// "unsent": only where no backend can have received it, since it could not be
+	// connected to, or had closed the connection before, or said by HTTP/2 that it
+	// did not look at it. "unknown": also where nobody knows, since the connection
+	// ended without an answer; what is repeated has the same webhook-id, by which
+	// the backend must tell. Default "unsent".
+	//
+	// A backend that is about to stop should say so: by "Retry-After: 1" in its
+	// answers. For a good answer (of a status from 200 to 299) that means that
+	// nothing is sent for so many seconds, 5 at most, and waits instead. If it then
+	// closes the socket that it listens on half a second later, nothing is lost
+	// that was on its way. Behind one handle for several backends, health checks
+	// are better: the others would wait, too.
+	Retry string `json:"retry,omitempty"`
+
+	// OnError is what clients get that want to connect when the backend is
+	// unavailable, which is when it does not answer, or with a status of 500 and
+	// above, 408, 425 or 429: "reject" closes their connection, so that they come
+	// back by themselves, and "accept" lets them in without an identity. All other
+	// statuses from 300 on refuse them. Default "reject".
 	OnError string `json:"on_error,omitempty"`
+
+	// Notify is what the backend is told of, besides events: "connect", so that it
+	// decides who is let in, and "disconnect"; or "off" alone. Without "connect"
+	// clients are let in that the other authenticators accept, or all where there is
+	// none. Default: both.
+	Notify []string `json:"notify,omitempty"`
 
 	*webhook.Backend // set by attach
 
@@ -95,6 +121,19 @@ type Backend struct {
 const (
 	onErrorReject = "reject"
 	onErrorAccept = "accept"
+)
+
+// What Retry may be.
+const (
+	retryUnsent  = "unsent"
+	retryUnknown = "unknown"
+)
+
+// What Notify may have.
+const (
+	notifyConnect    = "connect"
+	notifyDisconnect = "disconnect"
+	notifyOff        = "off"
 )
 
 // defaultBackendPath is the path of a backend that has handlers and no URL.
@@ -141,6 +180,9 @@ func (b *Backend) Provision(ctx caddy.Context) error {
 		EventTimeout:   time.Duration(b.EventTimeout),
 		Concurrency:    b.Concurrency,
 		AcceptOnError:  b.OnError == onErrorAccept,
+		RetryUnknown:   b.Retry == retryUnknown,
+		NoConnects:     !b.notifies(notifyConnect),
+		NoDisconnects:  !b.notifies(notifyDisconnect),
 		Logger:         b.logger,
 	}
 	return nil
@@ -204,6 +246,8 @@ func (b *Backend) Validate() error {
 		return errors.New("backend: timeout: durations must be positive")
 	case b.Concurrency < 0:
 		return errors.New("backend: concurrency must be positive")
+	case b.Retry != "" && b.Retry != retryUnsent && b.Retry != retryUnknown:
+		return fmt.Errorf("backend: retry is unsent or unknown, not %q", b.Retry)
 	case b.OnError != "" && b.OnError != onErrorReject && b.OnError != onErrorAccept:
 		return fmt.Errorf("backend: on_error is reject or accept, not %q", b.OnError)
 	}
@@ -211,6 +255,9 @@ func (b *Backend) Validate() error {
 		if err := checkForward(name); err != nil {
 			return err
 		}
+	}
+	if err := b.checkNotify(); err != nil {
+		return err
 	}
 	if !strings.Contains(b.URL, "{") {
 		if _, err := b.target(); err != nil {
@@ -224,6 +271,38 @@ func (b *Backend) Validate() error {
 	}
 	_, err := b.loadSecrets()
 	return err
+}
+
+// notifies reports whether the backend is told of something.
+func (b *Backend) notifies(what string) bool {
+	return b.Notify == nil || slices.Contains(b.Notify, what)
+}
+
+// checkNotify reports what Notify must not be.
+func (b *Backend) checkNotify() error {
+	for i, what := range b.Notify {
+		switch {
+		case what == "recovered" || what == "rooms":
+			return fmt.Errorf("backend: notify %s is not there yet; there are connect and disconnect, or off", what)
+		case what != notifyConnect && what != notifyDisconnect && what != notifyOff:
+			return fmt.Errorf("backend: notify is connect, disconnect or both, or off, not %q", what)
+		case what == notifyOff && len(b.Notify) > 1:
+			return errors.New("backend: notify off stands alone; leave off out, or the others")
+		case slices.Contains(b.Notify[:i], what):
+			return fmt.Errorf("backend: notify has %s twice; write it once", what)
+		}
+	}
+	switch {
+	case b.Notify != nil && len(b.Notify) == 0:
+		return errors.New("backend: notify is empty; write off, or what the backend is told of")
+	case b.notifies(notifyConnect):
+		return nil
+	case b.OnError != "":
+		return errors.New("backend: on_error is about connects, of which notify has the backend not be told; leave it out")
+	case b.Forward != nil:
+		return errors.New("backend: forward is about connects, of which notify has the backend not be told; leave it out")
+	}
+	return nil
 }
 
 // checkForward reports a header that a client must not set on the backend's
@@ -310,6 +389,9 @@ func (b *Backend) loadSecrets() ([]webhook.Secret, error) {
 func (b *Backend) KeepHeaders() []string { return b.forward() }
 
 func (b *Backend) forward() []string {
+	if !b.notifies(notifyConnect) {
+		return nil
+	}
 	if b.Forward == nil {
 		return webhook.DefaultForward
 	}
@@ -388,6 +470,9 @@ func bindBackend(authenticators []realtime.Authenticator, handlers []realtime.Ha
 			return nil, errors.New("authenticator backend: it is there already; write it once")
 		}
 		a.backend, bound = backend, true
+	}
+	if bound && len(authenticators) == 1 && !backend.notifies(notifyConnect) {
+		backend.logger.Warn("the backend is not asked who clients are, and nobody else is: all are let in")
 	}
 	return backend, nil
 }

@@ -35,7 +35,10 @@ type handleSegment struct{ *caddyfile.Dispenser }
 //		forward     <header>...
 //		timeout     <connect> <event>
 //		concurrency <n>
+//		retry       unsent|unknown
 //		on_error    reject|accept
+//		notify      connect|disconnect...
+//		notify      off
 //	}
 //
 // Or, instead of a URL, any HTTP handlers, whose requests have the path, which
@@ -125,8 +128,20 @@ func (b *Backend) parseOption(d *caddyfile.Dispenser, option string) error {
 			return d.Err("backend: on_error takes reject or accept")
 		}
 		b.OnError = args[0]
+	case "retry":
+		if len(args) != 1 || args[0] != retryUnsent && args[0] != retryUnknown {
+			return d.Err("backend: retry takes unsent or unknown")
+		}
+		b.Retry = args[0]
+	case "notify":
+		if b.Notify = args; len(args) == 0 {
+			return d.Err("backend: notify takes connect, disconnect or both, or off")
+		}
+		if err := b.checkNotify(); err != nil {
+			return d.WrapErr(err)
+		}
 	default:
-		return d.Errf("backend has no option %q; it has concurrency, events, forward, handle, on_error, secret and timeout", option)
+		return d.Errf("backend has no option %q; it has concurrency, events, forward, handle, notify, on_error, retry, secret and timeout", option)
 	}
 	return nil
 }

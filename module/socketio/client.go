@@ -246,7 +246,8 @@ func (c *client) fail(namespace string, err error) {
 	default:
 		// Not the client's fault, so it shall come back: a client whose
 		// connection closes does, one that gets a CONNECT_ERROR does not.
-		c.server.options().Engine.Logger.Error("socket cannot be connected",
+		logger := c.server.options().Engine.Logger.WithOptions(zap.WrapCore(c.server.failures.Wrap))
+		logger.Error("socket cannot be connected",
 			zap.String("session", c.session.ID()), zap.String("namespace", namespace), zap.Error(err))
 		c.session.Close(reason.ForcedClose)
 	}

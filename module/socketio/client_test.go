@@ -2,6 +2,7 @@ package socketio
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -201,6 +202,41 @@ func TestRefusedLogged(t *testing.T) {
 	refused := logs.FilterMessage("socket refused")
 	if refused.Len() != 1 || refused.All()[0].ContextMap()["message"] != "authenticating: not authorized: it is not u1" {
 		t.Errorf("logged %+v", refused.All())
+	}
+}
+
+// TestFailuresLogged: an authenticator that fails is logged once in a second, with
+// a count, however many clients it concerns.
+func TestFailuresLogged(t *testing.T) {
+	const clients = 100
+	server := newTestServer(t, func(context.Context, *realtime.Event) {}, failing{errors.New("backend is unavailable")})
+	core, logs := observer.New(zapcore.ErrorLevel)
+	server.options().Engine.Logger = zap.New(core)
+	began := time.Now()
+	for range clients {
+		newPoller(t, server).send(`0`)
+	}
+	counted := func() (lines int, times int64) {
+		for _, line := range logs.FilterMessage("socket cannot be connected").All() {
+			lines++
+			if n, ok := line.ContextMap()["times"].(int64); ok {
+				times += n
+			} else {
+				times++
+			}
+		}
+		return lines, times
+	}
+	for {
+		lines, times := counted()
+		took := time.Since(began)
+		if times == clients && lines <= 2+int(took/time.Second) {
+			break
+		}
+		if times > clients || took > time.Minute {
+			t.Fatalf("after %v there are %d lines, for %d clients", took, lines, times)
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 }
 

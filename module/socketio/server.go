@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/caddy-realtime/caddy-realtime/module/engineio"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/ratelog"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
@@ -49,6 +50,7 @@ type Server struct {
 	*engineio.Server
 	endpoint *realtime.Endpoint
 	options  func() *Options
+	failures ratelog.Limiter // of connects, which are not the clients' fault
 }
 
 // NewServer returns a server that asks options for its settings whenever it

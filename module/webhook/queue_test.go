@@ -4,13 +4,14 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
-	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
 // A ledger is a backend that keeps what it is told.
@@ -147,6 +148,56 @@ func TestQueueRepeats(t *testing.T) {
 	})
 }
 
+// TestQueueFinal: what the backend would never take is not told again.
+func TestQueueFinal(t *testing.T) {
+	for status, attempts := range map[int]int{400: 1, 401: 1, 404: 1, 410: 1, 422: 1, 302: 3, 408: 3, 425: 3, 429: 3, 500: 3, 503: 3} {
+		synctest.Test(t, func(t *testing.T) {
+			l := &ledger{status: status}
+			q, b := attached(l)
+			q.add(departureOf("s1", 0))
+			for range 2 { // until two more attempts can have been made
+				time.Sleep(firstRetry)
+				time.Sleep(firstRetry)
+			}
+			l.set(204)
+			time.Sleep(time.Hour)
+			told, _ := l.take()
+			if attempts == 1 && len(told) != 1 || attempts > 1 && (len(told) < attempts || told[len(told)-1].status != 204) {
+				t.Errorf("answered with %d it was told %d times", status, len(told))
+			}
+			if q.Lost() != 0 {
+				t.Errorf("%d are lost", q.Lost())
+			}
+			q.Detach(t.Context(), b)
+		})
+	}
+}
+
+// TestQueueRetryAfter: a backend is not asked again before it wants to be, up to a
+// bound.
+func TestQueueRetryAfter(t *testing.T) {
+	for text, want := range map[string]time.Duration{"90": 90 * time.Second, "3600": maxRetryAfter} {
+		synctest.Test(t, func(t *testing.T) {
+			var times []time.Time
+			q := new(Queue)
+			b := New(Options{URL: "http://backend/realtime", Transport: roundTripper(func(*http.Request) (*http.Response, error) {
+				times = append(times, time.Now())
+				if len(times) == 1 {
+					return &http.Response{StatusCode: 503, Header: http.Header{"Retry-After": {text}}, Body: http.NoBody}, nil
+				}
+				return &http.Response{StatusCode: 204, Body: http.NoBody}, nil
+			})}, q)
+			q.Attach(b)
+			q.add(departureOf("s1", 0))
+			time.Sleep(time.Hour)
+			if len(times) != 2 || times[1].Sub(times[0]) < want || times[1].Sub(times[0]) > want+want/10+time.Second {
+				t.Errorf("Retry-After %s: asked at %v", text, times)
+			}
+			q.Detach(t.Context(), b)
+		})
+	}
+}
+
 // TestQueueHolds: who comes back in time has not been away.
 func TestQueueHolds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -219,25 +270,41 @@ func TestQueueIsBounded(t *testing.T) {
 	})
 }
 
-// TestConnectionsLeft counts when it is said, and not before.
+// TestConnectionsLeft counts when it is said, at each attempt, and not before.
 func TestConnectionsLeft(t *testing.T) {
-	told := make(chan *message, 2)
-	w := serve(t, Options{}, func(m *message) (int, string) {
-		if m.Type == typeDisconnect {
-			told <- m
+	synctest.Test(t, func(t *testing.T) {
+		var told []string
+		status := 204
+		w := local(t, Options{}, func(m *message) (int, string) {
+			if m.Type != typeDisconnect {
+				return 200, `{"user":"u1"}`
+			}
+			checkSchema(t, "disconnect-request", m.body)
+			_, left, _ := strings.Cut(string(m.body), `"user_connections_left":`)
+			told = append(told, fmt.Sprint(m.Attempt, " ", strings.TrimRight(left, "}")))
+			return status, ""
+		})
+		connect := func(session string) *client {
+			h, c := w.handshake(), new(client)
+			h.Session = session
+			if _, err := w.hub.Namespace("/").Connect(t.Context(), h, c); err != nil {
+				t.Fatal(err)
+			}
+			return c
 		}
-		return 200, `{"user":"u1"}`
+		first, second := connect("1"), connect("2")
+		first.socket.HandleDisconnect(reason.TransportClose)
+		synctest.Wait()
+		status = 503
+		second.socket.HandleDisconnect(reason.TransportClose)
+		synctest.Wait()
+		for i := range 11 {
+			connect(fmt.Sprint("again ", i))
+		}
+		status = 204
+		time.Sleep(time.Minute)
+		if want := []string{"1 1", "1 0", "2 11"}; !slices.Equal(told, want) {
+			t.Errorf("it was told %q, want %q", told, want)
+		}
 	})
-	h := w.handshake()
-	h.Session = "another"
-	first, second := w.connect(), new(client)
-	if _, err := w.hub.Namespace("/").Connect(t.Context(), h, second); err != nil {
-		t.Fatal(err)
-	}
-	for i, s := range []*realtime.Socket{first.socket, second.socket} {
-		s.HandleDisconnect(reason.TransportClose)
-		if m := <-told; !bytes.Contains(m.body, []byte(fmt.Sprintf(`"user_connections_left":%d`, 1-i))) {
-			t.Errorf("told %s", m.body)
-		}
-	}
 }
