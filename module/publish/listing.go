@@ -80,7 +80,7 @@ func (h *Handler) sockets(_ context.Context, r *request) (int, any, *Problem) {
 	if problem != nil {
 		return 0, nil, problem
 	}
-	sockets, problem := h.choose(w)
+	sockets, problem := h.choose(w, true)
 	if problem != nil {
 		return 0, nil, problem
 	}

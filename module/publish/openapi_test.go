@@ -329,6 +329,14 @@ func TestOpenAPI(t *testing.T) {
 	awaitBroken(t, a.hub)
 	a.call("POST", "emit", `{"event":"e","users":["nobody"]}`) // 503
 	a.call("POST", "emit", `{"event":"e","to":[]}`)
+	if _, _, err := a.hub.Seal(); err != nil {
+		t.Fatal(err)
+	}
+	for path, body := range bodies {
+		if strings.HasPrefix(path, "sockets/") {
+			a.call("POST", path, body) // 503
+		}
+	}
 	for path, item := range d.root["paths"].(map[string]any) {
 		for method, operation := range asObject(item) {
 			for status := range asObject(asObject(operation)["responses"]) {

@@ -16,6 +16,7 @@ type Problem struct {
 
 var (
 	errUnauthorized = problemf(http.StatusUnauthorized, "unauthorized", "the header Authorization must be Bearer and a key")
+	errSealed       = problemf(http.StatusServiceUnavailable, "closing", "the server exits, and those who come back may not find what was done; send it again, to another one or in a moment")
 	errClosing      = problemf(http.StatusServiceUnavailable, "closing", "the server exits, and the event could reach nobody; send it again, to another one or in a moment")
 	errUnknownCall  = problemf(http.StatusNotFound, "not_found", "there is no such call")
 )

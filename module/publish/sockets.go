@@ -30,7 +30,7 @@ var changes = map[string]func() change{
 
 // changed is the answer to a change.
 type changed struct {
-	Sockets int `json:"sockets"` // of this node
+	Sockets int `json:"sockets"` // of this node, with those whose clients may come back
 }
 
 // command returns what serves the call of a change.
@@ -55,7 +55,7 @@ func (h *Handler) change(name, place string, data []byte) (any, *Problem) {
 	if problem != nil {
 		return nil, problem
 	}
-	sockets, problem := h.choose(w)
+	sockets, problem := h.choose(w, false)
 	if problem != nil {
 		return nil, problem
 	}
@@ -67,6 +67,9 @@ func (h *Handler) change(name, place string, data []byte) (any, *Problem) {
 		if c.apply(s) {
 			answer.Sockets++
 		}
+	}
+	if h.endpoint.Hub().Sealed() {
+		return nil, errSealed // those whose clients are away may be written down already
 	}
 	if d, ok := c.(*disconnecting); ok && answer.Sockets > 0 {
 		h.options.Logger.Info("sockets disconnected by the API", zap.Int("sockets", answer.Sockets), zap.String("reason", d.reason))

@@ -68,41 +68,24 @@ func (h *Handler) namespaces(name *string) ([]*realtime.Namespace, *Problem) {
 	}), nil
 }
 
-// choose returns the sockets, in no particular order.
-func (h *Handler) choose(w *where) ([]*realtime.Socket, *Problem) {
+// choose returns the sockets, in no particular order: also those whose clients are
+// away and may come back, or only those that are connected.
+func (h *Handler) choose(w *where, connected bool) ([]*realtime.Socket, *Problem) {
 	namespaces, problem := h.namespaces(w.namespace)
 	if problem != nil {
 		return nil, problem
 	}
+	query := realtime.Query{Connected: connected}
+	for condition, value := range map[*string]*string{&query.ID: w.socket, &query.User: w.user, &query.Room: w.room} {
+		if value != nil {
+			*condition = *value
+		}
+	}
 	var all []*realtime.Socket
 	for _, n := range namespaces {
-		all = append(all, w.in(n)...)
+		all = append(all, n.Find(query)...)
 	}
 	return all, nil
-}
-
-// in returns the sockets of a namespace: by the condition that fewest are
-// likely to meet, and of these those that meet the others.
-func (w *where) in(n *realtime.Namespace) []*realtime.Socket {
-	var sockets []*realtime.Socket
-	switch {
-	case w.socket != nil:
-		s, ok := n.Socket(*w.socket)
-		if !ok {
-			return nil
-		}
-		sockets = []*realtime.Socket{s}
-	case w.user != nil:
-		sockets = n.UserSockets(*w.user)
-	case w.room != nil:
-		return n.Members(*w.room)
-	default:
-		return n.Sockets()
-	}
-	return slices.DeleteFunc(sockets, func(s *realtime.Socket) bool {
-		return w.user != nil && s.User() != *w.user ||
-			w.room != nil && s.ID() != *w.room && !slices.Contains(s.Rooms(), *w.room)
-	})
 }
 
 // errReservedRoom says that a room cannot be joined.

@@ -65,6 +65,8 @@ type Query struct {
 	ID   string
 	User string
 	Room string // the id of a socket is the name of its own room
+
+	Connected bool // only those that are connected
 }
 
 func (q *Query) matches(s *Socket, in rooms) bool {
@@ -82,6 +84,9 @@ func (n *Namespace) Find(q Query) []*Socket {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	all := n.appendTo(nil, q)
+	if q.Connected {
+		return all
+	}
 	for _, s := range n.recoverable.appendTo(nil, q) {
 		if !s.expired() {
 			all = append(all, s)
