@@ -446,6 +446,17 @@ func (a *BackendAuthenticator) Authenticate(ctx context.Context, namespace strin
 	return a.backend.Authenticate(ctx, namespace, h)
 }
 
+// Fingerprint implements Fingerprinter: whom it asks, and with what. The secrets by
+// which the backend knows who asks are not in it.
+func (a *BackendAuthenticator) Fingerprint() []string {
+	b := a.backend
+	texts := []string{b.options.URL, b.OnError, strings.Join(b.forward(), "\n")}
+	for _, handler := range b.HandleRaw {
+		texts = append(texts, string(handler))
+	}
+	return texts
+}
+
 // bindBackend returns the backend among an endpoint's guests, which its
 // authenticator asks; nil if there is none.
 func bindBackend(authenticators []realtime.Authenticator, handlers []realtime.Handler) (*Backend, error) {
@@ -481,6 +492,7 @@ func bindBackend(authenticators []realtime.Authenticator, handlers []realtime.Ha
 var (
 	_ realtime.Handler       = (*Backend)(nil)
 	_ realtime.Authenticator = (*BackendAuthenticator)(nil)
+	_ Fingerprinter          = (*BackendAuthenticator)(nil)
 	_ HeaderKeeper           = (*Backend)(nil)
 	_ caddy.Provisioner      = (*Backend)(nil)
 	_ caddy.Validator        = (*Backend)(nil)

@@ -115,8 +115,9 @@ type SocketIO struct {
 	// Off serves it nowhere.
 	Off bool `json:"off,omitempty"`
 	// EIO3 lets in clients of Socket.IO 2, which speak Engine.IO 3, as well.
-	// Over long-polling, the id of such a client's socket is all that it takes to
-	// speak for it: do not tell other clients. Default: they get the error
+	// Such a client takes its session's id, a secret of its own, for the id of its
+	// socket. Backends, the API and other clients know the socket by another id.
+	// It never comes back to a socket with recovery. Default: they get the error
 	// "Unsupported protocol version".
 	EIO3 bool `json:"eio3,omitempty"`
 	// Transports are those that are served: "polling", "websocket" or both. With
@@ -211,6 +212,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
+	raws := slices.Clone(h.AuthenticatorsRaw)
 	if err := h.loadGuests(ctx); err != nil {
 		return err
 	}
@@ -218,6 +220,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
+	s.policy.Authentication = authenticationOf(raws, h.authenticators)
 	if h.settings, err = h.app.register(s); err == nil && h.settings == s {
 		h.warn()
 	}

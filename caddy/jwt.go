@@ -68,6 +68,7 @@ type JWT struct {
 
 	authenticator *jwt.Authenticator
 	sources       []jwt.Source
+	material      []string // of which the keys are made
 }
 
 // CaddyModule returns the Caddy module information.
@@ -136,6 +137,9 @@ func (j *JWT) loadKeys(all bool) (*jwt.Keys, error) {
 		if err := keys.AddSecret([]byte(secret)); err != nil {
 			return nil, fmt.Errorf("authenticator jwt: secret %d: %w", i+1, err)
 		}
+		if all {
+			j.material = append(j.material, secret)
+		}
 	}
 	for i, key := range j.Keys {
 		isText := strings.Contains(key, "-----BEGIN")
@@ -151,6 +155,9 @@ func (j *JWT) loadKeys(all bool) (*jwt.Keys, error) {
 		}
 		if err := keys.AddPEM(text); err != nil {
 			return nil, fmt.Errorf("authenticator jwt: key %d: %w", i+1, err)
+		}
+		if all {
+			j.material = append(j.material, string(text))
 		}
 	}
 	return keys, nil
@@ -190,6 +197,12 @@ func (j *JWT) options() (jwt.Options, error) {
 // Authenticate implements realtime.Authenticator.
 func (j *JWT) Authenticate(ctx context.Context, namespace string, h *realtime.Handshake) (realtime.Identity, error) {
 	return j.authenticator.Authenticate(ctx, namespace, h)
+}
+
+// Fingerprint implements Fingerprinter: the keys with placeholders filled in and
+// files read. What is at the URL of a jwks may change by itself.
+func (j *JWT) Fingerprint() []string {
+	return append(slices.Clone(j.material), caddy.NewReplacer().ReplaceKnown(j.JWKS, ""))
 }
 
 // KeepHeaders implements HeaderKeeper.
@@ -304,6 +317,7 @@ func (j *JWT) parseOption(d *caddyfile.Dispenser, option string, args []string) 
 var (
 	_ realtime.Authenticator = (*JWT)(nil)
 	_ HeaderKeeper           = (*JWT)(nil)
+	_ Fingerprinter          = (*JWT)(nil)
 	_ caddy.Provisioner      = (*JWT)(nil)
 	_ caddy.Validator        = (*JWT)(nil)
 	_ caddyfile.Unmarshaler  = (*JWT)(nil)
