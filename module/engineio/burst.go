@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/wsconn"
 )
 
@@ -20,6 +21,9 @@ type Burst struct {
 	payloadOnce sync.Once
 	frames      [][]byte
 	payload     []byte
+	framesHeld  outbox.Shared
+	packetsHeld outbox.Shared
+	common      bool // it is one for all sessions of all hubs, and counts nowhere
 
 	rest atomic.Pointer[encodings] // nil until one is asked for
 }
@@ -40,11 +44,13 @@ type encodings struct {
 type encoding3 struct {
 	form form3
 	data [][]byte
+	held *outbox.Shared
 }
 
 type encoding struct {
 	form   form
 	frames [][]byte
+	held   *outbox.Shared
 }
 
 // A form is in which of the ways that there are a session has its WebSocket
@@ -59,11 +65,38 @@ func NewBurst(packets ...Packet) *Burst {
 	for _, packet := range packets {
 		b.size += 1 + len(packet.Data)
 	}
+	b.packetsHeld.Size = 2 * b.size // with an encoding of them
 	return b
 }
 
-// wire returns the burst as WebSocket frames of a form.
-func (b *Burst) wire(f form) [][]byte {
+// packetOverhead and burstOverhead are about how many bytes a packet costs beside
+// its data, and a burst beside its packets, while it waits for a GET.
+const (
+	packetOverhead = 64
+	burstOverhead  = 256
+)
+
+// held returns how many bytes the burst is counted as while it waits for a GET.
+func (b *Burst) held() int { return b.size + burstOverhead + packetOverhead*len(b.packets) }
+
+// hold tells a budget that one polling session more holds the burst.
+func (b *Burst) hold(budget *outbox.Budget) {
+	budget.Add(b.held() - b.size)
+	if !b.common {
+		budget.Hold(&b.packetsHeld)
+	}
+}
+
+// drop is the opposite of hold.
+func (b *Burst) drop(budget *outbox.Budget) {
+	budget.Add(b.size - b.held())
+	if !b.common {
+		budget.Drop(&b.packetsHeld)
+	}
+}
+
+// wire returns the burst as WebSocket frames of a form, and who holds them.
+func (b *Burst) wire(f form) ([][]byte, *outbox.Shared) {
 	if f.deflateFrom == 0 || b.size < f.deflateFrom {
 		return b.plain()
 	}
@@ -72,16 +105,26 @@ func (b *Burst) wire(f form) [][]byte {
 	defer e.mu.Unlock()
 	for _, encoded := range e.frames {
 		if encoded.form == f {
-			return encoded.frames
+			return encoded.frames, encoded.held
 		}
 	}
 	frames := b.deflated(f.deflateFrom)
-	e.frames = append(e.frames, encoding{f, frames})
-	return frames
+	held := &outbox.Shared{Size: total(frames)}
+	e.frames = append(e.frames, encoding{f, frames, held})
+	return frames, held
 }
 
-// plain returns the burst as WebSocket frames that every client can read.
-func (b *Burst) plain() [][]byte {
+func total(chunks [][]byte) int {
+	size := 0
+	for _, chunk := range chunks {
+		size += len(chunk)
+	}
+	return size
+}
+
+// plain returns the burst as WebSocket frames that every client can read, and who
+// holds them.
+func (b *Burst) plain() ([][]byte, *outbox.Shared) {
 	b.frameOnce.Do(func() {
 		b.frames = make([][]byte, len(b.packets))
 		for i, packet := range b.packets {
@@ -91,13 +134,18 @@ func (b *Burst) plain() [][]byte {
 				b.frames[i] = wsconn.Frame(wsconn.Text, []byte{byte(packet.Type)}, packet.Data)
 			}
 		}
+		b.framesHeld.Size = total(b.frames)
 	})
-	return b.frames
+	if b.common {
+		return b.frames, nil
+	}
+	return b.frames, &b.framesHeld
 }
 
 // deflated returns the frames, those of at least from bytes compressed.
 func (b *Burst) deflated(from int) [][]byte {
-	frames := slices.Clone(b.plain())
+	plain, _ := b.plain()
+	frames := slices.Clone(plain)
 	for i, frame := range frames {
 		if wsconn.PayloadSize(frame) >= from {
 			frames[i] = wsconn.Deflate(frame)
@@ -112,8 +160,8 @@ func (b *Burst) elements() []byte {
 	return b.payload
 }
 
-// as returns the burst in a form of Engine.IO 3.
-func (b *Burst) as(f form3) [][]byte {
+// as returns the burst in a form of Engine.IO 3, and who holds that.
+func (b *Burst) as(f form3) ([][]byte, *outbox.Shared) {
 	if f.framed && !b.binary() {
 		return b.plain() // text frames are the same in both versions
 	}
@@ -122,12 +170,13 @@ func (b *Burst) as(f form3) [][]byte {
 	defer e.mu.Unlock()
 	for _, made := range e.made3 {
 		if made.form == f {
-			return made.data
+			return made.data, made.held
 		}
 	}
-	made := encoding3{f, f.encode(b.packets)}
-	e.made3 = append(e.made3, made)
-	return made.data
+	data := f.encode(b.packets)
+	held := &outbox.Shared{Size: total(data)}
+	e.made3 = append(e.made3, encoding3{f, data, held})
+	return data, held
 }
 
 // binary reports whether any of the packets is.
@@ -152,9 +201,15 @@ func (b *Burst) encodings() *encodings {
 
 // Packets that are the same for every session.
 var (
-	pingBurst      = NewBurst(Packet{Type: Ping})
-	noopBurst      = NewBurst(Packet{Type: Noop})
-	closeBurst     = NewBurst(Packet{Type: Close})
-	pongBurst      = NewBurst(Packet{Type: Pong}) // version 3 only
-	probePongBurst = NewBurst(Packet{Type: Pong, Data: []byte(probe)})
+	pingBurst      = commonBurst(Packet{Type: Ping})
+	noopBurst      = commonBurst(Packet{Type: Noop})
+	closeBurst     = commonBurst(Packet{Type: Close})
+	pongBurst      = commonBurst(Packet{Type: Pong}) // version 3 only
+	probePongBurst = commonBurst(Packet{Type: Pong, Data: []byte(probe)})
 )
+
+func commonBurst(packet Packet) *Burst {
+	b := NewBurst(packet)
+	b.common = true
+	return b
+}

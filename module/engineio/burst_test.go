@@ -17,7 +17,10 @@ func TestBurst(t *testing.T) {
 	var elements [8][]byte
 	var all sync.WaitGroup
 	for i := range frames {
-		all.Go(func() { frames[i], elements[i] = b.wire(form{}), b.elements() })
+		all.Go(func() {
+			frames[i], _ = b.wire(form{})
+			elements[i] = b.elements()
+		})
 	}
 	all.Wait()
 	for i := range frames {
@@ -54,7 +57,7 @@ func TestBurstForms3(t *testing.T) {
 		var got [8][][]byte
 		var all sync.WaitGroup
 		for i := range got {
-			all.Go(func() { got[i] = test.burst.as(test.form) })
+			all.Go(func() { got[i], _ = test.burst.as(test.form) })
 		}
 		all.Wait()
 		if string(bytes.Join(got[0], []byte("|"))) != strings.Join(test.want, "|") {
@@ -66,7 +69,8 @@ func TestBurstForms3(t *testing.T) {
 			}
 		}
 	}
-	if frames := plain.as(form3{true, true}); &frames[0][0] != &plain.plain()[0][0] {
+	frames, _ := plain.as(form3{true, true})
+	if same, _ := plain.plain(); &frames[0][0] != &same[0][0] {
 		t.Error("text frames, which are the same in both versions, were made twice")
 	}
 }
@@ -87,7 +91,8 @@ func TestBurstForms(t *testing.T) {
 	for i := range frames {
 		all.Go(func() {
 			for _, f := range forms {
-				frames[i] = append(frames[i], b.wire(f))
+				wire, _ := b.wire(f)
+				frames[i] = append(frames[i], wire)
 			}
 			zipped[i] = b.zip()
 		})

@@ -16,7 +16,8 @@ func (f form3) payload(queue []*Burst) (body []byte, contentType string) {
 		f.base64, contentType = true, textPayload // which can hold all there is
 	}
 	for _, b := range queue {
-		body = append(body, b.as(f)[0]...)
+		data, _ := b.as(f)
+		body = append(body, data[0]...)
 	}
 	return body, contentType
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"strconv"
 
 	"go.uber.org/zap"
 
@@ -20,10 +19,14 @@ import (
 // most one of each is in flight.
 // https://socket.io/docs/v4/engine-io-protocol/#http-long-polling
 type polling struct {
-	limit func() int // of the queue, in bytes
+	server *Server
+	slow   func() // see onSlow
 
 	queue   []*Burst
 	size    int           // bytes in queue
+	kept    int           // size, with what it costs to keep them
+	answers []*answer     // that are being sent, in most cases one at most
+	pace    outbox.Pace   // of what is queued and being sent
 	waiting chan struct{} // gets a value when the GET in flight should answer; nil: there is none
 	posting bool
 	closing bool  // once the queue is empty, a GET is answered with the close
@@ -34,32 +37,6 @@ type polling struct {
 
 func (p *polling) name() string { return pollingName }
 
-func (p *polling) send(b *Burst, _ *Batch) error {
-	if p.size > 0 && p.size+b.size > p.limit() {
-		return outbox.ErrFull
-	}
-	p.push(b)
-	return nil
-}
-
-func (p *polling) unread() bool { return p.posting }
-
-func (p *polling) queued() int { return p.size }
-
-func (p *polling) fits(bursts []*Burst) bool {
-	room := p.limit() - p.size
-	for _, b := range bursts {
-		room -= b.size
-	}
-	return room >= 0
-}
-
-func (p *polling) push(b *Burst) {
-	p.queue = append(p.queue, b)
-	p.size += b.size
-	p.wake()
-}
-
 // wake makes the GET in flight, if any, answer with what is queued.
 func (p *polling) wake() {
 	select {
@@ -68,12 +45,18 @@ func (p *polling) wake() {
 	}
 }
 
+func (p *polling) unread() bool { return p.posting }
+
 func (p *polling) writable() bool { return p.waiting != nil && len(p.queue) == 0 }
 
-func (p *polling) end(_ string, how ending) (lingers bool) {
+func (p *polling) end(why string, how ending) (lingers bool) {
 	listening := p.waiting != nil
 	if how != flush && (how != abandon || !listening) {
-		p.queue, p.size = nil, 0
+		p.clear()
+	}
+	p.pace.Stop()
+	if how == cut || why == reason.SlowConsumer || why == reason.PingTimeout {
+		p.cutAnswers()
 	}
 	// The close comes alone, as from Socket.IO's own server: its clients act on
 	// a close at once, and on what came with it only afterwards.
@@ -85,17 +68,6 @@ func (p *polling) end(_ string, how ending) (lingers bool) {
 
 // owes reports whether there is something for a GET to take.
 func (p *polling) owes() bool { return len(p.queue) > 0 || p.closing || p.parting }
-
-// take empties the queue. A close is due only when it is empty already.
-func (p *polling) take() []*Burst {
-	queue := p.queue
-	p.queue, p.size, p.parting = nil, 0, false
-	if len(queue) == 0 && p.closing {
-		p.closing = false
-		return []*Burst{closeBurst}
-	}
-	return queue
-}
 
 // servePoll answers a GET: at once if something is queued, else as soon as
 // something is.
@@ -113,17 +85,21 @@ func (s *Session) servePoll(w http.ResponseWriter, r *http.Request, release <-ch
 		w.Header().Set("Connection", "close")
 	case <-r.Context().Done():
 	}
-	queue, refused := s.endPoll(r.Context(), p)
+	a, refused := s.endPoll(r.Context(), p, w)
 	if refused != 0 {
 		s.refusePoll(w, r, refused)
 		return
 	}
-	var err error
+	var payload []byte
+	contentType := textPayload
 	if s.version == version3 {
-		err = p.form.write(w, queue...)
+		payload, contentType = p.form.payload(a.queue)
 	} else {
-		err = writeBursts(w, r, queue, s.server.options().compressPollingFrom())
+		payload = payloadFor(w, r, a.queue, s.server.options().compressPollingFrom())
 	}
+	s.beginSending(p, a, payload)
+	err := writeAs(w, contentType, payload, func() { s.moved(p) })
+	s.endSending(p, a)
 	if err != nil {
 		s.endOn(p, reason.TransportError, gone)
 	}
@@ -156,11 +132,11 @@ func (s *Session) beginPoll() (p *polling, refused int) {
 // endPoll returns what the GET shall answer with, which is something, always. A
 // status other than 0 says that it is refused, or that the client has gone away
 // without waiting for it.
-func (s *Session) endPoll(ctx context.Context, p *polling) (queue []*Burst, refused int) {
+func (s *Session) endPoll(ctx context.Context, p *polling, w http.ResponseWriter) (a *answer, refused int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p.waiting = nil
-	queue = p.take()
+	queue := p.take()
 	if s.closed && !p.owes() {
 		s.server.sessions.forget(s)
 	}
@@ -171,13 +147,13 @@ func (s *Session) endPoll(ctx context.Context, p *polling) (queue []*Burst, refu
 		}
 		return nil, statusGone
 	case len(queue) > 0:
-		return queue, 0
+		return p.answer(w, queue), 0
 	case p.behind && s.transport != transport(p):
 		// A client moves on when it has no GET in flight, so this one must have
 		// been sent after that, and has only come earlier.
 		return nil, statusMoved
 	}
-	return []*Burst{noopBurst}, 0
+	return p.answer(w, []*Burst{noopBurst}), 0
 }
 
 // servePost handles the packets that a POST brings, one after the other.
@@ -255,70 +231,4 @@ func (s *Session) refusePoll(w http.ResponseWriter, r *http.Request, refused int
 	default: // the session's end is in the log
 		w.WriteHeader(refused)
 	}
-}
-
-// The content types of payloads. Clients of Engine.IO 3 go by them.
-const (
-	textPayload   = "text/plain; charset=UTF-8"
-	binaryPayload = "application/octet-stream"
-)
-
-// write answers a GET of Engine.IO 3.
-func (f form3) write(w http.ResponseWriter, queue ...*Burst) error {
-	payload, contentType := f.payload(queue)
-	return writeAs(w, contentType, payload)
-}
-
-// writeBursts answers a GET. A payload of at least so many bytes is compressed
-// if the client takes that.
-func writeBursts(w http.ResponseWriter, r *http.Request, queue []*Burst, compressFrom int) error {
-	payload := joined(queue)
-	if len(payload) < compressFrom {
-		return writePayload(w, payload)
-	}
-	h := w.Header()
-	h.Add("Vary", "Accept-Encoding")
-	if acceptsGzip(r.Header) {
-		var zipped []byte
-		if len(queue) == 1 {
-			zipped = queue[0].zip() // which others may get, too
-		} else {
-			zipped = zip(payload)
-		}
-		if len(zipped) < len(payload) {
-			h.Set("Content-Encoding", "gzip") // so that no handler around us compresses it again
-			payload = zipped
-		}
-	}
-	return writePayload(w, payload)
-}
-
-// joined returns one or more bursts as a payload.
-func joined(queue []*Burst) []byte {
-	if len(queue) == 1 {
-		return queue[0].elements()
-	}
-	var payload []byte
-	for _, b := range queue {
-		if len(payload) > 0 {
-			payload = append(payload, separator)
-		}
-		payload = append(payload, b.elements()...)
-	}
-	return payload
-}
-
-// writePayload answers a GET with a payload, as it is or as the header says that
-// it is encoded.
-func writePayload(w http.ResponseWriter, payload []byte) error {
-	return writeAs(w, textPayload, payload)
-}
-
-func writeAs(w http.ResponseWriter, contentType string, payload []byte) error {
-	h := w.Header()
-	h.Set("Content-Type", contentType)
-	h.Set("Content-Length", strconv.Itoa(len(payload)))
-	h.Set("Cache-Control", "no-store")
-	_, err := w.Write(payload)
-	return err
 }

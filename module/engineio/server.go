@@ -65,6 +65,8 @@ type Server struct {
 	limit   func() int   // of what waits for one session; made once for all of them
 	payload func() int64 // limits a message
 	accept  func(*Session) Receiver
+	budget  *outbox.Budget // of what waits for all of them; nil: none
+	forget  func()         // ends what Bound began
 
 	sessions sessions
 }
@@ -78,7 +80,21 @@ func NewServer(options func() *Options, accept func(*Session) Receiver) *Server 
 		limit:   func() int { return options().MaxQueue },
 		payload: func() int64 { return options().MaxPayload },
 		accept:  accept,
+		forget:  func() {},
 	}
+}
+
+// Bound has a budget hold for what waits for the server's clients together. It is
+// called before there are any.
+func (s *Server) Bound(budget *outbox.Budget) {
+	s.budget = budget
+	s.forget = budget.Watch(func() []outbox.Holder {
+		var all []outbox.Holder
+		for _, session := range s.sessions.All() {
+			all = append(all, session)
+		}
+		return all
+	})
 }
 
 // Len returns how many sessions are open.
@@ -179,7 +195,7 @@ func (s *Server) keptOrigin(sid string, r *http.Request) (*origin.Policy, bool) 
 
 // openPolling answers the first request of a polling session.
 func (s *Server) openPolling(w http.ResponseWriter, r *http.Request, o *Options, p parameters) {
-	transport := &polling{limit: s.limit, form: form3{base64: p.base64}}
+	transport := &polling{server: s, form: form3{base64: p.base64}}
 	session := newSession(s, newHandshake(r, o), transport, p.version)
 	if !s.open(session, o) {
 		refusal.Unavailable(w)
@@ -253,6 +269,7 @@ func (s *Server) Shut() { s.sessions.Shut() }
 // longer. It returns when nothing of them runs any more, or with ctx's error; then
 // the rest has been ended at once.
 func (s *Server) Close(ctx context.Context, window time.Duration) error {
+	defer s.forget()
 	return s.sessions.Close(ctx, roster.Ending[*Session]{
 		Window: window,
 		Busy:   (*Session).busy,

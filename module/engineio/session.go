@@ -44,7 +44,9 @@ type Session struct {
 }
 
 func newSession(server *Server, handshake Handshake, transport transport, v version) *Session {
-	return &Session{id: randid.New(), server: server, handshake: handshake, transport: transport, version: v}
+	s := &Session{id: randid.New(), server: server, handshake: handshake, transport: transport, version: v}
+	transport.onSlow(func() { s.judge(transport) })
+	return s
 }
 
 // ID returns the session id, which is a secret of its client.
@@ -121,13 +123,35 @@ func (s *Session) SendAll(bursts []*Burst) error {
 	}
 	var batch Batch
 	batch.Open()
-	defer batch.Close()
+	defer batch.CloseUnderLock()
 	for _, b := range bursts {
 		if err := s.sendLocked(b, &batch); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// Held implements outbox.Holder.
+func (s *Session) Held() (bytes int, stalled time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return 0, 0
+	}
+	return s.transport.held()
+}
+
+// Evict implements outbox.Holder.
+func (s *Session) Evict() { s.end(reason.SlowConsumer, cut) }
+
+// judge ends the session if its client is too slow for a transport.
+func (s *Session) judge(t transport) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.transport == t && !s.closed && t.isSlow() {
+		s.endLocked(reason.SlowConsumer, discard)
+	}
 }
 
 // Writable reports whether a burst sent now would leave at once. A volatile
@@ -179,12 +203,21 @@ func (s *Session) endLocked(why string, how ending) {
 		if how == closedByPeer {
 			known = crossing
 		}
-		time.AfterFunc(known, func() { s.server.sessions.forget(s) })
+		t := s.transport
+		time.AfterFunc(known, func() { s.forget(t) })
 	} else {
 		s.server.sessions.forget(s)
 	}
 	name := s.transport.name()
 	go s.finish(why, name)
+}
+
+// forget makes nothing be left of a session that has ended over a transport.
+func (s *Session) forget(t transport) {
+	s.server.sessions.forget(s)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t.forgotten()
 }
 
 // finish is the last that happens to a session. The server's Close waits for it.

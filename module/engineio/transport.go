@@ -1,6 +1,9 @@
 package engineio
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // The values of the query parameter "transport".
 const (
@@ -35,12 +38,24 @@ type transport interface {
 	// queued returns how many bytes wait for the client.
 	queued() int
 
+	// held returns how many bytes wait, with what it costs to keep them, and for
+	// how long the client has taken nothing.
+	held() (bytes int, stalled time.Duration)
+
+	// onSlow sets what is called, without the mutex, when the client may have
+	// become too slow. It asks isSlow.
+	onSlow(f func())
+	isSlow() bool
+
 	// writable reports whether a burst would leave at once.
 	writable() bool
 
 	// end closes the transport, once. It reports whether the client must come
 	// back to fetch the end of what was sent to it.
 	end(why string, how ending) (lingers bool)
+
+	// forgotten tells a transport that lingers that nobody came.
+	forgotten()
 }
 
 // ending is how much a transport still says when its session ends.
@@ -52,4 +67,5 @@ const (
 	abandon                    // as flush, but only to a peer that is listening: it is not asked back
 	closedByPeer               // nothing but what ends the peer's own request
 	gone                       // nothing: nobody listens any more
+	cut                        // nothing, and what is being sent ends in its midst
 )

@@ -139,7 +139,8 @@ func (s *Session) answerProbe(c *candidate) bool {
 	}
 	c.probed = true
 	p.wake()
-	return c.conn.Send(probePongBurst.plain()...) == nil
+	frames, _ := probePongBurst.plain()
+	return c.conn.Send(frames...) == nil
 }
 
 // moveTo makes the candidate the session's transport. What is queued for a GET
@@ -154,10 +155,12 @@ func (s *Session) moveTo(c *candidate) bool {
 	c.conn.SetReadDeadline(time.Time{})
 	to := s.server.newWebSocket(c.conn, parameters{version: s.version, base64: c.base64})
 	s.transport, s.candidate = to, nil
+	to.onSlow(func() { s.judge(to) })
 	s.deflates.Store(c.conn.Deflates())
 	var frames [][]byte
 	for _, b := range p.take() {
-		frames = append(frames, to.plain(b)...) // to compress takes long with the mutex held
+		plain, _ := to.plain(b) // to compress takes long with the mutex held
+		frames = append(frames, plain...)
 	}
 	// In one piece, which the outbox takes whatever its limit says.
 	if err := c.conn.Send(frames...); errors.Is(err, outbox.ErrFull) {

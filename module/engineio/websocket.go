@@ -2,7 +2,9 @@ package engineio
 
 import (
 	"net/http"
+	"time"
 
+	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/wsconn"
 )
@@ -16,7 +18,7 @@ type webSocket struct {
 
 // upgrade answers a request for a WebSocket with one.
 func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, o *Options) (*wsconn.Conn, error) {
-	return wsconn.Upgrade(w, r, wsconn.Options{Queue: s.limit, Compress: o.CompressFrom > 0})
+	return wsconn.Upgrade(w, r, wsconn.Options{Queue: s.limit, Budget: s.budget, Compress: o.CompressFrom > 0})
 }
 
 // newWebSocket returns the transport of a version.
@@ -31,14 +33,17 @@ func (s *Server) newWebSocket(conn *wsconn.Conn, p parameters) framing {
 // framing is a transport that sends frames.
 type framing interface {
 	transport
-	plain(b *Burst) [][]byte // uncompressed
+	plain(b *Burst) ([][]byte, *outbox.Shared) // uncompressed
 }
 
-func (t *webSocket) plain(b *Burst) [][]byte { return b.plain() }
+func (t *webSocket) plain(b *Burst) ([][]byte, *outbox.Shared) { return b.plain() }
 
 func (t *webSocket) name() string { return webSocketName }
 
-func (t *webSocket) send(b *Burst, in *Batch) error { return t.conn.SendIn(in, b.wire(t.form())...) }
+func (t *webSocket) send(b *Burst, in *Batch) error {
+	frames, held := b.wire(t.form())
+	return t.conn.SendShared(in, held, frames...)
+}
 
 // form returns the one in which the client has its frames. It depends on what
 // was negotiated, and on the settings of the moment.
@@ -63,8 +68,20 @@ func (t *webSocket) queued() int { return t.conn.Queued() }
 
 func (t *webSocket) writable() bool { return t.conn.Idle() }
 
+func (t *webSocket) held() (bytes int, stalled time.Duration) { return t.conn.Held() }
+
+func (t *webSocket) onSlow(f func()) { t.conn.OnSlow(f) }
+
+func (t *webSocket) isSlow() bool { return true } // the connection has judged
+
+func (t *webSocket) forgotten() {}
+
 func (t *webSocket) end(why string, how ending) (lingers bool) {
-	if how != gone {
+	switch how {
+	case gone:
+	case cut:
+		t.conn.Cut()
+	default:
 		t.conn.Close(reason.CloseCode(why), "", how == discard)
 	}
 	return false
@@ -76,9 +93,12 @@ type webSocket3 struct {
 	form3 form3
 }
 
-func (t *webSocket3) plain(b *Burst) [][]byte { return b.as(t.form3) }
+func (t *webSocket3) plain(b *Burst) ([][]byte, *outbox.Shared) { return b.as(t.form3) }
 
-func (t *webSocket3) send(b *Burst, in *Batch) error { return t.conn.SendIn(in, b.as(t.form3)...) }
+func (t *webSocket3) send(b *Burst, in *Batch) error {
+	frames, held := b.as(t.form3)
+	return t.conn.SendShared(in, held, frames...)
+}
 
 // startReading has a new session's WebSocket read from.
 func (s *Session) startReading(conn *wsconn.Conn) {

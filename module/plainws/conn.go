@@ -51,6 +51,7 @@ func (c *conn) open(o *Options) bool {
 		return false
 	}
 	c.ws.OnPong(c.pong)
+	c.ws.OnSlow(func() { c.end(reason.SlowConsumer) })
 	c.timer = time.AfterFunc(o.PingInterval, c.beat)
 	return true
 }
@@ -101,17 +102,30 @@ func (c *conn) Deliver(m *realtime.Message, in *realtime.Batch) error {
 	if frame == nil {
 		return nil
 	}
-	return c.write(frame, in)
+	return c.sentBy(c.ws.SendShared(in, &frame.held, frame.bytes))
+}
+
+// A sharedFrame is one that several connections get.
+type sharedFrame struct {
+	bytes []byte
+	held  outbox.Shared
+}
+
+func newSharedFrame(frame []byte) *sharedFrame {
+	if frame == nil {
+		return nil
+	}
+	return &sharedFrame{bytes: frame, held: outbox.Shared{Size: len(frame)}}
 }
 
 // encode returns the frame that the client shares with all that have it in the
 // same form; nil where the format has none.
-func (c *conn) encode(m *realtime.Message) []byte {
-	frame := m.Encoding(c.server.plain, func(m *realtime.Message) any { return c.server.format.encode(m) }).([]byte)
-	if frame == nil || !c.compresses(frame) {
+func (c *conn) encode(m *realtime.Message) *sharedFrame {
+	frame := m.Encoding(c.server.plain, func(m *realtime.Message) any { return newSharedFrame(c.server.format.encode(m)) }).(*sharedFrame)
+	if frame == nil || !c.compresses(frame.bytes) {
 		return frame
 	}
-	return m.Encoding(c.server.deflated, func(*realtime.Message) any { return wsconn.Deflate(frame) }).([]byte)
+	return m.Encoding(c.server.deflated, func(*realtime.Message) any { return newSharedFrame(wsconn.Deflate(frame.bytes)) }).(*sharedFrame)
 }
 
 // compresses reports whether a frame is large enough for the settings of the
@@ -144,7 +158,11 @@ func (c *conn) send(frame []byte, in *realtime.Batch) error {
 
 // write sends a frame in its final form.
 func (c *conn) write(frame []byte, in *realtime.Batch) error {
-	err := c.ws.SendIn(in, frame)
+	return c.sentBy(c.ws.SendIn(in, frame))
+}
+
+// sentBy deals with what sending a frame has come to.
+func (c *conn) sentBy(err error) error {
 	switch {
 	case err == nil:
 		c.sent.Add(1)
@@ -155,6 +173,15 @@ func (c *conn) write(frame []byte, in *realtime.Batch) error {
 		c.end(reason.TransportClose)
 	}
 	return errors.Join(realtime.ErrDisconnected, err)
+}
+
+// Held implements outbox.Holder.
+func (c *conn) Held() (bytes int, stalled time.Duration) { return c.ws.Held() }
+
+// Evict implements outbox.Holder.
+func (c *conn) Evict() {
+	c.end(reason.SlowConsumer)
+	c.ws.Cut()
 }
 
 // end closes the connection for a reason.

@@ -173,7 +173,7 @@ func TestCloseCodes(t *testing.T) {
 		}, 1000, "server namespace disconnect", ""},
 		{"slow", func(t *testing.T, f *fixture, _ *websocket.Conn) {
 			var err error
-			for range 100 {
+			for range 1000 {
 				if err = socketOf(f).Emit(context.Background(), "message", realtime.String(strings.Repeat("x", 100))); err != nil {
 					break
 				}
@@ -271,6 +271,7 @@ func TestVolatile(t *testing.T) {
 			}
 		}
 		emit(all.Volatile(), "first") // nobody reads: it waits
+		time.Sleep(time.Second)       //nolint:forbidigo // of virtual time
 		emit(all.Volatile(), "dropped")
 		emit(all, "second")
 		emit(all.Volatile(), "dropped")

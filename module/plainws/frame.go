@@ -96,7 +96,7 @@ func parseRaw(opcode int, payload []byte) frame {
 
 // encode returns a message as a WebSocket frame; nil where the format has none
 // for it.
-func (f Format) encode(m *realtime.Message) any {
+func (f Format) encode(m *realtime.Message) []byte {
 	if f == Raw {
 		return encodeRaw(m)
 	}

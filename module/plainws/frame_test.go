@@ -119,7 +119,7 @@ func TestInlineMemory(t *testing.T) {
 	}
 	for _, m := range []*realtime.Message{{Event: "message", Args: []realtime.Arg{one}}, {Event: "message", Args: many}} {
 		for _, format := range []Format{JSON, Raw} {
-			if f := format.encode(m).([]byte); len(f) > 20<<20 {
+			if f := format.encode(m); len(f) > 20<<20 {
 				t.Errorf("%s: %d arguments of 110 KB become %d MB", format, len(m.Args), len(f)>>20)
 			}
 		}
@@ -156,7 +156,7 @@ func TestEncodeJSON(t *testing.T) {
 		{&realtime.Message{Event: "e", Args: []realtime.Arg{arg(`[{"_placeholder":true,`, "a")}}, `{"event":"e","args":[null]}`},
 	}
 	for _, test := range tests {
-		opcode, text := payload(t, JSON.encode(test.message).([]byte))
+		opcode, text := payload(t, JSON.encode(test.message))
 		if opcode != wsconn.Text || text != test.want {
 			t.Errorf("opcode %d, %s, want %s", opcode, text, test.want)
 		}
@@ -187,7 +187,7 @@ func TestRaw(t *testing.T) {
 		{&realtime.Message{Event: "other", Args: []realtime.Arg{realtime.String("x")}}, 0, ""},
 	}
 	for _, test := range tests {
-		f := Raw.encode(test.message).([]byte)
+		f := Raw.encode(test.message)
 		if test.opcode == 0 {
 			if f != nil {
 				t.Errorf("%v is sent: %q", test.message, f)

@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/refusal"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/roster"
@@ -32,6 +33,7 @@ type Server struct {
 	limit    func() int   // of what waits for one connection; made once for all of them
 	payload  func() int64 // limits a message
 	conns    roster.Roster[*conn]
+	forget   func() // ends what the hub's budget knows of the connections
 
 	// The keys of its frames among a message's encodings. They are made here,
 	// since to make them for each recipient would be garbage.
@@ -44,7 +46,7 @@ type deflated struct{ Format }
 // NewServer returns a server that asks options for its settings whenever it
 // needs one. They must come from Options.WithDefaults.
 func NewServer(endpoint *realtime.Endpoint, format Format, options func() *Options) *Server {
-	return &Server{
+	s := &Server{
 		endpoint: endpoint,
 		format:   format,
 		options:  options,
@@ -53,6 +55,15 @@ func NewServer(endpoint *realtime.Endpoint, format Format, options func() *Optio
 		plain:    format,
 		deflated: deflated{format},
 	}
+	s.forget = endpoint.Hub().Outbound().Watch(s.holders)
+	return s
+}
+
+func (s *Server) holders() (all []outbox.Holder) {
+	for _, c := range s.conns.All() {
+		all = append(all, c)
+	}
+	return all
 }
 
 // Len returns how many connections are open.
@@ -96,7 +107,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, err)
 		return
 	}
-	ws, err := wsconn.Upgrade(w, r, wsconn.Options{Queue: s.limit, Compress: o.CompressFrom > 0})
+	ws, err := wsconn.Upgrade(w, r, wsconn.Options{Queue: s.limit, Budget: s.endpoint.Hub().Outbound(), Compress: o.CompressFrom > 0})
 	if err != nil {
 		identity.Abandon()
 		s.logRefused(r, err.Error())
@@ -162,6 +173,7 @@ func (s *Server) Shut() { s.conns.Shut() }
 // Close takes no more connections and ends those that are open, like
 // engineio.Server.Close.
 func (s *Server) Close(ctx context.Context, window time.Duration) error {
+	defer s.forget()
 	return s.conns.Close(ctx, roster.Ending[*conn]{
 		Window: window,
 		Busy:   (*conn).busy,

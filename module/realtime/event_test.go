@@ -147,7 +147,7 @@ func TestFlush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		far, near := net.Pipe()
 		defer far.Close()
-		held := outbox.New(near, func() int { return 1000 })
+		held := outbox.New(near, func() int { return 1000 }, nil)
 		var batch realtime.Batch
 		batch.Open()
 		ctx := realtime.WithBatch(t.Context(), &batch)

@@ -15,9 +15,11 @@
 //   - recovery.go, history.go, trail.go, absentee.go: who may come back, and to what;
 //     snapshot.go, fingerprint.go: how that outlives the process
 //   - remote.go, publisher.go, origin.go: what other nodes are told, and tell
+//   - outbound.go: what may wait for clients
 package realtime
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +32,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-realtime/caddy-realtime/module/cluster"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/randid"
 )
 
@@ -49,6 +52,12 @@ type Options struct {
 	// Recovery gives clients whose connection broke their sockets back. Default:
 	// it does not.
 	Recovery Recovery
+	// MaxOutbound is how many bytes may wait for all clients of this node together.
+	// Where it is more, those that take least and hold most are closed as slow
+	// consumers. What is sent to several clients is counted once. Default: a
+	// quarter of the memory that the process may use (GOMEMLIMIT, or else the
+	// machine's), 256 MiB at least.
+	MaxOutbound int64
 	// Logger gets what concerns the hub as a whole. Default: none.
 	Logger *zap.Logger
 }
@@ -65,6 +74,7 @@ type Hub struct {
 	publisher    *publisher         // nil without a broker
 	origins      map[string]*origin // by their nodes; touched by receive only
 	gaps         atomic.Uint64      // in what they say
+	outbound     *outbox.Budget
 	expiries     expiries
 	crew         *crew
 
@@ -87,6 +97,7 @@ func NewHub(o Options) (*Hub, error) {
 	h.SetLimits(Limits{})
 	h.life, h.end = context.WithCancel(context.Background())
 	h.crew = newCrew(h.life)
+	h.outbound = outbox.NewBudget(cmp.Or(o.MaxOutbound, defaultMaxOutbound()))
 	if h.name == "" {
 		h.name = "default"
 	}
@@ -194,6 +205,9 @@ func (h *Hub) BrokerStats() BrokerStats {
 	return stats
 }
 
+// Outbound returns the budget of what waits for the hub's clients.
+func (h *Hub) Outbound() *outbox.Budget { return h.outbound }
+
 // Context returns the context of everything that happens in the hub. It ends
 // with Close.
 func (h *Hub) Context() context.Context { return h.life }
@@ -204,6 +218,7 @@ func (h *Hub) Context() context.Context { return h.life }
 func (h *Hub) Close() error {
 	h.end()
 	h.expiries.close()
+	h.outbound.Close()
 	defer h.SetRecovery(Recovery{})
 	if h.broker == nil {
 		return nil

@@ -21,17 +21,39 @@ func (b *Batch) Open() {
 	b.open = true
 }
 
-// Close begins to write what was held back, and lets later sends through.
+// fewDirect is how many connections the end of a batch writes to over TLS by
+// itself. For more it would take long, and is done faster by goroutines, which
+// write together what comes meanwhile.
+const fewDirect = 4
+
+// Close begins to write what was held back, and lets later sends through. What is
+// for few connections is written before it returns, as far as that goes at once,
+// and over TLS encrypted: the caller must hold no lock that others wait for.
 func (b *Batch) Close() {
-	b.mu.Lock()
-	waiting := b.waiting
-	b.open, b.waiting = false, nil
-	b.mu.Unlock()
-	if waiting == nil {
-		return
+	if waiting := b.end(); waiting != nil {
+		flushAll(waiting, len(*waiting) <= fewDirect)
 	}
+}
+
+// CloseUnderLock is Close for a caller that holds locks: what has to be encrypted
+// is left to goroutines.
+func (b *Batch) CloseUnderLock() {
+	if waiting := b.end(); waiting != nil {
+		flushAll(waiting, false)
+	}
+}
+
+func (b *Batch) end() (waiting *[]*Outbox) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	waiting = b.waiting
+	b.open, b.waiting = false, nil
+	return waiting
+}
+
+func flushAll(waiting *[]*Outbox, directly bool) {
 	for _, o := range *waiting {
-		_ = o.Flush() // an error is kept, and seen by the connection's reader
+		_ = o.flushIn(directly) // an error is kept, and seen by the connection's reader
 	}
 	clear(*waiting) // the pool must not keep connections alive
 	*waiting = (*waiting)[:0]

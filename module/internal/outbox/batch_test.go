@@ -16,7 +16,7 @@ func TestBatch(t *testing.T) {
 		wires, outboxes := make([]*wire, 3), make([]*Outbox, 3)
 		for i := range outboxes {
 			wires[i] = new(wire)
-			outboxes[i] = New(wires[i], fixed(1000))
+			outboxes[i] = New(wires[i], fixed(1000), nil)
 		}
 		send := func(i int, s string) {
 			t.Helper()
@@ -103,7 +103,7 @@ func TestBatch(t *testing.T) {
 }
 
 // TestGather checks how what is queued is written: small chunks together, up to
-// batchSize, and a large one by itself, without a copy.
+// pieceSize, and a large one by itself, without a copy.
 func TestGather(t *testing.T) {
 	of := func(sizes ...int) (queue [][]byte) {
 		for i, size := range sizes {
@@ -114,18 +114,18 @@ func TestGather(t *testing.T) {
 	tests := []struct{ sizes, writes []int }{
 		{[]int{1}, []int{1}},
 		{[]int{1, 2, 3}, []int{6}},
-		{[]int{batchSize}, []int{batchSize}},
-		{[]int{batchSize - 1, 1}, []int{batchSize}},
-		{[]int{batchSize, 1}, []int{batchSize, 1}},
-		{[]int{batchSize - 1, 2, 3}, []int{batchSize - 1, 5}},
-		{[]int{1, batchSize, 1}, []int{1, batchSize, 1}},
-		{[]int{5 * batchSize, 1, 1}, []int{5 * batchSize, 2}},
+		{[]int{pieceSize}, []int{pieceSize}},
+		{[]int{pieceSize - 1, 1}, []int{pieceSize}},
+		{[]int{pieceSize, 1}, []int{pieceSize, 1}},
+		{[]int{pieceSize - 1, 2, 3}, []int{pieceSize - 1, 5}},
+		{[]int{1, pieceSize, 1}, []int{1, pieceSize, 1}},
+		{[]int{2*pieceSize + 1, 1, 1}, []int{pieceSize, pieceSize, 3}}, // to see that the peer takes it
 		{[]int{0, 0, 1}, []int{1}},
 	}
 	for _, test := range tests {
 		synctest.Test(t, func(t *testing.T) {
 			w := new(wire)
-			o := New(w, fixed(1<<20))
+			o := New(w, fixed(1<<20), nil)
 			queue := of(test.sizes...)
 			if err := o.Send(queue...); err != nil {
 				t.Fatal(err)
@@ -142,7 +142,7 @@ func TestGather(t *testing.T) {
 		})
 	}
 	alone := of(100)
-	batch, done := gather(alone)
+	batch, _, done := gather([]piece{{data: alone[0]}}, 200)
 	done()
 	if &batch[0] != &alone[0][0] {
 		t.Error("a lone chunk was copied")
@@ -153,7 +153,7 @@ func TestGather(t *testing.T) {
 func TestBatches(t *testing.T) {
 	const senders, sends = 6, 500
 	w := new(wire)
-	o := New(w, fixed(1<<30))
+	o := New(w, fixed(1<<30), nil)
 	var batches [3]Batch
 	done := make(chan struct{})
 	var readers, running sync.WaitGroup
@@ -241,7 +241,7 @@ func TestBatchIsNotSlow(t *testing.T) {
 func ExampleBatch() {
 	var batch Batch
 	w := new(wire)
-	o := New(w, fixed(1000))
+	o := New(w, fixed(1000), nil)
 	batch.Open()
 	for i := range 3 {
 		_ = o.SendIn(&batch, fmt.Appendf(nil, "answer %d\n", i))

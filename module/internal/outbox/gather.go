@@ -2,34 +2,40 @@ package outbox
 
 import "sync"
 
-// batchSize is how many bytes of small chunks are copied together and written
-// at once: one TLS record, and far cheaper than a system call for each.
-const batchSize = 16 << 10
+// pieceSize is how many bytes are written at once, at most: one TLS record. Small
+// chunks are copied together, which is far cheaper than a write for each; of a
+// large one only so much is written before it shows that the peer takes it.
+const pieceSize = 16 << 10
 
-var batches = sync.Pool{New: func() any { return new([batchSize]byte) }}
+// plainPieceSize is pieceSize for a large chunk over a plain connection.
+const plainPieceSize = 64 << 10
 
-// gathered returns how many chunks at the head of queue, at least one, form
-// the next write.
-func gathered(queue [][]byte) int {
-	count, size := 1, len(queue[0])
-	for count < len(queue) && size+len(queue[count]) <= batchSize {
-		size += len(queue[count])
+var batches = sync.Pool{New: func() any { return new([pieceSize]byte) }}
+
+// gathered returns how many pieces at the head of queue, at least one, form
+// the next write, and how many bytes these are.
+func gathered(queue []piece) (count, size int) {
+	count, size = 1, len(queue[0].data)
+	for count < len(queue) && size+len(queue[count].data) <= pieceSize {
+		size += len(queue[count].data)
 		count++
 	}
-	return count
+	return count, size
 }
 
-// gather returns the bytes of the next write and what to call when they are
-// not needed any more. A lone chunk is not copied.
-func gather(queue [][]byte) (batch []byte, done func()) {
-	count := gathered(queue)
+// gather returns the bytes of the next write, of how many pieces they are, and
+// what to call when they are not needed any more. A lone piece is not copied, and
+// cut to at most so many bytes.
+func gather(queue []piece, most int) (batch []byte, count int, done func()) {
+	count, _ = gathered(queue)
 	if count == 1 {
-		return queue[0], func() {}
+		data := queue[0].data
+		return data[:min(len(data), most)], 1, func() {}
 	}
-	buffer := batches.Get().(*[batchSize]byte)
+	buffer := batches.Get().(*[pieceSize]byte)
 	batch = buffer[:0]
-	for _, chunk := range queue[:count] {
-		batch = append(batch, chunk...)
+	for _, p := range queue[:count] {
+		batch = append(batch, p.data...)
 	}
-	return batch, func() { batches.Put(buffer) }
+	return batch, count, func() { batches.Put(buffer) }
 }

@@ -2,9 +2,12 @@ package outbox
 
 import (
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/binary"
 	"io"
 	"net"
+	"net/http/httptest"
 	"slices"
 	"sync"
 	"testing"
@@ -18,6 +21,9 @@ func TestMain(m *testing.M) { leak.Main(m) }
 // patience is how long a test waits for what must happen. It is far longer
 // than anything takes, on any machine.
 const patience = 30 * time.Second
+
+// pass lets virtual time pass.
+func pass(d time.Duration) { time.Sleep(d) } //nolint:forbidigo // it takes none
 
 // fixed is a limit that does not change.
 func fixed(n int) func() int { return func() int { return n } }
@@ -100,7 +106,7 @@ func (k *kernel) tryWrite(p []byte) (int, error) {
 
 // withKernel returns an outbox that tries w before it waits for it.
 func withKernel(w *wire, limit int, takes func(p []byte) (int, error)) (*Outbox, *kernel) {
-	o := New(w, fixed(limit))
+	o := New(w, fixed(limit), nil)
 	k := &kernel{wire: w, takes: takes}
 	o.try = k
 	return o, k
@@ -155,6 +161,40 @@ func chunks(t testing.TB, r io.Reader) []received {
 		}
 		all = append(all, received{sender, int(binary.BigEndian.Uint32(head[4:]))})
 	}
+}
+
+// kinds are those of connections, over TCP: the near end with little room for what
+// it sends, and the far one.
+var kinds = map[string]func(t testing.TB) (near, far net.Conn){
+	"plain": func(t testing.TB) (net.Conn, net.Conn) { return tcp(t) },
+	"stream": func(t testing.TB) (net.Conn, net.Conn) {
+		near, far := tcp(t)
+		return struct{ net.Conn }{near}, far // of which nothing is known
+	},
+	"TLS": func(t testing.TB) (net.Conn, net.Conn) {
+		near, far := tcp(t)
+		return secured(t, near, far)
+	},
+}
+
+// secured returns the two ends of TLS over a connection.
+func secured(t testing.TB, near, far net.Conn) (server, client *tls.Conn) {
+	t.Helper()
+	s := httptest.NewTLSServer(nil) // which has a certificate
+	defer s.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(s.Certificate())
+	server = tls.Server(near, &tls.Config{Certificates: s.TLS.Certificates})
+	client = tls.Client(far, &tls.Config{RootCAs: roots, ServerName: "example.com"})
+	shaken := make(chan error)
+	go func() { shaken <- client.Handshake() }()
+	if err := server.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-shaken; err != nil {
+		t.Fatal(err)
+	}
+	return server, client
 }
 
 // tcp returns the two ends of a connection whose near one has little room for

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -16,51 +17,58 @@ import (
 
 // TestNeverBlocks sends to a peer that does not read, over a real connection.
 func TestNeverBlocks(t *testing.T) {
-	for _, plain := range []bool{true, false} {
-		near, far := tcp(t)
-		var conn net.Conn = near
-		if !plain {
-			conn = struct{ net.Conn }{near} // no file descriptor to be had, as with TLS
-		}
-		o := New(conn, fixed(100_000))
-		if (o.try != nil) != plain {
-			t.Fatalf("a plain connection: %v; can be tried: %v", plain, o.try != nil)
-		}
-		sent := make(chan []received)
-		go func() {
-			var accepted []received
-			for i := 0; ; i++ {
-				switch err := o.Send(chunk(0, i, 1000)); {
-				case errors.Is(err, ErrFull):
-					if o.Idle() { // the kernel has taken all of it, just after
-						continue
-					}
-					sent <- accepted
-					return
-				case err != nil:
-					t.Error(err)
-				}
-				accepted = append(accepted, received{0, i})
+	for kind, connect := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			near, far := connect(t)
+			o := New(near, fixed(100_000), nil)
+			if (o.try != nil) != (kind == "plain") || (o.below != nil) != (kind == "TLS" && runtime.GOOS == "linux") {
+				t.Fatalf("can be tried: %v; looked at: %v", o.try != nil, o.below != nil)
 			}
-		}()
-		var accepted []received
-		select {
-		case accepted = <-sent:
-		case <-time.After(patience):
-			t.Fatal("a send blocks")
-		}
-		o.Finish(chunk(1, 0, 1000), false)
-		accepted = append(accepted, received{1, 0})
-		result := make(chan []received, 1)
-		go func() { result <- chunks(t, far) }()
-		o.draining.Wait() // everything is with the kernel
-		if !o.Idle() {
-			t.Error("not idle, with nothing queued")
-		}
-		finish(t, o)
-		if got := <-result; !slices.Equal(got, accepted) {
-			t.Errorf("%d chunks arrived, %d were accepted", len(got), len(accepted))
-		}
+			sent := make(chan []received)
+			go func() {
+				var accepted []received
+				var batch Batch
+				for i := 0; ; i++ {
+					if i%2 == 0 {
+						batch.Open()
+					}
+					err := o.SendIn(&batch, chunk(0, i, 1000))
+					if i%3 == 0 {
+						batch.Close()
+					}
+					switch {
+					case errors.Is(err, ErrFull):
+						batch.Close()
+						sent <- accepted
+						return
+					case err != nil:
+						t.Error(err)
+					}
+					accepted = append(accepted, received{0, i})
+				}
+			}()
+			var accepted []received
+			select {
+			case accepted = <-sent:
+			case <-time.After(patience):
+				t.Fatal("a send blocks")
+			}
+			if o.Idle() {
+				t.Error("idle, with a peer that reads nothing")
+			}
+			o.Finish(chunk(1, 0, 1000), false)
+			accepted = append(accepted, received{1, 0})
+			result := make(chan []received, 1)
+			go func() { result <- chunks(t, far) }()
+			o.draining.Wait() // everything is with the kernel
+			if !o.Idle() {
+				t.Error("not idle, with nothing queued")
+			}
+			finish(t, o)
+			if got := <-result; !slices.Equal(got, accepted) {
+				t.Errorf("%d chunks arrived, %d were accepted", len(got), len(accepted))
+			}
+		})
 	}
 }
 
@@ -68,13 +76,9 @@ func TestNeverBlocks(t *testing.T) {
 // arrive in order, and that those of one send stay together.
 func TestConcurrentSenders(t *testing.T) {
 	const senders, sends = 8, 200
-	for _, plain := range []bool{true, false} {
-		near, far := tcp(t)
-		var conn net.Conn = near
-		if !plain {
-			conn = struct{ net.Conn }{near}
-		}
-		o := New(conn, fixed(1<<30))
+	for _, connect := range kinds {
+		near, far := connect(t)
+		o := New(near, fixed(1<<30), nil)
 		result := make(chan []received, 1)
 		go func() { result <- chunks(t, far) }()
 		var running sync.WaitGroup
@@ -208,46 +212,6 @@ func TestTriesFirst(t *testing.T) {
 	})
 }
 
-func TestFull(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := &wire{gate: make(chan struct{})}
-		o, _ := withKernel(w, 10, func([]byte) (int, error) { return 0, nil })
-		send := func(want error, chunks ...string) {
-			t.Helper()
-			var all [][]byte
-			for _, c := range chunks {
-				all = append(all, []byte(c))
-			}
-			if err := o.Send(all...); !errors.Is(err, want) {
-				t.Errorf("sending %q: %v, want %v", chunks, err, want)
-			}
-		}
-		send(nil, "0123456789abcdef") // alone, whatever its size
-		send(ErrFull, "x")
-		w.gate <- struct{}{}
-		synctest.Wait()
-		send(nil, "one")
-		synctest.Wait()      // it is being written
-		send(nil, "seven77") // exactly the limit, what is being written included
-		send(ErrFull, "x")
-		send(nil) // adds nothing
-		w.gate <- struct{}{}
-		synctest.Wait() // "one" is out, "seven77" on its way
-		send(ErrFull, "ab", "cd")
-		send(nil, "ab", "c")
-		w.gate <- struct{}{}
-		w.gate <- struct{}{}
-		synctest.Wait() // all of it is out
-		send(nil, "a send of ", "several chunks", " is one")
-		close(w.gate)
-		synctest.Wait()
-		if got := string(w.written()); got != "0123456789abcdefoneseven77abca send of several chunks is one" {
-			t.Errorf("wrote %q", got)
-		}
-		finish(t, o)
-	})
-}
-
 // TestFinish ends an outbox in all states of its first chunk.
 func TestFinish(t *testing.T) {
 	for taken := range 5 {
@@ -301,7 +265,7 @@ func TestFinishDiscards(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &wire{gate: make(chan struct{})}
 		o, _ := withKernel(w, 1<<20, func([]byte) (int, error) { return 0, nil })
-		begun := bytes.Repeat([]byte("b"), batchSize)
+		begun := bytes.Repeat([]byte("b"), pieceSize)
 		_ = o.Send(begun)
 		synctest.Wait() // it is being written
 		for range 50 {
@@ -343,7 +307,7 @@ func TestWriteErrors(t *testing.T) {
 		},
 		"a write": func(w *wire) *Outbox {
 			w.fate = func(p []byte) (int, error) { return len(p) / 2, broken }
-			return New(w, fixed(100))
+			return New(w, fixed(100), nil)
 		},
 		"a write after a try": func(w *wire) *Outbox {
 			w.fate = func(p []byte) (int, error) { return 0, broken }
@@ -397,7 +361,7 @@ func TestWriteErrors(t *testing.T) {
 // TestWait closes a connection that a write waits for.
 func TestWait(t *testing.T) {
 	near, _ := tcp(t)
-	o := New(near, fixed(100<<20))
+	o := New(near, fixed(100<<20), nil)
 	if err := o.Send(make([]byte, 50<<20)); err != nil {
 		t.Fatal(err)
 	}
@@ -409,7 +373,7 @@ func TestWait(t *testing.T) {
 		t.Error("flushed after Wait")
 	}
 
-	unused := New(new(wire), fixed(10))
+	unused := New(new(wire), fixed(10), nil)
 	finish(t, unused)
 	if err := unused.Send([]byte("x")); !errors.Is(err, ErrClosed) {
 		t.Error(err)
@@ -420,7 +384,7 @@ func TestWait(t *testing.T) {
 // TestPeerGone sends to a connection that the peer has reset.
 func TestPeerGone(t *testing.T) {
 	near, far := tcp(t)
-	o := New(near, fixed(1<<30))
+	o := New(near, fixed(1<<30), nil)
 	if err := far.SetLinger(0); err != nil {
 		t.Fatal(err)
 	}
@@ -569,7 +533,7 @@ func BenchmarkSend(b *testing.B) {
 			_ = near.SetWriteBuffer(1 << 20)
 			_ = far.SetReadBuffer(1 << 20)
 			go func() { _, _ = io.Copy(io.Discard, far) }()
-			o := New(wrap(near), fixed(1<<30))
+			o := New(wrap(near), fixed(1<<30), nil)
 			frame := make([]byte, 100)
 			b.ReportAllocs()
 			for b.Loop() {
@@ -591,7 +555,7 @@ func BenchmarkBatch(b *testing.B) {
 			_ = near.SetWriteBuffer(1 << 20)
 			_ = far.SetReadBuffer(1 << 20)
 			go func() { _, _ = io.Copy(io.Discard, far) }()
-			o := New(near, fixed(1<<30))
+			o := New(near, fixed(1<<30), nil)
 			frame := make([]byte, 100)
 			var batch Batch
 			b.ReportAllocs()

@@ -44,9 +44,12 @@ var upgrader = websocket.Upgrader{
 
 // Options are the settings of a connection.
 type Options struct {
-	// Queue limits, in bytes, what may wait to be sent. It is asked each time, and
-	// must not block.
+	// Queue limits, in bytes, what may wait to be sent to a peer that takes
+	// nothing, see outbox.Pace. It is asked each time, and must not block.
 	Queue func() int
+	// Budget bounds what all connections that have it hold together. Default: no
+	// bound.
+	Budget *outbox.Budget
 	// Compress lets the peer negotiate that messages are compressed (RFC 7692).
 	Compress bool
 }
@@ -63,7 +66,7 @@ func Upgrade(w http.ResponseWriter, r *http.Request, o Options) (*Conn, error) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return nil, err
 	}
-	h := &hijacker{ResponseWriter: w, queue: o.Queue}
+	h := &hijacker{ResponseWriter: w, options: o}
 	status := http.StatusSwitchingProtocols
 	if IsTunnel(r) {
 		// Past the wrappers in between, as with a connection: they would hold
@@ -197,11 +200,25 @@ func (c *Conn) SendIn(b *outbox.Batch, frames ...[]byte) error {
 	return c.stream.out.SendIn(b, frames...)
 }
 
+// SendShared is SendIn for frames that other connections get, too: s is the same
+// for all of them, and belongs to just these frames.
+func (c *Conn) SendShared(b *outbox.Batch, s *outbox.Shared, frames ...[]byte) error {
+	return c.stream.out.SendShared(b, s, frames...)
+}
+
+// OnSlow sets what is called on a goroutine of its own when the peer has been too
+// slow and nothing is sent to it that would tell by outbox.ErrFull.
+func (c *Conn) OnSlow(f func()) { c.stream.out.OnSlow(f) }
+
+// Held returns how many bytes wait to be written, with what it costs to keep
+// them, and for how long the peer has taken nothing.
+func (c *Conn) Held() (bytes int, stalled time.Duration) { return c.stream.out.Held() }
+
 // Batch returns the batch of what is sent because of a message that Read has
 // returned. It ends when there is nothing more to read at the moment.
 func (c *Conn) Batch() *outbox.Batch { return &c.stream.batch }
 
-// Idle reports whether everything sent so far has been handed to the kernel.
+// Idle reports whether nothing waits for the peer, see outbox.Outbox.Idle.
 func (c *Conn) Idle() bool { return c.stream.out.Idle() }
 
 // Ping sends a ping frame; the pong arrives at the handler given to OnPong.
@@ -222,6 +239,15 @@ func (c *Conn) Close(code int, reason string, discard bool) {
 		payload = websocket.FormatCloseMessage(code, reason)
 	}
 	c.stream.out.Finish(Frame(websocket.CloseMessage, payload), discard)
+	_ = c.stream.Conn.SetReadDeadline(c.deadline())
+}
+
+// Cut ends the connection at once, in the midst of a frame if need be, for a peer
+// that shall hold no memory any more.
+func (c *Conn) Cut() {
+	c.closeBy.Store(time.Now().UnixNano())
+	c.stream.out.Cut()
+	_ = c.stream.Conn.SetWriteDeadline(c.deadline())
 	_ = c.stream.Conn.SetReadDeadline(c.deadline())
 }
 

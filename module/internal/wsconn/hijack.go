@@ -13,8 +13,8 @@ import (
 // with them, just to count bytes.
 type hijacker struct {
 	http.ResponseWriter
-	tunnel    *tunnel    // what is given away in place of a connection; nil over HTTP/1.1
-	queue     func() int // limit of the outbox, in bytes
+	tunnel    *tunnel // what is given away in place of a connection; nil over HTTP/1.1
+	options   Options
 	deflating *deflating // the stream's; nil: not negotiated
 	stream    *stream
 }
@@ -22,7 +22,7 @@ type hijacker struct {
 // Hijack implements http.Hijacker.
 func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if h.tunnel != nil {
-		h.stream = newStream(h.tunnel, h.queue)
+		h.stream = newStream(h.tunnel, h.options)
 		h.stream.accept, h.stream.deflating = h.tunnel.accept, h.deflating
 		return h.stream, bufio.NewReadWriter(h.stream.buffer, bufio.NewWriter(h.stream)), nil
 	}
@@ -30,7 +30,7 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	h.stream = newStream(conn, h.queue)
+	h.stream = newStream(conn, h.options)
 	h.stream.deflating = h.deflating
 	// What came behind the request, in the same segment, belongs to the WebSocket:
 	// clients need not wait for the answer.

@@ -41,8 +41,8 @@ type deflating struct {
 	failed bool // an error came from the network
 }
 
-func newStream(conn net.Conn, queue func() int) *stream {
-	s := &stream{Conn: conn, out: outbox.New(conn, queue)}
+func newStream(conn net.Conn, o Options) *stream {
+	s := &stream{Conn: conn, out: outbox.New(conn, o.Queue, o.Budget)}
 	s.input.open(conn)
 	s.buffer = bufio.NewReaderSize(s, frameBuffer)
 	return s

@@ -1,0 +1,109 @@
+package engineio
+
+import (
+	"time"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
+)
+
+// A client that polls can take nothing between two GETs, and what it is still
+// reading of the last answer cannot be seen. So it may be silent for as long as
+// it may leave a ping unanswered, Options.PingTimeout, while more than
+// Options.MaxQueue waits for it. outbox.Pace says what else is too much.
+
+func (p *polling) send(b *Burst, _ *Batch) error {
+	if p.kept > 0 && p.tooSlow(b.held()) {
+		return outbox.ErrFull
+	}
+	p.push(b)
+	return nil
+}
+
+func (p *polling) push(b *Burst) {
+	if p.kept == 0 && len(p.answers) == 0 {
+		p.pace.Moved()
+	}
+	p.queue = append(p.queue, b)
+	p.size += b.size
+	p.kept += b.held()
+	b.hold(p.server.budget)
+	p.watch()
+	p.wake()
+}
+
+// clear empties the queue.
+func (p *polling) clear() (queue []*Burst) {
+	queue = p.queue
+	for _, b := range queue {
+		b.drop(p.server.budget)
+	}
+	p.queue, p.size, p.kept = nil, 0, 0
+	return queue
+}
+
+func (p *polling) forgotten() { p.clear() }
+
+// take empties the queue. A close is due only when it is empty already.
+func (p *polling) take() []*Burst {
+	p.parting = false
+	if len(p.queue) == 0 && p.closing {
+		p.closing = false
+		return []*Burst{closeBurst}
+	}
+	return p.clear()
+}
+
+func (p *polling) fits(bursts []*Burst) bool {
+	room := p.server.limit() - p.kept
+	for _, b := range bursts {
+		room -= b.held()
+	}
+	return room >= 0
+}
+
+func (p *polling) queued() int {
+	n := p.size
+	for _, a := range p.answers {
+		n += a.size
+	}
+	return n
+}
+
+func (p *polling) held() (bytes int, stalled time.Duration) {
+	if bytes = p.total(); bytes > 0 {
+		stalled = p.pace.Since()
+	}
+	return bytes, stalled
+}
+
+// total returns how many bytes are held for the client.
+func (p *polling) total() int {
+	n := p.kept
+	for _, a := range p.answers {
+		n += a.kept
+	}
+	return n
+}
+
+func (p *polling) onSlow(f func()) { p.slow = f }
+
+func (p *polling) isSlow() bool {
+	p.pace.Stop()
+	if p.pace.Stalled(p.total(), p.server.limit(), p.patience(), nil) {
+		return true
+	}
+	p.watch()
+	return false
+}
+
+func (p *polling) tooSlow(more int) bool {
+	return p.pace.TooSlow(p.total()+more, p.server.limit(), p.patience(), nil)
+}
+
+func (p *polling) watch() {
+	p.pace.Watch(p.total(), p.server.limit(), p.patience(), p.slow)
+}
+
+func (p *polling) patience() time.Duration {
+	return max(outbox.Patience, p.server.options().PingTimeout)
+}

@@ -1,0 +1,84 @@
+package outbox
+
+import (
+	"crypto/tls"
+	"net"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// A socket is the TCP connection that carries a TLS connection.
+type socket struct{ raw syscall.RawConn }
+
+// newSocket returns nil for what is no TLS, or is carried by something else.
+func newSocket(conn net.Conn) *socket {
+	secure, ok := conn.(*tls.Conn)
+	if !ok {
+		return nil
+	}
+	raw, err := rawConn(secure.NetConn())
+	if err != nil {
+		return nil
+	}
+	return &socket{raw}
+}
+
+func rawConn(conn net.Conn) (syscall.RawConn, error) {
+	sc, ok := conn.(syscall.Conn)
+	if !ok {
+		return nil, syscall.ENOTSUP
+	}
+	return sc.SyscallConn()
+}
+
+// room returns how many bytes can be written at once without waiting; 0 where
+// that is not sure.
+//
+// The kernel calls a socket writable while at least a third of its buffer is
+// free, and less than the sysctl tcp_notsent_lowat waits to be sent. It counts
+// more than the bytes, up to two and a half times as much for segments of 536
+// bytes, and so an eighth of the buffer fits into a third.
+func (s *socket) room() int {
+	l := looks.Get().(*look)
+	defer looks.Put(l)
+	l.room = 0
+	_ = s.raw.Control(l.run) // not run at all if the socket is closed
+	return l.room
+}
+
+// look is one look at a socket. It is pooled with its bound method like an
+// attempt.
+type look struct {
+	poll [1]unix.PollFd
+	room int
+	run  func(fd uintptr)
+}
+
+var looks = sync.Pool{New: func() any {
+	l := new(look)
+	l.run = l.at
+	return l
+}}
+
+func (l *look) at(fd uintptr) {
+	l.poll[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLOUT}
+	if n, err := unix.Poll(l.poll[:], 0); n != 1 || err != nil || l.poll[0].Revents != unix.POLLOUT {
+		return // not writable, or broken
+	}
+	if size, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF); err == nil {
+		l.room = size / 8
+	}
+}
+
+// unacked returns how many bytes the kernel has taken that the peer has not
+// acknowledged, as far as that is known.
+func unacked(conn net.Conn) (n int, ok bool) {
+	raw, err := rawConn(underneath(conn))
+	if err != nil {
+		return 0, false
+	}
+	failed := raw.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) })
+	return n, failed == nil && err == nil
+}
