@@ -102,7 +102,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	h := s.handshake(r, o)
 	hub := s.endpoint.Hub()
-	identity, err := hub.Namespace(namespace).Authenticate(r.Context(), h)
+	identity, err := hub.Lookup(namespace).Authenticate(r.Context(), h)
 	if err != nil {
 		s.refuse(w, r, err)
 		return
@@ -126,7 +126,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		zap.String("client_ip", h.ClientIP),
 		zap.String("origin", h.Origin),
 		zap.String("user_agent", h.Header.Get("User-Agent")))
-	if !c.start(hub.Namespace(namespace), h, identity) { // it has ended, and counts as running no more
+	if !c.start(hub.Lookup(namespace), h, identity) { // it has ended, and counts as running no more
 		ws.Release()
 		return
 	}

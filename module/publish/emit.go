@@ -181,11 +181,7 @@ func (h *Handler) prepare(e *emission) (b realtime.Broadcast, problem *Problem) 
 	if problem := h.checkNamespace(e.namespace); problem != nil {
 		return b, problem
 	}
-	n, ok := h.endpoint.Hub().Admit(e.namespace)
-	if !ok {
-		return b, problemf(http.StatusServiceUnavailable, "too_many_namespaces", "the hub has too many namespaces for another one")
-	}
-	b = n.To(e.to...).ToUsers(e.users...).Except(e.except...)
+	b = h.endpoint.Hub().Lookup(e.namespace).To(e.to...).ToUsers(e.users...).Except(e.except...)
 	if e.volatile {
 		b = b.Volatile()
 	}

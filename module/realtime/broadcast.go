@@ -51,6 +51,7 @@ func (b Broadcast) Volatile() Broadcast {
 // ErrNotPassedOn where only the sockets of this node can; another says that the
 // event is not valid. Of ctx only the batch matters.
 func (b Broadcast) Emit(ctx context.Context, event string, args ...Arg) error {
+	b.namespace = b.namespace.current()
 	m, err := b.namespace.newMessage(event, args)
 	if err != nil {
 		return err
@@ -90,6 +91,9 @@ func (b Broadcast) deliver(m *Message, in *Batch, remote []byte) error {
 		defer m.forgetEncodings()
 	} else {
 		r = nil
+	}
+	if r != nil && r.closed {
+		r = nil // the namespace has gone meanwhile: nobody was in it
 	}
 	recipients := recipientLists.Get().(*[]*Socket)
 	*recipients = b.chooseRecipients(r, m, (*recipients)[:0])

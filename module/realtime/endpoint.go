@@ -1,6 +1,11 @@
 package realtime
 
-import "go.uber.org/zap"
+import (
+	"slices"
+	"strings"
+
+	"go.uber.org/zap"
+)
 
 // A Policy is what the sockets of an endpoint live under.
 type Policy struct {
@@ -29,6 +34,14 @@ func (p *Policy) admits(namespace string) bool {
 		return namespace == "/"
 	}
 	return p.Namespaces.Match(namespace)
+}
+
+// names reports whether a namespace is one of those that the policy names as they are.
+func (p *Policy) names(namespace string) bool {
+	if len(p.Namespaces) == 0 {
+		return namespace == "/"
+	}
+	return !strings.ContainsAny(namespace, "*?") && slices.Contains(p.Namespaces, namespace)
 }
 
 func (p *Policy) logger() *zap.Logger {

@@ -6,7 +6,7 @@
 // decides comes in through [Authenticator] and [Handler]; what protocols do
 // goes out through [Conn]. The package knows neither HTTP nor Caddy.
 //
-//   - hub.go, namespace.go, socket.go, socketset.go, rooms.go, users.go, expiry.go: who is there
+//   - hub.go, namespaces.go, namespace.go, socket.go, socketset.go, rooms.go, users.go, expiry.go: who is there
 //   - auth.go, peer.go, endpoint.go, limits.go, glob.go: who is let in, and under what
 //   - event.go, handler.go, lane.go, crew.go, guard.go: what clients send, and who handles it
 //   - message.go, arg.go, plain.go, audience.go, broadcast.go, order.go, batch.go,
@@ -23,13 +23,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/caddy-realtime/caddy-realtime/module/cluster"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
@@ -69,6 +68,9 @@ type Hub struct {
 	node   string
 	broker cluster.Broker
 	logger *zap.Logger
+	// sampled logs what strangers, or a broker that is away, could fill the log
+	// with: each message once a second.
+	sampled *zap.Logger
 
 	subscription cluster.Subscription
 	publisher    *publisher         // nil without a broker
@@ -86,7 +88,7 @@ type Hub struct {
 	recovering sync.Mutex // held while recovery changes
 
 	mu         sync.RWMutex
-	namespaces map[string]*Namespace
+	namespaces map[string]*Namespace // those that there are
 	recovery   Recovery
 	sealed     bool
 }
@@ -107,9 +109,12 @@ func NewHub(o Options) (*Hub, error) {
 	if h.logger == nil {
 		h.logger = zap.NewNop()
 	}
+	h.sampled = h.logger.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
+		return zapcore.NewSamplerWithOptions(core, time.Second, 1, 0)
+	}))
 	if h.broker != nil {
 		h.origins = make(map[string]*origin)
-		h.publisher = newPublisher(h.broker, h.node, h.topic(), o.RemoteQueue, h.logger)
+		h.publisher = newPublisher(h.broker, h.node, h.topic(), o.RemoteQueue, h.sampled)
 		subscription, err := h.broker.Subscribe(context.Background(), h.topic(), h.receive)
 		if err != nil {
 			h.end()
@@ -126,52 +131,6 @@ func (h *Hub) Name() string { return h.name }
 
 // Node returns what identifies this process among the nodes of a cluster.
 func (h *Hub) Node() string { return h.node }
-
-// Namespace returns the namespace of a name, such as "/" or "/admin". It exists
-// from its first use.
-func (h *Hub) Namespace(name string) *Namespace {
-	h.mu.RLock()
-	n := h.namespaces[name]
-	h.mu.RUnlock()
-	if n != nil {
-		return n
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if n = h.namespaces[name]; n == nil {
-		n = newNamespace(h, name, h.recovery)
-		n.sealed.Store(h.sealed)
-		h.namespaces[name] = n
-	}
-	return n
-}
-
-// Namespaces returns the namespaces that there are, by name.
-func (h *Hub) Namespaces() []*Namespace {
-	h.mu.RLock()
-	all := slices.Collect(maps.Values(h.namespaces))
-	h.mu.RUnlock()
-	slices.SortFunc(all, func(a, b *Namespace) int { return strings.Compare(a.name, b.name) })
-	return all
-}
-
-// maxNamespaces is how many namespaces the wishes of clients can bring about.
-// A pattern among an endpoint's namespaces lets in any number of names.
-const maxNamespaces = 10_000
-
-// Admit returns the namespace that a client asks for. It reports false where
-// there are too many to make another one.
-func (h *Hub) Admit(name string) (*Namespace, bool) {
-	h.mu.RLock()
-	_, exists := h.namespaces[name]
-	full := len(h.namespaces) >= maxNamespaces
-	h.mu.RUnlock()
-	if full && !exists {
-		h.logger.Warn("a client's namespace was refused: there are too many", zap.Int("namespaces", maxNamespaces))
-		return nil, false
-	}
-	return h.Namespace(name), true
-}
 
 // Stats returns how many sockets are connected, and how many rooms have at
 // least one, in all namespaces of this node. A socket's own room is not counted.

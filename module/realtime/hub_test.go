@@ -3,14 +3,9 @@ package realtime_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"testing"
-
-	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
-	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-realtime/caddy-realtime/module/cluster"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
@@ -32,35 +27,6 @@ func TestHub(t *testing.T) {
 		if n != a.Namespace("/chat") || n == b.Namespace("/chat") || n.Name() != "/chat" || n.Hub() != a {
 			t.Fatal("a namespace is there twice")
 		}
-	}
-}
-
-// TestAdmit floods a hub with namespaces, as clients can where an endpoint's
-// namespaces are a pattern.
-func TestAdmit(t *testing.T) {
-	logs, lines := observer.New(zapcore.WarnLevel)
-	h := hub(t, realtime.Options{Logger: zap.New(logs)})
-	first, ok := h.Admit("/0")
-	if !ok || first != h.Namespace("/0") {
-		t.Fatal("the first namespace is not admitted")
-	}
-	refused := 0
-	for refused = 1; refused < 100_000; refused++ {
-		if _, ok := h.Admit(fmt.Sprint("/", refused)); !ok {
-			break
-		}
-	}
-	if refused == 100_000 || refused < 1000 {
-		t.Errorf("%d namespaces are admitted", refused)
-	}
-	if again, ok := h.Admit("/0"); !ok || again != first {
-		t.Error("one that is there already is refused")
-	}
-	if lines.Len() != 1 {
-		t.Errorf("logged %d lines", lines.Len())
-	}
-	if own := h.Namespace("/the server's own"); own == nil {
-		t.Error("the server cannot make one either")
 	}
 }
 

@@ -157,7 +157,7 @@ func join(t testing.TB, e *entrance, rooms ...string) *member {
 func joinNamespace(t testing.TB, e *entrance, namespace string, rooms ...string) *member {
 	t.Helper()
 	c := new(client)
-	socket, err := e.Hub().Namespace(namespace).Connect(t.Context(), handshake(e), c)
+	socket, err := e.Hub().Lookup(namespace).Connect(t.Context(), handshake(e), c)
 	if err != nil {
 		t.Fatal(err)
 	}

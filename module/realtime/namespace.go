@@ -15,12 +15,16 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/internal/randid"
 )
 
-// A Namespace is a set of sockets that broadcasts do not leave.
+// A Namespace is a set of sockets that broadcasts do not leave. One that is not
+// among its hub's is no more than a name, by which the one that is can be reached.
 type Namespace struct {
 	hub   *Hub
 	name  string
 	acks  atomic.Uint64 // the last number given to an event that awaits an ack
 	order order
+
+	exists  atomic.Bool // it is among the hub's; changed with the mutexes of the hub and its own held
+	lasting atomic.Bool // it stays there; changed with the hub's mutex held
 
 	sealed   atomic.Bool              // set with all of order locked
 	recovery atomic.Pointer[recovery] // nil while it is off; changed like sealed
@@ -46,7 +50,7 @@ func (n *Namespace) Hub() *Hub { return n.hub }
 // have it, and tells it so through conn. A client that comes back to its socket
 // has been authenticated already, and is so again where it would be by other means
 // now: it starts anew then.
-// The error is ErrNamespace, a *ConnectError, or the server's own.
+// The error is ErrNamespace, ErrFull, a *ConnectError, or the server's own.
 func (n *Namespace) Connect(ctx context.Context, h *Handshake, conn Conn) (*Socket, error) {
 	s, stale, err := n.recover(ctx, h, conn)
 	if s != nil || err != nil {
@@ -70,6 +74,9 @@ func (n *Namespace) Authenticate(ctx context.Context, h *Handshake) (Identity, e
 	if !policy.admits(n.name) {
 		return Identity{}, ErrNamespace
 	}
+	if n.hub.isFull(n.name, policy) {
+		return Identity{}, ErrFull
+	}
 	if h.SocketID == "" {
 		h.SocketID = randid.New()
 	}
@@ -78,13 +85,13 @@ func (n *Namespace) Authenticate(ctx context.Context, h *Handshake) (Identity, e
 	return identity, err
 }
 
-// Accept is the second half of Connect.
+// Accept is the second half of Connect. The socket's namespace is the one of this
+// name that there is.
 func (n *Namespace) Accept(ctx context.Context, h *Handshake, identity Identity, conn Conn) (*Socket, error) {
 	policy, release := h.Endpoint.acquire()
 	defer release()
 	s := &Socket{
 		id:        h.SocketID,
-		namespace: n,
 		endpoint:  h.Endpoint,
 		conn:      conn,
 		session:   h.Session,
@@ -92,16 +99,14 @@ func (n *Namespace) Accept(ctx context.Context, h *Handshake, identity Identity,
 		expires:   identity.ExpiresAt,
 		connected: time.Now(),
 		peer:      h.peer(),
-		trail:     n.newTrail(conn, identity.authentication),
 	}
-	s.shared().data = identity.Data
 	if s.id == "" {
 		s.id = randid.New()
 	}
-	refused, err := n.letIn(s, identity.Rooms, policy.Limits.WithDefaults().Rooms)
+	refused, err := n.hub.letIn(s, n.name, &identity, policy)
 	if err != nil {
 		identity.Abandon()
-		return nil, fmt.Errorf("answering the client: %w", err)
+		return nil, err
 	}
 	if len(refused) > 0 {
 		policy.logger().Error("identity has rooms that the socket may not be in: "+whyRefused, zap.String("socket", s.id), someRooms(refused))
@@ -109,6 +114,30 @@ func (n *Namespace) Accept(ctx context.Context, h *Handshake, identity Identity,
 	policy.welcome(ctx, s, identity.Connected)
 	return s, nil
 }
+
+// letIn lets a socket into the namespace of a name, which is made if there is none.
+func (h *Hub) letIn(s *Socket, name string, identity *Identity, p *Policy) (refused []string, err error) {
+	for {
+		n, err := h.occupy(name, p)
+		if err != nil {
+			return nil, err
+		}
+		s.namespace, s.trail = n, n.newTrail(s.conn, identity.authentication)
+		s.shared().data = identity.Data
+		refused, err := n.letIn(s, identity.Rooms, p.Limits.WithDefaults().Rooms)
+		switch {
+		case errors.Is(err, errGone):
+			continue
+		case err != nil:
+			h.vacate(n)
+			return nil, fmt.Errorf("answering the client: %w", err)
+		}
+		return refused, nil
+	}
+}
+
+// errGone says that a namespace has gone meanwhile.
+var errGone = errors.New("namespace has gone")
 
 // letIn tells the client that it is in, and makes it so. No event comes in
 // between: the client would miss it, and not know. It returns the rooms that the
@@ -123,6 +152,9 @@ func (n *Namespace) letIn(s *Socket, rooms []string, most int) (refused []string
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if !n.exists.Load() {
+		return nil, errGone
+	}
 	if err := s.conn.Connected(s); err != nil {
 		return nil, err
 	}

@@ -37,7 +37,8 @@ type Answer struct {
 // event is not valid. Like Socket.Request, it must not be called from within a
 // Handler's method.
 func (b Broadcast) Request(ctx context.Context, sockets int, event string, args ...Arg) (answers []Answer, missing []*Socket, err error) {
-	n := b.namespace
+	n := b.namespace.current()
+	b.namespace = n
 	m, err := n.newMessage(event, args)
 	if err != nil {
 		return nil, nil, err

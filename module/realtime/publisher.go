@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"github.com/caddy-realtime/caddy-realtime/module/cluster"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/randid"
@@ -79,11 +78,7 @@ type BrokerStats struct {
 }
 
 func newPublisher(broker cluster.Broker, node, topic string, limit int, logger *zap.Logger) *publisher {
-	p := &publisher{broker: broker, node: node, topic: topic, incarnation: randid.New()[:8], limit: limit}
-	// A broker that is away would fill the log.
-	p.logger = logger.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
-		return zapcore.NewSamplerWithOptions(core, time.Second, 1, 0)
-	}))
+	p := &publisher{broker: broker, node: node, topic: topic, incarnation: randid.New()[:8], limit: limit, logger: logger}
 	if p.limit <= 0 {
 		p.limit = DefaultRemoteQueue
 	}

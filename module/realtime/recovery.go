@@ -122,20 +122,41 @@ func (r *recovery) startTimer() {
 
 // tick is called by the timer.
 func (r *recovery) tick() {
+	if r.sweep() {
+		r.namespace.hub.vacate(r.namespace)
+	}
+}
+
+// sweep forgets what is due, and reports whether nothing is left.
+func (r *recovery) sweep() (empty bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
-		return
+		return false
 	}
 	r.tidy()
-	if len(r.history.records) == 0 && r.absentees.oldest() == nil {
+	if r.isEmpty() {
 		r.timer = nil
-		return
+		return true
 	}
 	for _, record := range r.history.records {
 		record.message.forgetEncodings() // made for those who came back
 	}
 	r.timer.Reset(r.settings.Window/8 + time.Millisecond)
+	return false
+}
+
+// isEmpty reports whether nothing is held.
+func (r *recovery) isEmpty() bool {
+	return len(r.history.records) == 0 && r.absentees.oldest() == nil
+}
+
+// retire ends what is empty, with its namespace.
+func (r *recovery) retire() {
+	r.closed = true
+	if r.timer != nil {
+		r.timer.Stop()
+	}
 }
 
 // emit sends an event to a socket's client, or keeps it until that comes back.
@@ -590,5 +611,6 @@ func (h *Hub) SetRecovery(settings Recovery) {
 	h.mu.Unlock()
 	for _, n := range namespaces {
 		n.setRecovery(settings)
+		h.vacate(n) // nobody may come back any more
 	}
 }

@@ -116,7 +116,7 @@ func (p *phone) dial(limit int) (recovered bool, err error) {
 	if p.pid != "" {
 		h.Auth, _ = json.Marshal(map[string]string{"pid": p.pid, "offset": p.offset})
 	}
-	s, err := p.e.Hub().Namespace("/").Connect(context.Background(), h, l)
+	s, err := p.e.Hub().Lookup("/").Connect(context.Background(), h, l)
 	if err != nil {
 		return false, err
 	}

@@ -147,9 +147,7 @@ func (h *Hub) repeat(remote *remoteBroadcast) error {
 	if remote.Namespace == "" {
 		return errors.New("it has no namespace")
 	}
-	h.mu.RLock()
-	n := h.namespaces[remote.Namespace]
-	h.mu.RUnlock()
+	n := h.existing(remote.Namespace)
 	if n == nil {
 		return nil // nobody of it is here
 	}

@@ -193,13 +193,14 @@ func (h *Hub) Restore(data []byte) (sockets int, err error) {
 	}
 	fingerprints := make(map[string]*fingerprint)
 	for _, one := range s.Namespaces {
-		n, ok := h.Admit(one.Name)
-		if !ok {
+		n, err := h.occupy(one.Name, new(Policy))
+		if err != nil {
 			break
 		}
 		if r := n.recovery.Load(); r != nil {
 			sockets += r.restoreAll(&one, fingerprints)
 		}
+		h.vacate(n) // unless somebody may come back to it
 	}
 	return sockets, nil
 }

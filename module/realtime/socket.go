@@ -238,6 +238,7 @@ func (s *Socket) finish(why string) {
 	} else {
 		s.namespace.remove(s)
 	}
+	s.namespace.hub.vacate(s.namespace)
 	s.failAcks()
 	policy, release := s.endpoint.acquire()
 	s.lane.add(s.namespace.hub.crew, job{run: func() {

@@ -207,18 +207,13 @@ func (c *client) admits(namespace string, l *realtime.Limits) error {
 // connect lets the client into a namespace that is admitted, or tells it why not.
 func (c *client) connect(p packet) {
 	hub := c.server.endpoint.Hub()
-	namespace, ok := hub.Admit(p.namespace)
-	if !ok {
-		c.fail(p.namespace, realtime.ErrNamespace)
-		return
-	}
 	conn := &conn{client: c, namespace: p.namespace}
 	c.add(conn)
 	var way realtime.Conn = conn5{conn}
 	if c.revision4() {
 		way = conn // it learns nothing to come back with
 	}
-	_, err := namespace.Connect(hub.Context(), c.handshake(p), way)
+	_, err := hub.Lookup(p.namespace).Connect(hub.Context(), c.handshake(p), way)
 	if err == nil {
 		c.entered()
 		return
@@ -243,6 +238,8 @@ func (c *client) fail(namespace string, err error) {
 		c.refuse(namespace, realtime.ErrNamespace.Error(), nil)
 	case errors.Is(err, engineio.ErrClosed):
 		// It has gone meanwhile.
+	case errors.Is(err, realtime.ErrFull): // the hub has logged it
+		c.session.Close(reason.ForcedClose)
 	default:
 		// Not the client's fault, so it shall come back: a client whose
 		// connection closes does, one that gets a CONNECT_ERROR does not.

@@ -200,7 +200,7 @@ func (e *emission) send(ctx context.Context, s *realtime.Socket) error {
 		return nil
 	}
 	if elsewhere {
-		n = n.Hub().Namespace(e.Namespace)
+		n = n.Hub().Lookup(e.Namespace)
 	}
 	b := n.To(e.To...).ToUsers(e.Users...).Except(e.Except...)
 	if e.Volatile {

@@ -157,7 +157,7 @@ func (b *Backend) identity(namespace string, h *realtime.Handshake, a *answer) r
 	identity := realtime.Identity{
 		User:  a.User,
 		Data:  a.Data,
-		Rooms: b.joinable(h.Endpoint.Hub().Namespace(namespace), h.SocketID, a.Join),
+		Rooms: b.joinable(h.Endpoint.Hub().Lookup(namespace), h.SocketID, a.Join),
 		Connected: func(ctx context.Context, s *realtime.Socket) {
 			if err := a.emit(ctx, s); err != nil {
 				b.options.Logger.Error("answer to socket.connect cannot be done", zap.Error(err))
