@@ -370,7 +370,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		}
 		return next.ServeHTTP(w, r)
 	}
-	answer := newParting(w, r, h.app.stopped)
+	answer := newParting(w, r, h.app.stopped, h.app.overdue)
 	defer answer.begin() // if it has no body
 	w = answer
 	defer limitRequest(w, h.app.overdue)()

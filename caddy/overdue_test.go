@@ -43,7 +43,7 @@ func TestLimitRequest(t *testing.T) {
 			overdue, cut := context.WithCancel(t.Context())
 			began, ended := make(chan struct{}), make(chan error, 1)
 			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				parting := newParting(w, r, nil)
+				parting := newParting(w, r, nil, overdue)
 				defer limitRequest(parting, overdue)()
 				close(began)
 				ended <- test.serve(parting, r)
