@@ -356,6 +356,10 @@ func (h *Handler) checkPaths() error {
 	return checkPaths(h.socketioPath(), h.healthPath(), h.API, h.WebSockets)
 }
 
+// statusClientGone is what Caddy's reverse_proxy says of a client that did not
+// wait for the answer.
+const statusClientGone = 499
+
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	s := h.settings
@@ -382,7 +386,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return nil
 	}
 	lease, err := h.awaitLease(r.Context())
-	if err != nil {
+	switch {
+	case err != nil && r.Context().Err() != nil: // the client's doing, and so nothing for the error log
+		return caddyhttp.Error(statusClientGone, err)
+	case err != nil:
 		return caddyhttp.Error(http.StatusServiceUnavailable, err)
 	}
 	servers := lease.endpoint.servers.Load()

@@ -37,8 +37,14 @@ type JWT struct {
 
 	// Tokens are where tokens are looked for, in this order; the first place that
 	// has one counts: "auth.<member>" of what the client sends to authenticate
-	// itself, "header:<name>", "cookie:<name>" or "query:<name>". Default
-	// "auth.token" and "header:Authorization".
+	// itself, "header:<name>", "cookie:<name>" or "query:<name>". "Bearer " may be
+	// before it. In "header:Sec-WebSocket-Protocol", for pages that cannot set
+	// other headers of a WebSocket, it is the subprotocol after one named
+	// "bearer", which is selected: new WebSocket(url, ["bearer", token]). The
+	// access log has what is in that header and in the query, unless a filter
+	// deletes it: "request>headers>Sec-Websocket-Protocol delete" and
+	// "request>uri query { delete <name> }". Default "auth.token" and
+	// "header:Authorization".
 	Tokens []string `json:"tokens,omitempty"`
 
 	// Issuers of which the token has to be from one. Default: any.

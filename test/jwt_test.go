@@ -113,6 +113,54 @@ func TestJWT(t *testing.T) {
 	s.log.wait(t, 0, "socket disconnected", "reason", "expired", "user", "tim")
 }
 
+// TestTokenInSubprotocol: a page that cannot set headers hands its token over as
+// a subprotocol. It is sent back to nobody, and in no log.
+func TestTokenInSubprotocol(t *testing.T) {
+	t.Parallel()
+	s := start(t, shipped, config{site: `log {
+		format filter {
+			request>headers>Sec-Websocket-Protocol delete
+			request>uri query {
+				delete token
+			}
+		}
+	}
+	realtime {
+		websocket /ws
+		authenticator jwt {
+			secret ` + jwtSecret + `
+			token auth.token header:Sec-WebSocket-Protocol query:token
+		}
+	}`})
+	token := mint(t, nil, "ann", time.Hour, "")
+	for _, path := range []string{overWebSocket, "/ws"} {
+		w, a := s.dial(t, path, "Sec-WebSocket-Protocol", "bearer, "+token)
+		if w == nil || a.header.Get("Sec-WebSocket-Protocol") != "bearer" {
+			t.Fatalf("%s is answered %d %v", path, a.status, a.header)
+		}
+		if path != "/ws" {
+			w.receive() // the handshake
+			w.connect()
+		}
+		s.log.wait(t, 0, "socket connected", "user", "ann")
+		w.Close()
+		s.log.wait(t, 0, "handled request", "status", 101.0)
+	}
+	if w, a := s.dial(t, "/ws", "Sec-WebSocket-Protocol", "bearer, "+token+"x"); w != nil || a.status != http.StatusUnauthorized {
+		t.Errorf("a forged token is answered %d", a.status)
+	}
+	if w, a := s.dial(t, "/ws", "Sec-WebSocket-Protocol", token); w != nil || a.status != http.StatusUnauthorized || strings.Contains(fmt.Sprint(a), token) {
+		t.Errorf("a token without bearer is answered %d %v", a.status, a.header)
+	}
+	if w, a := s.dial(t, "/ws?token=Bearer%20"+token); w == nil {
+		t.Errorf("a token in the query is answered %d", a.status)
+	}
+	s.log.waitFor(t, 5, "handled request")
+	if log := s.log.text(0); strings.Contains(log, token[len(token)-20:]) {
+		t.Errorf("the log has the token:\n%s", log)
+	}
+}
+
 // TestPlaceholder: whom Caddy's own authentication lets pass is the user.
 func TestPlaceholder(t *testing.T) {
 	t.Parallel()

@@ -213,7 +213,12 @@ func TestSources(t *testing.T) {
 		Header: http.Header{"Authorization": {"bearer " + token}, "X-Token": {token}, "Cookie": {"a=1; jwt=" + token}},
 		Query:  map[string][]string{"access_token": {token}},
 	}
+	full.Header["Sec-Websocket-Protocol"] = []string{"bearer, " + token}
+	full.Header.Add("Cookie", "quoted=\"Bearer "+token+"\"")
+	full.Query["bearer"] = []string{"Bearer " + token}
+	full.Query["basic"] = []string{"Basic " + token}
 	for text, want := range map[string]string{
+		"header:Sec-WebSocket-Protocol": "", "header:sec-websocket-protocol": "", "query:bearer": "", "query:basic": "token_missing", "cookie:quoted": "",
 		"auth.token": "", "auth.jwt": "", "header:Authorization": "", "header:x-token": "", "cookie:jwt": "", "query:access_token": "",
 		"auth.other": "token_missing", "cookie:b": "token_missing", "query:x": "token_missing", "header:X-Other": "token_missing",
 	} {
@@ -229,6 +234,19 @@ func TestSources(t *testing.T) {
 	for _, text := range []string{"", "token", "auth:token", "header", "header:", "cookie.a", "query.a", "header:a b", "body:x"} {
 		if _, err := ParseSource(text); err == nil {
 			t.Errorf("%q is a source", text)
+		}
+	}
+	protocols, err := ParseSource("header:Sec-WebSocket-Protocol")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for offered, want := range map[string]string{
+		"bearer|t": "t", "bearer,t": "t", "Bearer, t ,chat": "t", "chat, bearer, t": "t", // of several lines, too
+		"": "", "t": "", "bearer": "", "bearer,": "", "chat, t": "", "t, bearer": "", "bearertoken, t": "", "bearer t": "",
+	} {
+		h := &realtime.Handshake{Header: http.Header{"Sec-Websocket-Protocol": strings.Split(offered, "|")}}
+		if got := protocols.read(h); got != want {
+			t.Errorf("%q has the token %q, want %q", offered, got, want)
 		}
 	}
 	for name, h := range map[string]*realtime.Handshake{

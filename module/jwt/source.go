@@ -20,7 +20,8 @@ type Source struct {
 var DefaultSources = []Source{{"auth", "token"}, {"header", "Authorization"}}
 
 // ParseSource reads a source: auth.<member>, header:<name>, cookie:<name> or
-// query:<name>.
+// query:<name>. Everywhere, "Bearer " may be before the token. In
+// header:Sec-WebSocket-Protocol the token follows the subprotocol bearer.
 func ParseSource(text string) (Source, error) {
 	kind, name, ok := strings.Cut(text, ":")
 	if !ok {
@@ -59,13 +60,35 @@ func (s Source) read(h *realtime.Handshake) string {
 			return bearer(token)
 		}
 	case "header":
+		if strings.EqualFold(s.name, subprotocols) {
+			return afterBearer(h.Header.Values(subprotocols))
+		}
 		return bearer(h.Header.Get(s.name))
 	case "cookie":
 		if cookie, err := (&http.Request{Header: h.Header}).Cookie(s.name); err == nil {
-			return cookie.Value
+			return bearer(cookie.Value)
 		}
 	case "query":
-		return h.Query.Get(s.name)
+		return bearer(h.Query.Get(s.name))
+	}
+	return ""
+}
+
+// subprotocols is the header with the subprotocols that a client offers. It is
+// the only one that a page can choose where it opens a WebSocket.
+const subprotocols = "Sec-WebSocket-Protocol"
+
+// afterBearer returns the subprotocol that follows the one named bearer; "" if
+// there is none. A token alone is none of ours: it would be selected, and sent
+// back.
+func afterBearer(lines []string) string {
+	follows := false
+	for name := range strings.SplitSeq(strings.Join(lines, ","), ",") {
+		name = strings.TrimSpace(name)
+		if follows {
+			return name
+		}
+		follows = strings.EqualFold(name, "bearer")
 	}
 	return ""
 }

@@ -236,10 +236,11 @@ func (c *client) fail(namespace string, err error) {
 		c.refuse(namespace, refusal.Message, refusal.Data)
 	case unknown:
 		c.refuse(namespace, realtime.ErrNamespace.Error(), nil)
-	case errors.Is(err, engineio.ErrClosed):
-		// It has gone meanwhile.
 	case errors.Is(err, realtime.ErrFull): // the hub has logged it
 		c.session.Close(reason.ForcedClose)
+	case errors.Is(err, realtime.ErrDisconnected):
+		// It has gone meanwhile, or has reset the connection: the log says how its
+		// session ended.
 	default:
 		// Not the client's fault, so it shall come back: a client whose
 		// connection closes does, one that gets a CONNECT_ERROR does not.

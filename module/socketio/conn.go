@@ -18,7 +18,16 @@ type conn struct {
 // Connected implements realtime.Conn.
 func (c *conn) Connected(s *realtime.Socket) error {
 	c.socket = s
-	return c.client.send(c.answer())
+	return gone(c.client.send(c.answer()))
+}
+
+// gone returns an error of a session's as that of a client that is not there any
+// more, which is no fault of the server's.
+func gone(err error) error {
+	if err == nil {
+		return nil
+	}
+	return errors.Join(realtime.ErrDisconnected, err)
 }
 
 // A conn5 is the conn of a client that is told how to come back to its socket.
@@ -36,7 +45,7 @@ func (c conn5) Recovered(s *realtime.Socket, missed []*realtime.Message) error {
 	if errors.Is(err, engineio.ErrBacklog) {
 		return realtime.ErrBacklog
 	}
-	return err
+	return gone(err)
 }
 
 // answer returns the packet that tells the client that it is in.
@@ -61,10 +70,7 @@ func (c *conn) Deliver(m *realtime.Message, in *realtime.Batch) error {
 	if m.Volatile && !c.client.session.Writable() {
 		return nil
 	}
-	if err := c.client.session.SendIn(in, encodeMessage(c.client.format, m)); err != nil {
-		return errors.Join(realtime.ErrDisconnected, err)
-	}
-	return nil
+	return gone(c.client.session.SendIn(in, encodeMessage(c.client.format, m)))
 }
 
 // Leave implements realtime.Conn.

@@ -143,6 +143,9 @@ func (b *Backend) Authenticate(ctx context.Context, namespace string, h *realtim
 		b.options.Logger.Error("answer of the backend is wrong", zap.String("type", typeConnect), zap.String("namespace", namespace), zap.Error(bad))
 		return realtime.Identity{}, bad.connectError()
 	}
+	if ctx.Err() != nil { // the client has gone, or the hub closes: not the backend's fault
+		return realtime.Identity{}, fmt.Errorf("asking the backend was given up: %w", context.Cause(ctx))
+	}
 	b.options.Logger.Error("backend is unavailable", zap.String("type", typeConnect), zap.String("namespace", namespace), zap.String("sent", sentOf(err)), zap.Error(err))
 	err = fmt.Errorf("backend is unavailable: %w", err)
 	if !b.options.AcceptOnError {

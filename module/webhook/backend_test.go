@@ -136,6 +136,33 @@ func TestAcceptOnError(t *testing.T) {
 	})
 }
 
+// TestClientGivesUp: a client that goes while the backend is asked for it, as a
+// plain WebSocket's can, is let in by nothing and is no error of the operator's.
+func TestClientGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zap.InfoLevel)
+		asked := make(chan struct{})
+		w := newWorld(t, Options{URL: "http://backend/realtime", AcceptOnError: true, Logger: zap.New(core), Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+			close(asked)
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		})})
+		ctx, goAway := context.WithCancel(t.Context())
+		go func() {
+			<-asked
+			goAway()
+		}()
+		if _, err := w.backend.Authenticate(ctx, "/", w.handshake()); err == nil || !errors.Is(err, context.Canceled) {
+			t.Errorf("the client gets %v", err)
+		}
+		for _, entry := range logs.All() {
+			if entry.Level > zap.InfoLevel {
+				t.Errorf("%s: %s %v", entry.Level, entry.Message, entry.ContextMap())
+			}
+		}
+	})
+}
+
 func TestEvent(t *testing.T) {
 	asked := make(chan *message, 1)
 	w := serve(t, Options{}, func(m *message) (int, string) {

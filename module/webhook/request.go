@@ -121,7 +121,7 @@ func newConnect(namespace string, h *realtime.Handshake, forward []string) *requ
 		switch {
 		case slices.ContainsFunc(forward, func(f string) bool { return strings.EqualFold(f, name) }):
 			passed[name] = values
-		case name != "Cookie" && name != "Authorization": // not where they are not meant to go
+		case name != "Cookie" && name != "Authorization" && name != "Sec-Websocket-Protocol": // not where they are not meant to go
 			data.Request.Headers[strings.ToLower(name)] = strings.Join(values, ", ")
 		}
 	}
