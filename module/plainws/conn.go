@@ -259,7 +259,9 @@ func (c *conn) receive(opcode int, payload []byte) bool {
 	}
 	c.received.Add(1)
 	f, err := c.parse(opcode, payload)
-	switch {
+	switch exceeded, isLimit := errors.AsType[*realtime.LimitError](err); {
+	case isLimit:
+		c.exceed(exceeded)
 	case errors.Is(err, errBinary):
 		c.finishWith(reason.ParseError, closeUnsupported)
 	case errors.Is(err, errJSON):
@@ -281,7 +283,16 @@ func (c *conn) parse(opcode int, payload []byte) (frame, error) {
 	case opcode != wsconn.Text:
 		return frame{}, errBinary
 	}
-	return parseJSON(payload)
+	return parseJSON(payload, &c.server.options().Limits)
+}
+
+// exceed ends the connection of a client that has exceeded a limit, and tells it
+// which.
+func (c *conn) exceed(l *realtime.LimitError) {
+	c.server.options().Logger.Info("limit exceeded",
+		zap.String("session", c.id), zap.String("limit", l.Name), zap.Int64("most", l.Most))
+	_ = c.send(encodeError(reason.Limit, l.Error()), c.ws.Batch())
+	c.end(reason.Limit)
 }
 
 func (c *conn) event(f frame) {

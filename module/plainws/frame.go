@@ -49,19 +49,23 @@ var errJSON = errors.New("frame is not valid JSON")
 // errBinary says that a frame is binary where only text means anything.
 var errBinary = errors.New("frame is binary")
 
-// parseJSON reads a text frame of the json format. Any error but errJSON says
-// what would be right.
-func parseJSON(text []byte) (frame, error) {
+// parseJSON reads a text frame of the json format. An error is errJSON or a
+// *realtime.LimitError; any other says what would be right.
+func parseJSON(text []byte, l *realtime.Limits) (frame, error) {
 	if !rawjson.Valid(text) {
 		return frame{}, errJSON
 	}
 	var f struct {
-		Event *string           `json:"event"`
-		Args  []json.RawMessage `json:"args"`
-		ID    *uint64           `json:"id"`
-		Ack   *uint64           `json:"ack"`
+		Event *string   `json:"event"`
+		Args  arguments `json:"args"`
+		ID    *uint64   `json:"id"`
+		Ack   *uint64   `json:"ack"`
 	}
+	f.Args.limits = l
 	if err := json.Unmarshal(text, &f); err != nil {
+		if exceeded, ok := errors.AsType[*realtime.LimitError](err); ok {
+			return frame{}, exceeded
+		}
 		return frame{}, errors.New(`a frame is {"event":"name","args":[…],"id":7} or {"ack":7,"args":[…]}, with whole numbers`)
 	}
 	var parsed frame
@@ -72,18 +76,46 @@ func parseJSON(text []byte) (frame, error) {
 		parsed.ack = *f.Ack
 	case *f.Event == "" || realtime.Reserved(*f.Event):
 		return frame{}, fmt.Errorf("the event name %q is reserved", *f.Event)
+	case len(*f.Event) > l.EventName:
+		return frame{}, &realtime.LimitError{Name: "event_name", Most: int64(l.EventName)}
 	default:
 		parsed.event = *f.Event
 		if f.ID != nil {
 			parsed.id = strconv.FormatUint(*f.ID, 10)
 		}
 	}
-	args, err := realtime.ParsePlainArgs(f.Args)
+	args, err := realtime.ParsePlainArgs(f.Args.list)
+	if errors.Is(err, realtime.ErrAttachments) || len(realtime.CollectAttachments(args)) > l.Attachments {
+		return frame{}, &realtime.LimitError{Name: "attachments", Most: int64(l.Attachments)}
+	}
 	if err != nil {
 		return frame{}, err
 	}
 	parsed.args = args
 	return parsed, nil
+}
+
+// arguments are those of a frame. They are bounded before there is a list of
+// them.
+type arguments struct {
+	list   []json.RawMessage
+	limits *realtime.Limits
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (a *arguments) UnmarshalJSON(data []byte) (err error) {
+	if string(data) == "null" {
+		a.list = nil
+		return nil
+	}
+	a.list, err = rawjson.SplitWithin(data, a.limits.Arguments, a.limits.Depth)
+	switch err {
+	case rawjson.ErrElements:
+		return &realtime.LimitError{Name: "arguments", Most: int64(a.limits.Arguments)}
+	case rawjson.ErrDepth:
+		return &realtime.LimitError{Name: "depth", Most: int64(a.limits.Depth)}
+	}
+	return err
 }
 
 // parseRaw reads a frame of the raw format.

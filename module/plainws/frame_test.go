@@ -46,7 +46,7 @@ func TestParseJSON(t *testing.T) {
 		}}},
 	}
 	for _, test := range tests {
-		got, err := parseJSON([]byte(test.text))
+		got, err := parseJSON([]byte(test.text), &limits)
 		if err != nil {
 			t.Errorf("%s: %v", test.text, err)
 			continue
@@ -62,7 +62,7 @@ func TestParseJSON(t *testing.T) {
 
 func TestParseJSONFails(t *testing.T) {
 	for _, text := range []string{"", " ", "{", `{"event":"e"`, `{"event":"e"}x`, `{"event":"e"}{}`, "\x00", "hello", "2", "nul", `{'event':'e'}`, strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000)} {
-		got, err := parseJSON([]byte(text))
+		got, err := parseJSON([]byte(text), &limits)
 		if text == "2" {
 			continue // is JSON
 		}
@@ -100,7 +100,7 @@ func TestParseJSONFails(t *testing.T) {
 		`{"event":"e","args":[` + eleven + `]}`:                                     `at most 10`,
 		`{"event":"e","args":[[` + eleven + `]]}`:                                   `at most 10`,
 	} {
-		got, err := parseJSON([]byte(text))
+		got, err := parseJSON([]byte(text), &limits)
 		if err == nil || errors.Is(err, errJSON) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.60q: %v, %v, want %q", text, got, err, want)
 		}
@@ -220,7 +220,7 @@ func FuzzJSON(f *testing.F) {
 		if !utf8.Valid(text) {
 			return // is refused before
 		}
-		first, err := parseJSON(text)
+		first, err := parseJSON(text, &limits)
 		if err != nil {
 			if errors.Is(err, errJSON) == json.Valid(text) {
 				t.Fatalf("%v, but valid: %v", err, json.Valid(text))
@@ -234,7 +234,7 @@ func FuzzJSON(f *testing.F) {
 			encoded = encodeAck(fmt.Sprint(first.ack), first.args)
 		}
 		_, body := payload(t, encoded)
-		second, err := parseJSON([]byte(body))
+		second, err := parseJSON([]byte(body), &limits)
 		if err != nil {
 			t.Fatalf("%s does not parse: %v", body, err)
 		}
@@ -280,7 +280,7 @@ func BenchmarkParse(b *testing.B) {
 	text := []byte(`{"event":"message","args":[{"text":"hello","at":1700000000,"tags":["a","b"]}],"id":7}`)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := parseJSON(text); err != nil {
+		if _, err := parseJSON(text, &limits); err != nil {
 			b.Fatal(err)
 		}
 	}

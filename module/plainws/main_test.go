@@ -21,6 +21,8 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
+var limits = realtime.Limits{}.WithDefaults()
+
 func TestMain(m *testing.M) { leak.Main(m) }
 
 // A fixture is a server on a network in memory, which is fit for synctest: its

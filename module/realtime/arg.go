@@ -135,11 +135,12 @@ func (a Attachments) Index(part []byte) int {
 	})
 }
 
-var errAttachments = fmt.Errorf("there are too many binary parts: at most %d can be sent", MaxAttachments)
+// ErrAttachments says that arguments have more than MaxAttachments.
+var ErrAttachments = fmt.Errorf("there are too many binary parts: at most %d can be sent", MaxAttachments)
 
 func checkAttachments(args []Arg) error {
 	if len(CollectAttachments(args)) > MaxAttachments {
-		return errAttachments
+		return ErrAttachments
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ func ParsePlain(raw json.RawMessage) (Arg, error) {
 	arg := Arg{JSON: raw}
 	data, err := rawjson.Binaries(raw, func(dst []byte, value json.RawMessage) ([]byte, error) {
 		if len(arg.Binary) == MaxAttachments {
-			return nil, errAttachments
+			return nil, ErrAttachments
 		}
 		part, err := rawjson.DecodeBinary(value)
 		if err != nil {
@@ -90,7 +90,7 @@ func ParsePlainArgs(raws []json.RawMessage) ([]Arg, error) {
 			return nil, err
 		}
 		if parts += len(arg.Binary); parts > MaxAttachments {
-			return nil, errAttachments
+			return nil, ErrAttachments
 		}
 		args[i] = arg
 	}
