@@ -51,7 +51,7 @@ func (h *Handshake) Values() map[string]string {
 	return kept
 }
 
-func newHandshake(r *http.Request, o *Options) Handshake {
+func newHandshake(r *http.Request, o *Options, values map[string]string) Handshake {
 	h := Handshake{
 		Time:     time.Now(),
 		ClientIP: strings.Clone(o.ClientIP(r)),
@@ -66,10 +66,8 @@ func newHandshake(r *http.Request, o *Options) Handshake {
 			h.headers = append(h.headers, header{name, strings.Clone(value)})
 		}
 	}
-	if o.KeepValues != nil {
-		for name, value := range o.KeepValues(r) {
-			h.values = append(h.values, header{name, strings.Clone(value)})
-		}
+	for name, value := range values {
+		h.values = append(h.values, header{name, strings.Clone(value)})
 	}
 	return h
 }

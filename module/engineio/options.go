@@ -20,6 +20,7 @@ const (
 	DefaultMaxPayload     = 1_000_000
 	DefaultMaxQueue       = 1_000_000
 	DefaultCompressFrom   = 1024
+	DefaultMaxHeaders     = 16 << 10 // what Node.js takes in all
 )
 
 // Options are the settings of a Server. The zero value of a field means its
@@ -54,6 +55,10 @@ type Options struct {
 	CompressFrom int
 	// Origins decides which web pages may connect. Default: the same origin.
 	Origins *origin.Policy
+	// MaxHeaders is how many bytes of a handshake's request are kept at most: its
+	// URL, and the headers and values that are named below. A request with more
+	// is answered 431. Default 16384.
+	MaxHeaders int
 	// KeepHeaders are the names of the request headers that a session
 	// remembers from its handshake. Default Cookie, Authorization, User-Agent.
 	KeepHeaders []string
@@ -89,6 +94,7 @@ func (o Options) WithDefaults() *Options {
 	defaults.Set(&o.UpgradeTimeout, DefaultUpgradeTimeout)
 	defaults.Set(&o.MaxPayload, DefaultMaxPayload)
 	defaults.Set(&o.MaxQueue, DefaultMaxQueue)
+	defaults.Set(&o.MaxHeaders, DefaultMaxHeaders)
 	if o.KeepHeaders == nil {
 		o.KeepHeaders = defaults.KeepHeaders
 	}

@@ -61,6 +61,10 @@ type Batch = outbox.Batch
 // A Server holds the sessions of one endpoint. Its settings may change at any
 // time; open sessions follow them.
 type Server struct {
+	// Gate bounds the sessions that wait. It must be set before the first
+	// request, if at all.
+	Gate Gate
+
 	options func() *Options
 	limit   func() int   // of what waits for one session; made once for all of them
 	payload func() int64 // limits a message
@@ -195,9 +199,15 @@ func (s *Server) keptOrigin(sid string, r *http.Request) (*origin.Policy, bool) 
 
 // openPolling answers the first request of a polling session.
 func (s *Server) openPolling(w http.ResponseWriter, r *http.Request, o *Options, p parameters) {
+	handshake, ok := s.admit(w, r, o)
+	if !ok {
+		return
+	}
+	opened := false
+	defer s.unadmit(&opened)
 	transport := &polling{server: s, form: form3{base64: p.base64}}
-	session := newSession(s, newHandshake(r, o), transport, p.version)
-	if !s.open(session, o) {
+	session := newSession(s, handshake, transport, p.version)
+	if opened = s.open(session, o); !opened {
 		refusal.Unavailable(w)
 		return
 	}
@@ -217,7 +227,12 @@ func (s *Server) openPolling(w http.ResponseWriter, r *http.Request, o *Options,
 // openWebSocket answers the first request of a session that starts out over
 // WebSocket, and has it read from.
 func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, o *Options, p parameters) {
-	handshake := newHandshake(r, o)
+	handshake, ok := s.admit(w, r, o)
+	if !ok {
+		return
+	}
+	opened := false
+	defer s.unadmit(&opened)
 	conn, err := s.upgrade(w, r, o)
 	if err != nil {
 		s.logRefused(r, err.Error())
@@ -225,7 +240,7 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, o *Option
 	}
 	session := newSession(s, handshake, s.newWebSocket(conn, p), p.version)
 	session.deflates.Store(conn.Deflates())
-	if !s.open(session, o) {
+	if opened = s.open(session, o); !opened {
 		conn.Close(reason.CloseCode(reason.ShuttingDown), "", true)
 		conn.Release()
 		return

@@ -6,21 +6,26 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddy-realtime/caddy-realtime/module/internal/handshake"
 	"github.com/caddy-realtime/caddy-realtime/module/origin"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// handshake copies out of a request what outlives it.
-func (s *Server) handshake(r *http.Request, o *Options) *realtime.Handshake {
+// handshake copies out of a request what outlives it. It reports false where
+// that is more than may be kept.
+func (s *Server) handshake(r *http.Request, o *Options) (h *realtime.Handshake, ok bool) {
+	var values realtime.Values
+	if o.KeepValues != nil {
+		values = o.KeepValues(r)
+	}
+	if handshake.Size(r, o.KeepHeaders, values) > o.Limits.Headers {
+		return nil, false
+	}
 	header := make(http.Header)
 	for _, name := range o.KeepHeaders {
 		for _, value := range r.Header.Values(name) {
 			header.Add(name, strings.Clone(value))
 		}
-	}
-	var values realtime.Values
-	if o.KeepValues != nil {
-		values = o.KeepValues(r)
 	}
 	return &realtime.Handshake{
 		Endpoint:  s.endpoint,
@@ -36,5 +41,5 @@ func (s *Server) handshake(r *http.Request, o *Options) *realtime.Handshake {
 		Query:     r.URL.Query(),
 		Header:    header,
 		Values:    values,
-	}
+	}, true
 }

@@ -100,25 +100,45 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refusal.Unavailable(w)
 		return
 	}
-	h := s.handshake(r, o)
+	if c := s.letIn(w, r, o); c != nil {
+		c.ws.Run(c.read)
+	}
+}
+
+// letIn makes a request a connection that is to be read from. It returns nil
+// where that has ended, or the request has been answered.
+func (s *Server) letIn(w http.ResponseWriter, r *http.Request, o *Options) *conn {
+	h, ok := s.handshake(r, o)
+	if !ok {
+		s.logRefused(r, http.StatusText(http.StatusRequestHeaderFieldsTooLarge), zap.String("limit", "headers"), zap.Int("most", o.Limits.Headers))
+		refusal.TooLarge(w)
+		return nil
+	}
+	pending := s.endpoint.Pending()
+	if !pending.Enter() {
+		s.logRefused(r, refusal.Crowded, zap.String("limit", "pending"))
+		refusal.Full(w)
+		return nil
+	}
+	defer pending.Leave()
 	hub := s.endpoint.Hub()
 	identity, err := hub.Lookup(namespace).Authenticate(r.Context(), h)
 	if err != nil {
 		s.refuse(w, r, err)
-		return
+		return nil
 	}
 	ws, err := wsconn.Upgrade(w, r, wsconn.Options{Queue: s.limit, Budget: s.endpoint.Hub().Outbound(), Compress: o.CompressFrom > 0})
 	if err != nil {
 		identity.Abandon()
 		s.logRefused(r, err.Error())
-		return
+		return nil
 	}
 	c := &conn{server: s, ws: ws, id: h.Session, opened: h.Time}
 	if !c.open(o) {
 		identity.Abandon()
 		ws.Close(reason.CloseCode(reason.ShuttingDown), "", true)
 		ws.Release()
-		return
+		return nil
 	}
 	o.Logger.Info("connected",
 		zap.String("session", h.Session),
@@ -128,9 +148,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		zap.String("user_agent", h.Header.Get("User-Agent")))
 	if !c.start(hub.Lookup(namespace), h, identity) { // it has ended, and counts as running no more
 		ws.Release()
-		return
+		return nil
 	}
-	ws.Run(c.read)
+	return c
 }
 
 // refuse answers a request that an authenticator has not accepted.

@@ -56,13 +56,16 @@ type Endpoint struct {
 	name    string
 	hub     *Hub
 	acquire func() (policy *Policy, release func())
+	pending Pending
 }
 
 // NewEndpoint returns an endpoint that asks acquire for its policy each time
 // something happens, and calls release when what happened has been dealt with:
 // until then nothing that the policy refers to may be cleaned up.
 func NewEndpoint(name string, hub *Hub, acquire func() (policy *Policy, release func())) *Endpoint {
-	return &Endpoint{name: name, hub: hub, acquire: acquire}
+	e := &Endpoint{name: name, hub: hub, acquire: acquire}
+	e.pending.endpoint = e
+	return e
 }
 
 // Name returns the endpoint's name.

@@ -7,7 +7,7 @@
 // goes out through [Conn]. The package knows neither HTTP nor Caddy.
 //
 //   - hub.go, namespaces.go, namespace.go, socket.go, socketset.go, rooms.go, users.go, expiry.go: who is there
-//   - auth.go, peer.go, endpoint.go, limits.go, glob.go: who is let in, and under what
+//   - auth.go, peer.go, endpoint.go, limits.go, pending.go, glob.go: who is let in, and under what
 //   - event.go, handler.go, lane.go, crew.go, guard.go: what clients send, and who handles it
 //   - message.go, arg.go, plain.go, audience.go, broadcast.go, order.go, batch.go,
 //     conn.go: what goes out, to whom and in which order

@@ -27,12 +27,13 @@ type client struct {
 
 	mu       sync.Mutex
 	conns    []*conn     // one in most cases; a map would take more than all the rest
-	waiting  *time.Timer // until the first namespace is entered, then nil
+	waiting  *time.Timer // until the first namespace is entered, then nil; the client is pending as long
 	sentAway bool        // by the server: its sockets have not just lost their connection
 	refused  bool        // from a namespace, and the log says why
 }
 
-// accept implements the hook of engineio.NewServer.
+// accept implements the hook of engineio.NewServer. The session has entered the
+// endpoint's pending connections.
 func (s *Server) accept(session *engineio.Session) engineio.Receiver {
 	c := &client{server: s, session: session}
 	c.waiting = time.AfterFunc(s.options().ConnectTimeout, func() { session.Close(reason.ForcedClose) })
@@ -339,6 +340,7 @@ func (c *client) entered() {
 	if c.waiting != nil {
 		c.waiting.Stop()
 		c.waiting = nil
+		c.server.endpoint.Pending().Leave()
 	}
 }
 

@@ -25,7 +25,8 @@ const DefaultConnectTimeout = 45 * time.Second
 // Options are the settings of a Server. The zero value of a field means its
 // default.
 type Options struct {
-	// Engine are the settings of the sessions below.
+	// Engine are the settings of the sessions below, but for MaxHeaders, which
+	// is among the limits.
 	Engine engineio.Options
 	// ConnectTimeout is how long a client may take to enter its first
 	// namespace. Default 45 s.
@@ -41,6 +42,7 @@ func (o Options) WithDefaults() *Options {
 		o.ConnectTimeout = DefaultConnectTimeout
 	}
 	o.Limits = o.Limits.WithDefaults()
+	o.Engine.MaxHeaders = o.Limits.Headers
 	return &o
 }
 
@@ -59,5 +61,6 @@ func NewServer(endpoint *realtime.Endpoint, options func() *Options) *Server {
 	s := &Server{endpoint: endpoint, options: options}
 	s.Server = engineio.NewServer(func() *engineio.Options { return &options().Engine }, s.accept)
 	s.Bound(endpoint.Hub().Outbound())
+	s.Gate = endpoint.Pending()
 	return s
 }

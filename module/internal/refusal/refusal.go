@@ -51,6 +51,20 @@ func Unavailable(w http.ResponseWriter) {
 	http.Error(w, "server shutting down", http.StatusServiceUnavailable)
 }
 
+// Crowded is why a connection is refused where too many wait.
+const Crowded = "too many connections wait to be let in"
+
+// Full answers a request for a connection where too many wait to be let in.
+func Full(w http.ResponseWriter) {
+	w.Header().Set("Retry-After", "5")
+	http.Error(w, Crowded, http.StatusServiceUnavailable)
+}
+
+// TooLarge answers a request of which more would have to be kept than may be.
+func TooLarge(w http.ResponseWriter) {
+	http.Error(w, "the URL and the headers are too large", http.StatusRequestHeaderFieldsTooLarge)
+}
+
 // Log writes the one line that a refused request gets. The query is not in it,
 // since it may hold a secret.
 func Log(logger *zap.Logger, r *http.Request, clientIP, message string, details ...zap.Field) {

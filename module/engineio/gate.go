@@ -1,0 +1,48 @@
+package engineio
+
+import (
+	"net/http"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/handshake"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/refusal"
+)
+
+// A Gate bounds how many sessions wait for something that their receivers know
+// of. Its methods may be called concurrently, and must not block.
+type Gate interface {
+	// Enter reports whether there is room for one more. The receiver of the
+	// session that opens calls Leave, once, when it does not wait any more. For
+	// a session that does not open after all the server does.
+	Enter() bool
+	// Leave makes room again.
+	Leave()
+}
+
+// admit returns what is kept of the request of a handshake, which has entered
+// the gate then. Where it reports false, the request has been answered.
+func (s *Server) admit(w http.ResponseWriter, r *http.Request, o *Options) (Handshake, bool) {
+	var values map[string]string
+	if o.KeepValues != nil {
+		values = o.KeepValues(r)
+	}
+	if handshake.Size(r, o.KeepHeaders, values) > o.MaxHeaders {
+		s.logRefused(r, http.StatusText(http.StatusRequestHeaderFieldsTooLarge), zap.String("limit", "headers"), zap.Int("most", o.MaxHeaders))
+		refusal.TooLarge(w)
+		return Handshake{}, false
+	}
+	if s.Gate != nil && !s.Gate.Enter() {
+		s.logRefused(r, refusal.Crowded, zap.String("limit", "pending"))
+		refusal.Full(w)
+		return Handshake{}, false
+	}
+	return newHandshake(r, o, values), true
+}
+
+// unadmit is what the handshake of a session that has not opened ends with.
+func (s *Server) unadmit(opened *bool) {
+	if s.Gate != nil && !*opened {
+		s.Gate.Leave()
+	}
+}
