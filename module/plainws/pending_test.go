@@ -122,6 +122,7 @@ func TestHeaders(t *testing.T) {
 		if n := f.log.FilterMessage("refused").FilterFieldKey("limit").Len(); n != 3 {
 			t.Errorf("the log has %d lines of it", n)
 		}
+		synctest.Wait()
 		if n := f.endpoint.Pending().Len(); n != 0 {
 			t.Errorf("%d wait", n)
 		}
