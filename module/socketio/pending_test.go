@@ -25,6 +25,9 @@ func TestPendingEnds(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = ws.Close() })
+		if _, _, err := ws.ReadMessage(); err != nil { // the session is open
+			t.Fatal(err)
+		}
 		return ws
 	}
 	drain := func(ws *websocket.Conn) { // answers the close frame
