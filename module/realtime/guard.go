@@ -42,6 +42,11 @@ func (p *Policy) callDisconnect(ctx context.Context, h Handler, s *Socket, reaso
 	h.HandleDisconnect(ctx, s, reason)
 }
 
+func (p *Policy) callNoReturn(h NoReturnHandler, s *Socket) {
+	defer p.recovered("HandleNoReturn", nil)
+	h.HandleNoReturn(s)
+}
+
 // recovered is deferred by each of them.
 func (p *Policy) recovered(method string, err *error) {
 	value := recover()

@@ -501,6 +501,71 @@ func TestRoomsOfOthers(t *testing.T) {
 	})
 }
 
+// A farewell is a guest that notes for whom there is no return.
+type farewell struct {
+	guest
+	noReturn func(*realtime.Socket)
+}
+
+func (f farewell) HandleNoReturn(s *realtime.Socket) { f.noReturn(s) }
+
+// TestNoReturn: handlers that know that a socket's client is away learn that it
+// cannot come back, and learn it once.
+func TestNoReturn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var diary []string
+		meanwhile := func(*realtime.Socket) {}
+		var a *away
+		a = openAway(t, farewell{
+			guest: guest{disconnect: func(s *realtime.Socket, _ string) {
+				diary = append(diary, "gone")
+				meanwhile(s)
+			}},
+			noReturn: func(s *realtime.Socket) {
+				if s.Namespace() != a.Hub().Namespace("/") || s.User() != "anna" {
+					t.Errorf("no return for %s", s.ID())
+				}
+				diary = append(diary, "for good")
+			},
+		})
+		end := func(what string, want ...string) {
+			t.Helper()
+			synctest.Wait()
+			equal(t, what, diary, want)
+			diary = nil
+		}
+		p := a.dial(t)
+		p.hangUp("transport close")
+		_, _ = p.dial(0)
+		end("back", "gone")
+		_ = p.socket.Disconnect(false)
+		end("disconnected", "gone")
+
+		p = a.dial(t)
+		p.hangUp("transport close")
+		_ = p.last.Disconnect(true)
+		_ = p.last.Disconnect(true)
+		end("disconnected while away", "gone", "for good")
+
+		p = a.dial(t)
+		p.hangUp("transport close")
+		p.offset = "nonsense"
+		_, _ = p.dial(0)
+		end("anew", "gone", "for good")
+
+		p = a.dial(t)
+		meanwhile = func(s *realtime.Socket) { _ = s.Disconnect(false) }
+		p.hangUp("transport close")
+		end("disconnected before it is settled", "gone", "for good")
+		meanwhile = func(*realtime.Socket) {}
+
+		p = a.dial(t)
+		p.hangUp("transport close")
+		time.Sleep(2 * time.Minute)
+		end("the time is over", "gone")
+	})
+}
+
 // TestAskedAgain: who comes back where clients are authenticated by other means
 // than it was is authenticated again, and starts anew if it is let in.
 func TestAskedAgain(t *testing.T) {

@@ -300,13 +300,15 @@ func (r *recovery) end(t *trail) {
 	}
 }
 
-// settle lets the client of an absentee come back. s is the socket that it was.
-func (r *recovery) settle(a *absentee, s *Socket) {
+// settle lets the client of an absentee come back. s is the socket that it was. It
+// reports false if the client cannot: it was dismissed meanwhile.
+func (r *recovery) settle(a *absentee, s *Socket) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	a.socket.events.Store(s.events.Load())
 	a.ready, a.conn = true, nil
 	s.trail.wake()
+	return s.trail.absentee == a
 }
 
 // isAway reports whether the client is away, and may come back.
@@ -316,58 +318,87 @@ func (t *trail) isAway() bool {
 	return t.absentee != nil
 }
 
-// dismiss lets nobody come back to a socket, connected or not. It returns the one
-// that had the trail, and the absentee that it was of; nil if there was none.
-func (t *trail) dismiss() (holder *Socket, away *absentee) {
+// A dismissal is what has become of a socket to which nobody can come back any
+// more.
+type dismissal struct {
+	socket *Socket // nil: nobody could before
+	away   bool    // its client was, and may have heard nothing of it
+	ready  bool    // and the handlers know
+	conn   Conn    // that it still has, or had, if they do not
+}
+
+// dismiss lets nobody come back to a socket, connected or not. The caller tells
+// those who have to know.
+func (t *trail) dismiss() (d dismissal) {
 	r := t.recovery
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := r.namespace
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	holder, away = t.holder, t.absentee
-	switch {
-	case holder == nil:
-	case away != nil:
-		r.forget(away)
+	d.socket = t.holder
+	switch a := t.absentee; {
+	case d.socket == nil:
+	case a != nil:
+		d.away, d.ready, d.conn = true, a.ready, a.conn
+		r.forget(a)
 	default:
+		d.conn = d.socket.conn
 		t.end()
-		n.displace(holder)
+		n.displace(d.socket)
 		r.end(t)
 	}
-	return holder, away
+	return d
 }
 
 // discard is dismiss where the client has given up the connection that it had.
 func (t *trail) discard() {
-	if s, away := t.dismiss(); s != nil && away == nil {
-		s.replace()
+	switch d := t.dismiss(); {
+	case d.socket == nil:
+	case d.ready:
+		d.socket.sayNoReturn()
+	case !d.away:
+		d.socket.replace()
 	}
 }
 
 // disconnect is Socket.Disconnect for whoever has the trail.
 func (t *trail) disconnect(closing bool) error {
-	hub := t.recovery.namespace.hub
 	if t.recovery.namespace.sealed.Load() && t.isAway() {
 		return ErrSealed
 	}
-	s, away := t.dismiss()
+	d := t.dismiss()
 	switch {
-	case s == nil:
+	case d.socket == nil:
 		return ErrDisconnected
-	case away == nil && s.begone():
-		err := s.conn.Leave(closing)
-		s.finish(reason.ServerDisconnect)
+	case !d.away && d.socket.begone():
+		err := d.conn.Leave(closing)
+		d.socket.finish(reason.ServerDisconnect)
 		return err
-	case closing && away == nil:
-		_ = s.conn.Leave(true) // its connection is about to end
-	case closing && away.conn != nil:
-		_ = away.conn.Leave(true) // its other sockets may not know that it has ended
+	case d.ready:
+		d.socket.sayNoReturn()
+	case closing:
+		_ = d.conn.Leave(true) // its other sockets may not know that it has ended
 	}
 	if closing {
-		hub.forgetSession(s.session)
+		t.recovery.namespace.hub.forgetSession(d.socket.session)
 	}
 	return nil
+}
+
+// sayNoReturn lets the handlers know that nobody can come back to a socket.
+func (s *Socket) sayNoReturn() {
+	policy, release := s.endpoint.acquire()
+	defer release()
+	policy.noReturn(s)
+}
+
+func (p *Policy) noReturn(s *Socket) {
+	for _, handler := range p.Handlers {
+		if h, ok := handler.(NoReturnHandler); ok {
+			p.callNoReturn(h, s)
+		}
+	}
 }
 
 // forgetSession lets nobody come back to the sockets that shared a connection.
@@ -381,11 +412,10 @@ func (h *Hub) forgetSession(session string) {
 
 func (r *recovery) forgetSession(session string) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.namespace.mu.Lock()
-	defer r.namespace.mu.Unlock()
-	for _, a := range slices.Clone(r.absentees.sessions[session]) {
-		r.forget(a)
+	all := slices.Clone(r.absentees.sessions[session])
+	r.mu.Unlock()
+	for _, a := range all {
+		_ = a.socket.trail.disconnect(false) // it may be back, by another connection
 	}
 }
 

@@ -255,8 +255,8 @@ func (p *Policy) farewell(s *Socket, why string, away *absentee) {
 	for _, handler := range p.Handlers {
 		p.callDisconnect(s.namespace.hub.Context(), handler, s, why)
 	}
-	if away != nil {
-		s.trail.recovery.settle(away, s)
+	if away != nil && !s.trail.recovery.settle(away, s) {
+		p.noReturn(s)
 	}
 	p.logger().Info("socket disconnected",
 		zap.String("socket", s.id),

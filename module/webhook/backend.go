@@ -280,8 +280,13 @@ func (b *Backend) abandoned(d *departure) {
 	b.queue.add(d)
 }
 
+// HandleNoReturn implements realtime.NoReturnHandler.
+func (b *Backend) HandleNoReturn(s *realtime.Socket) { b.queue.release(s.ID()) }
+
 // Interface guards
 var (
 	_ realtime.Authenticator = (*Backend)(nil)
 	_ realtime.Handler       = (*Backend)(nil)
+
+	_ realtime.NoReturnHandler = (*Backend)(nil)
 )

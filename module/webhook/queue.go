@@ -289,6 +289,22 @@ func (q *Queue) forget(id string) {
 	}
 }
 
+// release has the departure of a socket told of now, since nobody can come back to
+// it any more.
+func (q *Queue) release(id string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if d := q.held[id]; d != nil {
+		delete(q.held, id)
+		d.due = time.Now()
+		heap.Fix(&q.waiting, d.place)
+		if d.debt != nil {
+			q.touch(d.debt)
+		}
+		q.poke()
+	}
+}
+
 // lose counts and logs what is lost. The caller holds the mutex.
 func (q *Queue) lose(logger *zap.Logger, n int, why error) {
 	q.lost += uint64(n)
