@@ -1,0 +1,140 @@
+package test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+// TestWhoIsAway has a backend that decides something about clients whose
+// connections have broken: what it decides is so when they are back.
+func TestWhoIsAway(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32 // who a client is
+	got, answers := make(chan string), make(chan string)
+	gone := make(chan string, 10)
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var m message
+		if err := json.NewDecoder(r.Body).Decode(&m); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		switch m.Type {
+		case "socket.connect":
+			asked.Add(1)
+			_, _ = io.WriteString(w, `{"user":"ann","join":["before"]}`)
+		case "socket.event":
+			got <- m.Data.Event
+			_, _ = io.WriteString(w, <-answers)
+		case "socket.disconnect":
+			gone <- m.Data.Socket.ID
+			w.WriteHeader(http.StatusNoContent)
+		}
+	}))
+	defer backend.Close()
+	s := start(t, shipped, config{
+		global: "realtime {\n\t\tdrain 0s\n\t\trecovery 5m\n\t}",
+		site: `realtime {
+		api /api/realtime {
+			key ` + firstKey + `
+		}
+		backend ` + backend.URL + `/realtime {
+			secret ` + firstSecret + `
+			timeout 30s 30s
+		}
+	}`})
+	api := &caller{s: s, t: t, key: firstKey}
+	come := func(pid, offset string) *wire {
+		t.Helper()
+		w := s.openWire(t)
+		w.send(fmt.Sprintf(`40{"pid":%q,"offset":%q}`, pid, offset))
+		return w
+	}
+	ids := func(w *wire) (sid, pid string) {
+		t.Helper()
+		var connect struct{ SID, PID string }
+		if text := w.receive(); !strings.HasPrefix(text, "40{") || json.Unmarshal([]byte(text[2:]), &connect) != nil {
+			t.Fatalf("a CONNECT was answered %s", text)
+		}
+		return connect.SID, connect.PID
+	}
+	hear := func(w *wire, event string) (offset string) {
+		t.Helper()
+		var args []string
+		text := w.receive()
+		if !strings.HasPrefix(text, "42[") || json.Unmarshal([]byte(text[2:]), &args) != nil || args[0] != event {
+			t.Fatalf("got %s, not %s", text, event)
+		}
+		return args[len(args)-1]
+	}
+	rooms := func(want string) {
+		t.Helper()
+		var page struct{ Sockets []struct{ Rooms []string } }
+		api.do("GET", "sockets?user=ann", "", http.StatusOK, &page)
+		if text := fmt.Sprint(page.Sockets); text != want {
+			t.Errorf("there are sockets in %s, not in %s", text, want)
+		}
+	}
+
+	// It is back while its first connection seems to live, and an event of that is
+	// at the backend.
+	first := come("", "")
+	id, pid := ids(first)
+	api.do("POST", "emit", `{"users":["ann"],"event":"hello"}`, http.StatusAccepted, nil)
+	offset := hear(first, "hello")
+	first.send(`42["slow"]`)
+	<-got
+	second := come(pid, offset)
+	if code := first.closed(); code != 1005 {
+		t.Errorf("the first connection was closed with %d", code)
+	}
+	answers <- `{"emit":[{"event":"answer"}],"leave":["before"],"join":["after"]}`
+	offset = hear(second, "answer")
+	if sid, again := ids(second); sid != id || again != pid {
+		t.Error("it is not recovered")
+	}
+	rooms("[{[after]}]")
+
+	// It is moved while it is away.
+	away := func(w *wire) {
+		t.Helper()
+		mark := s.log.mark()
+		w.reset()
+		s.log.wait(t, mark, "socket disconnected", "socket", id)
+	}
+	away(second)
+	for body, want := range map[string]int{`{"where":{"room":"after"},"rooms":["moved"]}`: 1, `{"where":{"room":"before"},"rooms":["moved"]}`: 0} {
+		if n := api.change("join", body); n != want {
+			t.Errorf("%s was done to %d, not %d", body, n, want)
+		}
+	}
+	api.do("POST", "emit", `{"to":["moved"],"event":"there"}`, http.StatusAccepted, nil)
+	third := come(pid, offset)
+	offset = hear(third, "there")
+	if sid, _ := ids(third); sid != id {
+		t.Error("it is not recovered")
+	}
+	rooms("[{[after moved]}]")
+
+	// It is sent away, and the backend told at once.
+	away(third)
+	if n := api.change("disconnect", `{"where":{"user":"ann"}}`); n != 1 {
+		t.Errorf("%d were disconnected", n)
+	}
+	if sid := <-gone; sid != id {
+		t.Errorf("the backend is told of %s, not of %s", sid, id)
+	}
+	api.do("POST", "emit", `{"to":["moved"],"event":"confidential"}`, http.StatusAccepted, nil)
+	before := asked.Load()
+	fourth := come(pid, offset)
+	if sid, again := ids(fourth); sid == id || again == pid || asked.Load() != before+1 {
+		t.Error("who was sent away came back without being asked")
+	}
+	rooms("[{[before]}]")
+}
