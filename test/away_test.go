@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // TestWhoIsAway has a backend that decides something about clients whose
@@ -75,10 +76,16 @@ func TestWhoIsAway(t *testing.T) {
 	}
 	rooms := func(want string) {
 		t.Helper()
-		var page struct{ Sockets []struct{ Rooms []string } }
-		api.do("GET", "sockets?user=ann", "", http.StatusOK, &page)
-		if text := fmt.Sprint(page.Sockets); text != want {
-			t.Errorf("there are sockets in %s, not in %s", text, want)
+		for deadline := time.Now().Add(patience); ; { // a client hears that it is back a moment before it is listed
+			var page struct{ Sockets []struct{ Rooms []string } }
+			api.do("GET", "sockets?user=ann", "", http.StatusOK, &page)
+			text := fmt.Sprint(page.Sockets)
+			if text == want {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("there are sockets in %s, not in %s", text, want)
+			}
 		}
 	}
 
