@@ -3,6 +3,7 @@ package realtime_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"runtime"
 	"slices"
@@ -191,4 +192,46 @@ func TestPollHolds(t *testing.T) {
 	if got := <-outcome; len(got.answers) != sockets {
 		t.Errorf("%d answers", len(got.answers))
 	}
+}
+
+// TestHistoryHoldsEncodings has clients come back that have missed all of a full
+// history, which is encoded for them.
+func TestHistoryHoldsEncodings(t *testing.T) {
+	before := live()
+	h := hub(t, realtime.Options{Recovery: realtime.Recovery{Window: time.Hour}})
+	e := open(h, realtime.Policy{})
+	n := h.Lookup("/")
+	sinks := make([]*realtime.Socket, 3)
+	for i := range sinks {
+		s, err := n.Connect(t.Context(), handshake(e), new(lastingSink))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sinks[i] = s
+	}
+	first := &phone{e: e}
+	_, _ = first.dial(0)
+	_ = n.To().Emit(t.Context(), "first", arg("1"))
+	first.listen(1)
+	offset := first.offset
+	first.hangUp("client namespace disconnect")
+	for _, s := range sinks {
+		s.HandleDisconnect("transport close")
+	}
+	large := arg(`"` + strings.Repeat("x", 10_000) + `"`)
+	for range 3000 {
+		if err := n.To().Emit(t.Context(), "message", large); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, s := range sinks {
+		back := handshake(e)
+		back.Auth, _ = json.Marshal(map[string]string{"pid": s.PrivateID(), "offset": offset})
+		again, err := n.Connect(t.Context(), back, new(lastingSink))
+		if err != nil || !again.Recovered() {
+			t.Fatalf("not recovered, %v", err)
+		}
+	}
+	within(t, before, 32<<20)
+	runtime.KeepAlive(h)
 }

@@ -9,9 +9,8 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/internal/randid"
 )
 
-// maxHistoryBytes is how many bytes the history of one namespace takes. The
-// encodings of its messages, which are made anew for clients that come back, can
-// take as much again for each wire format.
+// maxHistoryBytes is how many bytes the history of one namespace takes, but for the
+// encodings of its messages, which are made anew for clients that come back.
 const maxHistoryBytes = 32 << 20
 
 // recordSize is about what a record takes beside its message and whom that is for:

@@ -85,6 +85,12 @@ func (m *Message) Encoding(format any, encode func(*Message) any) any {
 	return value
 }
 
+func (m *Message) isEncoded() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.encodings) > 0
+}
+
 // forgetEncodings frees what a message that is held needs no more for now.
 func (m *Message) forgetEncodings() {
 	m.mu.Lock()

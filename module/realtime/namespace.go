@@ -52,6 +52,7 @@ func (n *Namespace) Hub() *Hub { return n.hub }
 // now: it starts anew then.
 // The error is ErrNamespace, ErrFull, a *ConnectError, or the server's own.
 func (n *Namespace) Connect(ctx context.Context, h *Handshake, conn Conn) (*Socket, error) {
+	n = n.current()
 	s, stale, err := n.recover(ctx, h, conn)
 	if s != nil || err != nil {
 		return s, err

@@ -46,6 +46,7 @@ type recovery struct {
 	history   history
 	trails    map[string]*trail // of who is there, or may come back, by the pid
 	absentees absentees
+	encoded   int         // bytes of messages that have been encoded for those who came back
 	timer     *time.Timer // runs while anything is held; nil otherwise
 }
 
@@ -139,11 +140,34 @@ func (r *recovery) sweep() (empty bool) {
 		r.timer = nil
 		return true
 	}
-	for _, record := range r.history.records {
-		record.message.forgetEncodings() // made for those who came back
-	}
+	r.forgetEncodings()
 	r.timer.Reset(r.settings.Window/8 + time.Millisecond)
 	return false
+}
+
+// maxEncoded is how many bytes of messages may be kept in the form in which those
+// who came back have got them: others who come back are likely to have missed the same.
+const maxEncoded = 8 << 20
+
+// encode notes that messages are about to be encoded for one client.
+func (r *recovery) encode(messages []*Message) (done func()) {
+	for _, m := range messages {
+		if !m.isEncoded() {
+			r.encoded += m.size()
+		}
+	}
+	return func() {
+		if r.encoded > maxEncoded {
+			r.forgetEncodings()
+		}
+	}
+}
+
+func (r *recovery) forgetEncodings() {
+	r.encoded = 0
+	for _, record := range r.history.records {
+		record.message.forgetEncodings()
+	}
 }
 
 // isEmpty reports whether nothing is held.
@@ -486,6 +510,7 @@ func (r *recovery) restore(t *trail, offset string, h *Handshake, conn Recoverab
 		connected: time.Now(),
 	}
 	s.events.Store(a.socket.events.Load())
+	defer r.encode(missed)()
 	switch err := conn.Recovered(s, missed); {
 	case errors.Is(err, ErrBacklog):
 		return nil, obstacle{}, nil
