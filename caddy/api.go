@@ -29,7 +29,7 @@ func (a *API) path() string {
 	if a == nil {
 		return ""
 	}
-	return strings.TrimRight(a.Path, "/")
+	return strings.TrimRight(starless(a.Path), "/")
 }
 
 // owns reports whether a request's path is the API's.

@@ -212,11 +212,16 @@ func (a *App) Start() error {
 	for _, s := range a.endpoints {
 		s.drain = a.window(s.hubName)
 		s.lease = s.hub.endpoint(s.name).push(s)
-		a.logger.Info("realtime ready",
+		fields := []zap.Field{
 			zap.String("endpoint", s.name),
 			zap.Strings("paths", s.paths()),
 			zap.String("hub", s.hubName),
-			zap.String("broker", s.hub.brokerName))
+			zap.String("broker", s.hub.brokerName),
+		}
+		if s.backend != nil { // what clients get 404 for
+			fields = append(fields, zap.Strings("closed", []string{s.backend.path, s.backend.path + "/*"}))
+		}
+		a.logger.Info("realtime ready", fields...)
 	}
 	a.warn()
 	a.starts()

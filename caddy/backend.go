@@ -36,8 +36,10 @@ func init() {
 // killed, is in Caddy's storage, and told after the next start.
 //
 // Its requests run through a chain of HTTP handlers within the process. A
-// request for its path that comes from outside is answered with 404, wherever
-// the endpoint is asked.
+// request from outside for its path, or for one below it, is answered with 404,
+// whether directives before the endpoint have rewritten it or not: the path
+// should be one with nothing else below it. What a matcher keeps from the
+// endpoint it cannot close; the log warns of that.
 type Backend struct {
 	// URL is where the requests are posted to, such as
 	// "http://localhost:3000/realtime": short for Handle with a reverse_proxy.
@@ -56,8 +58,12 @@ type Backend struct {
 
 	// Secrets sign the requests, each "whsec_" and 24 to 64 bytes in base64.
 	// Several let one be exchanged for another. Global placeholders such as
-	// {env.SECRET} are filled in. Default: requests are not signed.
+	// {env.SECRET} are filled in. There must be one, or Unsigned.
 	Secrets []string `json:"secrets,omitempty"`
+
+	// Unsigned has requests not signed: whoever reaches the backend by another way
+	// can pretend to be this server.
+	Unsigned bool `json:"unsigned,omitempty"`
 
 	// Events are the names of the events that the backend handles: globs, in
 	// which * stands for any characters. Default: all.
@@ -158,9 +164,6 @@ func (b *Backend) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(secrets) == 0 {
-		b.logger.Warn("requests to the backend are not signed: anybody who reaches it can pretend to be this server", zap.String("url", target.Redacted()))
-	}
 	handlers := b.HandleRaw
 	if b.URL != "" {
 		handlers = []json.RawMessage{b.proxy(target)}
@@ -242,6 +245,10 @@ func (b *Backend) Validate() error {
 		return errors.New("backend: the path is in the URL; leave path out")
 	case b.Path != "" && !strings.HasPrefix(b.Path, "/"):
 		return fmt.Errorf("backend: the path %q must begin with a slash", b.Path)
+	case strings.Trim(b.Path, "/") == "" && b.Path != "":
+		return errors.New("backend: the path must be one that clients have no need of; write one such as /realtime")
+	case strings.ContainsAny(b.Path, "*{}?#"):
+		return fmt.Errorf("backend: the path %q is no pattern, and has no query; write one such as /realtime", b.Path)
 	case b.ConnectTimeout < 0 || b.EventTimeout < 0:
 		return errors.New("backend: timeout: durations must be positive")
 	case b.Concurrency < 0:
@@ -263,6 +270,12 @@ func (b *Backend) Validate() error {
 		if _, err := b.target(); err != nil {
 			return err
 		}
+	}
+	switch {
+	case len(b.Secrets) == 0 && !b.Unsigned:
+		return errors.New("backend: there is no secret, and so anybody who reaches the backend could pretend to be this server; write secret and one such as {env.REALTIME_SECRET}, or unsigned")
+	case len(b.Secrets) > 0 && b.Unsigned:
+		return errors.New("backend: unsigned and secret exclude each other; leave one of them out")
 	}
 	for _, secret := range b.Secrets {
 		if strings.Contains(secret, "{") {
@@ -337,6 +350,10 @@ func (b *Backend) target() (*url.URL, error) {
 		return nil, fmt.Errorf("backend: %q is no URL; write one such as http://localhost:3000/realtime", b.URL)
 	case strings.Trim(u.Path, "/") == "":
 		return nil, fmt.Errorf("backend: the URL %q has no path, which must be one that clients have no need of; write one such as %s/realtime", b.URL, strings.TrimRight(b.URL, "/"))
+	case u.RawQuery != "" || u.ForceQuery:
+		return nil, fmt.Errorf("backend: the URL %q has a query; leave it out, and take another path instead, which tells requests to it from others", b.URL)
+	case strings.ContainsAny(u.Path, "*"):
+		return nil, fmt.Errorf("backend: the path of the URL %q is no pattern; everything below it is closed anyway; leave * out", b.URL)
 	case u.Fragment != "":
 		return nil, fmt.Errorf("backend: the URL %q has a fragment, which is never sent; leave it out", b.URL)
 	}
@@ -413,23 +430,21 @@ func routed(requested string) string {
 	return path.Clean(strings.TrimRightFunc(strings.Join(segments, "/"), func(r rune) bool { return r <= ' ' }))
 }
 
-// owns reports whether a request is for the backend's path, in any spelling that
+// owns reports whether a path is the backend's or below it, in any spelling that
 // a router might take for it.
-func (b *Backend) owns(r *http.Request) bool {
-	if b == nil {
-		return false
-	}
-	requested := routed(r.URL.Path)
-	owned := func(requested string) bool { return strings.EqualFold(requested, b.path) }
+func (b *Backend) owns(method, requested string) bool {
+	requested = strings.ToLower(routed(requested))
+	own := strings.ToLower(b.path)
+	owned := func(requested string) bool { return requested == own || strings.HasPrefix(requested, own+"/") }
 	if owned(requested) {
 		return true
 	}
 	// PHP: /index.php/realtime, and /app.php/anything where the path is /app.php.
-	if at := strings.Index(strings.ToLower(requested), ".php/"); at >= 0 && (owned(requested[:at+4]) || owned(requested[at+4:])) {
+	if at := strings.Index(requested, ".php/"); at >= 0 && (owned(requested[:at+4]) || owned(requested[at+4:])) {
 		return true
 	}
 	// Rails: /realtime.json. But a page may have a /realtime.js.
-	return r.Method != http.MethodGet && r.Method != http.MethodHead && owned(strings.TrimSuffix(requested, path.Ext(requested)))
+	return method != http.MethodGet && method != http.MethodHead && owned(strings.TrimSuffix(requested, path.Ext(requested)))
 }
 
 // BackendAuthenticator asks the endpoint's handler "backend" who clients are.

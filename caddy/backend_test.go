@@ -31,8 +31,14 @@ func TestBackendPath(t *testing.T) {
 		{"/realtime", "/realtime.", false, true},
 		{"/realtime", "/realtime.js", false, true},
 		{"/realtime", "/realtimes", false, false},
-		{"/realtime", "/realtime/more", false, false},
-		{"/realtime", "/realtime/more.php/x", false, false},
+		{"/realtime", "/realtime/more", true, true},
+		{"/realtime", "/REALTIME//more/../x", true, true},
+		{"/realtime", "/x/../realtime/more", true, true},
+		{"/realtime", "/realtime/more.php/x", true, true},
+		{"/realtime", "/index.php/realtime/more", true, true},
+		{"/realtime", "/realtime/../x", false, false},
+		{"/Realtime", "/realtime/", true, true},
+		{"/realtime", "/realtime-docs/more", false, false},
 		{"/realtime", "/x/realtime", false, false},
 		{"/realtime", "/a.php", false, false},
 		{"/realtime", "/", false, false},
@@ -41,13 +47,13 @@ func TestBackendPath(t *testing.T) {
 		for method, want := range map[string]bool{http.MethodGet: tt.any, http.MethodHead: tt.any, http.MethodPost: tt.post, http.MethodPut: tt.post} {
 			r := httptest.NewRequest(method, "/", nil)
 			r.URL = &url.URL{Path: tt.requested}
-			if got := b.owns(r); got != want {
+			if got := b.owns(r.Method, r.URL.Path); got != want {
 				t.Errorf("%s %q is the backend's %s: %t", method, tt.requested, tt.path, got)
 			}
 		}
 	}
 	var none *Backend
-	if none.owns(httptest.NewRequest(http.MethodPost, "/realtime", nil)) {
+	if (&settings{backend: none}).isBackends(httptest.NewRequest(http.MethodPost, "/realtime", nil)) {
 		t.Error("without a backend it has a path")
 	}
 }

@@ -66,6 +66,7 @@ var subdirectives = map[string]func(*Handler, *caddyfile.Dispenser) error{
 //				<directive>...
 //			}
 //			secret      <secret>...
+//			unsigned
 //			events      <glob>...
 //			forward     <header>...
 //			timeout     <connect> <event>
@@ -102,6 +103,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.Errf("realtime takes a matcher and a block, not %q", d.Val())
 	}
 	seen, last := make(map[string]bool), ""
+	lines := make(map[string]caddyfile.Dispenser) // where each subdirective is
 	repeatable := []string{"websocket", "relay", "handler", "authenticator"}
 	for d.NextBlock(0) {
 		name := d.Val()
@@ -123,9 +125,17 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if err := parse(h, d); err != nil {
 			return err
 		}
-		if err := h.checkPaths(); err != nil {
-			return d.WrapErr(err)
+		lines[name] = *d
+	}
+	// Now, since options mean the same in any order.
+	if err := h.checkPaths(); err != nil {
+		at := *d
+		if user, _, _ := strings.Cut(err.Error(), ":"); user != "" {
+			if line, ok := lines[user]; ok {
+				at = line
+			}
 		}
+		return at.WrapErr(err)
 	}
 	return nil
 }
@@ -190,7 +200,7 @@ func parseNamespaces(h *Handler, d *caddyfile.Dispenser) error {
 	if len(h.Namespaces) == 0 {
 		return d.Err("namespaces takes one or more globs, such as / or /tenant-*")
 	}
-	if err := h.Validate(); err != nil {
+	if err := h.checkNamespaces(); err != nil {
 		return d.WrapErr(err)
 	}
 	return nil

@@ -31,6 +31,7 @@ type handleSegment struct{ *caddyfile.Dispenser }
 //
 //	backend <url> {
 //		secret      <secret>...
+//		unsigned
 //		events      <glob>...
 //		forward     <header>...
 //		timeout     <connect> <event>
@@ -99,6 +100,10 @@ func (b *Backend) parseOption(d *caddyfile.Dispenser, option string) error {
 		if b.Secrets = args; len(args) == 0 {
 			return d.Err("backend: secret takes one secret or several, such as {env.REALTIME_SECRET}; of a {$VARIABLE} that is not set nothing is left")
 		}
+	case "unsigned":
+		if b.Unsigned = true; len(args) > 0 {
+			return d.Errf("backend: unsigned takes no argument such as %q; write it alone", args[0])
+		}
 	case "events":
 		if b.Events = args; len(args) == 0 {
 			return d.Err("backend: events takes one or more globs, such as order:*")
@@ -141,7 +146,7 @@ func (b *Backend) parseOption(d *caddyfile.Dispenser, option string) error {
 			return d.WrapErr(err)
 		}
 	default:
-		return d.Errf("backend has no option %q; it has concurrency, events, forward, handle, notify, on_error, retry, secret and timeout", option)
+		return d.Errf("backend has no option %q; it has concurrency, events, forward, handle, notify, on_error, retry, secret, timeout and unsigned", option)
 	}
 	return nil
 }

@@ -1,11 +1,9 @@
 package caddy
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 
@@ -17,7 +15,6 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/engineio"
 	"github.com/caddy-realtime/caddy-realtime/module/plainws"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
-	"github.com/caddy-realtime/caddy-realtime/module/socketio"
 )
 
 func init() { caddy.RegisterModule(new(Handler)) }
@@ -32,6 +29,10 @@ const (
 // Handler holds realtime connections: those of Socket.IO clients, and plain
 // WebSockets. A request for none of its paths goes on to the next handler,
 // untouched.
+//
+// Where handlers before it rewrite paths (try_files, rewrite, uri, handle_path),
+// clients reach it by the path that they ask for, too; the health and the API do
+// not. The log warns of what cannot be reached, or cannot be closed.
 //
 // Without any configuration it is a working Socket.IO endpoint at /socket.io/
 // for pages of the same origin, with its health at /health/realtime.
@@ -263,7 +264,7 @@ func (h *Handler) socketioPath() string {
 	case h.SocketIO.Off:
 		return ""
 	}
-	return strings.TrimSuffix(h.SocketIO.Path, "/") + "/"
+	return strings.TrimSuffix(starless(h.SocketIO.Path), "/") + "/"
 }
 
 func (h *Handler) healthPath() string {
@@ -323,10 +324,8 @@ func (h *Handler) Validate() error {
 			return fmt.Errorf("websocket %s: the format %q is unknown; it is json or raw", ws.Path, ws.Format)
 		}
 	}
-	for _, namespace := range h.Namespaces {
-		if !strings.HasPrefix(namespace, "/") && !strings.HasPrefix(namespace, "*") {
-			return fmt.Errorf("namespaces: %q must begin with a slash", namespace)
-		}
+	if err := h.checkNamespaces(); err != nil {
+		return err
 	}
 	switch {
 	case h.Ping.Interval < 0 || h.Ping.Timeout < 0:
@@ -348,113 +347,22 @@ func (h *Handler) Validate() error {
 	return h.checkPaths()
 }
 
+// checkNamespaces reports a namespace that is none.
+func (h *Handler) checkNamespaces() error {
+	for _, namespace := range h.Namespaces {
+		if !strings.HasPrefix(namespace, "/") && !strings.HasPrefix(namespace, "*") {
+			return fmt.Errorf("namespaces: %q must begin with a slash", namespace)
+		}
+	}
+	return nil
+}
+
 // checkPaths reports what the endpoint's paths cannot be.
 func (h *Handler) checkPaths() error {
 	if h.ServeClient != "" && h.socketioPath() == "" {
 		return errors.New("serve_client: the client is served under the path of socketio, which is off; leave one of the two out")
 	}
 	return checkPaths(h.socketioPath(), h.healthPath(), h.API, h.WebSockets)
-}
-
-// statusClientGone is what Caddy's reverse_proxy says of a client that did not
-// wait for the answer.
-const statusClientGone = 499
-
-// ServeHTTP implements caddyhttp.MiddlewareHandler.
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	s := h.settings
-	path := r.URL.Path
-	isSocketIO := s.isSocketIO(path)
-	ws, isWebSocket := s.webSocket(path)
-	isHealth := s.healthPath != "" && path == s.healthPath
-	isAPI := s.api.owns(path)
-	if !isSocketIO && !isWebSocket && !isHealth && !isAPI {
-		if s.backend.owns(r) { // only the endpoint itself may ask
-			return caddyhttp.Error(http.StatusNotFound, errors.New("the path is the backend's"))
-		}
-		return next.ServeHTTP(w, r)
-	}
-	answer := newParting(w, r, h.app.stopped, h.app.overdue)
-	defer answer.begin() // if it has no body
-	w = answer
-	defer limitRequest(w, h.app.overdue)()
-	r = forwarded(r)
-	if name := strings.TrimPrefix(path, s.socketioPath); isSocketIO && s.client != nil && socketio.IsBundleFile(name) {
-		// To anybody; but only pages that may connect can import it as a module.
-		s.socketio.Engine.Origins.SetHeaders(w.Header(), r)
-		s.client.Serve(w, r, name)
-		return nil
-	}
-	lease, err := h.awaitLease(r.Context())
-	switch {
-	case err != nil && r.Context().Err() != nil: // the client's doing, and so nothing for the error log
-		return caddyhttp.Error(statusClientGone, err)
-	case err != nil:
-		return caddyhttp.Error(http.StatusServiceUnavailable, err)
-	}
-	servers := lease.endpoint.servers.Load()
-	r = untimed(r)
-	switch {
-	case isSocketIO && servers.socketio != nil:
-		servers.socketio.Serve(w, r, h.app.stopped)
-	case isWebSocket && servers.plain[ws] != nil:
-		servers.plain[ws].ServeHTTP(w, r)
-	case isHealth:
-		s.hub.serveHealth(w, r)
-	case isAPI && lease.settings.apiHandler != nil:
-		lease.settings.apiHandler.ServeHTTP(w, r)
-	default: // a request that was late for the configuration that has its path
-		return caddyhttp.Error(http.StatusServiceUnavailable, errors.New("the endpoint is closing"))
-	}
-	return nil
-}
-
-// untimed returns a request whose body, if it is a stream that may become a
-// WebSocket (RFC 8441, RFC 9220), is the server's own: what Caddy puts around
-// it ends one that is silent for a minute, or as old as the server's time-out
-// for requests. Connections of HTTP/1.1 that are taken over leave both behind.
-func untimed(r *http.Request) *http.Request {
-	if r.Method != http.MethodConnect {
-		return r
-	}
-	reader, _ := caddyhttp.IdleTimeoutsFromContext(r.Context())
-	if reader == nil {
-		return r
-	}
-	// Not Override, which holds to the latter.
-	stream := *r
-	stream.Body = reader.ReadCloser
-	return &stream
-}
-
-// awaitLease waits for the endpoint: Caddy starts its apps in no particular
-// order, so that the first request can be earlier. A request to a configuration
-// that does not start after all is one for that which goes on.
-func (h *Handler) awaitLease(ctx context.Context) (*lease, error) {
-	err := h.awaitStart(ctx)
-	if err == nil {
-		return h.settings.lease, nil
-	}
-	if lease := h.settings.hub.running(h.settings.name); lease != nil && ctx.Err() == nil {
-		return lease, nil
-	}
-	return nil, err
-}
-
-func (h *Handler) awaitStart(ctx context.Context) error {
-	select {
-	case <-h.app.started: // also of a configuration that has been replaced since
-		return nil
-	default:
-	}
-	select {
-	case <-h.app.started:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-h.app.ctx.Done():
-		return errors.New("the configuration has not started")
-	}
 }
 
 // Interface guards

@@ -166,6 +166,24 @@ func unslashed(path string) string {
 	return strings.TrimSuffix(path, "/")
 }
 
+// starless returns a path of which everything below it is served, too, without the
+// star that may say so.
+func starless(path string) string {
+	if strings.HasSuffix(path, "/*") {
+		return strings.TrimSuffix(path, "*")
+	}
+	return path
+}
+
+// examplePaths are what errors propose. Plain WebSockets and the health have no
+// paths below them.
+var examplePaths = map[string]string{
+	"socketio":  defaultSocketIOPath,
+	"websocket": "/ws, and what is different among clients goes into the query",
+	"health":    defaultHealthPath,
+	"api":       "/api/realtime",
+}
+
 // checkPaths reports the first path that is not one, or that two parts of the
 // endpoint would answer.
 func checkPaths(socketioPath, healthPath string, api *API, webSockets []WebSocket) error {
@@ -173,6 +191,9 @@ func checkPaths(socketioPath, healthPath string, api *API, webSockets []WebSocke
 	enter := func(user, path string) error {
 		if !strings.HasPrefix(path, "/") {
 			return fmt.Errorf("%s: the path %q must begin with a slash", user, path)
+		}
+		if at := strings.IndexAny(path, "*{}?#"); at >= 0 {
+			return fmt.Errorf("%s: the path %q is no pattern, and nothing of it is filled in; write one as it is in requests, such as %s", user, path, examplePaths[user])
 		}
 		if other, used := users[unslashed(path)]; used {
 			return fmt.Errorf("%s: the path %q is that of %s already; each needs its own", user, path, other)
@@ -202,7 +223,7 @@ func checkPaths(socketioPath, healthPath string, api *API, webSockets []WebSocke
 		}
 	}
 	if api != nil {
-		return enter("api", api.Path)
+		return enter("api", starless(api.Path))
 	}
 	return nil
 }

@@ -13,7 +13,9 @@ func TestWarnings(t *testing.T) {
 		global: "realtime {\n recovery 2m\n}\nrealtime chat {\n recovery 1m\n}",
 		site: `realtime {
 			hub caht
-			backend http://127.0.0.1:9/realtime
+			backend http://127.0.0.1:9/realtime {
+				unsigned
+			}
 			relay {
 				events chat:*
 			}
@@ -31,7 +33,9 @@ func TestWarnings(t *testing.T) {
 			relay {
 				events chat:*
 			}
-			backend http://127.0.0.1:9/realtime
+			backend http://127.0.0.1:9/realtime {
+				unsigned
+			}
 		}`,
 	}))
 	s.log.wait(t, mark, "realtime ready")

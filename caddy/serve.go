@@ -1,0 +1,177 @@
+package caddy
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-realtime/caddy-realtime/module/socketio"
+)
+
+// statusClientGone is what Caddy's reverse_proxy says of a client that did not
+// wait for the answer.
+const statusClientGone = 499
+
+// A place is the part of an endpoint that a path belongs to. The zero value is
+// none.
+type place struct {
+	socketio, health, api bool
+	webSocket             *WebSocket
+}
+
+// place returns the part that answers requests for a path.
+func (s *settings) place(path string) place {
+	p := s.clientPlace(path)
+	if p == (place{}) {
+		p.health = s.healthPath != "" && path == s.healthPath
+		p.api = s.api.owns(path)
+	}
+	return p
+}
+
+// clientPlace is place for the parts that clients connect to.
+func (s *settings) clientPlace(path string) place {
+	if s.isSocketIO(path) {
+		return place{socketio: true}
+	}
+	if ws, ok := s.webSocket(path); ok {
+		return place{webSocket: &ws}
+	}
+	return place{}
+}
+
+// placeOf returns the part that answers a request, and the request as that part
+// is to see it. Directives before this one may have rewritten its path, as
+// try_files and handle_path do: for clients that connect, the one that it came
+// with counts, too. For the API and the health it does not: whoever rewrites may
+// mean to close them.
+func (s *settings) placeOf(r *http.Request) (place, *http.Request) {
+	p := s.place(r.URL.Path)
+	if p != (place{}) {
+		return p, r
+	}
+	came := original(r)
+	if came == nil || came.Path == r.URL.Path {
+		return place{}, r
+	}
+	if p = s.clientPlace(came.Path); p == (place{}) {
+		return place{}, r
+	}
+	in := *r
+	in.URL = new(*came)
+	in.RequestURI = in.URL.RequestURI()
+	return p, &in
+}
+
+// original returns the URL that a request came with; nil if nobody knows.
+func original(r *http.Request) *url.URL {
+	came, _ := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+	return came.URL
+}
+
+// isBackends reports whether a request is for the backend, by the path that it
+// has or by the one that it came with.
+func (s *settings) isBackends(r *http.Request) bool {
+	if s.backend == nil {
+		return false
+	}
+	came := original(r)
+	return s.backend.owns(r.Method, r.URL.Path) || came != nil && s.backend.owns(r.Method, came.Path)
+}
+
+// ServeHTTP implements caddyhttp.MiddlewareHandler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	s := h.settings
+	at, r := s.placeOf(r)
+	if at == (place{}) {
+		if s.isBackends(r) { // only the endpoint itself may ask
+			return caddyhttp.Error(http.StatusNotFound, errors.New("the path is the backend's"))
+		}
+		return next.ServeHTTP(w, r)
+	}
+	answer := newParting(w, r, h.app.stopped, h.app.overdue)
+	defer answer.begin() // if it has no body
+	w = answer
+	defer limitRequest(w, h.app.overdue)()
+	r = forwarded(r)
+	if name := strings.TrimPrefix(r.URL.Path, s.socketioPath); at.socketio && s.client != nil && socketio.IsBundleFile(name) {
+		// To anybody; but only pages that may connect can import it as a module.
+		s.socketio.Engine.Origins.SetHeaders(w.Header(), r)
+		s.client.Serve(w, r, name)
+		return nil
+	}
+	lease, err := h.awaitLease(r.Context())
+	switch {
+	case err != nil && r.Context().Err() != nil: // the client's doing, and so nothing for the error log
+		return caddyhttp.Error(statusClientGone, err)
+	case err != nil:
+		return caddyhttp.Error(http.StatusServiceUnavailable, err)
+	}
+	servers := lease.endpoint.servers.Load()
+	r = untimed(r)
+	switch {
+	case at.socketio && servers.socketio != nil:
+		servers.socketio.Serve(w, r, h.app.stopped)
+	case at.webSocket != nil && servers.plain[*at.webSocket] != nil:
+		servers.plain[*at.webSocket].ServeHTTP(w, r)
+	case at.health:
+		s.hub.serveHealth(w, r)
+	case at.api && lease.settings.apiHandler != nil:
+		lease.settings.apiHandler.ServeHTTP(w, r)
+	default: // a request that was late for the configuration that has its path
+		return caddyhttp.Error(http.StatusServiceUnavailable, errors.New("the endpoint is closing"))
+	}
+	return nil
+}
+
+// untimed returns a request whose body, if it is a stream that may become a
+// WebSocket (RFC 8441, RFC 9220), is the server's own: what Caddy puts around
+// it ends one that is silent for a minute, or as old as the server's time-out
+// for requests. Connections of HTTP/1.1 that are taken over leave both behind.
+func untimed(r *http.Request) *http.Request {
+	if r.Method != http.MethodConnect {
+		return r
+	}
+	reader, _ := caddyhttp.IdleTimeoutsFromContext(r.Context())
+	if reader == nil {
+		return r
+	}
+	// Not Override, which holds to the latter.
+	stream := *r
+	stream.Body = reader.ReadCloser
+	return &stream
+}
+
+// awaitLease waits for the endpoint: Caddy starts its apps in no particular
+// order, so that the first request can be earlier. A request to a configuration
+// that does not start after all is one for that which goes on.
+func (h *Handler) awaitLease(ctx context.Context) (*lease, error) {
+	err := h.awaitStart(ctx)
+	if err == nil {
+		return h.settings.lease, nil
+	}
+	if lease := h.settings.hub.running(h.settings.name); lease != nil && ctx.Err() == nil {
+		return lease, nil
+	}
+	return nil, err
+}
+
+func (h *Handler) awaitStart(ctx context.Context) error {
+	select {
+	case <-h.app.started: // also of a configuration that has been replaced since
+		return nil
+	default:
+	}
+	select {
+	case <-h.app.started:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-h.app.ctx.Done():
+		return errors.New("the configuration has not started")
+	}
+}
