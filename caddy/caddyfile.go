@@ -84,7 +84,7 @@ var subdirectives = map[string]func(*Handler, *caddyfile.Dispenser) error{
 //		serve_client <dir>
 //		limits {
 //			payload     <size>
-//			queue       <size>
+//			queue       <size> [close|drop_volatile]
 //			handshake   <duration>
 //			pending     <n>
 //			headers     <size>

@@ -52,6 +52,12 @@ func parseLimits(h *Handler, d *caddyfile.Dispenser) error {
 		switch {
 		case !ok:
 			return d.Errf("limits has no %q; it has %s", name, limitNames())
+		case name == "queue" && len(args) == 2:
+			if h.Limits.QueuePolicy = args[1]; args[1] != queueClose && args[1] != queueDropVolatile {
+				return d.Errf("limits: queue: %q is unknown; write a size, and %s or %s behind it", args[1], queueClose, queueDropVolatile)
+			}
+		case name == "queue" && len(args) != 1:
+			return d.Errf("limits: queue takes a size, and %s or %s behind it", queueClose, queueDropVolatile)
 		case len(args) != 1:
 			return d.Errf("limits: %s takes one value", name)
 		case seen[name]:

@@ -17,9 +17,26 @@ import (
 type Limits struct {
 	// Payload is the size of the largest message, in bytes. Default 1000000.
 	Payload int64 `json:"payload,omitempty"`
-	// Queue is how many bytes may wait for one connection. One that would
-	// exceed it is closed. Default 1000000.
+	// Queue is how many bytes may wait for one connection whose client takes
+	// nothing, with what it costs to keep them. More may wait for a while, since
+	// events come in bursts: the connection is closed, with the reason "slow
+	// consumer", when its client has taken nothing for 5 s, or when more than 16
+	// times as much waits (32 times within a quarter of a second of the last byte
+	// that it took). A client that polls takes nothing between two requests, and may
+	// still be reading the answer to the last one: it has as long as ping.timeout.
+	// Default 1000000.
+	//
+	// All clients of a hub together may have a quarter of the memory waiting for them
+	// (of GOMEMLIMIT, which Caddy sets, or of the machine's), 256 MiB at least. An
+	// event that waits for many is counted once. Where it is more, those are closed
+	// that have taken nothing for longest.
 	Queue int `json:"queue,omitempty"`
+	// QueuePolicy is what becomes of volatile events, which are better lost than
+	// late: "close", they are dropped where they cannot leave at once; or
+	// "drop_volatile", they wait like others, and are dropped where the queue is
+	// full. Other events are never dropped: the connection is closed. Default
+	// "close".
+	QueuePolicy string `json:"queue_policy,omitempty"`
 	// Handshake is how long a Socket.IO client may take to enter its first
 	// namespace. Default 45s.
 	Handshake caddy.Duration `json:"handshake,omitempty"`
@@ -58,6 +75,14 @@ type Limits struct {
 	EventName int64 `json:"event_name,omitempty"`
 }
 
+// The values of Limits.QueuePolicy.
+const (
+	queueClose        = "close"
+	queueDropVolatile = "drop_volatile"
+)
+
+func (l *Limits) queueVolatile() bool { return l.QueuePolicy == queueDropVolatile }
+
 // count is a limit that is a number, with its bound.
 type count struct {
 	name  string
@@ -85,6 +110,9 @@ func (l *Limits) validate() error {
 		if size > maxSize {
 			return fmt.Errorf("limits: %s must be between 1 and %d bytes", name, maxSize)
 		}
+	}
+	if l.QueuePolicy != "" && l.QueuePolicy != queueClose && l.QueuePolicy != queueDropVolatile {
+		return fmt.Errorf("limits: queue_policy %q is unknown; it is %s or %s", l.QueuePolicy, queueClose, queueDropVolatile)
 	}
 	for _, c := range l.counts() {
 		if *c.value < 0 || *c.value > c.most {

@@ -38,9 +38,15 @@ type Options struct {
 	// MaxPayload is the size in bytes of the largest message, and of the
 	// largest POST. Default 1,000,000.
 	MaxPayload int64
-	// MaxQueue is how many bytes may wait for one session. A session that would
-	// exceed it is closed as a slow consumer. Default 1,000,000.
+	// MaxQueue is how many bytes may wait for a session that takes nothing, with
+	// what it costs to keep them. A session is closed as a slow consumer where more
+	// has waited while its client took nothing for 5 s, or over polling for
+	// PingTimeout, if that is longer; or where more than 16 times as much waits: 32
+	// times within a quarter of a second of the last that it took. Default 1,000,000.
 	MaxQueue int
+	// QueueVolatile has volatile events wait as long as MaxQueue has room for them.
+	// Default: they are dropped where they cannot leave at once.
+	QueueVolatile bool
 	// EIO3 lets in clients of Engine.IO 3, which are those of Socket.IO 2, too.
 	// It is about handshakes: who is in stays. JSONP is not served to anyone.
 	EIO3 bool

@@ -162,6 +162,13 @@ func (s *Session) Writable() bool {
 	return !s.closed && s.transport.writable()
 }
 
+// Fits reports whether MaxQueue has room for a burst.
+func (s *Session) Fits(b *Burst) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.closed && s.transport.fits([]*Burst{b})
+}
+
 // Close ends the session once what was sent before has been delivered, unless
 // there is too much of it.
 func (s *Session) Close(why string) {

@@ -95,11 +95,12 @@ func (c *conn) Connected(s *realtime.Socket) error {
 
 // Deliver implements realtime.Conn.
 func (c *conn) Deliver(m *realtime.Message, in *realtime.Batch) error {
-	if m.Volatile && !c.ws.Idle() {
+	late := m.Volatile && !c.ws.Idle()
+	if late && !c.server.options().QueueVolatile {
 		return nil
 	}
 	frame := c.encode(m)
-	if frame == nil {
+	if frame == nil || late && c.ws.Room() < len(frame.bytes) {
 		return nil
 	}
 	return c.sentBy(c.ws.SendShared(in, &frame.held, frame.bytes))

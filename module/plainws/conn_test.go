@@ -291,6 +291,30 @@ func TestVolatile(t *testing.T) {
 	})
 }
 
+// TestQueueVolatile lets volatile events wait as long as there is room.
+func TestQueueVolatile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		options := quiet
+		options.MaxQueue, options.QueueVolatile = 1000, true
+		f := start(t, JSON, handled(), options)
+		ws, _ := f.join(t)
+		synctest.Wait()
+		for i, size := range []int{10, 20, 1000, 30} {
+			if err := f.namespace().To().Volatile().Emit(t.Context(), "message", realtime.String(strings.Repeat("x", size))); err != nil {
+				t.Error(err)
+			}
+			if i == 0 {
+				time.Sleep(time.Second) //nolint:forbidigo // of virtual time
+			}
+		}
+		for _, size := range []int{10, 20, 30} {
+			if got := read(ws); strings.Count(got, "x") != size {
+				t.Errorf("%s is not the one of %d", got, size)
+			}
+		}
+	})
+}
+
 // TestOrder has events of one client handled one at a time, in order, and
 // while one takes its time the others wait.
 func TestOrder(t *testing.T) {

@@ -29,9 +29,15 @@ type Options struct {
 	PingTimeout time.Duration
 	// MaxPayload is the size in bytes of the largest message. Default 1,000,000.
 	MaxPayload int64
-	// MaxQueue is how many bytes may wait for one connection. One that would
-	// exceed it is closed as a slow consumer. Default 1,000,000.
+	// MaxQueue is how many bytes may wait for a connection whose peer takes nothing,
+	// with what it costs to keep them. A connection is closed as a slow consumer
+	// where more has waited while its peer took nothing for 5 s; or where more than
+	// 16 times as much waits: 32 times within a quarter of a second of the last that
+	// it took. Default 1,000,000.
 	MaxQueue int
+	// QueueVolatile has volatile events wait as long as MaxQueue has room for them.
+	// Default: they are dropped where they cannot leave at once.
+	QueueVolatile bool
 	// Limits bound what one client can take.
 	Limits realtime.Limits
 	// CompressFrom is the size in bytes from which messages are compressed, for

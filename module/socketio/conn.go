@@ -67,10 +67,15 @@ func (c *conn) answer() packet {
 
 // Deliver implements realtime.Conn.
 func (c *conn) Deliver(m *realtime.Message, in *realtime.Batch) error {
-	if m.Volatile && !c.client.session.Writable() {
+	if m.Volatile && !c.client.session.Writable() && !c.queues(m) {
 		return nil
 	}
 	return gone(c.client.session.SendIn(in, encodeMessage(c.client.format, m)))
+}
+
+// queues reports whether a volatile message may wait.
+func (c *conn) queues(m *realtime.Message) bool {
+	return c.client.server.options().Engine.QueueVolatile && c.client.session.Fits(encodeMessage(c.client.format, m))
 }
 
 // Leave implements realtime.Conn.

@@ -29,7 +29,7 @@ import (
 //	request <socket> <event> <args>    sends it and shows the answer
 //	answer <args>                      answers the event that came last
 //	recovery <window> [<max>]          turns connection state recovery on, or off with 0s
-//	queue <bytes>                      limits what may wait for a session
+//	queue <bytes> [drop_volatile]      limits what may wait for a session
 //	limit <name> <n>                   sets one of the limits, or that of payloads
 //	join <socket> <room>
 //	to <room> <event> <args>           sends an event to everybody in the room
@@ -106,7 +106,9 @@ func newApp(p *scenario.Play) *app {
 	})
 	p.Command("queue", func(args string) {
 		o := *a.options.Load()
-		o.Engine.MaxQueue, _ = strconv.Atoi(args)
+		size, policy, _ := strings.Cut(args, " ")
+		o.Engine.MaxQueue, _ = strconv.Atoi(size)
+		o.Engine.QueueVolatile = policy == "drop_volatile"
 		a.options.Store(&o)
 	})
 	p.Command("limit", func(args string) {
