@@ -144,7 +144,7 @@ func connectionsCount(t *testing.T, secure bool) {
 		"polling: sent away for good": overPolling(func(c *session) { c.mustPost(`42["kick","all"]`) }),
 		"polling: nonsense":           overPolling(func(c *session) { c.post("49") }),
 		"polling: binary POST":        overPolling(func(c *session) { c.post("4", "Content-Type", "application/octet-stream") }),
-		"polling: slow":               overPolling(func(c *session) { c.mustPost(`42["flood",100,50000]`) }),
+		"polling: slow":               overPolling(func(c *session) { c.mustPost(`42["flood",400,50000]`) }),
 		"node: websocket killed":      overNode("websocket", (*node).kill),
 		"node: polling killed":        overNode("polling", (*node).kill),
 		"node: upgraded killed":       overNode("polling,websocket", (*node).kill),
