@@ -29,7 +29,7 @@ var arrows = map[string][]string{
 
 	"module/socketio": {"module/engineio", "module/realtime", "module/origin", "module/internal/..."},
 	"module/plainws":  {"module/realtime", "module/origin", "module/internal/..."},
-	"module/jwt":      {"module/realtime"},
+	"module/jwt":      {"module/realtime", "module/internal/..."},
 	"module/webhook":  {"module/realtime", "module/origin", "module/internal/..."},
 	"module/publish":  {"module/realtime", "module/origin", "module/internal/..."},
 	"module/metrics":  {"module/realtime", "module/origin", "module/internal/..."},

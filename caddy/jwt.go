@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/zap"
 
 	"github.com/caddy-realtime/caddy-realtime/module/jwt"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
@@ -31,8 +32,12 @@ type JWT struct {
 	// and so on), ECDSA (ES256, ES384, ES512) and Ed25519 (EdDSA).
 	Keys []string `json:"keys,omitempty"`
 
-	// JWKS is the URL of a JSON Web Key Set. It is fetched again every hour, and
-	// when a token has a key that is not known, at most every 5s.
+	// JWKS is the URL of a JSON Web Key Set. It is fetched in the background, again
+	// every hour, and when a token has a key that is not known, at most every 5s.
+	// While the issuer is away the keys that are there stay, across reloads of the
+	// configuration, too; where there are none yet, clients have their connections
+	// closed, so that they come back. A token that names no key is for the one of
+	// the set that fits its algorithm.
 	JWKS string `json:"jwks,omitempty"`
 
 	// Tokens are where tokens are looked for, in this order; the first place that
@@ -53,7 +58,8 @@ type JWT struct {
 	// Audiences of which the token has to be for one. Default: any.
 	Audiences []string `json:"audiences,omitempty"`
 
-	// Leeway is how far clocks may differ. Default: not at all.
+	// Leeway is how far clocks may differ for when a token expires, and from when on
+	// it is valid. When it was issued is not looked at. Default: not at all.
 	Leeway caddy.Duration `json:"leeway,omitempty"`
 
 	// OptionalExpiry lets tokens in that never expire. Default: they are refused.
@@ -75,6 +81,20 @@ type JWT struct {
 	authenticator *jwt.Authenticator
 	sources       []jwt.Source
 	material      []string // of which the keys are made
+	set           string   // the URL of the key set that is held
+}
+
+// keySets are those that are in use, by their URLs. A configuration takes over
+// those of the one before: its issuer may be away at that moment.
+var keySets = caddy.NewUsagePool()
+
+// A keySet is one of the pool.
+type keySet struct{ *jwt.KeySet }
+
+// Destruct implements caddy.Destructor.
+func (s keySet) Destruct() error {
+	s.Close()
+	return nil
 }
 
 // CaddyModule returns the Caddy module information.
@@ -91,20 +111,47 @@ func (j *JWT) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	if j.JWKS != "" {
-		url := caddy.NewReplacer().ReplaceKnown(j.JWKS, "")
-		if err := keys.Fetch(ctx, url, ctx.Logger()); err != nil {
-			return fmt.Errorf("authenticator jwt: jwks: %w", err)
-		}
-	}
 	options, err := j.options()
 	if err != nil {
 		return err
+	}
+	if j.JWKS != "" {
+		set, err := j.hold(caddy.NewReplacer().ReplaceKnown(j.JWKS, ""), ctx.Logger())
+		if err != nil {
+			return fmt.Errorf("authenticator jwt: jwks: %w", err)
+		}
+		keys.SetKeySet(set)
 	}
 	options.Keys = keys
 	j.sources = options.Sources
 	j.authenticator = jwt.New(options)
 	return nil
+}
+
+// hold returns the key set of a URL, which others may use, too.
+func (j *JWT) hold(url string, logger *zap.Logger) (*jwt.KeySet, error) {
+	value, loaded, err := keySets.LoadOrNew(url, func() (caddy.Destructor, error) {
+		set, err := jwt.NewKeySet(url, logger)
+		return keySet{set}, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	j.set = url
+	set := value.(keySet).KeySet
+	if loaded {
+		set.SetLogger(logger)
+	}
+	return set, nil
+}
+
+// Cleanup implements caddy.CleanerUpper.
+func (j *JWT) Cleanup() error {
+	if j.set == "" {
+		return nil
+	}
+	_, err := keySets.Delete(j.set)
+	return err
 }
 
 // Validate implements caddy.Validator.

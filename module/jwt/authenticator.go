@@ -26,7 +26,8 @@ type Options struct {
 	Sources []Source
 	// Issuers and Audiences of which the token has to be for one. Default: any.
 	Issuers, Audiences []string
-	// Leeway is how far clocks may differ. Default: not at all.
+	// Leeway is how far clocks may differ for when a token expires, and from when on
+	// it is valid. When it was issued is not looked at. Default: not at all.
 	Leeway time.Duration
 	// OptionalExpiry lets tokens in that never expire.
 	OptionalExpiry bool
@@ -62,7 +63,6 @@ func New(o Options) *Authenticator {
 		gojwt.WithValidMethods(o.Keys.algorithms()),
 		gojwt.WithLeeway(o.Leeway),
 		gojwt.WithJSONNumber(),
-		gojwt.WithIssuedAt(),
 	}
 	if !o.OptionalExpiry {
 		options = append(options, gojwt.WithExpirationRequired())
@@ -89,7 +89,11 @@ func (a *Authenticator) Authenticate(ctx context.Context, _ string, h *realtime.
 	case len(text) > maxToken:
 		return realtime.Identity{}, fmt.Errorf("%w: it has %d bytes, and at most %d are looked at", refuse("token_invalid", "token is invalid"), len(text), maxToken)
 	}
-	token, err := a.parser.Parse(text, func(t *gojwt.Token) (any, error) { return a.options.Keys.find(ctx, t) })
+	find := func(t *gojwt.Token) (any, error) { return a.options.Keys.find(ctx, t) }
+	token, err := a.parser.Parse(text, find)
+	if errors.Is(err, gojwt.ErrTokenSignatureInvalid) && a.options.Keys.renew(ctx, token) {
+		token, err = a.parser.Parse(text, find)
+	}
 	if err != nil {
 		return realtime.Identity{}, explain(err)
 	}
@@ -120,7 +124,7 @@ func told(err error) error {
 	case errors.Is(err, gojwt.ErrTokenUnverifiable), errors.Is(err, gojwt.ErrTokenSignatureInvalid), errors.Is(err, gojwt.ErrTokenMalformed):
 	case errors.Is(err, gojwt.ErrTokenExpired):
 		return refuse("token_expired", "token has expired")
-	case errors.Is(err, gojwt.ErrTokenNotValidYet), errors.Is(err, gojwt.ErrTokenUsedBeforeIssued):
+	case errors.Is(err, gojwt.ErrTokenNotValidYet):
 		return refuse("token_not_yet_valid", "token is not valid yet")
 	case errors.Is(err, gojwt.ErrTokenInvalidAudience):
 		return refuse("token_audience", "token is for another audience")

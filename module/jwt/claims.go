@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/rawjson"
 )
 
 // claims are those of a token, by name.
@@ -55,15 +57,16 @@ func (c claims) texts(name string) []string {
 }
 
 func text(value json.RawMessage) (string, bool) {
-	var s string
-	if json.Unmarshal(value, &s) == nil {
-		return s, string(value) != "null"
-	}
 	switch value[0] {
-	case '{', '[':
+	case '{', '[', 'n':
 		return "", false
+	case 't', 'f':
+		return string(value), true
 	}
-	return string(value), true // a number or a boolean, as it was written
+	if text, ok := rawjson.Text(value); ok {
+		return text, true
+	}
+	return string(value), true // a number that no id can be, as it was written
 }
 
 // A Room is a room's name with claims in it, such as "org:{claims.org_id}".

@@ -10,18 +10,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"net/url"
-	"slices"
-	"time"
 
-	"github.com/MicahParks/jwkset"
-	"github.com/MicahParks/keyfunc/v3"
 	gojwt "github.com/golang-jwt/jwt/v5"
-	"go.uber.org/zap"
-	"golang.org/x/time/rate"
 )
 
 // Keys verify tokens. What kind of key there is says which algorithms are
@@ -29,11 +19,8 @@ import (
 type Keys struct {
 	secrets []gojwt.VerificationKey // of HMAC
 	public  []crypto.PublicKey
-	jwks    keyfunc.Keyfunc // nil: none
+	set     *KeySet // nil: none
 }
-
-// errKeysUnavailable says that keys have to be fetched and cannot be.
-var errKeysUnavailable = errors.New("keys are not available")
 
 // minSecret is the size of the shortest secret, in bytes (RFC 7518, section 3.2).
 const minSecret = 32
@@ -86,92 +73,29 @@ func parseBlock(block *pem.Block) (key crypto.PublicKey, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the %s: %w", block.Type, err)
 	}
+	return key, checkKey(key)
+}
+
+// checkKey reports a public key that is not taken.
+func checkKey(key crypto.PublicKey) error {
 	switch key := key.(type) {
 	case *rsa.PublicKey:
 		if key.N.BitLen() < 2048 {
-			return nil, fmt.Errorf("the RSA key has %d bits; 2048 are needed", key.N.BitLen())
+			return fmt.Errorf("the RSA key has %d bits; 2048 are needed", key.N.BitLen())
 		}
 	case *ecdsa.PublicKey:
 		if size := key.Params().BitSize; size != 256 && size != 384 && size != 521 {
-			return nil, fmt.Errorf("the curve %s is not one of P-256, P-384 and P-521", key.Params().Name)
+			return fmt.Errorf("the curve %s is not one of P-256, P-384 and P-521", key.Params().Name)
 		}
 	case ed25519.PublicKey:
 	default:
-		return nil, fmt.Errorf("a key of the type %T is none of RSA, ECDSA and Ed25519", key)
-	}
-	return key, nil
-}
-
-// How keys are fetched.
-const (
-	fetchTimeout  = 5 * time.Second
-	fetchInterval = time.Hour
-	maxKeySet     = 1 << 20 // bytes
-
-	// Clients can name keys that do not exist as often as they like.
-	unknownInterval = 5 * time.Second
-)
-
-// CheckJWKS reports a URL that keys cannot be fetched from: they need TLS,
-// except on this machine.
-func CheckJWKS(text string) error {
-	u, err := url.Parse(text)
-	if err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" {
-		return fmt.Errorf("%q is no URL; write one such as https://login.example.com/.well-known/jwks.json", text)
-	}
-	ip := net.ParseIP(u.Hostname())
-	if u.Scheme == "http" && u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return fmt.Errorf("%s must begin with https: whoever can change the keys on their way can let anybody in", text)
+		return fmt.Errorf("a key of the type %T is none of RSA, ECDSA and Ed25519", key)
 	}
 	return nil
 }
 
-// Fetch adds the JSON Web Key Set (RFC 7517) of a URL, which is fetched again
-// every hour, and when a token has a key that is not known, at most every 5 s,
-// until ctx ends. Its public keys count. It is no error if the first attempt fails.
-func (k *Keys) Fetch(ctx context.Context, url string, logger *zap.Logger) error {
-	if err := CheckJWKS(url); err != nil {
-		return err
-	}
-	client := &http.Client{
-		Timeout:   fetchTimeout,
-		Transport: limited{http.DefaultTransport},
-		// It would lead to where nobody has said that keys come from.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	set, err := keyfunc.NewDefaultOverrideCtx(ctx, []string{url}, keyfunc.Override{
-		Client:            client,
-		HTTPTimeout:       fetchTimeout,
-		RefreshInterval:   fetchInterval,
-		RefreshUnknownKID: rate.NewLimiter(rate.Every(unknownInterval), 1),
-		RateLimitWaitMax:  unknownInterval,
-		RefreshErrorHandlerFunc: func(url string) func(context.Context, error) {
-			return func(_ context.Context, err error) {
-				logger.Warn("fetching keys failed", zap.String("url", url), zap.Error(err))
-			}
-		},
-	})
-	if err != nil {
-		return fmt.Errorf("fetching keys: %w", err)
-	}
-	k.jwks = set
-	return nil
-}
-
-// limited takes no answers that are longer than any set of keys.
-type limited struct{ http.RoundTripper }
-
-// RoundTrip implements http.RoundTripper.
-func (l limited) RoundTrip(r *http.Request) (*http.Response, error) {
-	a, err := l.RoundTripper.RoundTrip(r)
-	if err == nil {
-		a.Body = struct {
-			io.Reader
-			io.Closer
-		}{io.LimitReader(a.Body, maxKeySet), a.Body}
-	}
-	return a, err
-}
+// SetKeySet has the keys of a set count, too.
+func (k *Keys) SetKeySet(set *KeySet) { k.set = set }
 
 // The algorithms of each kind of key.
 var (
@@ -187,7 +111,7 @@ func (k *Keys) algorithms() []string {
 	if len(k.secrets) > 0 {
 		algorithms = append(algorithms, ofSecrets...)
 	}
-	if k.jwks != nil {
+	if k.set != nil {
 		algorithms = append(algorithms, ofRSA...)
 		algorithms = append(algorithms, ofECDSA...)
 		algorithms = append(algorithms, ofEd25519...)
@@ -206,7 +130,7 @@ func (k *Keys) algorithms() []string {
 }
 
 // Empty reports whether there is no key, nor anywhere to fetch one.
-func (k *Keys) Empty() bool { return len(k.secrets) == 0 && len(k.public) == 0 && k.jwks == nil }
+func (k *Keys) Empty() bool { return len(k.secrets) == 0 && len(k.public) == 0 && k.set == nil }
 
 // find returns what may verify a token, by its algorithm.
 func (k *Keys) find(ctx context.Context, t *gojwt.Token) (any, error) {
@@ -222,14 +146,13 @@ func (k *Keys) find(ctx context.Context, t *gojwt.Token) (any, error) {
 			candidates = append(candidates, key)
 		}
 	}
-	if k.jwks != nil {
-		key, err := k.jwks.KeyfuncCtx(ctx)(t)
-		switch {
-		case err == nil && fits(t.Method, key):
-			candidates = append(candidates, key)
-		case err != nil && len(candidates) == 0 && !k.decided(ctx, t, err):
-			return nil, fmt.Errorf("%w: %w", errKeysUnavailable, err)
+	if k.set != nil {
+		kid, _ := t.Header["kid"].(string)
+		chosen, err := k.set.find(ctx, kid, t.Method, len(candidates) == 0)
+		if err != nil && len(candidates) == 0 {
+			return nil, err
 		}
+		candidates = append(candidates, chosen...)
 	}
 	if len(candidates) == 0 {
 		return nil, gojwt.ErrTokenUnverifiable
@@ -237,32 +160,12 @@ func (k *Keys) find(ctx context.Context, t *gojwt.Token) (any, error) {
 	return gojwt.VerificationKeySet{Keys: candidates}, nil
 }
 
-// decided reports whether an error is about the token, and not about a set that
-// could not be fetched, or not again so soon.
-func (k *Keys) decided(ctx context.Context, t *gojwt.Token, err error) bool {
-	all, readErr := k.jwks.Storage().KeyReadAll(ctx)
-	if readErr != nil || len(all) == 0 {
+// renew has the key set fetched for a token that no key verifies, and reports
+// whether it is worth another look.
+func (k *Keys) renew(ctx context.Context, t *gojwt.Token) bool {
+	if _, ok := t.Method.(*gojwt.SigningMethodHMAC); ok || k.set == nil {
 		return false
 	}
-	kid, named := t.Header["kid"].(string)
-	return errors.Is(err, jwkset.ErrKeyNotFound) || !named ||
-		slices.ContainsFunc(all, func(key jwkset.JWK) bool { return key.Marshal().KID == kid })
-}
-
-// fits reports whether a key is of an algorithm.
-func fits(method gojwt.SigningMethod, key any) bool {
-	switch key := key.(type) {
-	case *rsa.PublicKey:
-		switch method.(type) {
-		case *gojwt.SigningMethodRSA, *gojwt.SigningMethodRSAPSS:
-			return true
-		}
-	case *ecdsa.PublicKey:
-		m, ok := method.(*gojwt.SigningMethodECDSA)
-		return ok && m.CurveBits == key.Params().BitSize
-	case ed25519.PublicKey:
-		_, ok := method.(*gojwt.SigningMethodEd25519)
-		return ok
-	}
-	return false
+	kid, _ := t.Header["kid"].(string)
+	return k.set.renew(ctx, kid)
 }
