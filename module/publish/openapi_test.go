@@ -44,6 +44,9 @@ var describeAPI = sync.OnceValues(func() (*description, error) {
 	if err := yaml.Unmarshal(text, &document); err != nil {
 		return nil, err
 	}
+	if place := empty(document, "#"); place != "" {
+		return nil, fmt.Errorf("%s is nothing: put the text that has a comma between quotes", place)
+	}
 	closeAnswers(document.(map[string]any))
 	plain, err := json.Marshal(document)
 	if err != nil {
@@ -63,6 +66,28 @@ var describeAPI = sync.OnceValues(func() (*description, error) {
 	}
 	return d, nil
 })
+
+// empty returns where a document has a member without a value, as a comma makes
+// one in { description: this, and that }; "" if nowhere.
+func empty(node any, place string) string {
+	switch node := node.(type) {
+	case nil:
+		return place
+	case map[string]any:
+		for name, value := range node {
+			if found := empty(value, place+"/"+name); found != "" {
+				return found
+			}
+		}
+	case []any:
+		for i, value := range node {
+			if found := empty(value, fmt.Sprint(place, "/", i)); found != "" {
+				return found
+			}
+		}
+	}
+	return ""
+}
 
 // closeAnswers makes every object refuse what is not described. Callers are to
 // ignore what they do not know; the tests are not.
@@ -187,7 +212,11 @@ func (a *api) hold(r *http.Request, body string, got reply) {
 		}
 	}
 	wrong := !described
-	if schema := d.schema(a.t, operation+"/requestBody/content/application~1json/schema"); schema != nil {
+	if template == "/batch" && got.status == http.StatusOK {
+		if err := d.checkBatch(a.t, body, got.body); err != nil {
+			a.t.Errorf("%.300s is answered %.300s: %v", body, got.body, err)
+		}
+	} else if schema := d.schema(a.t, operation+"/requestBody/content/application~1json/schema"); schema != nil {
 		wrong = wrong || valid(schema, strings.TrimPrefix(body, "\ufeff")) != nil
 	}
 	for _, problem := range d.parameterProblems(a.t, operation, r) {
@@ -199,6 +228,34 @@ func (a *api) hold(r *http.Request, body string, got reply) {
 	if !wrong && (strings.Contains(got.body, `"unknown_field"`) || strings.Contains(got.body, `"unknown_parameter"`)) && template != "/batch" {
 		a.t.Errorf("%s %s %.300s is as described, and answered %s", r.Method, r.URL, body, got.body)
 	}
+}
+
+// checkBatch holds the commands of a batch that has been done against the
+// description: what is not a command has an error for a result.
+func (d *description) checkBatch(t testing.TB, body, answer string) error {
+	t.Helper()
+	var asked struct{ Commands []json.RawMessage }
+	var got struct{ Results []json.RawMessage }
+	if err := json.Unmarshal([]byte(strings.TrimPrefix(body, "\ufeff")), &asked); err != nil {
+		return err
+	}
+	if err := json.Unmarshal([]byte(answer), &got); err != nil {
+		return err
+	}
+	if n := len(asked.Commands); n == 0 || n > MaxCommands || n != len(got.Results) {
+		return fmt.Errorf("%d commands, and %d results", n, len(got.Results))
+	}
+	command, failure := d.schema(t, "#/components/schemas/Command"), d.schema(t, "#/components/schemas/Failure")
+	for i, text := range asked.Commands {
+		wrong := valid(command, string(text))
+		if wrong != nil && valid(failure, string(got.Results[i])) != nil {
+			return fmt.Errorf("%s is done: %w", text, wrong)
+		}
+		if wrong == nil && strings.Contains(string(got.Results[i]), `"unknown_field"`) {
+			return fmt.Errorf("%s is a command, and not known", text)
+		}
+	}
+	return nil
 }
 
 // parameterProblems returns for each parameter that there is or should be
@@ -370,6 +427,7 @@ func TestOpenAPICanFail(t *testing.T) {
 	for pointer, texts := range map[string][]string{
 		"#/components/schemas/Emit":       {`{}`, `{"event":"connect"}`, `{"event":""}`, `{"event":"e","Event":"e"}`, `{"event":"e","to":"room"}`, `{"event":"e","to":null}`, `{"event":"a\nb"}`, `{"event":"e","everyone":true,"to":["a"]}`, `{"event":"e","everyone":true,"users":[]}`, `{"event":"e","everyone":false}`, `{"event":"e","to":[true]}`},
 		"#/components/schemas/Join":       {`{"where":{},"rooms":["a"]}`, `{"where":{"user":"u"}}`, `{"where":{"user":"u"},"rooms":[]}`},
+		"#/components/schemas/Batch":      {`{}`, `{"commands":[]}`, `{"commands":[{}]}`, `{"commands":[{"shout":{}}]}`, `{"commands":[{"emit":{"event":"e"}}]}`, `{"commands":[{"emit":{"event":"e","to":[]},"leave":{}}]}`},
 		"#/components/schemas/Failure":    {`{}`, `{"error":{"code":"x"}}`, `{"error":{"code":"x","message":"y","more":1}}`},
 		"#/components/schemas/SocketPage": {`{"sockets":[{"id":"x"}]}`, `{"sockets":[],"more":1}`},
 		"#/components/schemas/Results":    {`{"results":[{"sockets":1,"id":"x"}]}`, `{"results":[{}]}`},
