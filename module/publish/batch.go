@@ -72,7 +72,7 @@ func (h *Handler) run(ctx context.Context, place string, data []byte) (any, *Pro
 	case "":
 		return nil, badField("%s has no command", place)
 	case "emit":
-		e, problem := parseEmission(place+".emit", emission)
+		e, problem := parseEmission(place+".emit", emission, h.endpoint.Limits())
 		if problem != nil {
 			return nil, problem
 		}

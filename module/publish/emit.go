@@ -34,8 +34,9 @@ type emission struct {
 	volatile  bool
 }
 
-// parseEmission reads the body of an emit.
-func parseEmission(where string, data []byte) (*emission, *Problem) {
+// parseEmission reads the body of an emit, which may be as much as clients may
+// send by the limits.
+func parseEmission(where string, data []byte, limits realtime.Limits) (*emission, *Problem) {
 	e := &emission{namespace: defaultSpace}
 	var args []json.RawMessage
 	problem := members{
@@ -65,6 +66,13 @@ func parseEmission(where string, data []byte) (*emission, *Problem) {
 	var err error
 	if e.args, err = realtime.ParsePlainArgs(args); err != nil {
 		return nil, badField("%s: %v", within(where, "args"), err)
+	}
+	switch exceeded, _ := errors.AsType[*realtime.LimitError](limits.Check(e.event, e.args)); {
+	case exceeded == nil:
+	case exceeded.Name == "event_name":
+		return nil, badField("%s has more than %d bytes, which the endpoint's limits allow", within(where, "event"), exceeded.Most)
+	default:
+		return nil, badField("%s exceeds the endpoint's limits: %s is %d", within(where, "args"), exceeded.Name, exceeded.Most)
 	}
 	switch listed := e.to != nil || e.users != nil; {
 	case listed && e.everyone:
@@ -104,7 +112,7 @@ func (h *Handler) emit(ctx context.Context, r *request) (int, any, *Problem) {
 			return 0, nil, problemf(http.StatusBadRequest, "bad_parameter", "ack takes a duration such as 3s, of at most %v", MaxWait)
 		}
 	}
-	e, problem := parseEmission("", r.body)
+	e, problem := parseEmission("", r.body, h.endpoint.Limits())
 	if problem != nil {
 		return 0, nil, problem
 	}

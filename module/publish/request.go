@@ -38,7 +38,10 @@ func (m members) read(where string, data []byte) *Problem {
 		if string(value) == "null" {
 			return badField("%s must not be null; leave it out", name)
 		}
-		if !decode(value, field) {
+		switch ok, tooMany := decode(value, field); {
+		case tooMany:
+			return badField("%s has more than %d elements", name, MaxNames)
+		case !ok:
 			return badField("%s must be %s", name, kind(field))
 		}
 	}
@@ -46,29 +49,38 @@ func (m members) read(where string, data []byte) *Problem {
 }
 
 // decode reads a value into a field. The names of rooms, users and sockets may be
-// numbers, as they are in answers of backends; any other text is a string.
-func decode(value json.RawMessage, field any) bool {
+// numbers, as they are in answers of backends; any other text is a string. An
+// array is read as far as any may have elements, whatever these are: two bytes of
+// a body must not become a hundred of memory.
+func decode(value json.RawMessage, field any) (ok, tooMany bool) {
 	switch field := field.(type) {
 	case **string:
 		name, ok := rawjson.Text(value)
 		*field = &name
-		return ok
+		return ok, false
+	case *[]json.RawMessage:
+		list, err := rawjson.SplitWithin(value, MaxNames+1, maxNesting)
+		*field = list
+		return err == nil, errors.Is(err, rawjson.ErrElements)
 	case *[]string:
-		var list []json.RawMessage
-		if json.Unmarshal(value, &list) != nil {
-			return false
+		list, err := rawjson.SplitWithin(value, MaxNames+1, maxNesting)
+		if err != nil {
+			return false, errors.Is(err, rawjson.ErrElements)
 		}
 		*field = make([]string, len(list))
 		for i, element := range list {
 			var ok bool
 			if (*field)[i], ok = rawjson.Text(element); !ok {
-				return false
+				return false, false
 			}
 		}
-		return true
+		return true, false
 	}
-	return json.Unmarshal(value, field) == nil
+	return json.Unmarshal(value, field) == nil, false
 }
+
+// maxNesting is how deep any JSON can be that encoding/json takes.
+const maxNesting = 10_000
 
 // within returns the place of a member of an object.
 func within(where, name string) string {

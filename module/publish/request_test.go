@@ -60,7 +60,7 @@ func FuzzRequest(f *testing.F) {
 			}
 			return
 		}
-		if e, problem := parseEmission("", body); problem == nil {
+		if e, problem := parseEmission("", body, a.endpoint.Limits()); problem == nil {
 			if err := valid(d.schema(t, "#/components/schemas/Emit"), string(body)); err != nil {
 				t.Errorf("taken, and yet %v", err)
 			}
@@ -71,7 +71,7 @@ func FuzzRequest(f *testing.F) {
 					}
 				}
 			}
-			if again, problem := parseEmission("", e.append(t)); problem != nil || !reflect.DeepEqual(plain(e), plain(again)) {
+			if again, problem := parseEmission("", e.append(t), a.endpoint.Limits()); problem != nil || !reflect.DeepEqual(plain(e), plain(again)) {
 				t.Errorf("%+v became %+v: %v", e, again, problem)
 			}
 		}
