@@ -3,6 +3,7 @@ package webhook
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -155,27 +156,36 @@ func isEmpty(data json.RawMessage, begin, end byte) bool {
 
 // listOf returns the elements of a list, of which there may be so many.
 func listOf(data json.RawMessage, most int) ([]json.RawMessage, *wrongAnswer) {
-	object := rawjson.Object(data)
-	if !object && (len(data) == 0 || data[0] != '[') {
+	if rawjson.Object(data) {
+		return listOfNumbered(data, most)
+	}
+	list, err := rawjson.SplitWithin(data, most, maxNesting)
+	switch {
+	case errors.Is(err, rawjson.ErrElements):
+		return nil, wrong("has more than %d elements", most)
+	case err != nil:
 		return nil, wrong("must be an array")
 	}
+	return list, nil
+}
+
+// maxNesting is how deep any JSON can be that encoding/json takes.
+const maxNesting = 10_000
+
+// listOfNumbered returns the members of an object that is a list, in their order.
+func listOfNumbered(data json.RawMessage, most int) ([]json.RawMessage, *wrongAnswer) {
 	list := []json.RawMessage{}
 	d := json.NewDecoder(bytes.NewReader(data))
-	_, _ = d.Token() // the bracket or brace
+	_, _ = d.Token() // the brace
 	for d.More() {
-		if object {
-			name, err := d.Token()
-			text, _ := name.(string)
-			if err != nil || text == "" || strings.Trim(text, "0123456789") != "" {
-				return nil, wrong("must be an array")
-			}
+		name, err := d.Token()
+		text, _ := name.(string)
+		var element json.RawMessage
+		if err != nil || text == "" || strings.Trim(text, "0123456789") != "" || d.Decode(&element) != nil {
+			return nil, wrong("must be an array")
 		}
 		if len(list) == most {
 			return nil, wrong("has more than %d elements", most)
-		}
-		var element json.RawMessage
-		if d.Decode(&element) != nil {
-			return nil, wrong("must be an array")
 		}
 		list = append(list, element)
 	}
