@@ -219,7 +219,7 @@ func TestOddAnswers(t *testing.T) {
 	w := serve(t, Options{Logger: zap.New(core)}, func(m *message) (int, string) {
 		switch m.Type {
 		case typeConnect:
-			return 200, `{"user":"u1","leave":["a"],"rooms":["a"],"later":null,"expires_at":"2999-01-01 00:00:00"}`
+			return 200, `{"user":"u1","User":"u2","leave":["a"],"rooms":["a"],"later":null,"expires_at":"2999-01-01 00:00:00"}`
 		case typeEvent:
 			return 200, `{"user":"u2","emit":[{"event":"e","rooms":["a"]},{"event":"f","rooms":["b"]}]}`
 		}
@@ -237,6 +237,7 @@ func TestOddAnswers(t *testing.T) {
 	}
 	slices.Sort(got)
 	want := []string{
+		`socket.connect: "User" is no member that it has`,
 		`socket.connect: "leave" is no member that it has`,
 		`socket.connect: "rooms" is no member that it has`,
 		`socket.connect: expires_at has no zone, and counts as UTC`,

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -83,23 +82,26 @@ func (r *reader) members(place string, data json.RawMessage, known []member) *wr
 	if err != nil {
 		return err
 	}
-	left := len(object)
-	for _, m := range known {
-		name := m.name
-		value, ok := object[name]
-		if !ok && left > 0 {
-			name, value, ok = restyled(object, known, m.name)
+	var read uint64 // a bit for each of those known
+	for i, m := range known {
+		if value, ok := object[m.name]; ok {
+			read |= 1 << i
+			delete(object, m.name)
+			if err := m.take(value); err != nil {
+				return err
+			}
 		}
-		if !ok {
-			continue
+	}
+	for i, m := range known {
+		if len(object) == 0 {
+			return nil
 		}
-		left--
-		delete(object, name)
-		if isNull(value) {
-			continue
-		}
-		if err := m.read(value); err != nil {
-			return err.within(m.name)
+		if name, ok := restyled(object, m.name); ok && read>>i&1 == 0 {
+			value := object[name]
+			delete(object, name)
+			if err := m.take(value); err != nil {
+				return err
+			}
 		}
 	}
 	for name, value := range object {
@@ -110,16 +112,24 @@ func (r *reader) members(place string, data json.RawMessage, known []member) *wr
 	return nil
 }
 
-// restyled returns the member that is called the same in another style of
-// writing names.
-func restyled(object map[string]json.RawMessage, known []member, name string) (string, json.RawMessage, bool) {
+// take reads the value of the member, where it has one.
+func (m member) take(value json.RawMessage) *wrongAnswer {
+	if isNull(value) {
+		return nil
+	}
+	return m.read(value).within(m.name)
+}
+
+// restyled returns the name of what an object has that is called the same in
+// another style of writing names.
+func restyled(object map[string]json.RawMessage, name string) (string, bool) {
 	plain := strings.ReplaceAll(name, "_", "")
-	for other, value := range object {
-		if strings.EqualFold(strings.ReplaceAll(other, "_", ""), plain) && !slices.ContainsFunc(known, func(m member) bool { return m.name == other }) {
-			return other, value, true
+	for other := range object {
+		if strings.EqualFold(strings.ReplaceAll(other, "_", ""), plain) {
+			return other, true
 		}
 	}
-	return "", nil, false
+	return "", false
 }
 
 // quote returns the beginning of what a backend calls something.
