@@ -3,6 +3,7 @@ package caddy
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,6 +46,39 @@ func TestNewestLeaseHolds(t *testing.T) {
 	}
 	if e.hub.endpoint("test") == e {
 		t.Error("an endpoint that no configuration has is kept")
+	}
+}
+
+// TestWidestLimits: what is sent in a hub is bounded by the widest limits that any of
+// its configurations has, for as long as that runs.
+func TestWidestLimits(t *testing.T) {
+	e := testEndpoint(t)
+	sends := func(when string, depth int, want bool) {
+		t.Helper()
+		arg := realtime.Arg{JSON: []byte(strings.Repeat("[", depth) + strings.Repeat("]", depth))}
+		if err := e.hub.Namespace("/").To().Emit(t.Context(), "event", arg); (err == nil) != want {
+			t.Errorf("%s, %d deep: %v", when, depth, err)
+		}
+	}
+	limited := func(depth int) *settings {
+		s := testSettings("/")
+		s.policy.Limits = realtime.Limits{Depth: depth}
+		return s
+	}
+	sends("without an endpoint", 128, true)
+	sends("without an endpoint", 129, false)
+	narrow := e.push(limited(10))
+	sends("narrow", 10, true)
+	sends("narrow", 11, false)
+	other := e.hub.endpoint("other").push(limited(200))
+	sends("beside a wider one", 200, true)
+	sends("beside a wider one", 201, false)
+	if err := other.drop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	sends("narrow again", 11, false)
+	if err := narrow.drop(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -13,7 +13,9 @@ import (
 )
 
 // Limits bound what one client can take, and what it can have sent to others.
-// They are there without being written.
+// They are there without being written. What backends answer and the API emits is
+// bounded by arguments, depth, event_name and rooms, too: it is refused, with an
+// error that says so.
 type Limits struct {
 	// Payload is the size of the largest message, in bytes. Default 1000000.
 	Payload int64 `json:"payload,omitempty"`
