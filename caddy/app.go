@@ -206,7 +206,7 @@ func (a *App) register(s *settings) (*settings, error) {
 func (a *App) Start() error {
 	for name, h := range a.hubs {
 		if first := h.push(a, a.Hubs[name]); first {
-			h.restore(a.store, a.logger)
+			h.restore(a.storeOf(h), a.logger)
 		}
 	}
 	for _, s := range a.endpoints {
@@ -227,6 +227,22 @@ func (a *App) Start() error {
 	a.starts()
 	close(a.started)
 	return nil
+}
+
+// storeOf returns the store of a hub whose endpoints have the backends that they
+// have; nil if there is none. Two applications for which one Caddy runs after the
+// other do not get each other's sockets.
+func (a *App) storeOf(h *hub) *store {
+	if a.store == nil {
+		return nil
+	}
+	var backends []string
+	for _, name := range slices.Sorted(maps.Keys(a.endpoints)) {
+		if s := a.endpoints[name]; s.hub == h && s.backend != nil {
+			backends = append(backends, s.backend.identity())
+		}
+	}
+	return a.store.of(backends...)
 }
 
 // warn says which hubs and options do not belong together, since one of the names

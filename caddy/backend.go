@@ -202,13 +202,50 @@ func (b *Backend) keepIn(a *App) {
 	}
 }
 
+// identity returns what tells the backend from that of another application: its
+// URL, or its path and where the handlers' upstreams are, or the handlers as they
+// are written where they have none. It is in no log.
+func (b *Backend) identity() string {
+	if b.URL != "" {
+		return b.options.URL
+	}
+	var dials []string
+	var find func(v any)
+	find = func(v any) {
+		switch v := v.(type) {
+		case []any:
+			for _, element := range v {
+				find(element)
+			}
+		case map[string]any:
+			if dial, ok := v["dial"].(string); ok {
+				dials = append(dials, caddy.NewReplacer().ReplaceKnown(dial, ""))
+			}
+			for _, element := range v {
+				find(element)
+			}
+		}
+	}
+	for _, raw := range b.HandleRaw {
+		var v any
+		if json.Unmarshal(raw, &v) == nil {
+			find(v)
+		}
+	}
+	if len(dials) == 0 {
+		return b.path + " " + fmt.Sprintf("%s", b.HandleRaw)
+	}
+	slices.Sort(dials)
+	return b.path + " " + strings.Join(slices.Compact(dials), " ")
+}
+
 // attach has the backend serve an endpoint, until detach.
 func (b *Backend) attach(e *endpoint) {
 	o := b.options
 	o.Meter = &e.meter
 	o.Hub = e.hub.Hub
 	if b.store != nil {
-		o.Storage = b.store.under(e.hub.Name()).under("departures").under(e.name)
+		o.Storage = b.store.of(b.identity()).under(e.hub.Name()).under("departures").under(e.name)
 	}
 	b.Backend = webhook.New(o, &e.departures)
 	e.departures.Attach(b.Backend)

@@ -1,11 +1,48 @@
 package caddy
 
 import (
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"testing"
+
+	"github.com/caddy-realtime/caddy-realtime/module/webhook"
 )
+
+// TestBackendIdentity: what is kept for one application is not that of another, and
+// stays its own whatever else is set.
+func TestBackendIdentity(t *testing.T) {
+	t.Setenv("UPSTREAM", "localhost:5000")
+	handle := func(raws ...string) *Backend {
+		b := &Backend{path: "/realtime"}
+		for _, raw := range raws {
+			b.HandleRaw = append(b.HandleRaw, json.RawMessage(raw))
+		}
+		return b
+	}
+	url := func(u string) *Backend { return &Backend{URL: u, options: webhook.Options{URL: u}} }
+	const proxy = `{"handler":"subroute","routes":[{"handle":[{"handler":"reverse_proxy","upstreams":[{"dial":"a:1"},{"dial":"b:2"}]%s}]}]}`
+	first := handle(fmt.Sprintf(proxy, ""))
+	if other := handle(fmt.Sprintf(proxy, `,"load_balancing":{"retries":3}`)); other.identity() != first.identity() {
+		t.Errorf("%q is another one than %q", other.identity(), first.identity())
+	}
+	all := make(map[string]bool)
+	for _, b := range []*Backend{
+		url("http://localhost:3000/realtime"), url("http://localhost:3001/realtime"), url("http://localhost:3000/hooks"), first,
+		handle(`{"handler":"reverse_proxy","upstreams":[{"dial":"a:1"}]}`), handle(`{"handler":"reverse_proxy","upstreams":[{"dial":"{env.UPSTREAM}"}]}`),
+		handle(`{"handler":"static_response"}`), handle(`{"handler":"static_response","body":"x"}`),
+	} {
+		if all[b.identity()] {
+			t.Errorf("two are %q", b.identity())
+		}
+		all[b.identity()] = true
+	}
+	if !all["/realtime localhost:5000"] {
+		t.Errorf("of {env.UPSTREAM} comes none of %v", all)
+	}
+}
 
 // TestBackendPath: from outside nobody reaches the backend's path, however it is
 // written; what is not that path is the application's.

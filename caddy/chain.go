@@ -23,10 +23,11 @@ import (
 // A chain takes requests through HTTP handlers within the process, as if the
 // client that they are about had sent them.
 type chain struct {
-	handler caddyhttp.Handler
-	server  *caddyhttp.Server
-	prompt  bool         // the handlers give up when the request's context ends
-	stuck   atomic.Int64 // requests that run although their time is over
+	handler    caddyhttp.Handler
+	server     *caddyhttp.Server
+	transports []*http.Transport // of every reverse_proxy among the handlers
+	prompt     bool              // the handlers give up when the request's context ends
+	stuck      atomic.Int64      // requests that run although their time is over
 }
 
 // maxStuck is how many requests may run for longer than they have time: there
@@ -42,6 +43,7 @@ func newChain(ctx caddy.Context, raws []json.RawMessage, prompt bool) (*chain, e
 		return nil, errors.New("it works in the routes of an HTTP server only")
 	}
 	handlers := make([]caddyhttp.MiddlewareHandler, len(raws))
+	var transports []*http.Transport
 	for i, raw := range raws {
 		module, err := ctx.LoadModule(&struct {
 			Raw json.RawMessage `caddy:"namespace=http.handlers inline_key=handler"`
@@ -50,9 +52,9 @@ func newChain(ctx caddy.Context, raws []json.RawMessage, prompt bool) (*chain, e
 			return nil, fmt.Errorf("loading handler: %w", err)
 		}
 		handlers[i] = module.(caddyhttp.MiddlewareHandler)
-		watchConns(handlers[i])
+		transports = append(transports, watchConns(handlers[i])...)
 	}
-	c := &chain{server: server, prompt: prompt, handler: caddyhttp.HandlerFunc(answeredByNone)}
+	c := &chain{server: server, transports: transports, prompt: prompt, handler: caddyhttp.HandlerFunc(answeredByNone)}
 	for i := len(handlers) - 1; i >= 0; i-- {
 		handler, next := handlers[i], c.handler
 		c.handler = caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error { return handler.ServeHTTP(w, r, next) })
@@ -96,6 +98,13 @@ func (c *chain) RoundTrip(r *http.Request) (*http.Response, error) {
 		c.stuck.Add(-1)
 	}()
 	return nil, context.Cause(r.Context())
+}
+
+// CloseIdleConnections closes connections to backends that are not in use.
+func (c *chain) CloseIdleConnections() {
+	for _, t := range c.transports {
+		t.CloseIdleConnections()
+	}
 }
 
 // asReceived returns a request that a server might have got from the client

@@ -171,7 +171,7 @@ func (a *App) finish() error {
 	}
 	waits.Wait()
 	for _, h := range left {
-		h.save(a.store, a.logger)
+		h.save(a.storeOf(h), a.logger)
 	}
 	return failed
 }

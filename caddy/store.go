@@ -42,6 +42,14 @@ func (s *store) under(name string) *store {
 	return &store{s.storage, s.key(name)}
 }
 
+// of returns the store of what has to do with some backends, by their identities.
+func (s *store) of(backends ...string) *store {
+	if len(backends) == 0 {
+		return s.under("no backend")
+	}
+	return s.under("backend " + strings.Join(backends, " "))
+}
+
 func (s *store) key(name string) string { return path.Join(s.prefix, escape(name)) }
 
 // Write makes value that of a name, which may be any text.

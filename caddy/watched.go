@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
 	"slices"
 	"sync/atomic"
 
@@ -44,21 +45,25 @@ func (c *watchedConn) Write(p []byte) (int, error) {
 }
 
 // watchConns has the connections of every reverse_proxy among HTTP handlers be
-// watched.
-func watchConns(handler caddyhttp.MiddlewareHandler) {
+// watched, and returns their transports.
+func watchConns(handler caddyhttp.MiddlewareHandler) (transports []*http.Transport) {
 	switch handler := handler.(type) {
 	case *caddyhttp.Subroute:
 		for _, route := range handler.Routes {
 			for _, inner := range route.Handlers {
-				watchConns(inner)
+				transports = append(transports, watchConns(inner)...)
 			}
 		}
 	case *reverseproxy.Handler:
+		t, ok := handler.Transport.(*reverseproxy.HTTPTransport)
+		if !ok || t.Transport == nil {
+			return nil
+		}
+		transports = append(transports, t.Transport)
 		// With h2c all connections are of HTTP/2, which has its own way to say what
 		// was not looked at.
-		t, ok := handler.Transport.(*reverseproxy.HTTPTransport)
-		if !ok || t.Transport == nil || slices.Contains(t.Versions, "h2c") || t.Transport.DialContext == nil {
-			return
+		if slices.Contains(t.Versions, "h2c") || t.Transport.DialContext == nil {
+			return transports
 		}
 		dial := t.Transport.DialContext
 		t.Transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -69,6 +74,7 @@ func watchConns(handler caddyhttp.MiddlewareHandler) {
 			return watch(conn), nil
 		}
 	}
+	return transports
 }
 
 // Interface guards

@@ -213,7 +213,7 @@ func TestBackendRestart(t *testing.T) {
 			n.expect("ready", nil)
 			for range 3 {
 				a.stop()
-				time.Sleep(time.Second) // how long it is away
+				time.Sleep(2 * stopPause) // how long it is away: some is asked again in vain
 				a.start()
 				n.tell("progress")
 				n.expect("progress", nil)

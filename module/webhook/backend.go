@@ -80,7 +80,7 @@ type Backend struct {
 	queue   *Queue
 	notices *notices
 	slots   *slots // as many as requests may be in flight
-	pause   pause
+	pause   *pause
 	events  deadlines
 }
 
@@ -109,6 +109,7 @@ func New(o Options, queue *Queue) *Backend {
 		notices: newNotices(all),
 		queue:   queue,
 		slots:   newSlots(o.Concurrency),
+		pause:   newPause(o.Transport),
 		events:  deadlines{after: o.EventTimeout, cause: errTimeout},
 	}
 }

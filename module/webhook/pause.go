@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"context"
+	"net/http"
 	"sync"
 	"time"
 )
@@ -11,11 +12,22 @@ const maxPause = 5 * time.Second
 
 // A pause is a time in which nothing is sent. A backend that is about to stop asks
 // for one, by Retry-After in a good answer: what would arrive just when it closes
-// the socket that it listens on would be lost. The zero value is over. All methods
-// may be called concurrently.
+// the socket that it listens on would be lost. Nor is a connection used afterwards
+// that was open before: its end may be on its way. All methods may be called
+// concurrently.
 type pause struct {
+	hangUp func() // closes connections that are not in use
+
 	mu    sync.Mutex
-	until time.Time
+	until time.Time // zero: there is none
+}
+
+func newPause(transport http.RoundTripper) *pause {
+	p := &pause{hangUp: func() {}}
+	if t, ok := transport.(interface{ CloseIdleConnections() }); ok {
+		p.hangUp = t.CloseIdleConnections
+	}
+	return p
 }
 
 // begin has nothing be sent for some time from now on, or for longer where that
@@ -28,6 +40,7 @@ func (p *pause) begin(after time.Duration) {
 	defer p.mu.Unlock()
 	if until := time.Now().Add(after); until.After(p.until) {
 		p.until = until
+		p.hangUp() // nobody waits for them to be used
 	}
 }
 
@@ -40,6 +53,7 @@ func (p *pause) left() time.Duration {
 	left := time.Until(p.until)
 	if left <= 0 {
 		p.until = time.Time{}
+		p.hangUp() // those that were in use
 	}
 	return left
 }

@@ -212,13 +212,14 @@ func TestStoppingBackend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stopping := false
 		var times []time.Time
-		w := newWorld(t, Options{URL: "http://backend/realtime", Transport: answering(typeEvent, func() (int, http.Header, error) {
+		transport := &hangingUp{RoundTripper: answering(typeEvent, func() (int, http.Header, error) {
 			times = append(times, time.Now())
 			if stopping {
 				return 204, http.Header{"Retry-After": {"2"}}, nil
 			}
 			return 204, nil, nil
-		})})
+		})}
+		w := newWorld(t, Options{URL: "http://backend/realtime", Transport: transport})
 		c, other := w.connect(), w.connect()
 		stopping = true
 		began := time.Now()
@@ -231,6 +232,10 @@ func TestStoppingBackend(t *testing.T) {
 		if took := time.Since(began); took != 2*time.Second || len(times) != 2 {
 			t.Errorf("the next event was answered after %v, and %d sent", took, len(times))
 		}
+		// No connection that was open before is used afterwards.
+		if want := []time.Duration{0, 2 * time.Second}; len(transport.times) != 2 || transport.times[0].Sub(began) != want[0] || transport.times[1].Sub(began) != want[1] {
+			t.Errorf("connections were closed at %v", transport.times)
+		}
 		// Whoever has no time left is told that it was not sent.
 		stopping = true
 		c.ask(t, "last")
@@ -241,6 +246,14 @@ func TestStoppingBackend(t *testing.T) {
 		}
 	})
 }
+
+// hangingUp notes when connections are closed.
+type hangingUp struct {
+	http.RoundTripper
+	times []time.Time
+}
+
+func (h *hangingUp) CloseIdleConnections() { h.times = append(h.times, time.Now()) }
 
 // TestNotify: a backend that does not want to know of connects or of disconnects
 // is not asked, and not told.

@@ -45,7 +45,8 @@ export const realtime: FastifyPluginAsync<Options> = async (app, { secret }) => 
 
   app.setErrorHandler((error, _request, reply) => {
     if (!(error instanceof WebhookVerificationError)) throw error;
-    return reply.code(401).send({ error: { code: "bad_signature", message: error.message } });
+    // It is not the client's fault: a secret is wrong, or this is not Caddy.
+    return reply.code(500).send({ error: { code: "bad_signature", message: error.message } });
   });
 
   /** Returns what is asked: by Caddy, at this moment, and for the first time. */

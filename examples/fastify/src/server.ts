@@ -1,7 +1,5 @@
 // An ordinary Fastify API. Two lines of it are there for realtime: those with realtime and emit in them.
 
-import { Server } from "node:net";
-
 import cookie from "@fastify/cookie";
 import cors from "@fastify/cors";
 import fastify from "fastify";
@@ -37,20 +35,16 @@ app.post<{ Body: { text?: unknown } }>("/announcements", async (request, reply) 
   return reply.code(sent ? 202 : 502).send();
 });
 
-// When the process is to end: what cannot connect any more is asked again, by Caddy. On the connections that there are a request
-// may be on its way, and so each ends with its next answer before what is idle is closed.
+// When the process is to end, Caddy keeps to itself what comes from then on, and asks again what cannot connect any more. By the
+// time that the socket is closed nothing is on its way.
 let stopping = false;
 app.addHook("onSend", async (_request, reply) => {
-  if (stopping) reply.header("connection", "close");
+  if (stopping) reply.headers({ connection: "close", "retry-after": "1" }); // seconds
 });
 for (const signal of ["SIGTERM", "SIGINT"]) {
   process.once(signal, () => {
-    Server.prototype.close.call(app.server); // of node:net: that of node:http closes what is idle, too
     stopping = true;
-    setTimeout(() => {
-      app.server.closeIdleConnections();
-      app.close();
-    }, 1000);
+    setTimeout(() => app.close(), 500);
     setTimeout(() => app.server.closeAllConnections(), 6000).unref(); // nobody waits for an answer any more
   });
 }
