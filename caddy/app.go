@@ -224,6 +224,7 @@ func (a *App) Start() error {
 		a.logger.Info("realtime ready", fields...)
 	}
 	a.warn()
+	a.warnHidden()
 	a.starts()
 	close(a.started)
 	return nil

@@ -1,0 +1,93 @@
+package caddy
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// TestHiddenPaths: at load, the log names the paths that a site's layout keeps
+// from the endpoint, and nothing else.
+func TestHiddenPaths(t *testing.T) {
+	const block = `realtime %s {
+		websocket /ws
+		api /api/realtime {
+			key 0123456789abcdef0123456789abcdef
+		}
+		backend {
+			unsigned
+			handle {
+				respond 204
+			}
+		}
+	}`
+	plain := fmt.Sprintf(block, "")
+	const health, api, ws = "health /health/realtime", "api /api/realtime", "websocket /ws"
+	port := freePort(t)
+	for _, test := range []struct {
+		name, site string
+		hidden     []string
+		open       bool // the backend's path is
+	}{
+		{"nothing", plain, nil, false},
+		{"files", "root .\n\tfile_server\n\t" + plain, nil, false},
+		{"a matcher", fmt.Sprintf(block, "/socket.io/*"), []string{ws, health, api}, true},
+		{"a named matcher", "@rt path /socket.io/* /ws /health/realtime /api/realtime*\n\t" + fmt.Sprintf(block, "@rt"), nil, true},
+		{"a matcher of all", "@rt path /socket.io/* /ws /health/realtime /api/realtime* /realtime*\n\t" + fmt.Sprintf(block, "@rt"), nil, false},
+		{"a matcher of something else", "@rt header X-Y z\n\t" + fmt.Sprintf(block, "@rt"), nil, false},
+		{"handle", "handle /socket.io/* {\n\t" + plain + "\n}\nhandle {\n\trespond 404\n}", []string{ws, health, api}, true},
+		{"handle of all", "handle {\n\t" + plain + "\n}", nil, false},
+		{"handle beside others", "handle /health/* {\n\trespond 200\n}\nhandle {\n\t" + plain + "\n}", []string{health}, false},
+		{"handle_path", "handle_path /socket.io/* {\n\t" + plain + "\n}", []string{ws, health, api}, true},
+		{"two of one name", fmt.Sprintf(block, "/socket.io/*") + "\n\t" + fmt.Sprintf(block, "/health/*"), []string{ws, api}, true},
+		{"try_files", "root .\n\ttry_files {path} /index.html\n\t" + plain, []string{health, api}, false},
+		{"try_files of others", "root .\n\t@page not path /x\n\ttry_files /assets/* {path} /index.html\n\t" + plain, []string{health, api}, false},
+		{"rewrite", "rewrite /index.php\n\t" + plain, []string{health, api}, false},
+		{"rewrite of others", "rewrite /x/* /y\n\t" + plain, nil, false},
+		{"rewrite of one", "rewrite /health/* /y\n\t" + plain, []string{health}, false},
+		{"uri", "uri strip_prefix /api\n\t" + plain, []string{api}, false},
+		{"route", "route {\n\t" + plain + "\n\trewrite /index.php\n}", nil, false},
+		{"route, too late", "route {\n\trewrite /index.php\n\t" + plain + "\n}", []string{health, api}, false},
+		{"handle_path for all", "handle_path /rt/* {\n\t" + plain + "\n}", nil, true},
+	} {
+		for _, host := range []string{"", "rt.example.com"} {
+			file := filepath.Join(t.TempDir(), "log")
+			site := fmt.Sprintf("http://%s:%d {\n\t%s\n}\nhttp://other.example.com:%d {\n\trespond 200\n}", host, port, test.site, port)
+			logs := fmt.Sprintf(`{"level":"WARN","writer":{"output":"file","filename":%q,"roll":false},"encoder":{"format":"json"}}`, file)
+			if err := caddy.Load(patched(t, site, map[string]string{"logging/logs/default": logs}), true); err != nil {
+				t.Fatalf("%s: %v", test.name, err)
+			}
+			if err := caddy.Stop(); err != nil {
+				t.Error(err)
+			}
+			text, err := os.ReadFile(file)
+			if err != nil && !os.IsNotExist(err) {
+				t.Fatal(err)
+			}
+			var hidden []string
+			open := false
+			for line := range strings.Lines(string(text)) {
+				var entry struct {
+					Logger, Path string
+					Hidden       []string
+				}
+				if err := json.Unmarshal([]byte(line), &entry); err != nil {
+					t.Fatal(err)
+				}
+				if entry.Logger == "realtime" {
+					hidden = append(hidden, entry.Hidden...)
+					open = open || entry.Path == "/realtime"
+				}
+			}
+			if !slices.Equal(hidden, test.hidden) || open != test.open {
+				t.Errorf("%s at %q: hidden are %q, and the backend is open: %t; want %q, %t", test.name, host, hidden, open, test.hidden, test.open)
+			}
+		}
+	}
+}
