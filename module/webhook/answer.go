@@ -171,6 +171,9 @@ func (e *emission) read(r *reader, data json.RawMessage) *wrongAnswer {
 	case e.Everyone && (e.To != nil || e.Users != nil):
 		return wrong("cannot be true beside to or users; write one of them").within("everyone")
 	}
+	if len(e.Except) > 0 && e.To == nil && e.Users == nil && !e.Everyone {
+		r.note("emit[].except is without to, users and everyone, and the event is for the sender")
+	}
 	return nil
 }
 

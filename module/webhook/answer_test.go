@@ -221,7 +221,7 @@ func TestOddAnswers(t *testing.T) {
 		case typeConnect:
 			return 200, `{"user":"u1","User":"u2","leave":["a"],"rooms":["a"],"later":null,"expires_at":"2999-01-01 00:00:00"}`
 		case typeEvent:
-			return 200, `{"user":"u2","emit":[{"event":"e","rooms":["a"]},{"event":"f","rooms":["b"]}]}`
+			return 200, `{"user":"u2","emit":[{"event":"e","rooms":["a"]},{"event":"f","rooms":["b"]},{"event":"g","except":["a"]}]}`
 		}
 		return 204, ""
 	})
@@ -243,6 +243,7 @@ func TestOddAnswers(t *testing.T) {
 		`socket.connect: expires_at has no zone, and counts as UTC`,
 		`socket.event: "user" is no member that it has`,
 		`socket.event: emit[]."rooms" is no member that it has`,
+		`socket.event: emit[].except is without to, users and everyone, and the event is for the sender`,
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("the log has %q, want %q", got, want)
