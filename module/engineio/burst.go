@@ -56,7 +56,8 @@ type encoding struct {
 // A form is in which of the ways that there are a session has its WebSocket
 // frames. The zero value is the plain one.
 type form struct {
-	deflateFrom int // packets of so many bytes and more are compressed; 0: none
+	deflateFrom int  // packets of so many bytes and more are compressed; 0: none
+	base64      bool // binary messages are text
 }
 
 // NewBurst returns the burst of one or more packets.
@@ -97,7 +98,11 @@ func (b *Burst) drop(budget *outbox.Budget) {
 
 // wire returns the burst as WebSocket frames of a form, and who holds them.
 func (b *Burst) wire(f form) ([][]byte, *outbox.Shared) {
-	if f.deflateFrom == 0 || b.size < f.deflateFrom {
+	f.base64 = f.base64 && b.binary()
+	if b.size < f.deflateFrom {
+		f.deflateFrom = 0
+	}
+	if f == (form{}) {
 		return b.plain()
 	}
 	e := b.encodings()
@@ -108,7 +113,13 @@ func (b *Burst) wire(f form) ([][]byte, *outbox.Shared) {
 			return encoded.frames, encoded.held
 		}
 	}
-	frames := b.deflated(f.deflateFrom)
+	frames, _ := b.plain()
+	if f.base64 {
+		frames = b.texts()
+	}
+	if f.deflateFrom > 0 {
+		frames = deflated(frames, f.deflateFrom)
+	}
 	held := &outbox.Shared{Size: total(frames)}
 	e.frames = append(e.frames, encoding{f, frames, held})
 	return frames, held
@@ -120,6 +131,15 @@ func total(chunks [][]byte) int {
 		size += len(chunk)
 	}
 	return size
+}
+
+// texts returns the burst as text frames, with base64 for what is binary.
+func (b *Burst) texts() [][]byte {
+	frames := make([][]byte, len(b.packets))
+	for i, packet := range b.packets {
+		frames[i] = wsconn.Frame(wsconn.Text, packet.appendElement(nil))
+	}
+	return frames
 }
 
 // plain returns the burst as WebSocket frames that every client can read, and who
@@ -142,10 +162,9 @@ func (b *Burst) plain() ([][]byte, *outbox.Shared) {
 	return b.frames, &b.framesHeld
 }
 
-// deflated returns the frames, those of at least from bytes compressed.
-func (b *Burst) deflated(from int) [][]byte {
-	plain, _ := b.plain()
-	frames := slices.Clone(plain)
+// deflated returns frames, those of at least from bytes compressed.
+func deflated(frames [][]byte, from int) [][]byte {
+	frames = slices.Clone(frames)
 	for i, frame := range frames {
 		if wsconn.PayloadSize(frame) >= from {
 			frames[i] = wsconn.Deflate(frame)

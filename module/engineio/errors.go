@@ -16,6 +16,9 @@ var ErrClosed = errors.New("session is closed")
 // room for.
 var ErrBacklog = errors.New("outbound queue has no room for all of it")
 
+// errBinaryBody says that a POST holds bytes where only text can be.
+var errBinaryBody = errors.New("the body is application/octet-stream, which Engine.IO 4 has not")
+
 // refuse answers a request with e, and says so in the log.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, e *refusal.Error, details ...zap.Field) {
 	s.logRefused(r, e.Message, append(details, zap.Int("code", e.Code))...)

@@ -93,7 +93,7 @@ type parameters struct {
 	transport, sid string
 	hasSID         bool
 	version        version // 0 for one that there is not
-	base64         bool    // version 3: binary data is to be sent as text
+	base64         bool    // binary data is to be sent as text
 }
 
 func parseParameters(r *http.Request) parameters {
@@ -102,9 +102,17 @@ func parseParameters(r *http.Request) parameters {
 		transport: single(query, "transport"),
 		sid:       single(query, "sid"),
 		hasSID:    strings.Join(query["sid"], "") != "", // an empty one is none
-		version:   parseVersion(single(query, "EIO")),
+		version:   versionOf(query),
 		base64:    query.Get("b64") != "",
 	}
+}
+
+// versionOf returns the version that a query asks for; 0 for one that there is not.
+func versionOf(query url.Values) version {
+	if len(query["EIO"]) > 1 {
+		return 0
+	}
+	return parseVersion(query.Get("EIO"))
 }
 
 // single returns a parameter that is there once. A repeated one is none: two

@@ -1,6 +1,7 @@
 package engineio
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 )
@@ -49,10 +50,16 @@ func parseElement(element []byte) (Packet, error) {
 	return parseBase64(element[1:])
 }
 
-// parseBase64 reads the base64 of a binary message.
+// parseBase64 reads the base64 of a binary message, of either alphabet (RFC 4648,
+// sections 4 and 5), padded or not, in lines or not, as the encoders of clients have
+// it.
 func parseBase64(text []byte) (Packet, error) {
-	data := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
-	n, err := base64.StdEncoding.Decode(data, text)
+	text = bytes.TrimRight(text, "=\r\n")
+	if bytes.ContainsAny(text, "-_") {
+		text = bytes.ReplaceAll(bytes.ReplaceAll(text, []byte("-"), []byte("+")), []byte("_"), []byte("/"))
+	}
+	data := make([]byte, base64.RawStdEncoding.DecodedLen(len(text)))
+	n, err := base64.RawStdEncoding.Decode(data, text)
 	if err != nil {
 		return Packet{}, errPacket
 	}

@@ -43,13 +43,26 @@ func TestParseElement(t *testing.T) {
 		"bAP8Q":     {0, 255, 16},
 		"b+/8=":     {0xfb, 0xff},
 		"bAQIDBA==": {1, 2, 3, 4},
+
+		// without padding, with too little, too much, or none of anything
+		"bAQ":   {1},
+		"bAQ=":  {1},
+		"bAQI":  {1, 2},
+		"bAQ==": {1},
+		"b=":    {},
+		// for URLs, and both at once
+		"b-_8=": {0xfb, 0xff},
+		"b-_8":  {0xfb, 0xff},
+		"b+_-/": {0xfb, 0xff, 0xbf},
+		// in lines, as encoders for mail have it
+		"bAQID\r\nBA==\r\n": {1, 2, 3, 4},
 	} {
 		got, err := parseElement([]byte(element))
 		if err != nil || !equal(got, Packet{Type: Message, Binary: true, Data: want}) {
 			t.Errorf("%q is %+v, %v; want %x", element, got, err, want)
 		}
 	}
-	for _, element := range []string{"", "x", "b=", "bA", "bAQ", "bAQ=", "bAQI=D", "b-_8=", "bAQID\x1e", "B"} {
+	for _, element := range []string{"", "x", "bA", "bA=", "bAQI=D", "b!", "bAQ ID", "bAQID\x1e", "B"} {
 		if got, err := parseElement([]byte(element)); err == nil {
 			t.Errorf("%q is %+v; want an error", element, got)
 		}

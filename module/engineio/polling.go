@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"mime"
 	"net/http"
 
 	"go.uber.org/zap"
@@ -164,22 +163,26 @@ func (s *Session) servePost(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.endPost(p)
-	mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	binary := mediaType == binaryPayload
+	binary := s.version.binaryPayload(r.Header.Get("Content-Type"))
 	// A server that waited for the rest of one would hold the request for ever.
 	if binary && !s.version.binaryPayloads() {
-		s.endOn(p, reason.TransportError, abandon)
+		s.failOn(p, abandon, errBinaryBody)
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.server.options().MaxPayload))
-	if err != nil {
-		if _, tooBig := errors.AsType[*http.MaxBytesError](err); tooBig {
-			s.server.logRefused(r, "Payload too large", zap.String("session", s.id))
-			w.WriteHeader(http.StatusRequestEntityTooLarge)
-			return
-		}
-		s.endOn(p, reason.TransportError, gone)
+	body, err := readBody(w, r, s.server.options().MaxPayload)
+	switch {
+	case errors.Is(err, errBigBody):
+		s.server.logRefused(r, "Payload too large", zap.String("session", s.id))
+		s.failOn(p, abandon, err)
+		w.WriteHeader(http.StatusRequestEntityTooLarge)
+		return
+	case errors.Is(err, errSlowBody):
+		s.failOn(p, abandon, err)
+		w.WriteHeader(http.StatusRequestTimeout)
+		return
+	case err != nil:
+		s.failOn(p, gone, err)
 		return
 	}
 	if err := s.version.parsePayload(body, binary, func(p Packet) bool { return s.receive(p, nil) }); err != nil {

@@ -239,7 +239,7 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, o *Option
 		return
 	}
 	session := newSession(s, handshake, s.newWebSocket(conn, p), p.version)
-	session.deflates.Store(conn.Deflates())
+	session.deflates.Store(conn.Deflates() && !p.base64)
 	if opened = s.open(session, o); !opened {
 		conn.Close(reason.CloseCode(reason.ShuttingDown), "", true)
 		conn.Release()

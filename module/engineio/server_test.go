@@ -485,3 +485,52 @@ func (c *traveller) read(ws *websocket.Conn) string {
 	}
 	return string(data)
 }
+
+// TestDeclaredBody: a body that is declared too large is refused before any of it
+// has come, and nothing of it is read.
+func TestDeclaredBody(t *testing.T) {
+	why := make(chan string, 1)
+	_, address := serve(t, func(*engineio.Session) engineio.Receiver {
+		return funcs{closed: func(reason string) { why <- reason }}
+	})
+	query := open(t, address)
+	conn := dial(t, address)
+	fmt.Fprintf(conn, "POST /socket.io/?%s%s HTTP/1.1\r\nHost: x\r\nContent-Length: 200000000\r\n\r\n", polling, query)
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusRequestEntityTooLarge {
+		t.Fatalf("the answer is %s", response.Status)
+	}
+	if got := <-why; got != "transport error" {
+		t.Errorf("the session ended with %q", got)
+	}
+}
+
+// TestBodyInManyChunks: what a body is held in does not depend on its chunks.
+func TestBodyInManyChunks(t *testing.T) {
+	const chunks = 50_000
+	got := make(chan int, 1)
+	_, address := serve(t, func(*engineio.Session) engineio.Receiver {
+		return funcs{receive: func(p engineio.Packet) { got <- len(p.Data) }}
+	})
+	query := open(t, address)
+	conn := dial(t, address)
+	begin := fmt.Sprintf("POST /socket.io/?%s%s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n4\r\n", polling, query)
+	if _, err := io.WriteString(conn, begin+strings.Repeat("1\r\nx\r\n", chunks)+"0\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		t.Fatalf("the answer is %s", response.Status)
+	}
+	if n := <-got; n != chunks {
+		t.Errorf("of %d bytes %d arrived", chunks, n)
+	}
+}

@@ -32,7 +32,7 @@ type Session struct {
 	inbox    sync.Mutex // held while one packet is handled: one at a time, in order
 	received atomic.Uint32
 	sent     atomic.Uint32
-	deflates atomic.Bool // the transport is a WebSocket whose messages may be compressed
+	deflates atomic.Bool // the transport is a WebSocket whose messages may be compressed, none of them made base64
 
 	mu        sync.Mutex
 	transport transport
@@ -195,9 +195,22 @@ func (s *Session) endOn(t transport, why string, how ending) {
 	}
 }
 
-// endLocked ends the session unless it has ended. The receiver learns of it on
-// another goroutine: the caller may be the hub in the midst of a broadcast.
-func (s *Session) endLocked(why string, how ending) {
+// failOn is endOn because of an error of the transport, which the log shall have.
+func (s *Session) failOn(t transport, how ending, cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.transport == t {
+		s.endForLocked(reason.TransportError, how, cause)
+	}
+}
+
+// endLocked is endForLocked where the reason says it all.
+func (s *Session) endLocked(why string, how ending) { s.endForLocked(why, how, nil) }
+
+// endForLocked ends the session unless it has ended. The receiver learns of it on
+// another goroutine: the caller may be the hub in the midst of a broadcast. The
+// cause, which may be nil, is for the log.
+func (s *Session) endForLocked(why string, how ending, cause error) {
 	if s.closed {
 		return
 	}
@@ -216,7 +229,7 @@ func (s *Session) endLocked(why string, how ending) {
 		s.server.sessions.forget(s)
 	}
 	name := s.transport.name()
-	go s.finish(why, name)
+	go s.finish(why, name, cause)
 }
 
 // forget makes nothing be left of a session that has ended over a transport.
@@ -228,7 +241,7 @@ func (s *Session) forget(t transport) {
 }
 
 // finish is the last that happens to a session. The server's Close waits for it.
-func (s *Session) finish(why, transport string) {
+func (s *Session) finish(why, transport string, cause error) {
 	defer s.server.sessions.Done()
 	s.inbox.Lock()
 	defer s.inbox.Unlock()
@@ -236,6 +249,7 @@ func (s *Session) finish(why, transport string) {
 	s.server.options().Logger.Info("disconnected",
 		zap.String("session", s.id),
 		zap.String("reason", why),
+		zap.Error(cause), // no field where there is none
 		zap.String("transport", transport),
 		zap.Duration("duration", time.Since(s.handshake.Time)),
 		zap.Uint32("received", s.received.Load()),
@@ -260,7 +274,9 @@ func (s *Session) receive(p Packet, batch *Batch) bool {
 	case Close:
 		s.end(reason.TransportClose, closedByPeer)
 	default:
-		s.end(reason.ParseError, abandon)
+		// An open packet, an upgrade or a noop says nothing here, but clients that
+		// are written by hand begin a WebSocket with one. Socket.IO's own server
+		// takes no notice either.
 	}
 	return s.isOpen()
 }

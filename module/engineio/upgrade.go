@@ -110,7 +110,7 @@ func (s *Session) beginProbe(c *candidate, conn *wsconn.Conn) bool {
 // probe moves the session to the candidate if the client wants that. A failed
 // probe ends the candidate only; the session goes on over polling.
 func (s *Session) probe(c *candidate) {
-	if !s.expect(c, Ping, probe) || !s.answerProbe(c) || !s.expect(c, Upgrade, "") || !s.moveTo(c) {
+	if !s.awaitUpgrade(c) || !s.moveTo(c) {
 		s.dropCandidate(c)
 		c.conn.Drain()
 		c.conn.Release()
@@ -120,14 +120,24 @@ func (s *Session) probe(c *candidate) {
 	s.read(c.conn)
 }
 
-// expect reads the next packet and reports whether it is the one it must be.
-func (s *Session) expect(c *candidate, want PacketType, data string) bool {
-	opcode, text, err := c.conn.Read(s.server.payload)
-	if err != nil || opcode != wsconn.Text {
-		return false
+// awaitUpgrade answers probes until the client wants to move on, and reports
+// whether it does. Some clients do so without a probe, or without awaiting the
+// answer to it. Anything else that they send is a failed probe.
+func (s *Session) awaitUpgrade(c *candidate) bool {
+	for {
+		opcode, text, err := c.conn.Read(s.server.payload)
+		if err != nil || opcode != wsconn.Text {
+			return false
+		}
+		switch packet, err := parseText(text); {
+		case err != nil:
+			return false
+		case packet.Type == Upgrade:
+			return true
+		case packet.Type != Ping || string(packet.Data) != probe || !s.answerProbe(c):
+			return false
+		}
 	}
-	packet, err := parseText(text)
-	return err == nil && packet.Type == want && string(packet.Data) == data
 }
 
 func (s *Session) answerProbe(c *candidate) bool {
@@ -156,7 +166,7 @@ func (s *Session) moveTo(c *candidate) bool {
 	to := s.server.newWebSocket(c.conn, parameters{version: s.version, base64: c.base64})
 	s.transport, s.candidate = to, nil
 	to.onSlow(func() { s.judge(to) })
-	s.deflates.Store(c.conn.Deflates())
+	s.deflates.Store(c.conn.Deflates() && !c.base64)
 	var frames [][]byte
 	for _, b := range p.take() {
 		plain, _ := to.plain(b) // to compress takes long with the mutex held

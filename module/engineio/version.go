@@ -1,6 +1,10 @@
 package engineio
 
-import "github.com/caddy-realtime/caddy-realtime/module/internal/wsconn"
+import (
+	"mime"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/wsconn"
+)
 
 // A version is the revision of Engine.IO that a session speaks, from its
 // handshake to its end. It knows what differs between them:
@@ -16,10 +20,11 @@ const (
 	version4 version = 4 // of Socket.IO 3 and 4
 )
 
-// parseVersion reads the query parameter EIO. What is no version is 0.
+// parseVersion reads the query parameter EIO. What is no version is 0. A client
+// that says none speaks 3: those of Socket.IO 2 in Swift, or written by hand.
 func parseVersion(text string) version {
 	switch text {
-	case "3":
+	case "3", "":
 		return version3
 	case "4":
 		return version4
@@ -35,7 +40,7 @@ func (v version) parseFrame(opcode int, data []byte) (Packet, error) {
 	case v == version3:
 		return parseBinary3(data)
 	case opcode == wsconn.Text:
-		return parseText(data)
+		return parseElement(data) // some send base64 over WebSocket, too (forceBase64)
 	}
 	return Packet{Type: Message, Binary: true, Data: data}, nil
 }
@@ -49,6 +54,17 @@ func (v version) parsePayload(body []byte, binary bool, yield func(Packet) bool)
 		return parseTextPayload3(body, yield)
 	}
 	return parsePayload(body, yield)
+}
+
+// binaryPayload reports whether the content type of a POST is that of bytes in
+// place of text. In version 4, where there is no such payload, only the very word
+// is: like Socket.IO's own server, it takes all others for text.
+func (v version) binaryPayload(contentType string) bool {
+	if v == version4 {
+		return contentType == binaryPayload
+	}
+	mediaType, _, _ := mime.ParseMediaType(contentType)
+	return mediaType == binaryPayload
 }
 
 // binaryPayloads reports whether a POST may hold bytes in place of text.

@@ -13,6 +13,7 @@ import (
 // frame for each binary message.
 type webSocket struct {
 	conn    *wsconn.Conn
+	base64  bool // binary messages are sent as text
 	options func() *Options
 }
 
@@ -23,7 +24,7 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, o *Options) (*w
 
 // newWebSocket returns the transport of a version.
 func (s *Server) newWebSocket(conn *wsconn.Conn, p parameters) framing {
-	t := webSocket{conn, s.options}
+	t := webSocket{conn, p.base64, s.options}
 	if p.version == version3 {
 		return &webSocket3{t, form3{framed: true, base64: p.base64}}
 	}
@@ -36,7 +37,7 @@ type framing interface {
 	plain(b *Burst) ([][]byte, *outbox.Shared) // uncompressed
 }
 
-func (t *webSocket) plain(b *Burst) ([][]byte, *outbox.Shared) { return b.plain() }
+func (t *webSocket) plain(b *Burst) ([][]byte, *outbox.Shared) { return b.wire(form{base64: t.base64}) }
 
 func (t *webSocket) name() string { return webSocketName }
 
@@ -48,16 +49,20 @@ func (t *webSocket) send(b *Burst, in *Batch) error {
 // form returns the one in which the client has its frames. It depends on what
 // was negotiated, and on the settings of the moment.
 func (t *webSocket) form() form {
-	if !t.conn.Deflates() {
-		return form{}
+	f := form{base64: t.base64}
+	if t.conn.Deflates() {
+		f.deflateFrom = t.options().CompressFrom
 	}
-	return form{deflateFrom: t.options().CompressFrom}
+	return f
 }
 
 func (t *webSocket) fits(bursts []*Burst) bool {
 	room := t.conn.Room()
 	for _, b := range bursts {
 		room -= b.size + wsconn.MaxHeader*len(b.packets) // at most
+		if t.base64 && b.binary() {
+			room -= b.size/3 + 4*len(b.packets)
+		}
 	}
 	return room >= 0
 }
@@ -120,11 +125,7 @@ func (s *Session) read(conn *wsconn.Conn) {
 	for {
 		opcode, data, err := conn.Read(s.server.payload)
 		if err != nil {
-			why := reason.TransportClose
-			if wsconn.Violation(err) {
-				why = reason.TransportError
-			}
-			s.end(why, gone)
+			s.endRead(err)
 			return
 		}
 		packet, err := s.version.parseFrame(opcode, data)
@@ -135,5 +136,17 @@ func (s *Session) read(conn *wsconn.Conn) {
 		if !s.receive(packet, conn.Batch()) {
 			return
 		}
+	}
+}
+
+// endRead ends the session after an error of its WebSocket's reader. Of a breach of
+// the protocol, such as a message that is too big, the log says which it was.
+func (s *Session) endRead(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if wsconn.Violation(err) {
+		s.endForLocked(reason.TransportError, gone, err)
+	} else {
+		s.endLocked(reason.TransportClose, gone)
 	}
 }

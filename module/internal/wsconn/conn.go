@@ -11,7 +11,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"github.com/gorilla/websocket"
 
@@ -152,10 +151,13 @@ func (c *Conn) Read(maxPayload func() int64) (opcode int, payload []byte, err er
 		return 0, nil, c.failed(err)
 	}
 	limit := maxPayload()
-	buffer := buffers.Get().(*bytes.Buffer)
-	defer putBuffer(buffer)
-	n, err := buffer.ReadFrom(io.LimitReader(reader, limit+1))
+	m := messages.Get().(*message)
+	defer m.release()
+	n, err := m.read(reader, limit+1, opcode == Text)
 	switch {
+	case errors.Is(err, ErrNotUTF8):
+		c.Close(websocket.CloseInvalidFramePayloadData, "", false)
+		return 0, nil, err
 	case err != nil && c.Deflates() && !c.stream.deflating.failed:
 		return 0, nil, c.failed(inflationError(err))
 	case err != nil:
@@ -163,11 +165,8 @@ func (c *Conn) Read(maxPayload func() int64) (opcode int, payload []byte, err er
 	case n > limit:
 		c.Close(websocket.CloseMessageTooBig, "", false)
 		return 0, nil, ErrTooBig
-	case opcode == Text && !utf8.Valid(buffer.Bytes()):
-		c.Close(websocket.CloseInvalidFramePayloadData, "", false)
-		return 0, nil, ErrNotUTF8
 	}
-	return opcode, bytes.Clone(buffer.Bytes()), nil
+	return opcode, bytes.Clone(m.buffer.Bytes()), nil
 }
 
 // failed turns an error of gorilla's reader into one of ours, and makes sure that

@@ -152,6 +152,9 @@ func TestViolations(t *testing.T) {
 		{"half a character", [][]byte{masked(fin|Text, "a\xc3")}, 1007, ErrNotUTF8},
 		{"half a surrogate pair", [][]byte{masked(fin|Text, "\xed\xa0\x80")}, 1007, ErrNotUTF8},
 		{"not UTF-8 in fragments", [][]byte{masked(Text, "a\xc3"), masked(fin|continuation, "b")}, 1007, ErrNotUTF8},
+		{"not UTF-8 in the first of more fragments", [][]byte{masked(Text, "a\xff")}, 1007, ErrNotUTF8},
+		{"a character too large, in three fragments", [][]byte{masked(Text, "a\xf4"), masked(continuation, ""), masked(continuation, "\x90")}, 1007, ErrNotUTF8},
+		{"not UTF-8 in the first half of a frame", [][]byte{masked(fin|Text, "\xce\xba\xe1\xbd\xb9\xf4\x90 and more")[:6+7]}, 1007, ErrNotUTF8},
 
 		{"one byte too many", [][]byte{oversize}, 1009, ErrTooBig},
 		{"too many in fragments", [][]byte{masked(Binary, strings.Repeat("x", 60)), masked(continuation, strings.Repeat("x", 41))}, 1009, ErrTooBig},
