@@ -89,10 +89,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	at, r := s.placeOf(r)
 	if at == (place{}) {
 		if s.isBackends(r) { // only the endpoint itself may ask
+			noSniff(w)
 			return caddyhttp.Error(http.StatusNotFound, errors.New("the path is the backend's"))
 		}
 		return next.ServeHTTP(w, r)
 	}
+	noSniff(w)
 	answer := newParting(w, r, h.app.stopped, h.app.overdue)
 	defer answer.begin() // if it has no body
 	w = answer
@@ -175,3 +177,7 @@ func (h *Handler) awaitStart(ctx context.Context) error {
 		return errors.New("the configuration has not started")
 	}
 }
+
+// noSniff keeps browsers from taking an answer for something else than it is said
+// to be: clients decide what is in some.
+func noSniff(w http.ResponseWriter) { w.Header().Set("X-Content-Type-Options", "nosniff") }

@@ -188,16 +188,31 @@ func (c *conn) Evict() {
 // end closes the connection for a reason.
 func (c *conn) end(why string) { c.finishWith(why, reason.CloseCode(why)) }
 
+// endRead closes the connection after an error of its reader. Of a breach of the
+// protocol, such as a message that is too big, the log says which it was.
+func (c *conn) endRead(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if wsconn.Violation(err) {
+		c.finishForLocked(reason.TransportError, 0, err) // the peer has been told
+	} else {
+		c.finishLocked(reason.TransportClose, 0)
+	}
+}
+
 func (c *conn) finishWith(why string, code int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.finishLocked(why, code)
 }
 
-// finishLocked closes the connection unless it is closed. What follows from it
+// finishLocked is finishForLocked where the reason says it all.
+func (c *conn) finishLocked(why string, code int) { c.finishForLocked(why, code, nil) }
+
+// finishForLocked closes the connection unless it is closed. What follows from it
 // happens on another goroutine: the caller may be the hub in the midst of a
-// broadcast.
-func (c *conn) finishLocked(why string, code int) {
+// broadcast. The cause, which may be nil, is for the log.
+func (c *conn) finishForLocked(why string, code int, cause error) {
 	if c.closed {
 		return
 	}
@@ -205,11 +220,11 @@ func (c *conn) finishLocked(why string, code int) {
 	c.timer.Stop()
 	c.server.conns.Remove(c)
 	c.ws.Close(code, "", why == reason.SlowConsumer)
-	go c.finish(why)
+	go c.finish(why, cause)
 }
 
 // finish is the last that happens. The server's Close waits for it.
-func (c *conn) finish(why string) {
+func (c *conn) finish(why string, cause error) {
 	defer c.server.conns.Done()
 	c.inbox.Lock()
 	defer c.inbox.Unlock()
@@ -219,6 +234,7 @@ func (c *conn) finish(why string) {
 	c.server.options().Logger.Info("disconnected",
 		zap.String("session", c.id),
 		zap.String("reason", why),
+		zap.Error(cause), // no field where there is none
 		zap.String("transport", "websocket"),
 		zap.Duration("duration", time.Since(c.opened)),
 		zap.Uint32("received", c.received.Load()),
@@ -233,11 +249,7 @@ func (c *conn) read() {
 	for {
 		opcode, payload, err := c.ws.Read(c.server.payload)
 		if err != nil {
-			why := reason.TransportClose
-			if wsconn.Violation(err) {
-				why = reason.TransportError
-			}
-			c.end(why)
+			c.endRead(err)
 			return
 		}
 		if !c.receive(opcode, payload) {

@@ -183,7 +183,13 @@ func TestCloseCodes(t *testing.T) {
 			}
 		}, 1013, "slow consumer", ""},
 	}
+	causes := map[int][]string{1002: {"breach of the WebSocket protocol"}, 1009: {"message is too big"}}
 	for _, test := range tests {
+		if test.name == "not UTF-8" { // 1007 is for what is no JSON, too
+			causes[1007] = []string{"text message is not valid UTF-8"}
+		} else {
+			delete(causes, 1007)
+		}
 		for _, format := range []Format{JSON, Raw} {
 			if test.format != "" && test.format != format {
 				continue
@@ -209,6 +215,9 @@ func TestCloseCodes(t *testing.T) {
 				synctest.Wait()
 				if got := f.reasons(); !slices.Equal(got, []string{test.reason}) || d.gone != test.reason {
 					t.Errorf("%s, %s: reasons %q, and %q for handlers, want %q", test.name, format, got, d.gone, test.reason)
+				}
+				if got, want := f.causes(), causes[test.code]; !slices.Equal(got, want) {
+					t.Errorf("%s, %s: the log says %q for the cause, want %q", test.name, format, got, want)
 				}
 				if sockets, _ := f.hub.Stats(); sockets != 0 || f.Len() != 0 {
 					t.Errorf("%s, %s: %d sockets, %d connections are left", test.name, format, sockets, f.Len())

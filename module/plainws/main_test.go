@@ -7,6 +7,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -139,6 +140,17 @@ func (f *fixture) join(t testing.TB) (ws *websocket.Conn, id string) {
 }
 
 func (f *fixture) namespace() *realtime.Namespace { return f.hub.Namespace("/") }
+
+// causes returns the errors that the log has with the ends of connections.
+func (f *fixture) causes() (causes []string) {
+	for _, entry := range f.log.FilterMessage("disconnected").All() {
+		if cause, ok := entry.ContextMap()["error"].(string); ok {
+			cause, _, _ = strings.Cut(cause, ":")
+			causes = append(causes, cause)
+		}
+	}
+	return causes
+}
 
 // reasons returns the reasons in the log for which connections have ended.
 func (f *fixture) reasons() []string {

@@ -163,7 +163,6 @@ export class Polling extends Session {
       if (this.#queue.length > 0) {
         const packet = this.#queue.shift();
         if (packet === "1") return undefined;
-        if (packet === "6") continue;
         return packet.startsWith("b") ? Buffer.from(packet.slice(1), "base64") : packet;
       }
       const { status, body } = await this.request();

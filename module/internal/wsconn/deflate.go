@@ -4,6 +4,7 @@ import (
 	"bytes"
 	stdflate "compress/flate"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 
@@ -89,7 +90,7 @@ func inflationError(err error) error {
 	_, corrupt := errors.AsType[stdflate.CorruptInputError](err)
 	_, internal := errors.AsType[stdflate.InternalError](err)
 	if corrupt || internal || errors.Is(err, io.ErrUnexpectedEOF) {
-		return errors.Join(ErrProtocol, err)
+		return fmt.Errorf("%w: %w", ErrProtocol, err)
 	}
 	return err
 }

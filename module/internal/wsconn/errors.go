@@ -2,6 +2,7 @@ package wsconn
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/gorilla/websocket"
@@ -36,7 +37,7 @@ func readError(err error) error {
 	case errors.Is(err, websocket.ErrReadLimit):
 		return ErrTooBig
 	case strings.HasPrefix(err.Error(), "websocket: "):
-		return errors.Join(ErrProtocol, err)
+		return fmt.Errorf("%w: %w", ErrProtocol, err)
 	}
 	return err
 }
