@@ -305,7 +305,7 @@ func TestConnectionsRefused(t *testing.T) {
 	c := s.openSession(t)
 	begin := time.Now()
 	s.log.wait(t, 0, "disconnected", "session", c.id, "reason", "forced close")
-	if a := c.get(); (a.status != http.StatusOK || a.body != "1") && !forgotten(a, begin) {
+	if a := c.get(); (a.status != http.StatusOK || a.body != "6\x1e1") && !forgotten(a, begin) {
 		t.Errorf("the idle session's GET is answered %d %q", a.status, a.body)
 	}
 	s.waitHealth("empty", func(h health) bool { return h.WebSocket.Connections == 0 })

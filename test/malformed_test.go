@@ -193,7 +193,7 @@ func TestMalformedPackets(t *testing.T) {
 			// A packet that is none for Engine.IO ends the session at once; after
 			// one that is none for Socket.IO the client is told so.
 			if inSocketIO := strings.ContainsAny(payload[:min(1, len(payload))], "4b"); inSocketIO {
-				if (a.status != http.StatusOK || a.body != "1") && !forgotten(a, begin) {
+				if (a.status != http.StatusOK || a.body != "6\x1e1") && !forgotten(a, begin) {
 					t.Errorf("the next GET is answered %d %q", a.status, a.body)
 				}
 				a = poll.get()

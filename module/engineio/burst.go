@@ -223,12 +223,13 @@ var (
 	pingBurst      = commonBurst(Packet{Type: Ping})
 	noopBurst      = commonBurst(Packet{Type: Noop})
 	closeBurst     = commonBurst(Packet{Type: Close})
-	pongBurst      = commonBurst(Packet{Type: Pong}) // version 3 only
+	lateCloseBurst = commonBurst(Packet{Type: Noop}, Packet{Type: Close}) // as from Socket.IO's own server
+	pongBurst      = commonBurst(Packet{Type: Pong})                      // version 3 only
 	probePongBurst = commonBurst(Packet{Type: Pong, Data: []byte(probe)})
 )
 
-func commonBurst(packet Packet) *Burst {
-	b := NewBurst(packet)
+func commonBurst(packets ...Packet) *Burst {
+	b := NewBurst(packets...)
 	b.common = true
 	return b
 }

@@ -30,6 +30,7 @@ type polling struct {
 	posting bool
 	closing bool  // once the queue is empty, a GET is answered with the close
 	parting bool  // the client has closed the session; one GET that crossed that is answered
+	late    bool  // the close is for a GET that comes after the end
 	behind  bool  // the GET in flight came when the client could have moved on already
 	form    form3 // of payloads, in Engine.IO 3
 }
@@ -61,6 +62,7 @@ func (p *polling) end(why string, how ending) (lingers bool) {
 	// a close at once, and on what came with it only afterwards.
 	p.closing = how == flush || how == discard || how == abandon && listening && len(p.queue) == 0
 	p.parting = how == closedByPeer && !listening
+	p.late = !listening || len(p.queue) > 0
 	p.wake() // if there is nothing to say, with a noop
 	return p.parting || p.closing && (!listening || len(p.queue) > 0)
 }

@@ -48,6 +48,9 @@ func (p *polling) take() []*Burst {
 	p.parting = false
 	if len(p.queue) == 0 && p.closing {
 		p.closing = false
+		if p.late {
+			return []*Burst{lateCloseBurst}
+		}
 		return []*Burst{closeBurst}
 	}
 	return p.clear()

@@ -140,6 +140,23 @@ export class Polling extends Session {
     };
   }
 
+  /** Sends a POST in chunks of a byte. */
+  async tinyChunks(body) {
+    const post = postParts(this.t.url, this.address);
+    for (const byte of body) post.sent.write(Buffer.of(byte));
+    post.sent.end();
+    answerLines(await post.answer).forEach((line) => this.log(`the POST: ${line}`));
+  }
+
+  /** Sends the beginning of a POST that says how long it will be. What it is answered before there is more is shown. */
+  async hugePost(length) {
+    const post = postParts(this.t.url, this.address, length);
+    post.sent.write("4");
+    const answer = await Promise.race([post.answer, pause(1000).then(() => ({ error: "no answer yet" }))]);
+    answerLines(answer).forEach((line) => this.log(`the POST: ${line}`));
+    post.sent.destroy();
+  }
+
   /** Sends a POST in chunks. */
   async chunkedPost(...parts) {
     const post = postParts(this.t.url, this.address);

@@ -15,8 +15,7 @@ scenario("a POST above the limit", { on: "small" }, async (t) => {
   const session = await t.polling();
   await session.connect();
   await session.asks(post(message(1001)));
-  await session.asks(post('42["message",1]'));
-  await session.next();
+  await session.asks({ ...post('42["message",1]'), agent: false }); // the connection may be over, too
 });
 scenario("a POST above the limit, all headers", { on: "small" }, async (t) => {
   const session = await t.polling();

@@ -29,6 +29,8 @@ const auths = {
   "broken data": '40{"a"',
   "an object and more": "40{}{}",
   "spaces before the data": "40 {}",
+  "a space behind it": "40 ",
+  "a space behind its namespace": "40/custom, ",
   "__proto__": '40{"__proto__":{"token":"expired"}}',
   "a token that is no string": '40{"token":7}',
   "the slash": "40/",
@@ -68,7 +70,7 @@ packets("DISCONNECT before CONNECT", ["41"], { connect: false });
 packets("an event to a namespace that was not entered", ['42/custom,["message",1]']);
 packets("an ack to a namespace that was not entered", ["43/custom,0[]"]);
 packets("DISCONNECT from a namespace that was not entered", ["41/custom,"]);
-for (const [name, packet] of Object.entries({ "DISCONNECT": "41", "DISCONNECT with an id": "411", "DISCONNECT with a comma": "41/,", "DISCONNECT with data": '41{"a":1}', "DISCONNECT with a list": "41[]" })) {
+for (const [name, packet] of Object.entries({ "DISCONNECT": "41", "DISCONNECT with an id": "411", "DISCONNECT with a comma": "41/,", "DISCONNECT with a space": "41 ", "DISCONNECT with data": '41{"a":1}', "DISCONNECT with a list": "41[]" })) {
   onSessions(name, async (t, session) => {
     await session.connect();
     await session.connect("/custom,");
@@ -142,6 +144,10 @@ const acks = {
   "a huge id": '4212345678901234567890["message-with-ack",1]',
   "an id at the edge of what numbers hold": '429007199254740993["message-with-ack",1]',
   "an id, and no data": "427",
+  "a space before its id": '42 7["message-with-ack",1]',
+  "spaces around its id": '42\t 7 ["message-with-ack",1]',
+  "a space in place of an id": '42 ["message-with-ack",1]',
+  "a space within its id": '42 1 2["message-with-ack",1]',
   "no arguments": '427["message-with-ack"]',
   "many arguments": '427["message-with-ack",1,null,"a",[],{}]',
 };
@@ -149,6 +155,7 @@ for (const [name, sent] of Object.entries(acks)) packets(`an event that awaits a
 packets("two events with the same id", ['427["message-with-ack",1]', '427["message-with-ack",2]']);
 packets("an ack that nobody awaits", ['43123["x"]']);
 packets("an ack without an id", ['43["x"]']);
+packets("an ack with a space before its id", ["43 0[]"]);
 packets("an ack without data", ["43123"]);
 packets("an ack that is no list", ["43123{}"]);
 packets("an ack that is broken", ["43123["]);
@@ -172,6 +179,9 @@ const binary = {
   "a count that is negative": ['45-1-["message",1]'],
   "a count that is no number": ['45x-["message",1]'],
   "a count with zeros before it": [`4501-["message",${placeholder(0)}]`, one],
+  "a count with a space before it": [`45 1-["message",${placeholder(0)}]`, one],
+  "a count with a sign": [`45+1-["message",${placeholder(0)}]`, one],
+  "a count with a fraction": [`451.0-["message",${placeholder(0)}]`, one],
   "a placeholder out of range": [`451-["message",${placeholder(1)}]`, one],
   "a placeholder that is negative": [`451-["message",${placeholder(-1)}]`, one],
   "a placeholder that is a string": [`451-["message",${placeholder('"splice"')}]`, one],

@@ -61,6 +61,25 @@ scenario("a POST of an octet-stream", async (t) => {
   await session.asks({ method: "POST", body: "40", headers: { "content-type": "application/octet-stream" } });
   await session.asks(post("40"));
 });
+for (const type of ["application/octet-stream; a=b", "Application/Octet-Stream"]) {
+  scenario(`a POST of the type ${type}`, async (t) => {
+    const session = await t.polling();
+    await session.asks({ method: "POST", body: "40", headers: { "content-type": type } });
+    await session.asks(post('42["message",1]'));
+  });
+}
+scenario("a POST of 10,001 chunks", async (t) => {
+  const session = await t.polling();
+  await session.connect();
+  const text = Buffer.from(`42["message","${"x".repeat(10_000)}"]`);
+  await session.tinyChunks(text);
+  await session.asks();
+});
+scenario("a POST that says it has 200 MB", async (t) => {
+  const session = await t.polling();
+  await session.hugePost(200_000_000);
+  await session.asks();
+});
 scenario("a POST of other types", async (t) => {
   const session = await t.polling();
   await session.connect();
@@ -89,6 +108,7 @@ const bodies = {
   "binary data that is no base64": "b!!!!",
   "binary data when none is due": "bAQID",
   "binary data in URL base64": 'b-_-_',
+  "a close that has data": "1x",
   "an empty binary message": 'b',
 };
 for (const [name, body] of Object.entries(bodies)) {
@@ -97,6 +117,14 @@ for (const [name, body] of Object.entries(bodies)) {
     await session.asks(post(body));
     await session.send("40");
     await session.next();
+  });
+}
+for (const [name, data] of Object.entries({ "for URLs": "-_-_", "of both alphabets": "-/+_", "without its padding": "AQ", "with too little padding": "AQ=", "in lines": "AQ\r\nID\r\n", "of nothing": "", "with something else in it": "AQ!ID" })) {
+  scenario(`a POST of base64 ${name}`, async (t) => {
+    const session = await t.polling();
+    await session.connect();
+    await session.asks(post(`451-["message",{"_placeholder":true,"num":0}]\x1eb${data}`));
+    await session.settle();
   });
 }
 scenario("a close while a GET is open", async (t) => {

@@ -68,8 +68,48 @@ scenario("a POST that is under way when the upgrade is done", async (t) => {
   await slow.finish();
   await ws.settle();
 });
+scenario("an upgrade without a probe, and without a GET", async (t) => {
+  const session = await t.polling();
+  await session.transmit("40");
+  const ws = await session.candidate();
+  await ws.send("5");
+  await ws.next();
+  await ws.next();
+  await ws.send('42["message",1]');
+  await ws.settle();
+  await session.asks();
+});
+scenario("an upgrade without a probe, while a GET waits", async (t) => {
+  const session = await t.polling();
+  await session.connect();
+  const first = await session.hang();
+  const ws = await session.candidate();
+  await ws.send("5", '42["message",1]');
+  await first();
+  await ws.settle();
+});
+scenario("a probe, an upgrade and more that await no answer", async (t) => {
+  const session = await t.polling();
+  await session.connect();
+  const ws = await session.candidate();
+  await ws.send("2probe", "5", '42["message",1]');
+  await ws.settle();
+});
+scenario("an upgrade with data", async (t) => {
+  const session = await t.polling();
+  await session.connect();
+  const ws = await session.candidate();
+  await ws.send("2probe", "5upgrade", '42["message",1]');
+  await ws.settle();
+});
+scenario("two probes", async (t) => {
+  const session = await t.polling();
+  await session.connect();
+  const ws = await session.candidate();
+  await ws.send("2probe", "2probe", "5", '42["message",1]');
+  await ws.settle();
+});
 const probes = {
-  "an upgrade without a probe": "5",
   "a probe of another word": "2other",
   "a ping without a word": "2",
   "a message": '42["message",1]',

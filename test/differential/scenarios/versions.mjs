@@ -88,6 +88,25 @@ scenario("where version 2 is let in: a WebSocket that does not ping", { on }, as
   await session.send('42["message",1]');
   await session.next();
 });
+scenario("where version 2 is let in: a session without EIO", { on }, async (t) => {
+  const { body } = await t.asks("{path}?transport=polling&b64=1");
+  const { sid } = JSON.parse(/\{[^}]*\}/.exec(body)[0]);
+  await t.asks(`{path}?transport=polling&b64=1&sid=${sid}`, { method: "POST", body: '15:42["message",1]', headers: { "content-type": "text/plain;charset=UTF-8" } });
+  await t.asks(`{path}?transport=polling&b64=1&sid=${sid}`);
+  await t.asks(`{path}?EIO=4&transport=polling&sid=${sid}`);
+});
+scenario("where version 2 is let in: a WebSocket without EIO", { on }, async (t) => {
+  const session = await t.dials("transport=websocket");
+  await session.next();
+  await session.send("5", "6", '42["message",1]');
+  await session.next();
+});
+scenario("where version 2 is let in: a WebSocket with b64", { on }, async (t) => {
+  const session = await t.dials("EIO=3&transport=websocket&b64=1");
+  await session.next();
+  await session.send('451-["message",{"_placeholder":true,"num":0}]', "b4AQID");
+  for (let i = 0; i < 2; i++) await session.next();
+});
 scenario("where version 2 is let in: EIO 4 for a session of EIO 3", { on }, async (t) => {
   const { body } = await t.asks("{path}?EIO=3&transport=polling&b64=1");
   const { sid } = JSON.parse(/\{[^}]*\}/.exec(body)[0]);

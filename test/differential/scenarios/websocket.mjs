@@ -1,6 +1,6 @@
 // Frames of WebSocket, good and bad.
 
-import { scenario } from "../scenario.mjs";
+import { onClients, scenario } from "../scenario.mjs";
 
 const mask = (first, payload, length = payload.length) => {
   const key = [1, 2, 3, 4];
@@ -17,6 +17,7 @@ const frames = {
   "a continuation of nothing": [mask(0x80, "x")],
   "a message within a fragmented one": [mask(0x01, '42["mess'), mask(0x81, "40")],
   "a frame without a mask": [[0x81, 0x02, 0x34, 0x30]],
+  "text that is no UTF-8, in the first of more fragments": [mask(0x01, Buffer.concat([Buffer.from('42["'), Buffer.from([0xff])]))],
   "text that is no UTF-8": [mask(0x81, Buffer.concat([Buffer.from('42["message","'), Buffer.from([0xff, 0xfe]), Buffer.from('"]')]))],
   "a length with the top bit set": [[0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 1]],
   "a close without a code": [mask(0x88, "")],
@@ -47,6 +48,13 @@ const single = {
   "a pong with data": ["3probe"],
   "binary data when none is due": [Buffer.from([1, 2, 3])],
   "an empty message": ["4"],
+  "an upgrade": ["5"],
+  "an upgrade with data": ["5x"],
+  "a noop": ["6"],
+  "an open packet": ['0{"sid":"x"}'],
+  "binary data as base64": ['451-["message",{"_placeholder":true,"num":0}]', "bAQID"],
+  "binary data as base64 for URLs": ['451-["message",{"_placeholder":true,"num":0}]', "b-_-_"],
+  "what is no base64": ['451-["message",{"_placeholder":true,"num":0}]', "b!!!!"],
 };
 for (const [name, sent] of Object.entries(single)) {
   scenario(`a WebSocket sends ${name}`, async (t) => {
@@ -56,6 +64,15 @@ for (const [name, sent] of Object.entries(single)) {
     await session.settle();
   });
 }
+scenario("a WebSocket with b64", async (t) => {
+  const session = await t.websocket("websocket", { query: "EIO=4&transport=websocket&b64=1" });
+  await session.connect();
+  await session.send('451-["message",{"_placeholder":true,"num":0}]', Buffer.from([1, 2, 3]));
+  await session.settle();
+});
+onClients("a client that sends base64 only", { client: { forceBase64: true } }, async (t, client) => {
+  await client.asks("message-with-ack", Buffer.from([1, 2, 3]), { deep: [Buffer.from("x")] });
+});
 for (const packet of ["0", "1", "5", "6"]) {
   scenario(`a WebSocket sends the packet ${packet}`, { on: "dying" }, async (t) => {
     const session = await t.websocket();
