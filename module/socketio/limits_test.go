@@ -124,7 +124,7 @@ func TestUnjoined(t *testing.T) {
 		if taken := after.TotalAlloc - before.TotalAlloc; taken > 100_000 {
 			t.Errorf("%s of %d bytes takes %d", name, len(p.Data), taken)
 		}
-		if answer := w.get("&sid=" + w.session.ID()); answer != "1" {
+		if answer := w.get("&sid=" + w.session.ID()); answer != "6\x1e1" {
 			t.Errorf("%s: the session goes on, with %.80q", name, answer)
 		}
 		c.Closed(reason.ParseError) // stops its clocks

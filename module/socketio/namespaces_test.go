@@ -71,7 +71,7 @@ func TestFull(t *testing.T) {
 		t.Errorf("where there are others, the client is told %s", got)
 	}
 	p.send("0/more,")
-	if got := p.do(http.MethodGet, ""); strings.Contains(got, "Invalid") || !strings.Contains(got, "unknown") && got != "1" {
+	if got := p.do(http.MethodGet, ""); strings.Contains(got, "Invalid") || !strings.Contains(got, "unknown") && got != "6\x1e1" {
 		t.Errorf("where there is no place, the client is told %s", got)
 	}
 }
