@@ -102,6 +102,9 @@ func FuzzHeader(f *testing.F) {
 		if p.kind.binary() != (p.attachments > 0) {
 			t.Errorf("%q has %d attachments", text, p.attachments)
 		}
+		if read, err := p.packet(make([][]byte, p.attachments), &defaults); err == nil && (len(read.args) > defaults.Arguments || len(read.event) > defaults.EventName) {
+			t.Errorf("%.100q has %d arguments and a name of %d bytes", text, len(read.args), len(read.event))
+		}
 		if len(p.data) > 0 && !json.Valid(p.data) {
 			return // of events and acks, which look into it where they split it
 		}

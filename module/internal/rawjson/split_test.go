@@ -193,8 +193,49 @@ func compareSplit(t *testing.T, data []byte) {
 			t.Fatalf("Split(%q)[%d] = %q, want %q", data, i, got[i], want[i])
 		}
 	}
+	compareWithin(t, data, got, err)
 	var syntax *SyntaxError
 	if err != nil && (!errors.As(err, &syntax) || syntax.Offset < 0 || syntax.Offset > len(data)) {
 		t.Fatalf("Split(%q): %v", data, err)
+	}
+}
+
+// compareWithin holds SplitWithin and Check against what Split says of data.
+func compareWithin(t *testing.T, data []byte, elements []json.RawMessage, splitErr error) {
+	const most, depth = 3, 4
+	tooDeep := slices.ContainsFunc(elements, func(e json.RawMessage) bool { return depthOf(e) > depth })
+	got, err := SplitWithin(data, most, depth)
+	switch {
+	case err == nil:
+		if splitErr != nil || tooDeep || len(elements) > most || len(got) != len(elements) {
+			t.Fatalf("SplitWithin(%.100q) = %.100q, but Split = %.100q, %v", data, got, elements, splitErr)
+		}
+	case splitErr == nil && !tooDeep && len(elements) <= most:
+		t.Fatalf("SplitWithin(%.100q): %v", data, err)
+	case splitErr == nil && err == ErrDepth && !tooDeep, splitErr == nil && err == ErrElements && len(elements) <= most:
+		t.Fatalf("SplitWithin(%.100q): %v, and it has %d elements", data, err, len(elements))
+	}
+	for _, element := range elements[:min(len(elements), 10)] {
+		if err := Check(element, depth); (err == nil) == (depthOf(element) > depth) {
+			t.Fatalf("Check(%.100q): %v", element, err)
+		}
+	}
+}
+
+// depthOf returns how deep valid JSON is nested.
+func depthOf(data []byte) (deepest int) {
+	d := json.NewDecoder(bytes.NewReader(data))
+	for depth := 0; ; {
+		token, err := d.Token()
+		if err != nil {
+			return deepest
+		}
+		switch token {
+		case json.Delim('['), json.Delim('{'):
+			depth++
+			deepest = max(deepest, depth)
+		case json.Delim(']'), json.Delim('}'):
+			depth--
+		}
 	}
 }
