@@ -61,7 +61,7 @@ type Limits struct {
 	Acks int `json:"acks,omitempty"`
 	// Arguments is how many arguments one event or ack can have. A client that
 	// sends more is disconnected, since clients built on Node.js end when they get
-	// some 60,000. Default 256, at most 10000.
+	// some 60,000. Default 1000, at most 10000.
 	Arguments int `json:"arguments,omitempty"`
 	// Attachments is how many binary parts one event or ack can have. A client
 	// that sends more is disconnected, since Socket.IO's own parsers take no more

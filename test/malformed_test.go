@@ -75,14 +75,15 @@ func (s *server) wantOneEnd(t *testing.T, mark int, session, reason string) {
 }
 
 // What is no packet, or one out of place, ends the connection: over WebSocket
-// by a close frame without a code, as Socket.IO's own server does it, over
-// polling at once, so that no GET finds it any more.
+// by a close frame without a code, as Socket.IO's own server does it, or with
+// 1008 where a limit is exceeded, over polling at once, so that no GET finds it any more.
 func TestMalformedPackets(t *testing.T) {
 	t.Parallel()
 	s, w := hostile(t)
 	const (
 		parseError     = "parse error"
 		transportError = "transport error"
+		limit          = "limit"
 	)
 	event := func(name string) string { return `42["` + name + `"]` }
 	deep := strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000)
@@ -118,7 +119,11 @@ func TestMalformedPackets(t *testing.T) {
 		"an event that is not whole":       {packets: []string{`42["message"`}, reason: parseError},
 		"an event and more":                {packets: []string{`42["message"][]`}, reason: parseError},
 		"an event without a name":          {packets: []string{`42[]`}, reason: parseError},
-		"an event nested too deep":         {packets: []string{`42["message",` + deep + `]`}, reason: parseError},
+		"an event nested too deep":         {packets: []string{`42["message",` + deep + `]`}, reason: limit},
+		"an event that breaks its hearers": {packets: []string{`451-["message",` + strings.Repeat("[", 7000) + `{"_placeholder":true,"num":0}` + strings.Repeat("]", 7000) + `]`, "bx"}, reason: limit},
+		"far too many arguments":           {packets: []string{`42["message"` + strings.Repeat(",0", 60_000) + `]`}, reason: limit},
+		"a name without end":               {packets: []string{event(strings.Repeat("n", 900_000))}, reason: limit},
+		"auth nested too deep":             {packets: []string{`40{"a":` + strings.Repeat("[", 500) + strings.Repeat("]", 500) + `}`}, unentered: true, reason: limit},
 		"an object for a name":             {packets: []string{`42[{"toString":"message"}]`}, reason: parseError},
 		"an array for a name":              {packets: []string{`42[["message"]]`}, reason: parseError},
 		"null for a name":                  {packets: []string{`42[null]`}, reason: parseError},
@@ -168,8 +173,12 @@ func TestMalformedPackets(t *testing.T) {
 					ws.send(packet)
 				}
 			}
-			if code := ws.closed(); code != websocket.CloseNoStatusReceived {
-				t.Errorf("the close code is %d", code)
+			code := websocket.CloseNoStatusReceived
+			if c.reason == limit {
+				code = websocket.ClosePolicyViolation
+			}
+			if got := ws.closed(); got != code {
+				t.Errorf("the close code is %d", got)
 			}
 			s.wantOneEnd(t, mark, ws.id, c.reason)
 			w.check(t)

@@ -16,7 +16,7 @@ type Limits struct {
 	// Default MaxAttachments, which is also the most: the parsers of Socket.IO's
 	// clients refuse more.
 	Attachments int
-	// Arguments is how many arguments one event or ack can have. Default 256.
+	// Arguments is how many arguments one event or ack can have. Default 1,000.
 	// Node.js passes them to a listener on its stack, which ends at about 60,000.
 	Arguments int
 	// Depth is how deep arrays and objects can be nested in an argument; [] is
@@ -47,7 +47,7 @@ type Limits struct {
 
 // The defaults of Limits.
 const (
-	DefaultArguments  = 256
+	DefaultArguments  = 1000
 	DefaultDepth      = 128
 	DefaultNamespaces = 100
 	DefaultRooms      = 1000

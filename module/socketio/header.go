@@ -32,7 +32,7 @@ func parseHeader(text []byte, attachments int) (header, error) {
 		n, err := strconv.ParseUint(string(count), 10, 8)
 		// A count of nothing would wait for attachments that are never
 		// complete (CVE-2026-69185); one without a bound, for any number.
-		if !found || err != nil || n < 1 {
+		if !found || err != nil || n < 1 || n > realtime.MaxAttachments {
 			return header{}, errPacket
 		}
 		if int(n) > attachments {
