@@ -40,6 +40,7 @@ func TestLimits(t *testing.T) {
 	// A plain WebSocket is in as soon as it is open.
 	plain := connect(t, port, "/ws", nil)
 	receive(t, plain) // connect
+	exchange(t, plain, `{"event":"join","args":["b"],"id":1}`)
 	first := connect(t, port, "/socket.io/", nil)
 	receive(t, first) // open
 	if status, _ := get(polling); status != http.StatusOK {

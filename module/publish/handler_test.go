@@ -120,7 +120,7 @@ func TestRequests(t *testing.T) {
 		{"POST", "emit", `{"event":"e","args":[` + strings.TrimSuffix(strings.Repeat(`{"$binary":"AA=="},`, 11), ",") + `]}`, 400, "bad_field", "at most 10"},
 		{"POST", "emit", `{"event":"e","to":["room"],"args":` + strings.Repeat("[", 130) + strings.Repeat("]", 130) + `}`, 400, "bad_field", "args exceeds the endpoint's limits: depth is 128"},
 		{"POST", "emit", `{"event":"e","to":["room"],"args":[{"$binary":"AA=="},` + strings.Repeat(`{"a":`, 129) + "1" + strings.Repeat("}", 129) + `]}`, 400, "bad_field", "args exceeds the endpoint's limits: depth is 128"},
-		{"POST", "emit", `{"event":"e","to":["room"],"args":[` + strings.Repeat("0,", 256) + `0]}`, 400, "bad_field", "args exceeds the endpoint's limits: arguments is 256"},
+		{"POST", "emit", `{"event":"e","to":["room"],"args":[` + strings.Repeat("0,", 1000) + `0]}`, 400, "bad_field", "args exceeds the endpoint's limits: arguments is 1000"},
 		{"POST", "emit", `{"event":"e","to":["room"],"args":[` + strings.Repeat("0,", 1_000_000) + `0]}`, 400, "bad_field", "args has more than 10000 elements"},
 		{"POST", "emit", `{"event":"e","to":[` + strings.Repeat("0,", 1_000_000) + `0]}`, 400, "bad_field", "to has more than 10000 elements"},
 		{"POST", "batch", `{"commands":[` + strings.Repeat("0,", 1_000_000) + `0]}`, 400, "bad_field", "commands has more than 10000 elements"},

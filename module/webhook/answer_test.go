@@ -425,17 +425,17 @@ func TestAnswerLimits(t *testing.T) {
 	l := realtime.Limits{}.WithDefaults()
 	deep := strings.Repeat("[", 129) + strings.Repeat("]", 129)
 	long := `"` + strings.Repeat("x", 200) + `"`
-	many := "[" + strings.Repeat("0,", 256) + "0]"
+	many := "[" + strings.Repeat("0,", 1000) + "0]"
 	rooms := make([]string, 1001)
 	for i := range rooms {
 		rooms[i] = fmt.Sprintf(`"%d"`, i)
 	}
 	for body, want := range map[string]string{
 		`{"ack":[1,` + deep + `]}`: "ack exceeds the endpoint's limits: depth is 128",
-		`{"ack":` + many + `}`:     "ack exceeds the endpoint's limits: arguments is 256",
+		`{"ack":` + many + `}`:     "ack exceeds the endpoint's limits: arguments is 1000",
 		`{"emit":[{"event":"e"},{"event":"e","args":[{"a":` + deep[2:256] + `}]}]}`:     "",
 		`{"emit":[{"event":"e"},{"event":"e","to":["a"],"args":[{"a":` + deep + `}]}]}`: "emit[1] exceeds the endpoint's limits: depth is 128",
-		`{"emit":[{"event":"e","args":` + many + `}]}`:                                  "emit[0] exceeds the endpoint's limits: arguments is 256",
+		`{"emit":[{"event":"e","args":` + many + `}]}`:                                  "emit[0] exceeds the endpoint's limits: arguments is 1000",
 		`{"emit":[{"event":` + long + `}]}`:                                             "",
 		`{"join":[` + strings.Join(rooms, ",") + `]}`:                                   "join exceeds the endpoint's limits: rooms is 1000",
 		`{"join":[` + strings.Join(rooms[1:], ",") + `]}`:                               "",
