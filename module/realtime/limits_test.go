@@ -106,7 +106,7 @@ func TestLimits(t *testing.T) {
 		equal(t, "the ack", texts(acked[0]), texts(want))
 	}
 
-	e.Hub().SetLimits(realtime.Widest(realtime.Limits{Depth: 10, Arguments: 300}, realtime.Limits{Depth: 200}))
+	e.Hub().SetLimits(realtime.Widest(realtime.Limits{Depth: 10, Arguments: 1300}, realtime.Limits{Depth: 200}))
 	for way, emit := range ways {
 		if err := emit("event", append(many(realtime.DefaultArguments), arg(nested(200)))...); err != nil {
 			t.Errorf("%s, with other limits: %v", way, err)
