@@ -190,6 +190,7 @@ func TestQueueRetryAfter(t *testing.T) {
 			q.Attach(b)
 			q.add(departureOf("s1", 0))
 			time.Sleep(time.Hour)
+			synctest.Wait()
 			if len(times) != 2 || times[1].Sub(times[0]) < want || times[1].Sub(times[0]) > want+want/10+time.Second {
 				t.Errorf("Retry-After %s: asked at %v", text, times)
 			}
@@ -273,13 +274,21 @@ func TestQueueIsBounded(t *testing.T) {
 // TestConnectionsLeft counts when it is said, at each attempt, and not before.
 func TestConnectionsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
 		var told []string
 		status := 204
+		set := func(s int) {
+			mu.Lock()
+			defer mu.Unlock()
+			status = s
+		}
 		w := local(t, Options{}, func(m *message) (int, string) {
 			if m.Type != typeDisconnect {
 				return 200, `{"user":"u1"}`
 			}
 			checkSchema(t, "disconnect-request", m.body)
+			mu.Lock()
+			defer mu.Unlock()
 			_, left, _ := strings.Cut(string(m.body), `"user_connections_left":`)
 			told = append(told, fmt.Sprint(m.Attempt, " ", strings.TrimRight(left, "}")))
 			return status, ""
@@ -295,14 +304,15 @@ func TestConnectionsLeft(t *testing.T) {
 		first, second := connect("1"), connect("2")
 		first.socket.HandleDisconnect(reason.TransportClose)
 		synctest.Wait()
-		status = 503
+		set(503)
 		second.socket.HandleDisconnect(reason.TransportClose)
 		synctest.Wait()
 		for i := range 11 {
 			connect(fmt.Sprint("again ", i))
 		}
-		status = 204
+		set(204)
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if want := []string{"1 1", "1 0", "2 11"}; !slices.Equal(told, want) {
 			t.Errorf("it was told %q, want %q", told, want)
 		}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -261,9 +262,12 @@ func TestNotify(t *testing.T) {
 	for _, o := range []Options{{}, {NoConnects: true}, {NoDisconnects: true}, {NoConnects: true, NoDisconnects: true}} {
 		t.Run(fmt.Sprint("no connects: ", o.NoConnects, ", no disconnects: ", o.NoDisconnects), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
+				var mu sync.Mutex
 				asked := make(map[string]int)
 				o.Storage = newDisk()
 				w := local(t, o, func(m *message) (int, string) {
+					mu.Lock()
+					defer mu.Unlock()
 					asked[m.Type]++
 					return 204, ""
 				})
@@ -276,6 +280,9 @@ func TestNotify(t *testing.T) {
 				}
 				identity.Abandon()
 				time.Sleep(time.Minute)
+				synctest.Wait()
+				mu.Lock()
+				defer mu.Unlock()
 				want := map[string]int{typeConnect: 2, typeEvent: 1, typeDisconnect: 2}
 				if o.NoConnects {
 					want[typeConnect] = 0
