@@ -60,3 +60,98 @@ func (a *absentees) remove(one *absentee) {
 		a.sessions = nil // a map does not shrink
 	}
 }
+
+// pruneAbsentees forgets those who left too long ago, and the oldest of too many.
+// The caller holds the mutexes of both.
+func (r *recovery) pruneAbsentees() {
+	before := r.horizon()
+	for a := r.absentees.oldest(); a != nil && (r.absentees.len() > maxAbsentees || a.since.Before(before)); a = r.absentees.oldest() {
+		r.forget(a)
+	}
+}
+
+// part takes a socket out of the namespace, and remembers it if its client may
+// come back. That can be once the socket's end has been dealt with and settle is
+// called. It returns nil if nobody can come back.
+func (r *recovery) part(s *Socket, recoverable bool) *absentee {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := r.namespace
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	t := s.trail
+	if t.holder != s {
+		return nil // it has been disconnected meanwhile
+	}
+	t.end()
+	n.displace(s)
+	if r.closed || !recoverable || t.epoch != r.history.epoch {
+		r.end(t)
+		return nil
+	}
+	a := &absentee{
+		socket: &Socket{
+			id:        s.id,
+			namespace: n,
+			endpoint:  s.endpoint,
+			conn:      noConn{},
+			session:   s.session,
+			peer:      s.peer,
+			user:      s.user,
+			connected: s.connected,
+			expires:   s.expires,
+			trail:     t,
+			gone:      true,
+		},
+		conn:  s.conn,
+		since: time.Now(),
+	}
+	r.remember(a, s.rooms)
+	r.pruneAbsentees()
+	r.startTimer()
+	if t.absentee != a {
+		return nil
+	}
+	return a
+}
+
+// remember enters an absentee. The caller holds the mutexes of both.
+func (r *recovery) remember(a *absentee, rooms []string) {
+	n, t := r.namespace, a.socket.trail
+	t.holder, t.absentee = a.socket, a
+	t.wake()
+	n.recoverable.add(a.socket)
+	for _, room := range rooms {
+		n.recoverable.rooms.add(room, a.socket)
+	}
+	r.absentees.add(a)
+}
+
+// forget lets nobody come back to an absentee's socket. The caller holds the
+// mutexes of both.
+func (r *recovery) forget(a *absentee) {
+	r.namespace.recoverable.remove(a.socket)
+	r.absentees.remove(a)
+	r.end(a.socket.trail)
+}
+
+// end lets nobody have a trail any more. The caller holds the mutexes of both.
+func (r *recovery) end(t *trail) {
+	t.holder, t.absentee = nil, nil
+	t.wake()
+	delete(r.trails, t.pid)
+	if len(r.trails) == 0 && !r.closed {
+		r.trails = make(map[string]*trail) // a map does not shrink
+	}
+}
+
+// settle lets the client of an absentee come back. s is the socket that it was. It
+// reports false if the client cannot: it was dismissed meanwhile.
+func (r *recovery) settle(a *absentee, s *Socket) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a.socket.events.Store(s.events.Load())
+	a.ready, a.conn = true, nil
+	s.trail.wake()
+	return s.trail.absentee == a
+}

@@ -13,7 +13,8 @@
 //     conn.go: what goes out, to whom and in which order
 //   - ack.go, poll.go: answers of one client, and of many
 //   - recovery.go, history.go, trail.go, absentee.go: who may come back, and to what;
-//     snapshot.go, fingerprint.go: how that outlives the process
+//     ticket.go: how they do; dismissal.go: who may not any more; snapshot.go,
+//     fingerprint.go: how that outlives the process
 //   - remote.go, publisher.go, origin.go: what other nodes are told, and tell
 //   - outbound.go: what may wait for clients
 package realtime
