@@ -190,7 +190,8 @@ func (p *Policy) welcome(ctx context.Context, s *Socket, connected func(context.
 	s.lane.leave(s.namespace.hub.crew, nil)
 }
 
-// Socket finds a socket of this node.
+// Socket finds a socket of this node that is connected. Find finds those whose
+// clients are away, too; so it is with the next two.
 func (n *Namespace) Socket(id string) (*Socket, bool) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
