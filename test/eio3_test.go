@@ -104,6 +104,10 @@ func TestReasons2(t *testing.T) {
 				if connected.ID != connected.Session {
 					t.Errorf("the client takes its socket's id for %q, in the session %q", connected.ID, connected.Session)
 				}
+				id := s.log.wait(t, 0, "socket connected", "session", connected.Session).string("socket")
+				if strings.Contains(id, connected.Session) {
+					t.Errorf("the socket's id %q tells the session %q", id, connected.Session)
+				}
 				c.end(s, n)
 				var reason string
 				// A long-poll ends with the session, or with the HTTP server just before.
@@ -114,7 +118,7 @@ func TestReasons2(t *testing.T) {
 					s.signal(syscall.SIGCONT)
 					return
 				}
-				if got := s.log.wait(t, 0, "socket disconnected", "socket", connected.ID).string("reason"); got != c.socket {
+				if got := s.log.wait(t, 0, "socket disconnected", "socket", id).string("reason"); got != c.socket {
 					t.Errorf("the socket's reason is %q, not %q", got, c.socket)
 				}
 				if got := s.log.wait(t, 0, "disconnected", "session", connected.Session).string("reason"); got != c.session {
