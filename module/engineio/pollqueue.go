@@ -64,6 +64,17 @@ func (p *polling) fits(bursts []*Burst) bool {
 	return room >= 0
 }
 
+// fitsAll counts packets as a WebSocket does, since they all leave with the next
+// GET: what a client missed shall not depend on its transport. What they cost
+// beside their data is bounded by outbox.Pace.
+func (p *polling) fitsAll(bursts []*Burst) bool {
+	room := p.server.limit() - p.size
+	for _, b := range bursts {
+		room -= b.size
+	}
+	return room >= 0
+}
+
 func (p *polling) queued() int {
 	n := p.size
 	for _, a := range p.answers {

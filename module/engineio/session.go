@@ -118,7 +118,7 @@ func (s *Session) SendAll(bursts []*Burst) error {
 	switch {
 	case s.closed:
 		return ErrClosed
-	case !s.transport.fits(bursts):
+	case !s.transport.fitsAll(bursts):
 		return ErrBacklog
 	}
 	var batch Batch

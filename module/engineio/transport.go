@@ -31,6 +31,9 @@ type transport interface {
 	// sent even if it does not fit.
 	fits(bursts []*Burst) bool
 
+	// fitsAll is fits for what a client missed, and gets at once.
+	fitsAll(bursts []*Burst) bool
+
 	// unread reports whether the client has sent something that waits to be
 	// handled, as far as that can be known.
 	unread() bool

@@ -67,6 +67,8 @@ func (t *webSocket) fits(bursts []*Burst) bool {
 	return room >= 0
 }
 
+func (t *webSocket) fitsAll(bursts []*Burst) bool { return t.fits(bursts) }
+
 func (t *webSocket) unread() bool { return t.conn.Unread() }
 
 func (t *webSocket) queued() int { return t.conn.Queued() }
