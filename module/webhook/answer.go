@@ -69,98 +69,113 @@ func parseAnswer(kind string, body []byte) (*answer, error) {
 	if !rawjson.Valid(body) {
 		return nil, wrong("must be JSON, or empty")
 	}
+	known := answerMembers
+	if kind == typeConnect {
+		known = connectAnswerMembers
+	}
 	r := new(reader)
-	if err := r.members("", body, a.members(r, kind)); err != nil {
+	if err := r.members("", body, known, a); err != nil {
 		return nil, err
 	}
 	a.oddities = r.oddities
 	return a, nil
 }
 
-// members returns what an answer to a request of some type can have.
-func (a *answer) members(r *reader, kind string) []member {
-	all := []member{
-		{"error", func(data json.RawMessage) *wrongAnswer {
-			if a.Refusal = readProblem(data); a.Refusal != nil {
-				r.note("error comes with a status of 200 to 299, and not of 400 to 499")
-			}
-			return nil
-		}},
-		{"data", func(data json.RawMessage) (err *wrongAnswer) {
-			a.Data, err = objectOf(data)
-			return err
-		}},
-		{"join", names(&a.Join)},
-		{"emit", func(data json.RawMessage) *wrongAnswer {
-			list, err := listOf(data, maxEmits)
-			if err != nil {
-				return err
-			}
-			for i, element := range list {
-				e := new(emission)
-				if err := e.read(r, element); err != nil {
-					return err.at(i)
-				}
-				a.Emit = append(a.Emit, e)
-			}
-			return nil
-		}},
-		{"disconnect", func(data json.RawMessage) *wrongAnswer {
-			a.Disconnect = new(disconnection)
-			return r.members("disconnect.", data, []member{{"reason", text(&a.Disconnect.Reason)}, {"close", flag(&a.Disconnect.Close)}})
-		}},
+// What an answer to a connect can have, and one to any other request.
+var (
+	connectAnswerMembers = []string{"error", "data", "join", "emit", "disconnect", "user", "expires_at"}
+	answerMembers        = []string{"error", "data", "join", "emit", "disconnect", "leave", "ack"}
+)
+
+// take implements object.
+func (a *answer) take(r *reader, name string, value json.RawMessage) (err *wrongAnswer) {
+	switch name {
+	case "error":
+		if a.Refusal = readProblem(value); a.Refusal != nil {
+			r.note("error comes with a status of 200 to 299, and not of 400 to 499")
+		}
+	case "data":
+		a.Data, err = keptObjectOf(value)
+	case "join":
+		a.Join, err = namesOf(value)
+	case "leave":
+		a.Leave, err = namesOf(value)
+	case "emit":
+		a.Emit, err = emissionsOf(r, value)
+	case "ack":
+		a.Ack, err = argsOf(value)
+	case "disconnect":
+		a.Disconnect = new(disconnection)
+		err = r.members("disconnect.", value, disconnectionMembers, a.Disconnect)
+	case "user":
+		a.User, err = nameOf(value)
+	case "expires_at":
+		zoned := false
+		if a.ExpiresAt, zoned, err = parseTime(value); !zoned {
+			r.note("expires_at has no zone, and counts as UTC")
+		}
 	}
-	if kind == typeConnect {
-		return append(all, member{"user", name(&a.User)}, member{"expires_at", func(data json.RawMessage) *wrongAnswer {
-			at, zoned, err := parseTime(data)
-			if !zoned {
-				r.note("expires_at has no zone, and counts as UTC")
-			}
-			a.ExpiresAt = at
-			return err
-		}})
-	}
-	return append(all, member{"leave", names(&a.Leave)}, member{"ack", args(&a.Ack)})
+	return err
 }
 
-// args returns what reads arguments.
-func args(into *[]realtime.Arg) func(json.RawMessage) *wrongAnswer {
-	return func(data json.RawMessage) *wrongAnswer {
-		if rawjson.Object(data) {
-			return wrong("must be an array of arguments; for one that is an object, write [{…}]")
-		}
-		list, err := listOf(data, maxNames)
-		if err != nil {
-			return err
-		}
-		*into = make([]realtime.Arg, len(list))
-		parts := 0
-		for i, element := range list {
-			arg, err := realtime.ParsePlain(element)
-			if err != nil {
-				return wrong("is no argument: %v", err).at(i)
-			}
-			if parts += len(arg.Binary); parts > realtime.MaxAttachments {
-				return wrong("has more than %d binary parts", realtime.MaxAttachments)
-			}
-			(*into)[i] = arg
-		}
-		return nil
+var disconnectionMembers = []string{"reason", "close"}
+
+// take implements object.
+func (d *disconnection) take(_ *reader, name string, value json.RawMessage) (err *wrongAnswer) {
+	switch name {
+	case "reason":
+		d.Reason, err = textOf(value)
+	case "close":
+		d.Close, err = flagOf(value)
 	}
+	return err
 }
+
+// argsOf reads arguments.
+func argsOf(value json.RawMessage) ([]realtime.Arg, *wrongAnswer) {
+	if rawjson.Object(value) {
+		return nil, wrong("must be an array of arguments; for one that is an object, write [{…}]")
+	}
+	list, err := listOf(value, maxNames)
+	if err != nil {
+		return nil, err
+	}
+	args := make([]realtime.Arg, len(list))
+	parts := 0
+	for i, element := range list {
+		arg, err := realtime.ParsePlain(element)
+		if err != nil {
+			return nil, wrong("is no argument: %v", err).at(i)
+		}
+		if parts += len(arg.Binary); parts > realtime.MaxAttachments {
+			return nil, wrong("has more than %d binary parts", realtime.MaxAttachments)
+		}
+		args[i] = arg
+	}
+	return args, nil
+}
+
+// emissionsOf reads a list of emissions.
+func emissionsOf(r *reader, value json.RawMessage) ([]*emission, *wrongAnswer) {
+	list, err := listOf(value, maxEmits)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]*emission, len(list))
+	for i, element := range list {
+		all[i] = new(emission)
+		if err := all[i].read(r, element); err != nil {
+			return nil, err.at(i)
+		}
+	}
+	return all, nil
+}
+
+var emissionMembers = []string{"event", "to", "users", "except", "everyone", "namespace", "args", "volatile"}
 
 // read reads one element of emit.
 func (e *emission) read(r *reader, data json.RawMessage) *wrongAnswer {
-	err := r.members("emit[].", data, []member{
-		{"event", name(&e.Event)},
-		{"to", names(&e.To)},
-		{"users", names(&e.Users)},
-		{"except", names(&e.Except)},
-		{"everyone", flag(&e.Everyone)},
-		{"namespace", name(&e.Namespace)},
-		{"args", args(&e.Args)},
-		{"volatile", flag(&e.Volatile)},
-	})
+	err := r.members("emit[].", data, emissionMembers, e)
 	switch {
 	case err != nil:
 		return err
@@ -175,6 +190,29 @@ func (e *emission) read(r *reader, data json.RawMessage) *wrongAnswer {
 		r.note("emit[].except is without to, users and everyone, and the event is for the sender")
 	}
 	return nil
+}
+
+// take implements object.
+func (e *emission) take(_ *reader, name string, value json.RawMessage) (err *wrongAnswer) {
+	switch name {
+	case "event":
+		e.Event, err = nameOf(value)
+	case "to":
+		e.To, err = namesOf(value)
+	case "users":
+		e.Users, err = namesOf(value)
+	case "except":
+		e.Except, err = namesOf(value)
+	case "everyone":
+		e.Everyone, err = flagOf(value)
+	case "namespace":
+		e.Namespace, err = nameOf(value)
+	case "args":
+		e.Args, err = argsOf(value)
+	case "volatile":
+		e.Volatile, err = flagOf(value)
+	}
+	return err
 }
 
 // emit sends what the answer to a request about a socket says.

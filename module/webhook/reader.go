@@ -70,41 +70,52 @@ func (r *reader) note(format string, args ...any) {
 	r.oddities = append(r.oddities, fmt.Sprintf(format, args...))
 }
 
-// A member is one that an object can have.
-type member struct {
-	name string
-	read func(json.RawMessage) *wrongAnswer
+// An object takes the members that it can have.
+type object interface {
+	// take takes the value of one, which is not null.
+	take(r *reader, name string, value json.RawMessage) *wrongAnswer
 }
 
-// members reads an object. Place says where it is, for what it has to leave out.
-func (r *reader) members(place string, data json.RawMessage, known []member) *wrongAnswer {
-	object, err := objectOf(data)
-	if err != nil {
+// maxKnown is how many members an object can have.
+const maxKnown = 8
+
+// members reads an object whose members can have the known names, in their order.
+// Place says where it is, for what it has to leave out.
+func (r *reader) members(place string, data json.RawMessage, known []string, into object) *wrongAnswer {
+	if err := checkObject(data); err != nil {
 		return err
 	}
-	var read uint64 // a bit for each of those known
-	for i, m := range known {
-		if value, ok := object[m.name]; ok {
-			read |= 1 << i
-			delete(object, m.name)
-			if err := m.take(value); err != nil {
-				return err
-			}
+	var values [maxKnown]json.RawMessage // by the place of their names in known
+	var others map[string]json.RawMessage
+	for name, value := range rawjson.Members(data) {
+		if i := indexOf(known, name); i >= 0 {
+			values[i] = value
+			continue
+		}
+		if others == nil {
+			others = make(map[string]json.RawMessage)
+		}
+		text, _ := rawjson.Unquote(name)
+		others[text] = value
+	}
+	for i, name := range known {
+		if err := r.give(into, name, values[i]); err != nil {
+			return err
 		}
 	}
-	for i, m := range known {
-		if len(object) == 0 {
+	for i, name := range known {
+		if len(others) == 0 {
 			return nil
 		}
-		if name, ok := restyled(object, m.name); ok && read>>i&1 == 0 {
-			value := object[name]
-			delete(object, name)
-			if err := m.take(value); err != nil {
+		if other, ok := restyled(others, name); ok && values[i] == nil {
+			value := others[other]
+			delete(others, other)
+			if err := r.give(into, name, value); err != nil {
 				return err
 			}
 		}
 	}
-	for name, value := range object {
+	for name, value := range others {
 		if !isNull(value) {
 			r.note("%s%s is no member that it has", place, quote(name))
 		}
@@ -112,12 +123,22 @@ func (r *reader) members(place string, data json.RawMessage, known []member) *wr
 	return nil
 }
 
-// take reads the value of the member, where it has one.
-func (m member) take(value json.RawMessage) *wrongAnswer {
+// give has an object take a member, where it is there.
+func (r *reader) give(into object, name string, value json.RawMessage) *wrongAnswer {
 	if isNull(value) {
 		return nil
 	}
-	return m.read(value).within(m.name)
+	return into.take(r, name, value).within(name)
+}
+
+// indexOf returns which of the known names a name is, in raw JSON, or -1.
+func indexOf(known []string, name json.RawMessage) int {
+	for i, text := range known {
+		if rawjson.Named(name, text) {
+			return i
+		}
+	}
+	return -1
 }
 
 // restyled returns the name of what an object has that is called the same in
@@ -147,16 +168,34 @@ func quote(name string) string {
 
 func isNull(data json.RawMessage) bool { return len(data) == 0 || data[0] == 'n' }
 
-// objectOf returns the members of an object.
+// checkObject returns what is wrong about data that is no object.
+func checkObject(data json.RawMessage) *wrongAnswer {
+	if !rawjson.Object(data) && !isEmpty(data, '[', ']') {
+		return wrong("must be an object")
+	}
+	return nil
+}
+
+// objectOf returns the members of an object. They are parts of data.
 func objectOf(data json.RawMessage) (map[string]json.RawMessage, *wrongAnswer) {
-	var object map[string]json.RawMessage
-	if !rawjson.Object(data) || json.Unmarshal(data, &object) != nil {
-		if isEmpty(data, '[', ']') {
-			return map[string]json.RawMessage{}, nil
-		}
-		return nil, wrong("must be an object")
+	if err := checkObject(data); err != nil {
+		return nil, err
+	}
+	object := make(map[string]json.RawMessage)
+	for name, value := range rawjson.Members(data) {
+		text, _ := rawjson.Unquote(name)
+		object[text] = value
 	}
 	return object, nil
+}
+
+// keptObjectOf is objectOf where the members stay longer than data. They are copies.
+func keptObjectOf(data json.RawMessage) (map[string]json.RawMessage, *wrongAnswer) {
+	object, err := objectOf(data)
+	for name, value := range object {
+		object[name] = bytes.Clone(value)
+	}
+	return object, err
 }
 
 // isEmpty reports whether data is an array or an object of nothing.
@@ -225,53 +264,37 @@ func nameOf(data json.RawMessage) (string, *wrongAnswer) {
 	return name, nil
 }
 
-// name returns what reads a name.
-func name(into *string) func(json.RawMessage) *wrongAnswer {
-	return func(data json.RawMessage) (err *wrongAnswer) {
-		*into, err = nameOf(data)
-		return err
+// namesOf reads a list of names. That of an empty one is not nil.
+func namesOf(data json.RawMessage) ([]string, *wrongAnswer) {
+	list, err := listOf(data, maxNames)
+	if err != nil {
+		return nil, err
 	}
+	names := make([]string, len(list))
+	for i, element := range list {
+		if names[i], err = nameOf(element); err != nil {
+			return nil, err.at(i)
+		}
+	}
+	return names, nil
 }
 
-// names returns what reads a list of names. The result of an empty one is not nil.
-func names(into *[]string) func(json.RawMessage) *wrongAnswer {
-	return func(data json.RawMessage) *wrongAnswer {
-		list, err := listOf(data, maxNames)
-		if err != nil {
-			return err
-		}
-		*into = make([]string, len(list))
-		for i, element := range list {
-			if (*into)[i], err = nameOf(element); err != nil {
-				return err.at(i)
-			}
-		}
-		return nil
+// textOf reads a text for people.
+func textOf(data json.RawMessage) (string, *wrongAnswer) {
+	text, ok := rawjson.Text(data)
+	if !ok {
+		return "", wrong("must be a string")
 	}
+	return text, nil
 }
 
-// text returns what reads a text for people.
-func text(into *string) func(json.RawMessage) *wrongAnswer {
-	return func(data json.RawMessage) *wrongAnswer {
-		var ok bool
-		if *into, ok = rawjson.Text(data); !ok {
-			return wrong("must be a string")
-		}
-		return nil
+// flagOf reads a truth value.
+func flagOf(data json.RawMessage) (bool, *wrongAnswer) {
+	switch string(data) {
+	case "true", "1":
+		return true, nil
+	case "false", "0":
+		return false, nil
 	}
-}
-
-// flag returns what reads a truth value.
-func flag(into *bool) func(json.RawMessage) *wrongAnswer {
-	return func(data json.RawMessage) *wrongAnswer {
-		switch string(data) {
-		case "true", "1":
-			*into = true
-		case "false", "0":
-			*into = false
-		default:
-			return wrong("must be true or false")
-		}
-		return nil
-	}
+	return false, wrong("must be true or false")
 }
