@@ -62,20 +62,29 @@ const blanks = " \t\n\v\f\r"
 // JavaScript does, cutID takes blanks alone for 0.
 func cutID(text []byte) (id string, rest []byte, ok bool) {
 	end := 0
-	for end < len(text) && ('0' <= text[end] && text[end] <= '9' || strings.IndexByte(blanks, text[end]) >= 0) {
+	for end < len(text) && '0' <= text[end] && text[end] <= '9' {
 		end++
 	}
-	if end == 0 {
-		return "", text, true
+	if end < len(text) && strings.IndexByte(blanks, text[end]) >= 0 {
+		return cutBlankID(text)
 	}
-	digits := bytes.Trim(text[:end], blanks)
-	if len(digits) == 0 {
-		return "0", text[end:], true
-	}
-	if len(digits) > maxID || bytes.ContainsAny(digits, blanks) {
+	if end > maxID {
 		return "", nil, false
 	}
-	return string(digits), text[end:], true
+	return string(text[:end]), text[end:], true
+}
+
+// cutBlankID is cutID where blanks stand around the id, or in its place.
+func cutBlankID(text []byte) (id string, rest []byte, ok bool) {
+	rest = bytes.TrimLeft(text, blanks+"0123456789")
+	digits := bytes.Trim(text[:len(text)-len(rest)], blanks)
+	switch {
+	case len(digits) == 0:
+		return "0", rest, true
+	case len(digits) > maxID || bytes.ContainsAny(digits, blanks):
+		return "", nil, false
+	}
+	return string(digits), rest, true
 }
 
 // append appends the header as text.
