@@ -104,7 +104,8 @@ func (c *client) receive(m engineio.Packet, batch *engineio.Batch) error {
 		}
 		p.data = authOf(query)
 	}
-	return c.handle(p, batch)
+	c.handle(conn, p, batch)
+	return nil
 }
 
 // hold keeps a packet until its attachments are there.
@@ -134,7 +135,8 @@ func (c *client) await(o *Options) {
 
 // attach takes the next attachment of the packet that is held.
 func (c *client) attach(m engineio.Packet, batch *engineio.Batch, o *Options) error {
-	if !m.Binary || c.conn(c.assembly.packet.namespace) == nil { // which it has left
+	conn := c.conn(c.assembly.packet.namespace)
+	if !m.Binary || conn == nil { // which it has left
 		return errPacket
 	}
 	if c.polls() {
@@ -152,13 +154,15 @@ func (c *client) attach(m engineio.Packet, batch *engineio.Batch, o *Options) er
 	if err != nil {
 		return err
 	}
-	return c.handle(p, batch)
+	c.handle(conn, p, batch)
+	return nil
 }
 
 // handle deals with a whole packet, which is a CONNECT or for a namespace that
-// the client is in.
-func (c *client) handle(p packet, batch *engineio.Batch) error {
-	if p.kind == typeConnect {
+// the client is in, by that conn.
+func (c *client) handle(conn *conn, p packet, batch *engineio.Batch) {
+	switch p.kind {
+	case typeConnect:
 		if batch != nil {
 			batch.Close() // who is let in may take its time to decide; nobody else shall wait for it
 		}
@@ -168,13 +172,6 @@ func (c *client) handle(p packet, batch *engineio.Batch) error {
 		var entering sync.WaitGroup
 		entering.Go(func() { c.connect(p) })
 		entering.Wait()
-		return nil
-	}
-	conn := c.conn(p.namespace)
-	if conn == nil {
-		return errPacket // the server has just made it leave
-	}
-	switch p.kind {
 	case typeDisconnect:
 		c.remove(conn)
 		conn.socket.HandleDisconnect(reason.ClientDisconnect)
@@ -183,7 +180,6 @@ func (c *client) handle(p packet, batch *engineio.Batch) error {
 	case typeAck:
 		conn.ack(p)
 	}
-	return nil
 }
 
 // errNamespaces is what a client is told that is in too many namespaces. It keeps
