@@ -81,12 +81,9 @@ func notSent(err error) bool {
 // send makes one attempt, when the backend is not about to stop, and there is room
 // for it.
 func (b *Backend) send(ctx context.Context, r *request, attempt int) (*reply, error) {
-	if err := b.pause.wait(ctx); err != nil {
-		return nil, &failure{sentNo, fmt.Errorf("backend is about to stop: %w", err)}
-	}
 	class := classOf(r.kind)
-	if err := b.slots.take(ctx, class, r.event); err != nil {
-		return nil, &failure{sentNo, fmt.Errorf("too many requests in flight: %w", err)}
+	if err := b.awaitTurn(ctx, class, r.event); err != nil {
+		return nil, &failure{sentNo, err}
 	}
 	defer b.slots.give(class, r.event)
 	at := time.Now()
@@ -115,6 +112,24 @@ func (b *Backend) send(ctx context.Context, r *request, attempt int) (*reply, er
 		b.pause.begin(answer.retryAfter(maxPause))
 	}
 	return answer, err
+}
+
+// awaitTurn returns when a request may be sent. It has a slot then, which must be
+// given back. The backend may say that it is about to stop while the request waits
+// for the slot.
+func (b *Backend) awaitTurn(ctx context.Context, c class, name string) error {
+	for {
+		if err := b.pause.wait(ctx); err != nil {
+			return fmt.Errorf("backend is about to stop: %w", err)
+		}
+		if err := b.slots.take(ctx, c, name); err != nil {
+			return fmt.Errorf("too many requests in flight: %w", err)
+		}
+		if b.pause.left() == 0 {
+			return nil
+		}
+		b.slots.give(c, name)
+	}
 }
 
 // exchange makes a request.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -244,6 +245,36 @@ func TestStoppingBackend(t *testing.T) {
 		defer cancel()
 		if _, err := w.backend.ask(ctx, newRequest(typeConnect, nil, realtime.Peer{})); err == nil || sentOf(err) != sentNo {
 			t.Errorf("the error is %v, sent: %s", err, sentOf(err))
+		}
+	})
+}
+
+// TestStoppingBackendWhenItIsBusy: a request that waits for its slot when the
+// backend says that it stops waits for that as well.
+func TestStoppingBackendWhenItIsBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var times []time.Duration
+		began := time.Now()
+		w := newWorld(t, Options{URL: "http://backend/realtime", Concurrency: 1, Transport: answering(typeEvent, func() (int, http.Header, error) {
+			mu.Lock()
+			times = append(times, time.Since(began))
+			first := len(times) == 1
+			mu.Unlock()
+			if first {
+				time.Sleep(time.Second)
+				return 204, http.Header{"Retry-After": {"2"}}, nil
+			}
+			return 204, nil, nil
+		})})
+		c, other := w.connect(), w.connect()
+		var asking sync.WaitGroup
+		asking.Go(func() { c.ask(t, "last") })
+		synctest.Wait()
+		asking.Go(func() { other.ask(t, "first") })
+		asking.Wait()
+		if want := []time.Duration{0, 3 * time.Second}; !slices.Equal(times, want) {
+			t.Errorf("requests were sent at %v, want %v", times, want)
 		}
 	})
 }
