@@ -8,7 +8,7 @@ func TestPlainWebSocket(t *testing.T) {
 		s.runNode(t, "plainws.mjs")
 		s.waitIdle()
 		s.settle(t, 0)
-		for reason, want := range map[string]int{"parse error": 5, "transport error": 3, "server namespace disconnect": 1} {
+		for reason, want := range map[string]int{"parse error": 5, "limit": 4, "transport error": 3, "server namespace disconnect": 1} {
 			if n := s.log.count(0, "socket disconnected", "reason", reason); n != want {
 				t.Errorf("the log has %q %d times, not %d", reason, n, want)
 			}

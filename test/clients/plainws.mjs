@@ -68,7 +68,6 @@ test("json: mistakes are told, and forgiven", async (t) => {
     "a negative id": '{"event":"message","id":-1}', "a broken id": '{"event":"message","id":1.5}',
     "an ack that is no number": '{"ack":"x","args":[]}', "no base64": '{"event":"message","args":[{"$binary":"%%%"}]}',
     "placeholders beside binary data": '{"event":"message","args":[[{"$binary":"AA=="},{"_placeholder":true,"num":5}]]}',
-    "eleven binary parts": JSON.stringify({ event: "message", args: Array(11).fill({ $binary: "AA==" }) }),
   };
   for (const name of ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"])
     frames[`the reserved name ${name}`] = JSON.stringify({ event: name });
@@ -105,6 +104,26 @@ test("json: what ends a connection", async (t) => {
   }
 });
 
+test("json: what exceeds a limit is told, and ends a connection", async (t) => {
+  const frames = {
+    attachments: { event: "message", args: Array(11).fill({ $binary: "AA==" }) },
+    arguments: { event: "message", args: Array(1001).fill(0) },
+    depth: { event: "message", args: [JSON.parse("[".repeat(129) + "]".repeat(129))] },
+    event_name: { event: "x".repeat(257) },
+  };
+  for (const [limit, frame] of Object.entries(frames)) {
+    await t.test(limit, async () => {
+      const ws = await connectJSON();
+      ws.say(frame);
+      const told = await ws.hear();
+      assert.equal(told.event, "error");
+      assert.equal(told.args[0].code, "limit");
+      assert.match(told.args[0].message, new RegExp(`\\b${limit}\\b`));
+      assert.deepStrictEqual(await ws.ended, { code: 1008, reason: "" });
+    });
+  }
+});
+
 test("json: a big message", async () => {
   const ws = await connectJSON();
   const text = "x".repeat(1_000_000 - '{"event":"message-with-ack","args":[""],"id":1}'.length);
@@ -133,7 +152,7 @@ test("refusals come before the connection", async (t) => {
     assert.equal(response.status, 426);
   });
   await t.test("another path", async () => {
-    assert.equal((await refusal("/ws/")).status, 404);
+    assert.equal((await refusal("/wsx")).status, 404);
     assert.equal((await refusal("/WS")).status, 404);
   });
 });
