@@ -202,7 +202,11 @@ func (h *Handler) checkNamespace(name string) *Problem {
 		return problem
 	}
 	if !h.endpoint.Admits(name) {
-		return problemf(http.StatusBadRequest, unknownSpace, "the endpoint does not serve the namespace %s", quote(name))
+		return errUnserved(name)
 	}
 	return nil
+}
+
+func errUnserved(namespace string) *Problem {
+	return problemf(http.StatusBadRequest, unknownSpace, "the endpoint does not serve the namespace %s", quote(namespace))
 }

@@ -25,6 +25,7 @@ type api struct {
 	t        testing.TB
 	hub      *realtime.Hub
 	endpoint *realtime.Endpoint
+	policy   *realtime.Policy // of the moment
 	answers  *Answers
 	handler  *Handler
 	url      string
@@ -58,8 +59,8 @@ func local(t testing.TB, o Options, hubOptions realtime.Options) *api {
 		Namespaces:     realtime.Globs{"/", "/tenant-*"},
 		Authenticators: []realtime.Authenticator{byProtocol{}},
 	}
-	a := &api{t: t, hub: hub, answers: new(Answers), covered: make(map[string]bool)}
-	a.endpoint = realtime.NewEndpoint("test", hub, func() (*realtime.Policy, func()) { return policy, func() {} })
+	a := &api{t: t, hub: hub, policy: policy, answers: new(Answers), covered: make(map[string]bool)}
+	a.endpoint = realtime.NewEndpoint("test", hub, func() (*realtime.Policy, func()) { return a.policy, func() {} })
 	o.Path, o.Keys, o.Answers = "/api/realtime/", keys, a.answers
 	a.handler = NewHandler(a.endpoint, o)
 	a.url, a.client = "http://backend", &http.Client{Transport: direct{a.handler}}

@@ -109,3 +109,36 @@ func TestChangesOfWhoIsAway(t *testing.T) {
 	}
 	a.refuses(a.call("POST", "sockets/disconnect", `{"where":{"user":"u1"}}`), 503, "closing", "exits")
 }
+
+// TestWhoIsInANamespaceOfBefore: who came into a namespace that the endpoint has
+// served, and does not serve any more, is found and can be sent away; those of
+// other endpoints are none of its business.
+func TestWhoIsInANamespaceOfBefore(t *testing.T) {
+	a := local(t, Options{}, realtime.Options{Recovery: realtime.Recovery{Window: time.Hour}})
+	present := a.connect("/tenant-1", "u1", "a")
+	elsewhere := realtime.NewEndpoint("elsewhere", a.hub, func() (*realtime.Policy, func()) {
+		return &realtime.Policy{Namespaces: realtime.Globs{"/tenant-*"}, Authenticators: []realtime.Authenticator{byProtocol{}}}, func() {}
+	})
+	connect := func(e *realtime.Endpoint) *client {
+		c := recoverable{new(client)}
+		h := &realtime.Handshake{Endpoint: e, Session: "another", Query: map[string][]string{"user": {"u1"}}}
+		if _, err := a.hub.Namespace("/tenant-1").Connect(t.Context(), h, c); err != nil {
+			t.Fatal(err)
+		}
+		return c.client
+	}
+	away, other := connect(a.endpoint), connect(elsewhere)
+	away.socket.HandleDisconnect("transport close")
+	a.policy = &realtime.Policy{}
+	var listed struct{ Sockets []struct{ ID string } }
+	a.get("sockets", &listed)
+	if len(listed.Sockets) != 1 || listed.Sockets[0].ID != present.socket.ID() {
+		t.Errorf("listed: %v", listed)
+	}
+	a.change("data", `{"where":{"namespace":"/tenant-1","room":"a"},"patch":{}}`, 1)
+	a.change("data", `{"where":{"namespace":"/tenant-1","room":"b"},"patch":{}}`, 0)
+	a.change("disconnect", `{"where":{"user":"u1"}}`, 2)
+	equal(t, "left", present.left, []bool{false})
+	equal(t, "the other endpoint's left", other.left, nil)
+	a.refuses(a.call("POST", "sockets/data", `{"where":{"namespace":"/tenant-1"},"patch":{}}`), 400, "unknown_namespace", "does not serve")
+}

@@ -69,12 +69,10 @@ func (h *Handler) namespaces(name *string) ([]*realtime.Namespace, *Problem) {
 }
 
 // choose returns the sockets, in no particular order: also those whose clients are
-// away and may come back, or only those that are connected.
+// away and may come back, or only those that are connected. Those of the endpoint's
+// own count even where it does not serve their namespace any more: they came in
+// before its settings changed.
 func (h *Handler) choose(w *where, connected bool) ([]*realtime.Socket, *Problem) {
-	namespaces, problem := h.namespaces(w.namespace)
-	if problem != nil {
-		return nil, problem
-	}
 	query := realtime.Query{Connected: connected}
 	for condition, value := range map[*string]*string{&query.ID: w.socket, &query.User: w.user, &query.Room: w.room} {
 		if value != nil {
@@ -82,8 +80,21 @@ func (h *Handler) choose(w *where, connected bool) ([]*realtime.Socket, *Problem
 		}
 	}
 	var all []*realtime.Socket
-	for _, n := range namespaces {
-		all = append(all, n.Find(query)...)
+	unserved := w.namespace != nil && !h.endpoint.Admits(*w.namespace)
+	for _, n := range h.endpoint.Hub().Namespaces() {
+		if w.namespace != nil && n.Name() != *w.namespace {
+			continue
+		}
+		found := n.Find(query)
+		if !h.endpoint.Admits(n.Name()) {
+			own := func(s *realtime.Socket) bool { return s.Endpoint().Name() == h.endpoint.Name() }
+			unserved = unserved && !slices.ContainsFunc(n.Find(realtime.Query{}), own)
+			found = slices.DeleteFunc(found, func(s *realtime.Socket) bool { return !own(s) })
+		}
+		all = append(all, found...)
+	}
+	if unserved {
+		return nil, errUnserved(*w.namespace)
 	}
 	return all, nil
 }
