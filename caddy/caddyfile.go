@@ -115,6 +115,12 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if !ok && slices.Contains(hubOptions, name) {
 			return d.Errf("%s is an option of the hub; write it into realtime in the global options, at the top of the Caddyfile", name)
 		}
+		if place := placeOf(name); !ok && place != "" {
+			return d.Errf("%s is no subdirective of realtime; write it into %s", name, place)
+		}
+		if !ok && (name == "jwt" || name == "placeholder") {
+			return d.Errf("%s is an authenticator; write authenticator %[1]s", name)
+		}
 		if !ok {
 			return d.Errf("realtime has no subdirective %q; it has %s", name, subdirectiveNames())
 		}
@@ -138,6 +144,31 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return at.WrapErr(err)
 	}
 	return nil
+}
+
+// placeOf returns the block to which an option belongs that realtime itself does
+// not have, or nothing if there is none.
+func placeOf(option string) string {
+	switch option {
+	case "rooms":
+		return "relay, or into limits"
+	case "eio3", "transports":
+		return "socketio"
+	case "secret":
+		return "backend, or into authenticator jwt"
+	case "key":
+		return "api, or into authenticator jwt"
+	case "events":
+		return "backend, or into relay"
+	case "concurrency", "forward", "handle", "notify", "on_error", "retry", "timeout", "unsigned":
+		return "backend"
+	case "jwks", "token", "issuer", "audience", "leeway", "expiry":
+		return "authenticator jwt"
+	}
+	if _, ok := limitParsers[option]; ok {
+		return "limits"
+	}
+	return ""
 }
 
 func subdirectiveNames() string {

@@ -26,7 +26,7 @@ func parseAPI(h *Handler, d *caddyfile.Dispenser) error {
 		}
 		h.API.Keys = d.RemainingArgs()
 		if len(h.API.Keys) == 0 {
-			return d.Err("api: key takes one secret or several, such as {env.REALTIME_KEY}; of a {$VARIABLE} that is not set nothing is left")
+			return d.Err("api: key takes one secret or several, such as {env.REALTIME_KEY}; an unset {$VARIABLE} expands to nothing")
 		}
 	}
 	if err := h.API.validate(); err != nil {

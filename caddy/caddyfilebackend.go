@@ -98,7 +98,7 @@ func (b *Backend) parseOption(d *caddyfile.Dispenser, option string) error {
 	switch option {
 	case "secret":
 		if b.Secrets = args; len(args) == 0 {
-			return d.Err("backend: secret takes one secret or several, such as {env.REALTIME_SECRET}; of a {$VARIABLE} that is not set nothing is left")
+			return d.Err("backend: secret takes one secret or several, such as {env.REALTIME_SECRET}; an unset {$VARIABLE} expands to nothing")
 		}
 	case "unsigned":
 		if b.Unsigned = true; len(args) > 0 {

@@ -166,6 +166,24 @@ func (s *settings) isIn(routes caddyhttp.RouteList) bool {
 	return false
 }
 
+// isRewritten reports whether a handler in routes that have the endpoint rewrites
+// paths.
+func (s *settings) isRewritten(routes caddyhttp.RouteList) bool {
+	for _, route := range routes {
+		for _, handler := range route.Handlers {
+			switch handler := handler.(type) {
+			case *rewrite.Rewrite:
+				return true
+			case *caddyhttp.Subroute:
+				if s.isIn(handler.Routes) && s.isRewritten(handler.Routes) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
 func (s *settings) warnHidden(server *caddyhttp.Server, site int, logger *zap.Logger) {
 	// reached reports whether a request for a path comes to the endpoint in a way.
 	reached := func(path string, well func(visit) bool) bool {
@@ -197,7 +215,11 @@ func (s *settings) warnHidden(server *caddyhttp.Server, site int, logger *zap.Lo
 		check("api", s.api.path(), func(v visit) bool { return !v.uncertain && s.api.owns(v.path) })
 	}
 	if len(hidden) > 0 && some { // else it is meant to be below another path, by handle_path
-		logger.Warn("requests for paths of the endpoint do not come to it: a matcher does not let them pass, or a directive before it rewrites them (try_files, rewrite, uri, handle_path); write realtime without a matcher, in a route of its own before the others, or turn off what is not needed",
+		logger.Warn("requests for paths of the endpoint do not come to it: a matcher does not let them pass, or a directive before it rewrites them (try_files, rewrite, uri, handle_path); write realtime without a matcher, and in one route block with that directive, above it: route { realtime … try_files … }; or turn off what is not needed",
+			zap.String("endpoint", s.name), zap.Strings("hidden", hidden))
+	}
+	if len(hidden) > 0 && !some && !s.isRewritten(server.Routes) {
+		logger.Warn("no request comes to the endpoint: the matchers around it let none of its paths pass; write realtime outside of handle, or give its paths that of the matcher",
 			zap.String("endpoint", s.name), zap.Strings("hidden", hidden))
 	}
 	if s.backend != nil && !reached(s.backend.path, anyhow) {

@@ -54,6 +54,8 @@ func TestHiddenPaths(t *testing.T) {
 		{"uri", "uri strip_prefix /api\n\t" + plain, []string{api}, false},
 		{"route", "route {\n\t" + plain + "\n\trewrite /index.php\n}", nil, false},
 		{"route, too late", "route {\n\trewrite /index.php\n\t" + plain + "\n}", []string{health, api}, false},
+		{"handle of something else", "handle /api/* {\n\trealtime\n}", []string{"socketio /socket.io/", health}, false},
+		{"handle of something else, rewritten", "handle /v1/* {\n\turi strip_prefix /v1\n\trealtime\n}", nil, false},
 		{"handle_path for all", "handle_path /rt/* {\n\t" + plain + "\n}", nil, true},
 	} {
 		for _, host := range []string{"", "rt.example.com"} {
