@@ -82,7 +82,7 @@ func TestClientsByHand(t *testing.T) {
 				w.next()
 				w.send(strings.Repeat("4", 1_000_001))
 				w.closed()
-				s.log.wait(t, mark, "disconnected", "protocol", protocol, "reason", "transport error", "error", "message is too big")
+				s.log.wait(t, mark, "disconnected", "protocol", protocol, "reason", "transport error", "error", "message is larger than limits payload")
 			}
 		},
 	})

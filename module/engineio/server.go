@@ -14,6 +14,7 @@ package engineio
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -154,8 +155,10 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, release <-chan st
 		session, _ = s.sessions.get(p.sid)
 	}
 	switch goesOn := session != nil && !wantsWebSocket; {
-	case !IsTransport(p.transport), !goesOn && !o.serves(p.transport):
+	case !IsTransport(p.transport):
 		s.refuse(w, r, refusal.UnknownTransport)
+	case !goesOn && !o.serves(p.transport):
+		s.refuse(w, r, refusal.UnknownTransport, zap.String("reason", p.transport+" is not among the transports of socketio; the client must use "+strings.Join(o.Transports, " or ")))
 	case p.hasSID:
 		switch {
 		case session == nil:
@@ -176,7 +179,11 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, release <-chan st
 	case wantsWebSocket != (p.transport == webSocketName):
 		s.refuse(w, r, refusal.BadRequest)
 	case !o.speaks(p.version):
-		s.refuse(w, r, refusal.BadVersion)
+		var details []zap.Field
+		if p.version == version3 {
+			details = append(details, zap.String("reason", "the client speaks Engine.IO 3, as Socket.IO 2 clients do; to let it in, write eio3 into socketio"))
+		}
+		s.refuse(w, r, refusal.BadVersion, details...)
 	case s.sessions.Closed():
 		refusal.Unavailable(w)
 	case wantsWebSocket:

@@ -183,7 +183,7 @@ func TestCloseCodes(t *testing.T) {
 			}
 		}, 1013, "slow consumer", ""},
 	}
-	causes := map[int][]string{1002: {"breach of the WebSocket protocol"}, 1009: {"message is too big"}}
+	causes := map[int][]string{1002: {"breach of the WebSocket protocol"}, 1009: {"message is larger than limits payload"}}
 	for _, test := range tests {
 		if test.name == "not UTF-8" { // 1007 is for what is no JSON, too
 			causes[1007] = []string{"text message is not valid UTF-8"}

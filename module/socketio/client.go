@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
@@ -223,8 +224,11 @@ func (c *client) connect(p packet) {
 func (c *client) fail(namespace string, err error) {
 	refusal, refused := errors.AsType[*realtime.ConnectError](err)
 	unknown := errors.Is(err, realtime.ErrNamespace)
-	if refused || unknown {
+	switch {
+	case refused:
 		c.logRefused(namespace, err)
+	case unknown:
+		c.logRefused(namespace, fmt.Errorf("%w: it is not among the endpoint's namespaces", err))
 	}
 	switch {
 	case refused && c.revision4():

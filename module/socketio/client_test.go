@@ -205,6 +205,24 @@ func TestRefusedLogged(t *testing.T) {
 	}
 }
 
+// TestUnknownNamespaceLogged: the log says that namespaces does not let it in.
+func TestUnknownNamespaceLogged(t *testing.T) {
+	server := newTestServer(t, func(context.Context, *realtime.Event) {})
+	policy := &realtime.Policy{Namespaces: realtime.Globs{"/"}}
+	server.endpoint = realtime.NewEndpoint("default", server.endpoint.Hub(), func() (*realtime.Policy, func()) { return policy, func() {} })
+	core, logs := observer.New(zapcore.InfoLevel)
+	server.options().Engine.Logger = zap.New(core)
+	p := newPoller(t, server)
+	p.send(`0/nope,`)
+	if got := p.do(http.MethodGet, ""); got != `44/nope,{"message":"Invalid namespace"}` {
+		t.Fatalf("the client gets %s", got)
+	}
+	refused := logs.FilterMessage("socket refused")
+	if refused.Len() != 1 || refused.All()[0].ContextMap()["message"] != "Invalid namespace: it is not among the endpoint's namespaces" {
+		t.Errorf("logged %+v", refused.All())
+	}
+}
+
 // TestFailuresLogged: an authenticator that fails is logged once in a second, with
 // a count, however many clients it concerns.
 func TestFailuresLogged(t *testing.T) {

@@ -15,7 +15,7 @@ var (
 	ErrNotUTF8 = errors.New("text message is not valid UTF-8")
 
 	// ErrTooBig is answered with 1009.
-	ErrTooBig = errors.New("message is too big")
+	ErrTooBig = errors.New("message is larger than limits payload")
 
 	// ErrProtocol is answered with 1002.
 	ErrProtocol = errors.New("breach of the WebSocket protocol")
