@@ -16,10 +16,16 @@ type ForbiddenError struct {
 	policy *Policy
 	host   string // that the request named
 	secure bool   // whether it came over TLS
+	named  bool   // whether X-Forwarded-Host names the origin, and the host is another
 }
 
 func (p *Policy) forbid(sent string, flaw error, r *http.Request) *ForbiddenError {
-	return &ForbiddenError{Origin: sent, Reason: flaw.Error(), flaw: flaw, policy: p, host: r.Host, secure: r.TLS != nil}
+	e := &ForbiddenError{Origin: sent, Reason: flaw.Error(), flaw: flaw, policy: p, host: r.Host, secure: r.TLS != nil}
+	if named := r.Header.Get("X-Forwarded-Host"); named != "" && !strings.EqualFold(named, r.Host) {
+		_, host, _ := strings.Cut(sent, "://")
+		e.named = strings.EqualFold(named, host)
+	}
+	return e
 }
 
 // Error says what the origin was compared with, and what the origins directive
@@ -68,6 +74,9 @@ func (e *ForbiddenError) remedy() string {
 	line := strings.Join(append(words, missing), " ")
 	if len(line) > maxLength {
 		line = "origins … " + missing
+	}
+	if e.named {
+		return "; X-Forwarded-Host names it: if that is from a proxy of yours, write the proxy's address into trusted_proxies, else write " + line
 	}
 	return "; to let it in, write " + line
 }

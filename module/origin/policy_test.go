@@ -416,6 +416,19 @@ func TestForbiddenError(t *testing.T) {
 	}
 }
 
+// TestForbiddenByUntrustedProxy: the error names trusted_proxies where it is a proxy
+// that knows the site's host, and only there.
+func TestForbiddenByUntrustedProxy(t *testing.T) {
+	const hint = "; X-Forwarded-Host names it: if that is from a proxy of yours, write the proxy's address into trusted_proxies, else write origins https://app.example.com"
+	for named, want := range map[string]bool{"app.example.com": true, "APP.example.com": true, "": false, "other.example.com": false, "rt.example.com": false} {
+		r := request("https://app.example.com")
+		r.Header.Set("X-Forwarded-Host", named)
+		if err := policy(t).Check(r); err == nil || strings.HasSuffix(err.Error(), hint) != want {
+			t.Errorf("%q: %v", named, err)
+		}
+	}
+}
+
 // TestForbiddenErrorIsBounded: neither what a client sends nor how many origins
 // are listed makes a line of the log long, or two of it.
 func TestForbiddenErrorIsBounded(t *testing.T) {
