@@ -94,6 +94,10 @@ func (a *Authenticator) Authenticate(ctx context.Context, _ string, h *realtime.
 	if errors.Is(err, gojwt.ErrTokenSignatureInvalid) && a.options.Keys.renew(ctx, token) {
 		token, err = a.parser.Parse(text, find)
 	}
+	if errors.Is(err, gojwt.ErrTokenInvalidAudience) {
+		audience, _ := token.Claims.GetAudience()
+		err = fmt.Errorf("%w: its aud is %q, and not one of %q", err, audience, a.options.Audiences)
+	}
 	if err != nil {
 		return realtime.Identity{}, explain(err)
 	}
@@ -139,7 +143,7 @@ func (a *Authenticator) identity(text string, token *gojwt.Token) (realtime.Iden
 		return realtime.Identity{}, refuse("token_invalid", "token is invalid")
 	}
 	if issuer, err := token.Claims.GetIssuer(); len(a.options.Issuers) > 0 && (err != nil || !slices.Contains(a.options.Issuers, issuer)) {
-		return realtime.Identity{}, refuse("token_issuer", "token is of another issuer")
+		return realtime.Identity{}, fmt.Errorf("%w: its iss is %q, and not one of %q", refuse("token_issuer", "token is of another issuer"), issuer, a.options.Issuers)
 	}
 	users := c.texts(a.options.User)
 	if len(users) != 1 || users[0] == "" {

@@ -120,10 +120,23 @@ func TestClaims(t *testing.T) {
 
 // TestRefusalLogged: the log has more of what is wrong than the client.
 func TestRefusalLogged(t *testing.T) {
-	_, err := New(Options{Keys: secretKeys(t)}).Authenticate(t.Context(), "/", byAuth(mint(t, gojwt.SigningMethodHS256, testSecret, "", gojwt.MapClaims{"exp": nil})))
-	refusal, ok := errors.AsType[*realtime.ConnectError](err)
-	if !ok || refusal.Message != "token is invalid" || !strings.Contains(err.Error(), "exp claim is required") {
-		t.Errorf("%v", err)
+	for _, test := range []struct {
+		claims    gojwt.MapClaims
+		told, log string
+	}{
+		{gojwt.MapClaims{"exp": nil}, "token is invalid", "exp claim is required"},
+		{gojwt.MapClaims{"iss": "https://x.example"}, "token is of another issuer", `its iss is "https://x.example", and not one of ["https://x.example/"]`},
+		{gojwt.MapClaims{"iss": "https://x.example/", "aud": []string{"a", "b"}}, "token is for another audience", `its aud is ["a" "b"], and not one of ["c"]`},
+	} {
+		o := Options{Keys: secretKeys(t), Issuers: []string{"https://x.example/"}, Audiences: []string{"c"}}
+		if test.claims["aud"] == nil {
+			o.Audiences = nil
+		}
+		_, err := New(o).Authenticate(t.Context(), "/", byAuth(mint(t, gojwt.SigningMethodHS256, testSecret, "", test.claims)))
+		refusal, ok := errors.AsType[*realtime.ConnectError](err)
+		if !ok || refusal.Message != test.told || !strings.Contains(err.Error(), test.log) {
+			t.Errorf("%v: %v", test.claims, err)
+		}
 	}
 }
 
