@@ -105,6 +105,9 @@ func (a *answer) take(r *reader, name string, value json.RawMessage) (err *wrong
 	case "ack":
 		a.Ack, err = argsOf(value)
 	case "disconnect":
+		if checkObject(value) != nil {
+			return wrong("must be an object, such as {} or {\"reason\":\"…\"}")
+		}
 		a.Disconnect = new(disconnection)
 		err = r.members("disconnect.", value, disconnectionMembers, a.Disconnect)
 	case "user":

@@ -173,7 +173,7 @@ func TestWrongAnswers(t *testing.T) {
 		{typeEvent, `{"emit":[{"event":"e","everyone":true,"users":[]}]}`, "emit[0].everyone cannot be true beside to or users; write one of them"},
 		{typeEvent, `{"emit":[{"event":"e","volatile":"yes"}]}`, "emit[0].volatile must be true or false"},
 		{typeEvent, `{"emit":[{"event":"e","args":"x"}]}`, "emit[0].args must be an array"},
-		{typeEvent, `{"disconnect":true}`, "disconnect must be an object"},
+		{typeEvent, `{"disconnect":true}`, `disconnect must be an object, such as {} or {"reason":"…"}`},
 		{typeEvent, `{"disconnect":{"close":"no"}}`, "disconnect.close must be true or false"},
 		{typeEvent, `{"disconnect":{"reason":{}}}`, "disconnect.reason must be a string"},
 	} {
@@ -237,12 +237,12 @@ func TestOddAnswers(t *testing.T) {
 	}
 	slices.Sort(got)
 	want := []string{
-		`socket.connect: "User" is no member that it has`,
-		`socket.connect: "leave" is no member that it has`,
-		`socket.connect: "rooms" is no member that it has`,
+		`socket.connect: "User" is unknown, and left out; known are error, data, join, emit, disconnect, user, expires_at`,
+		`socket.connect: "leave" is unknown, and left out; known are error, data, join, emit, disconnect, user, expires_at`,
+		`socket.connect: "rooms" is unknown, and left out; known are error, data, join, emit, disconnect, user, expires_at`,
 		`socket.connect: expires_at has no zone, and counts as UTC`,
-		`socket.event: "user" is no member that it has`,
-		`socket.event: emit[]."rooms" is no member that it has`,
+		`socket.event: "user" is unknown, and left out; known are error, data, join, emit, disconnect, leave, ack`,
+		`socket.event: emit[]."rooms" is unknown, and left out; known are event, to, users, except, everyone, namespace, args, volatile`,
 		`socket.event: emit[].except is without to, users and everyone, and the event is for the sender`,
 	}
 	if !slices.Equal(got, want) {

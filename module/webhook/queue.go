@@ -193,7 +193,7 @@ func (q *Queue) close(ctx context.Context, b *Backend, resumed bool) {
 	if n := len(q.waiting); n > 0 && err != nil {
 		q.lose(b.options.Logger, n, err)
 	} else if n > 0 {
-		b.options.Logger.Info("what the backend has not been told is stored, until there is one again", zap.Int("disconnects", n))
+		b.options.Logger.Info("disconnects that the backend has not been told of are stored, until a configuration has it again", zap.Int("disconnects", n))
 	}
 	q.waiting, q.held, q.journal = nil, nil, journal{}
 }

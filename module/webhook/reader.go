@@ -63,7 +63,7 @@ func (w *wrongAnswer) at(i int) *wrongAnswer {
 //
 // It keeps in mind what it has to leave out.
 type reader struct {
-	oddities []string // such as "colour is no member that an answer has"
+	oddities []string // such as `"colour" is unknown, and left out; known are …`
 }
 
 func (r *reader) note(format string, args ...any) {
@@ -117,7 +117,7 @@ func (r *reader) members(place string, data json.RawMessage, known []string, int
 	}
 	for name, value := range others {
 		if !isNull(value) {
-			r.note("%s%s is no member that it has", place, quote(name))
+			r.note("%s%s is unknown, and left out; known are %s", place, quote(name), strings.Join(known, ", "))
 		}
 	}
 	return nil
