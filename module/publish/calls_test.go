@@ -276,11 +276,11 @@ func TestBatch(t *testing.T) {
 	equal(t, "results", outcomes, []string{
 		"id", "1", "id",
 		`reserved_name: the event name "connect" is Socket.IO's own`,
-		`unknown_field: commands[4].emit has no field "colour"`,
+		`unknown_field: commands[4].emit has no field "colour"; it can have args, event, everyone, except, namespace, to, users, volatile`,
 		"bad_field: commands[5].emit must not be null; leave it out",
 		"bad_field: commands[6] has no command",
 		"bad_field: commands[7] must be an object",
-		`unknown_field: commands[8] has no field "shout"`,
+		`unknown_field: commands[8] has no field "shout"; it can have data, disconnect, emit, join, leave`,
 		"bad_field: commands[9] has more than one command; each is an object of its own",
 		"bad_field: commands[10].leave.where.user is empty",
 		"1", "id", "1", "id",

@@ -17,6 +17,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -115,7 +116,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c, room, ok := h.find(r.URL)
 	switch {
 	case !ok:
-		errUnknownCall.write(w)
+		problemf(http.StatusNotFound, "not_found", "there is no such call; there are %s", strings.Join(slices.Sorted(maps.Keys(calls)), ", ")).write(w)
 		return
 	case r.Method != c.method:
 		w.Header().Set("Allow", c.method)

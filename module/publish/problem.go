@@ -15,10 +15,9 @@ type Problem struct {
 }
 
 var (
-	errUnauthorized = problemf(http.StatusUnauthorized, "unauthorized", "the header Authorization must be Bearer and a key")
+	errUnauthorized = problemf(http.StatusUnauthorized, "unauthorized", "the header Authorization has none of the keys; it must be Bearer and a key of this endpoint")
 	errSealed       = problemf(http.StatusServiceUnavailable, "closing", "the server exits, and those who come back may not find what was done; send it again, to another one or in a moment")
 	errClosing      = problemf(http.StatusServiceUnavailable, "closing", "the server exits, and the event could reach nobody; send it again, to another one or in a moment")
-	errUnknownCall  = problemf(http.StatusNotFound, "not_found", "there is no such call")
 )
 
 func problemf(status int, code, format string, args ...any) *Problem {

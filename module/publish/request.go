@@ -3,7 +3,9 @@ package publish
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -32,7 +34,7 @@ func (m members) read(where string, data []byte) *Problem {
 	for name, value := range object {
 		field, ok := m[name]
 		if !ok {
-			return problemf(http.StatusBadRequest, "unknown_field", "%s has no field %s", describe(where), quote(name))
+			return problemf(http.StatusBadRequest, "unknown_field", "%s has no field %s; it can have %s", describe(where), quote(name), strings.Join(slices.Sorted(maps.Keys(m)), ", "))
 		}
 		name = within(where, name)
 		if string(value) == "null" {
