@@ -16,10 +16,11 @@ func (t *trail) isAway() bool {
 // A dismissal is what has become of a socket to which nobody can come back any
 // more.
 type dismissal struct {
-	socket *Socket // nil: nobody could before
-	away   bool    // its client was, and may have heard nothing of it
-	ready  bool    // and the handlers know
-	conn   Conn    // that it still has, or had, if they do not
+	socket *Socket  // nil: nobody could before
+	before []string // sessions that its client had earlier
+	away   bool     // its client was, and may have heard nothing of it
+	ready  bool     // and the handlers know
+	conn   Conn     // that it still has, or had, if they do not
 }
 
 // dismiss lets nobody come back to a socket, connected or not. The caller tells
@@ -31,7 +32,7 @@ func (t *trail) dismiss() (d dismissal) {
 	n := r.namespace
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	d.socket = t.holder
+	d.socket, d.before = t.holder, t.sessions
 	switch a := t.absentee; {
 	case d.socket == nil:
 	case a != nil:
@@ -46,9 +47,14 @@ func (t *trail) dismiss() (d dismissal) {
 	return d
 }
 
-// discard is dismiss where the client has given up the connection that it had.
-func (t *trail) discard() {
-	switch d := t.dismiss(); {
+// discard is dismiss where the client has given up the connection that it had. It
+// may have another socket instead.
+func (t *trail) discard(instead *Socket) {
+	d := t.dismiss()
+	if d.socket != nil && instead != nil && instead.trail != nil {
+		instead.trail.inherit(append(slices.Clip(d.before), d.socket.session))
+	}
+	switch {
 	case d.socket == nil:
 	case d.ready:
 		d.socket.sayNoReturn()
@@ -57,28 +63,41 @@ func (t *trail) discard() {
 	}
 }
 
-// disconnect is Socket.Disconnect for whoever has the trail.
-func (t *trail) disconnect(closing bool) error {
+// inherit is follow for a trail that may be in use.
+func (t *trail) inherit(sessions []string) {
+	t.recovery.mu.Lock()
+	defer t.recovery.mu.Unlock()
+	t.follow(sessions...)
+}
+
+// disconnect is Socket.Disconnect for whoever has the trail. With closing, nobody
+// comes back either to the sockets in other namespaces that the client had by its
+// earlier sessions: it may not have got to them yet.
+func (t *trail) disconnect(closing bool) (err error) {
 	if t.recovery.namespace.sealed.Load() && t.isAway() {
 		return ErrSealed
 	}
 	d := t.dismiss()
+	sessions := d.before
 	switch {
 	case d.socket == nil:
 		return ErrDisconnected
 	case !d.away && d.socket.begone():
-		err := d.conn.Leave(closing)
+		err = d.conn.Leave(closing) // and those of its session end, too
 		d.socket.finish(reason.ServerDisconnect)
-		return err
 	case d.ready:
 		d.socket.sayNoReturn()
-	case closing:
-		_ = d.conn.Leave(true) // its other sockets may not know that it has ended
+		sessions = append(slices.Clip(sessions), d.socket.session)
+	default:
+		if closing {
+			_ = d.conn.Leave(true) // its other sockets may not know that it has ended
+		}
+		sessions = append(slices.Clip(sessions), d.socket.session)
 	}
-	if closing {
-		t.recovery.namespace.hub.forgetSession(d.socket.session)
+	if closing && len(sessions) > 0 {
+		t.recovery.namespace.hub.forgetSessions(sessions)
 	}
-	return nil
+	return err
 }
 
 // sayNoReturn lets the handlers know that nobody can come back to a socket.
@@ -96,18 +115,22 @@ func (p *Policy) noReturn(s *Socket) {
 	}
 }
 
-// forgetSession lets nobody come back to the sockets that shared a connection.
-func (h *Hub) forgetSession(session string) {
+// forgetSessions lets nobody come back to the sockets that shared a connection, one
+// of several.
+func (h *Hub) forgetSessions(sessions []string) {
 	for _, n := range h.Namespaces() {
 		if r := n.recovery.Load(); r != nil {
-			r.forgetSession(session)
+			r.forgetSessions(sessions)
 		}
 	}
 }
 
-func (r *recovery) forgetSession(session string) {
+func (r *recovery) forgetSessions(sessions []string) {
+	var all []*absentee
 	r.mu.Lock()
-	all := slices.Clone(r.absentees.sessions[session])
+	for _, session := range sessions {
+		all = append(all, r.absentees.sessions[session]...)
+	}
 	r.mu.Unlock()
 	for _, a := range all {
 		_ = a.socket.trail.disconnect(false) // it may be back, by another connection

@@ -62,7 +62,7 @@ func (n *Namespace) Connect(ctx context.Context, h *Handshake, conn Conn) (*Sock
 		s, err = n.Accept(ctx, h, identity, conn)
 	}
 	if _, refused := errors.AsType[*ConnectError](err); stale != nil && (err == nil || refused) {
-		stale.discard() // its client has another socket now, or must not come back to it
+		stale.discard(s) // its client has another socket now, or must not come back to it
 	}
 	return s, err
 }

@@ -312,6 +312,77 @@ func TestDisconnectClosing(t *testing.T) {
 	}
 }
 
+// TestDisconnectClosingWhoIsBack: who has come back by another connection, to one
+// namespace so far, and is sent away from all, comes back to none of the others.
+func TestDisconnectClosingWhoIsBack(t *testing.T) {
+	for name, test := range map[string]struct {
+		heard   bool // it has something to come back to in the first namespace
+		closing bool
+		restart bool
+		want    int // sockets that somebody can come back to
+	}{
+		"recovered":                     {true, true, false, 0},
+		"anew":                          {false, true, false, 0},
+		"recovered, in a new process":   {true, true, true, 0},
+		"from one namespace only":       {true, false, false, 1},
+		"anew, from one namespace only": {false, false, false, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := openAway(t)
+				connect := func(a *away, namespace, session, auth string) *realtime.Socket {
+					h := handshake(a.entrance)
+					h.Session, h.Auth = session, raw(auth)
+					s, err := a.Hub().Namespace(namespace).Connect(t.Context(), h, new(line))
+					if err != nil {
+						t.Fatal(err)
+					}
+					return s
+				}
+				s, other := connect(a, "/", "one", "{}"), connect(a, "/other", "one", "{}")
+				l := new(line)
+				h := handshake(a.entrance)
+				listener, err := a.Hub().Namespace("/").Connect(t.Context(), h, l)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = s.Namespace().To("staff").Emit(t.Context(), "hello")
+				offset := l.take(1)[0].Offset()
+				listener.HandleDisconnect("client namespace disconnect")
+				if !test.heard {
+					offset = ""
+				}
+				other.HandleDisconnect("transport close")
+				for _, session := range []string{"two", "three"} {
+					s.HandleDisconnect("transport close")
+					synctest.Wait()
+					if test.restart && session == "three" {
+						data, _, err := a.Hub().Seal()
+						if err != nil {
+							t.Fatal(err)
+						}
+						a = openAway(t)
+						if n, err := a.Hub().Restore(data); n != 2 || err != nil {
+							t.Fatalf("restored %d, %v", n, err)
+						}
+					}
+					id := s.ID()
+					s = connect(a, "/", session, `{"pid":"`+s.PrivateID()+`","offset":"`+offset+`"}`)
+					if s.Recovered() != test.heard || (s.ID() == id) != test.heard {
+						t.Errorf("recovered: %v", s.Recovered())
+					}
+				}
+				if err := s.Disconnect(test.closing); err != nil {
+					t.Error(err)
+				}
+				if n := len(a.Hub().Namespace("/other").Find(realtime.Query{})); n != test.want {
+					t.Errorf("%d can come back to the other namespace, want %d", n, test.want)
+				}
+			})
+		})
+	}
+}
+
 // TestHalfOpen: a client whose old connection has not been noticed to be dead
 // comes back to its socket. The handlers are done with the old connection before.
 func TestHalfOpen(t *testing.T) {

@@ -53,6 +53,7 @@ type trailSnapshot struct {
 	Sent      uint64         `json:"sent"`
 	Left      uint64         `json:"left"`
 	Stays     []staySnapshot `json:"stays,omitempty"`
+	Sessions  []string       `json:"sessions,omitempty"` // that the client had before
 	Forgotten uint64         `json:"forgotten,omitempty"`
 }
 
@@ -149,7 +150,7 @@ func (a *absentee) snapshot(fingerprints map[string]*fingerprint) absenteeSnapsh
 		Expires:  a.socket.expires,
 		Events:   a.socket.events.Load(),
 		Left:     a.since,
-		Trail:    trailSnapshot{PID: t.pid, Since: t.since, Sent: t.sent, Left: t.left, Forgotten: t.forgotten},
+		Trail:    trailSnapshot{PID: t.pid, Since: t.since, Sent: t.sent, Left: t.left, Forgotten: t.forgotten, Sessions: t.sessions},
 	}
 	switch {
 	case t.fingerprint != nil:
@@ -309,6 +310,7 @@ func (r *recovery) restoreHistory(s *namespaceSnapshot) bool {
 
 func (s *trailSnapshot) trail(r *recovery) *trail {
 	t := &trail{recovery: r, pid: s.PID, epoch: r.history.epoch, since: s.Since, sent: s.Sent, left: s.Left, forgotten: s.Forgotten}
+	t.follow(s.Sessions...)
 	for _, one := range s.Stays {
 		if one.To == 0 {
 			one.To = stillThere

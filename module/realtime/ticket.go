@@ -90,6 +90,7 @@ func (r *recovery) restore(t *trail, offset string, h *Handshake, conn Recoverab
 	}
 	s.lane.enter() // it is welcome's
 	r.readmit(a, s)
+	t.follow(a.socket.session)
 	if len(missed) > 0 {
 		number, _ := r.history.number(missed[len(missed)-1].Offset())
 		t.sent = max(t.sent, number)

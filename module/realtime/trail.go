@@ -22,6 +22,7 @@ type trail struct {
 	sent     uint64        // the last event that was for the socket while it was here
 	absentee *absentee     // nil while the client is here
 	changes  chan struct{} // closed when it is another, or ready; nil: nobody waits
+	sessions []string      // that the client had before this one, the last maxSessions of them
 
 	// Who has the trail: the connected socket, or the one of the absentee. It is
 	// nil once nobody can come back. Who changes it holds the mutexes of recovery
@@ -55,6 +56,17 @@ func (t *trail) wake() {
 		close(t.changes)
 		t.changes = nil
 	}
+}
+
+// maxSessions is how many earlier sessions of a client are remembered. Its sockets
+// in other namespaces may still be recoverable by them.
+const maxSessions = 16
+
+// follow notes that the client had sessions before. The caller holds the recovery's
+// mutex.
+func (t *trail) follow(sessions ...string) {
+	t.sessions = append(slices.Clip(t.sessions), sessions...)
+	t.sessions = t.sessions[max(0, len(t.sessions)-maxSessions):]
 }
 
 const stillThere = math.MaxUint64
