@@ -23,9 +23,19 @@ const (
 // ask sends a request until it has been received, or ctx ends. Where nobody knows
 // whether it has been, the options decide whether it is sent again.
 func (b *Backend) ask(ctx context.Context, r *request) (*reply, error) {
+	received := false // perhaps, by an attempt so far
 	for attempt, wait := 1, firstWait; ; attempt, wait = attempt+1, min(2*wait, lastWait) {
 		answer, err := b.send(ctx, r, attempt)
-		if err == nil || !b.again(err) {
+		if err == nil {
+			return answer, nil
+		}
+		again := b.again(err)
+		if f, ok := errors.AsType[*failure](err); ok {
+			if received = received || f.sent == sentUnknown; received {
+				f.sent = sentUnknown
+			}
+		}
+		if !again {
 			return answer, err
 		}
 		select {

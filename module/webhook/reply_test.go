@@ -188,6 +188,27 @@ func TestRetryUnknown(t *testing.T) {
 	}
 }
 
+// TestSentStaysUnknown: a request of which an earlier attempt may have been
+// received is logged so, though the last attempt was not sent.
+func TestSentStaysUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zap.ErrorLevel)
+		attempts := 0
+		w := newWorld(t, Options{RetryUnknown: true, Logger: zap.New(core), URL: "http://backend/realtime", Transport: roundTripper(answering(typeEvent, func() (int, http.Header, error) {
+			attempts++
+			if attempts == 1 {
+				return 0, nil, errors.New("connection reset")
+			}
+			return 0, nil, ErrNotSent
+		}))})
+		w.connect().ask(t, "e")
+		lines := logs.FilterMessage("backend is unavailable").All()
+		if attempts < 2 || len(lines) != 1 || lines[0].ContextMap()["sent"] != "unknown" {
+			t.Errorf("after %d attempts, it is logged %v", attempts, lines)
+		}
+	})
+}
+
 // TestWrongIsFinal: with RetryUnknown, too, an answer that is wrong is an answer.
 func TestWrongIsFinal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
