@@ -37,12 +37,20 @@ type client struct {
 // endpoint's pending connections.
 func (s *Server) accept(session *engineio.Session) engineio.Receiver {
 	c := &client{server: s, session: session}
-	c.waiting = time.AfterFunc(s.options().ConnectTimeout, func() { session.Close(reason.ForcedClose) })
+	c.waiting = time.AfterFunc(s.options().ConnectTimeout, c.timeOut)
 	if c.revision4() {
 		c.format = textFormat{} // the client is told before it says anything
 		return client4{c}
 	}
 	return c
+}
+
+// timeOut ends the session of a client that has entered no namespace in time.
+func (c *client) timeOut() {
+	o := c.server.options()
+	o.Engine.Logger.Info("limit exceeded",
+		zap.String("session", c.session.ID()), zap.String("limit", "handshake"), zap.Duration("most", o.ConnectTimeout))
+	c.session.Close(reason.ForcedClose)
 }
 
 // Receive implements engineio.Receiver.
