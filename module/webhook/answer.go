@@ -236,8 +236,10 @@ func (e *emission) send(ctx context.Context, s *realtime.Socket) error {
 	switch {
 	case !listed && !e.Everyone && elsewhere:
 		return fmt.Errorf("without to, an event goes to the sender, who is in %s and not in %s", n.Name(), e.Namespace)
-	case !listed && !e.Everyone:
+	case !listed && !e.Everyone && !e.Volatile:
 		return s.Emit(ctx, e.Event, e.Args...)
+	case !listed && !e.Everyone:
+		return n.To(s.ID()).Local().Volatile().Emit(ctx, e.Event, e.Args...)
 	case elsewhere && !s.Endpoint().Admits(e.Namespace):
 		return fmt.Errorf("the endpoint has no namespace %s", e.Namespace)
 	case listed && len(e.To)+len(e.Users) == 0:

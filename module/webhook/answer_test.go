@@ -459,3 +459,37 @@ func TestAnswerLimits(t *testing.T) {
 		t.Errorf("the ack is %s, want %s", got, want)
 	}
 }
+
+// A pickyConn notes which of the events are volatile.
+type pickyConn struct {
+	*client
+	volatile map[string]bool
+}
+
+func (c *pickyConn) Deliver(m *realtime.Message, _ *realtime.Batch) error {
+	c.volatile[m.Event] = m.Volatile
+	return nil
+}
+
+// TestVolatileAnswers: an event of an answer is volatile if that says so, whoever
+// it is for.
+func TestVolatileAnswers(t *testing.T) {
+	w := local(t, Options{}, func(m *message) (int, string) {
+		if m.Type != typeEvent {
+			return 204, ""
+		}
+		return 200, `{"emit":[{"event":"a","volatile":true},{"event":"b"},{"event":"c","everyone":true,"volatile":true},{"event":"d","everyone":true}]}`
+	})
+	c := &pickyConn{new(client), make(map[string]bool)}
+	s, err := w.hub.Namespace("/").Connect(t.Context(), w.handshake(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.socket = s
+	c.ask(t, "e")
+	for event, want := range map[string]bool{"a": true, "b": false, "c": true, "d": false} {
+		if volatile, heard := c.volatile[event]; !heard || volatile != want {
+			t.Errorf("event %s: heard %t, volatile %t", event, heard, volatile)
+		}
+	}
+}
