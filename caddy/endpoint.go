@@ -51,7 +51,7 @@ func (e *endpoint) acquire() (*realtime.Policy, func()) {
 	for {
 		l := e.current.Load()
 		if l.acquire() {
-			return &l.settings.policy, l.release
+			return &l.settings.policy, l.done
 		}
 		if l == e.current.Load() { // dropped, and nothing in its place
 			return new(realtime.Policy), func() {}

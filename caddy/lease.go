@@ -13,10 +13,12 @@ type lease struct {
 
 	users atomic.Int64  // what is being done by the settings, and 1 until they are dropped
 	idle  chan struct{} // closed when users is 0
+	done  func()        // release, made once: each event needs it
 }
 
 func newLease(e *endpoint, s *settings) *lease {
 	l := &lease{endpoint: e, settings: s, idle: make(chan struct{})}
+	l.done = l.release
 	l.users.Store(1)
 	return l
 }

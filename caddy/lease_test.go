@@ -110,3 +110,19 @@ func TestDropWaits(t *testing.T) {
 		t.Error("settings were found after all were dropped")
 	}
 }
+
+// TestAcquireAllocations: whatever happens at an endpoint acquires its settings, each
+// event included.
+func TestAcquireAllocations(t *testing.T) {
+	e := testEndpoint(t)
+	l := e.push(testSettings("/"))
+	if n := testing.AllocsPerRun(100, func() {
+		_, release := e.acquire()
+		release()
+	}); n != 0 {
+		t.Errorf("to use the settings takes %v allocations", n)
+	}
+	if err := l.drop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
