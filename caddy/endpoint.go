@@ -50,6 +50,9 @@ func newEndpoint(h *hub, name string) *endpoint {
 func (e *endpoint) acquire() (*realtime.Policy, func()) {
 	for {
 		l := e.current.Load()
+		if l == nil { // it has not started
+			return new(realtime.Policy), func() {}
+		}
 		if l.acquire() {
 			return &l.settings.policy, l.done
 		}

@@ -65,7 +65,24 @@ type Endpoint struct {
 func NewEndpoint(name string, hub *Hub, acquire func() (policy *Policy, release func())) *Endpoint {
 	e := &Endpoint{name: name, hub: hub, acquire: acquire}
 	e.pending.endpoint = e
+	hub.mu.Lock()
+	defer hub.mu.Unlock()
+	hub.endpoints[name] = e
 	return e
+}
+
+// restored returns the endpoint of a socket that is restored. Its policy is that of
+// the hub's endpoint of its name, once there is one.
+func (h *Hub) restored(name string) *Endpoint {
+	return &Endpoint{name: name, hub: h, acquire: func() (*Policy, func()) {
+		h.mu.RLock()
+		e := h.endpoints[name]
+		h.mu.RUnlock()
+		if e == nil {
+			return new(Policy), func() {}
+		}
+		return e.acquire()
+	}}
 }
 
 // Name returns the endpoint's name.

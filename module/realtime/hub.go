@@ -92,11 +92,12 @@ type Hub struct {
 	namespaces map[string]*Namespace // those that there are
 	recovery   Recovery
 	sealed     bool
+	endpoints  map[string]*Endpoint // the newest of each name
 }
 
 // NewHub returns a hub that listens to its broker.
 func NewHub(o Options) (*Hub, error) {
-	h := &Hub{name: o.Name, node: o.Node, broker: o.Broker, logger: o.Logger, recovery: o.Recovery, namespaces: make(map[string]*Namespace)}
+	h := &Hub{name: o.Name, node: o.Node, broker: o.Broker, logger: o.Logger, recovery: o.Recovery, namespaces: make(map[string]*Namespace), endpoints: make(map[string]*Endpoint)}
 	h.SetLimits(Limits{})
 	h.life, h.end = context.WithCancel(context.Background())
 	h.crew = newCrew(h.life)

@@ -580,6 +580,39 @@ type farewell struct {
 
 func (f farewell) HandleNoReturn(s *realtime.Socket) { f.noReturn(s) }
 
+// TestNoReturnAfterRestart: handlers learn that a client which was away when its
+// process ended cannot come back, and rooms are limited as for others.
+func TestNoReturnAfterRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := openAway(t)
+		p := a.dial(t)
+		id := p.socket.ID()
+		p.hangUp("transport close")
+		synctest.Wait()
+		data, _, err := a.Hub().Seal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var told []string
+		h := hub(t, realtime.Options{Recovery: realtime.Recovery{Window: time.Minute}})
+		if n, err := h.Restore(data); n != 1 || err != nil {
+			t.Fatalf("restored %d, %v", n, err)
+		}
+		away := h.Namespace("/").Find(realtime.Query{ID: id})[0]
+		away.Join("early") // before there is an endpoint
+		open(h, realtime.Policy{
+			Limits:   realtime.Limits{Rooms: 3},
+			Handlers: []realtime.Handler{farewell{noReturn: func(s *realtime.Socket) { told = append(told, s.ID()) }}},
+		})
+		away.Join("late", "too many")
+		equal(t, "rooms", away.Rooms(), []string{"staff", "early", "late"})
+		if err := away.Disconnect(false); err != nil {
+			t.Error(err)
+		}
+		equal(t, "told", told, []string{id})
+	})
+}
+
 // TestNoReturn: handlers that know that a socket's client is away learn that it
 // cannot come back, and learn it once.
 func TestNoReturn(t *testing.T) {

@@ -268,7 +268,7 @@ func (r *recovery) restoreAbsentee(s *absenteeSnapshot, fingerprints map[string]
 		socket: &Socket{
 			id:        s.ID,
 			namespace: n,
-			endpoint:  &Endpoint{name: s.Endpoint, hub: n.hub, acquire: noPolicy},
+			endpoint:  n.hub.restored(s.Endpoint),
 			conn:      noConn{},
 			session:   s.Session,
 			user:      s.User,
@@ -284,9 +284,6 @@ func (r *recovery) restoreAbsentee(s *absenteeSnapshot, fingerprints map[string]
 	r.trails[t.pid] = t
 	r.remember(a, s.Rooms)
 }
-
-// noPolicy is for sockets of which nothing happens under one.
-func noPolicy() (*Policy, func()) { return new(Policy), func() {} }
 
 // restoreHistory reports whether all of the events make sense.
 func (r *recovery) restoreHistory(s *namespaceSnapshot) bool {
