@@ -48,15 +48,15 @@ func TestBackend(t *testing.T) {
 					t.Errorf("nobody was gone for %s: %v", why, reasons)
 				}
 			}
-			for _, path := range []string{"/realtime", "/realtime/", "/REALTIME", "//realtime", "/./realtime", "/realtime?x=1", "/realtime;x=1", "/%72ealtime"} {
+			for _, path := range []string{"/realtime", "/realtime/", "/REALTIME", "//realtime", "/./realtime", "/realtime?x=1", "/realtime;x=1", "/%72ealtime", "/realtime/more"} {
 				for _, method := range []string{http.MethodPost, http.MethodGet, http.MethodOptions} {
 					if got := s.request(t, method, path, "{}"); got.status != http.StatusNotFound {
 						t.Errorf("from outside %s %s is answered %d %s", method, path, got.status, got.body)
 					}
 				}
 			}
-			if got := s.request(t, http.MethodGet, "/realtime/more", ""); got.body != "the API behind it" {
-				t.Errorf("a path below is answered %d %s", got.status, got.body)
+			if got := s.request(t, http.MethodGet, "/realtimes", ""); got.body != "the API behind it" {
+				t.Errorf("a path beside it is answered %d %s", got.status, got.body)
 			}
 		})
 	}

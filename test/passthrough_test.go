@@ -65,7 +65,7 @@ func TestPassThrough(t *testing.T) {
 
 	for _, method := range []string{"GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"} {
 		for _, path := range []string{
-			"/", "/api/things?a=1&b=%20x", "/socket.io", "/socket.iox/", "/Socket.IO/", "/x/socket.io/",
+			"/", "/api/things?a=1&b=%20x", "/socket.iox", "/socket.iox/", "/socket", "/Socket.IO/", "/x/socket.io/",
 			"/health/realtime/", "/health/realtimes", "/ws", "/a//b/./c%2Fd",
 		} {
 			want := fmt.Sprintf("%s %s origin=https://evil.test cookie=id=1 body=payload", method, path)
