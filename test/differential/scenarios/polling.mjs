@@ -78,7 +78,7 @@ scenario("a POST of 10,001 chunks", async (t) => {
 scenario("a POST that says it has 200 MB", async (t) => {
   const session = await t.polling();
   await session.hugePost(200_000_000);
-  await session.asks();
+  await session.next();
 });
 scenario("a POST of other types", async (t) => {
   const session = await t.polling();
