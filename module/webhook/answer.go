@@ -105,6 +105,12 @@ func (a *answer) take(r *reader, name string, value json.RawMessage) (err *wrong
 	case "ack":
 		a.Ack, err = argsOf(value)
 	case "disconnect":
+		if said, err := flagOf(value); err == nil { // what a typed program writes for yes and no
+			if said {
+				a.Disconnect = new(disconnection)
+			}
+			return nil
+		}
 		if checkObject(value) != nil {
 			return wrong("must be an object, such as {} or {\"reason\":\"…\"}")
 		}

@@ -62,6 +62,8 @@ func TestLooseAnswers(t *testing.T) {
 		{typeEvent, `{"emit":[{"event":1,"to":[1],"users":[2],"except":[3],"args":[1.0],"volatile":1}]}`, `emit 1 [1.0] to ["1"] users ["2"] except ["3"] everyone false volatile true`},
 		{typeEvent, `{"disconnect":{"reason":42,"close":1}}`, `disconnect "42" true`},
 		{typeEvent, `{"disconnect":[]}`, `disconnect "" false`},
+		{typeEvent, `{"disconnect":true}`, `disconnect "" false`},
+		{typeEvent, `{"disconnect":false}`, ""},
 		{typeEvent, `{"disconnect":{"reason":null,"close":null}}`, `disconnect "" false`},
 		// Lists whose first elements PHP has filtered out, in their order.
 		{typeEvent, `{"join":{"2":"b","0":"a"},"emit":{"1":{"event":"e"}}}`, `join ["b" "a"] leave [] emit e [] to [] users [] except [] everyone false volatile false`},
@@ -173,7 +175,7 @@ func TestWrongAnswers(t *testing.T) {
 		{typeEvent, `{"emit":[{"event":"e","everyone":true,"users":[]}]}`, "emit[0].everyone cannot be true beside to or users; write one of them"},
 		{typeEvent, `{"emit":[{"event":"e","volatile":"yes"}]}`, "emit[0].volatile must be true or false"},
 		{typeEvent, `{"emit":[{"event":"e","args":"x"}]}`, "emit[0].args must be an array"},
-		{typeEvent, `{"disconnect":true}`, `disconnect must be an object, such as {} or {"reason":"…"}`},
+		{typeEvent, `{"disconnect":"now"}`, `disconnect must be an object, such as {} or {"reason":"…"}`},
 		{typeEvent, `{"disconnect":{"close":"no"}}`, "disconnect.close must be true or false"},
 		{typeEvent, `{"disconnect":{"reason":{}}}`, "disconnect.reason must be a string"},
 	} {
