@@ -266,6 +266,27 @@ func TestBrokerGap(t *testing.T) {
 	}
 }
 
+// TestNarrowerLimits has a peer with wider limits: who does not get its event is
+// not told to have got everything.
+func TestNarrowerLimits(t *testing.T) {
+	b := new(fakeBroker)
+	h := hub(t, realtime.Options{Broker: b, Recovery: realtime.Recovery{Window: time.Hour}})
+	p := &phone{e: open(h, realtime.Policy{})}
+	_, _ = p.dial(0)
+	_ = p.socket.Emit(t.Context(), "own")
+	p.listen(1)
+	p.hangUp("transport close")
+	deep := strings.Repeat("[", realtime.DefaultDepth+1) + strings.Repeat("]", realtime.DefaultDepth+1)
+	b.receive(cluster.Envelope{Node: "there", Topic: b.topic, Payload: fmt.Appendf(nil,
+		`{"v":1,"kind":"broadcast","incarnation":"i","seq":1,"namespace":"/","event":"e","args":[{"json":%s}]}`, deep)})
+	if gaps := h.BrokerStats().Gaps; gaps != 1 {
+		t.Errorf("%d gaps", gaps)
+	}
+	if recovered, err := p.dial(0); err != nil || recovered {
+		t.Errorf("recovered %v, %v", recovered, err)
+	}
+}
+
 // TestBrokerAway has a broker that fails for a moment, and then one that does not
 // take one broadcast whatever comes.
 func TestBrokerAway(t *testing.T) {

@@ -137,7 +137,12 @@ func (h *Hub) receive(e cluster.Envelope) {
 	if fresh := h.follow(e.Node, &remote.envelope); !fresh || remote.Kind != kindBroadcast {
 		return
 	}
-	if err := h.repeat(&remote.remoteBroadcast); err != nil {
+	err := h.repeat(&remote.remoteBroadcast)
+	if _, beyond := errors.AsType[*LimitError](err); beyond {
+		// It went to clients of the other node, whose limits are wider. Those of
+		// this one will not get it, and must not take themselves for complete.
+		h.interrupt("one exceeds this node's limits", zap.String("node", e.Node), zap.Error(err))
+	} else if err != nil {
 		h.warnNoBroadcast(e, err)
 	}
 }
