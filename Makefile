@@ -28,16 +28,21 @@ test/openapi/node_modules/.package-lock.json: test/openapi/package.json test/ope
 	npm ci --prefix test/openapi --no-audit --no-fund --loglevel=error
 	@touch $@
 
+# What the test suites of Socket.IO's clients need; make test does not run them.
+test/suites/node_modules/.package-lock.json: test/suites/package.json test/suites/package-lock.json
+	npm ci --prefix test/suites --no-audit --no-fund --loglevel=error
+	@touch $@
+
 examples/fastify/node_modules/.package-lock.json: examples/fastify/package.json examples/fastify/package-lock.json
 	@command -v npm >/dev/null || { echo "An example runs on Node: installing Debian's nodejs and npm"; $(APT) nodejs npm; }
 	npm ci --prefix examples/fastify --no-audit --no-fund --loglevel=error
 	@touch $@
 
-# The test suites of the protocols' own specifications, as they are, from the
-# folder docs of a checkout of socketio/socket.io:
-# make specifications SUITES=/tmp/socket.io/docs RUNS=20
+# The test suites of the protocols' own specifications, and those of Socket.IO's own
+# clients, as they are, from a checkout of socketio/socket.io:
+# make specifications SUITES=/tmp/socket.io RUNS=20
 RUNS ?= 5
-specifications: deps
+specifications: deps test/suites/node_modules/.package-lock.json
 	SUITES=$(abspath $(SUITES)) RUNS=$(RUNS) go test -tags specifications -run TestOriginals -count 1 -timeout 2h -v ./test
 
 # The fault tests as large as the README says: minutes of reloads, an exit, a kill

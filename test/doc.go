@@ -10,6 +10,7 @@
 //   - tls_test.go: the same over TLS, by certificates of the server's own authority
 //   - specification_test.go, original_test.go: what the protocols' specifications
 //     require, and their own test suites
+//   - clientsuites_test.go and suites/: the test suites of Socket.IO's own clients
 //   - stream_test.go: WebSockets over HTTP/2 and HTTP/3, for which every wire can
 //     be opened over them
 //   - malformed_test.go, frame_test.go, handshake_test.go: what no good client

@@ -8,29 +8,44 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"testing"
 )
 
-// TestOriginals runs the test suites of the two protocols' specifications as
-// they are. They are not ours to keep, so they come from a checkout of
-// socketio/socket.io, whose folder docs the variable SUITES names:
+// TestOriginals runs the test suites that the protocols and the clients of
+// Socket.IO have of their own, as they are. They are not ours to keep, so they
+// come from a checkout of socketio/socket.io, which the variable SUITES names (or
+// the folder docs in it):
 //
 //	git clone --depth 1 https://github.com/socketio/socket.io /tmp/socket.io
-//	make specifications SUITES=/tmp/socket.io/docs RUNS=20
+//	make specifications SUITES=/tmp/socket.io RUNS=20
 //
-// npm installs what each suite asks for. The suites talk to port 3000, which
-// must be free. What they ask for is in specification_test.go, too, in our own
-// words, and so part of every test run.
+// The suites talk to the ports 3000 and 3210, which must be free. What the
+// protocols' suites ask for is in specification_test.go, too, in our own words,
+// and so part of every test run.
 func TestOriginals(t *testing.T) {
 	needNode(t)
-	docs := os.Getenv("SUITES")
-	if docs == "" {
-		t.Fatal("the variable SUITES has to name the folder docs of a checkout of socketio/socket.io")
+	suites := os.Getenv("SUITES")
+	if suites == "" {
+		t.Fatal("the variable SUITES has to name a checkout of socketio/socket.io")
+	}
+	if filepath.Base(suites) == "docs" {
+		suites = filepath.Dir(suites)
 	}
 	runs, err := strconv.Atoi(os.Getenv("RUNS"))
 	if err != nil || runs < 1 {
 		t.Fatalf("the variable RUNS has to say how often, and not %q", os.Getenv("RUNS"))
 	}
+	t.Run("protocols", func(t *testing.T) { runProtocols(t, filepath.Join(suites, "docs"), runs) })
+	binary := buildForClients(t)
+	for _, suite := range clientSuites {
+		t.Run(suite.client, func(t *testing.T) { suite.run(t, binary, filepath.Join(suites, "packages"), runs) })
+	}
+}
+
+// runProtocols runs the suites of the two protocols' specifications, all of whose
+// tests have to pass. npm installs what each suite asks for.
+func runProtocols(t *testing.T, docs string, runs int) {
 	s := newServer(t, withGuest)
 	s.port = 3000
 	s.write("Caddyfile", config{site: "engineio_echo /engine.io/* " + impatient + "\n" + specified(impatient, "1s")})
@@ -40,7 +55,7 @@ func TestOriginals(t *testing.T) {
 			folder := install(t, filepath.Join(docs, suite))
 			passed, failed := 0, 0
 			for range runs {
-				result := mocha(t, folder)
+				result := mocha(t, folder, "node_modules", []string{"test-suite.js"}, nil)
 				passed += result.Stats.Passes
 				failed += result.Stats.Failures
 				for _, f := range result.Failures {
@@ -50,7 +65,7 @@ func TestOriginals(t *testing.T) {
 					t.Errorf("of %d tests %d have been run", result.Stats.Tests, result.Stats.Passes+result.Stats.Failures)
 				}
 			}
-			t.Logf("%d runs: %d passing, %d failing", runs, passed, failed)
+			t.Logf("%d runs: %d passed, %d failed", runs, passed, failed)
 		})
 	}
 	s.waitIdle()
@@ -80,18 +95,31 @@ func install(t *testing.T, suite string) (folder string) {
 // A report is what mocha tells about a run.
 type report struct {
 	Stats    struct{ Tests, Passes, Failures int }
-	Failures []struct {
-		FullTitle string
-		Err       struct{ Message string }
-	}
+	Passes   []testResult
+	Failures []testResult
+	Pending  []testResult // those that the suite itself skips
 }
 
-func mocha(t *testing.T, folder string) (r report) {
+// A testResult is what became of one test.
+type testResult struct {
+	FullTitle string
+	Err       struct{ Message string }
+}
+
+// mocha runs tests in a folder with the mocha of a folder of modules, which begins
+// in the other folder unless it is absolute.
+func mocha(t *testing.T, folder, modules string, args, env []string) (r report) {
 	t.Helper()
-	out := filepath.Join(folder, "report.json")
-	run := exec.Command("node_modules/.bin/mocha", "--exit", "--reporter", "json", "--reporter-option", "output="+out, "test-suite.js")
+	out := filepath.Join(t.TempDir(), "report.json")
+	run := exec.Command(filepath.Join(modules, ".bin", "mocha"),
+		append([]string{"--exit", "--reporter", "json", "--reporter-option", "output=" + out}, args...)...)
 	run.Dir = folder
+	run.Env = append(os.Environ(), env...)
+	run.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	said, err := run.CombinedOutput() // an error if a test fails, too
+	if run.Process != nil {
+		_ = syscall.Kill(-run.Process.Pid, syscall.SIGKILL) // what tests have started and left running
+	}
 	data, missing := os.ReadFile(out)
 	if missing != nil {
 		t.Fatalf("mocha: %v\n%s", err, said)
