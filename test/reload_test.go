@@ -196,7 +196,7 @@ func (s *server) testBrokenReloads(t *testing.T, holds func()) {
 		"a bad origin":             {site: talkers("origins https://new.example.com/path")},
 		"a path used twice":        {site: talkers("origins " + newOrigin + "\nwebsocket /ws raw")},
 		"an unknown guest":         {site: talkers("origins " + newOrigin + "\nauthenticator nobody")},
-		"found when provisioned":   {site: talkers("origins " + newOrigin + " {env.NO_SUCH_VARIABLE}x://")},
+		"found when provisioned":   {site: talkers("origins " + newOrigin + " {env.NO_SUCH_VARIABLE}https://new.example.com/path")},
 		"two of one name":          {site: talkers("origins "+newOrigin) + "\nrealtime /other/* {\n origins " + oldOrigin + "\n}"},
 		"found when started":       {site: talkers("origins " + newOrigin), more: "http://" + occupied.Addr().String() + " {\n bind 127.0.0.1 \n respond ok \n}"},
 		"an unknown hub's options": {site: talkers("origins " + newOrigin), global: "realtime other {\n broker nothing \n}"},
