@@ -26,14 +26,13 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"github.com/caddy-realtime/caddy-realtime/module/cluster"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/randid"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/ratelog"
 )
 
 // Options are the settings of a Hub.
@@ -69,9 +68,9 @@ type Hub struct {
 	node   string
 	broker cluster.Broker
 	logger *zap.Logger
-	// sampled logs what strangers, or a broker that is away, could fill the log
+	// limited logs what strangers, or a broker that is away, could fill the log
 	// with: each message once a second.
-	sampled *zap.Logger
+	limited *zap.Logger
 
 	subscription cluster.Subscription
 	publisher    *publisher         // nil without a broker
@@ -111,12 +110,10 @@ func NewHub(o Options) (*Hub, error) {
 	if h.logger == nil {
 		h.logger = zap.NewNop()
 	}
-	h.sampled = h.logger.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
-		return zapcore.NewSamplerWithOptions(core, time.Second, 1, 0)
-	}))
+	h.limited = h.logger.WithOptions(zap.WrapCore(ratelog.New))
 	if h.broker != nil {
 		h.origins = make(map[string]*origin)
-		h.publisher = newPublisher(h.broker, h.node, h.topic(), o.RemoteQueue, h.sampled)
+		h.publisher = newPublisher(h.broker, h.node, h.topic(), o.RemoteQueue, h.limited)
 		subscription, err := h.broker.Subscribe(context.Background(), h.topic(), h.receive)
 		if err != nil {
 			h.end()

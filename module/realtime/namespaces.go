@@ -83,7 +83,7 @@ func (h *Hub) full(name string, p *Policy) bool {
 	if len(h.namespaces) < maxNamespaces || h.namespaces[name] != nil || p.names(name) {
 		return false
 	}
-	h.sampled.Warn("a client is sent away: there are too many namespaces", zap.Int("namespaces", maxNamespaces))
+	h.limited.Warn("a client is sent away: there are too many namespaces", zap.Int("namespaces", maxNamespaces))
 	return true
 }
 
