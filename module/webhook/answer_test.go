@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode/utf8"
 
@@ -193,25 +194,37 @@ func TestWrongAnswers(t *testing.T) {
 // as one that did not come. A client that connects is refused, whatever on_error says.
 func TestBadAnswer(t *testing.T) {
 	for _, accept := range []bool{false, true} {
-		core, logs := observer.New(zap.InfoLevel)
-		w := serve(t, Options{AcceptOnError: accept, Logger: zap.New(core)}, func(m *message) (int, string) {
-			if m.Data.Socket.Namespace == "/" || m.Type != typeConnect {
-				return 200, map[string]string{typeEvent: `{"join":[["a"]],"ack":[1]}`}[m.Type]
-			}
-			return 200, `{"user":"u1","expires_at":"tomorrow"}`
-		})
-		const want = `[{"error":{"code":"backend_bad_answer","message":"the backend's answer is wrong: join[0] must be a string"}}]`
-		if got := w.connect().ask(t, "e"); got != want {
-			t.Errorf("the ack is %s, want %s", got, want)
+		synctest.Test(t, func(t *testing.T) { testBadAnswer(t, accept) })
+	}
+}
+
+func testBadAnswer(t *testing.T, accept bool) {
+	core, logs := observer.New(zap.InfoLevel)
+	w := local(t, Options{AcceptOnError: accept, Logger: zap.New(core)}, func(m *message) (int, string) {
+		if m.Data.Socket.Namespace == "/" || m.Type != typeConnect {
+			return 200, map[string]string{typeEvent: `{"join":[["a"]],"ack":[1]}`}[m.Type]
 		}
-		_, err := w.hub.Namespace("/tenant-1").Connect(t.Context(), w.handshake(), new(client))
-		refusal, ok := errors.AsType[*realtime.ConnectError](err)
-		if !ok || string(refusal.Data) != `{"code":"backend_bad_answer"}` || !strings.Contains(refusal.Message, "expires_at must be a time") {
-			t.Errorf("the client learns %v", err)
-		}
-		if n := logs.FilterMessage("answer of the backend is wrong").Len(); n == 0 {
-			t.Errorf("the log has %v", logs.All())
-		}
+		return 200, `{"user":"u1","expires_at":"tomorrow"}`
+	})
+	const want = `[{"error":{"code":"backend_bad_answer","message":"the backend's answer is wrong: join[0] must be a string"}}]`
+	c, refused := w.connect(), w.handshake()
+	if got := c.ask(t, "e"); got != want {
+		t.Errorf("the ack is %s, want %s", got, want)
+	}
+	_, err := w.hub.Namespace("/tenant-1").Connect(t.Context(), refused, new(client))
+	refusal, ok := errors.AsType[*realtime.ConnectError](err)
+	if !ok || string(refusal.Data) != `{"code":"backend_bad_answer"}` || !strings.Contains(refusal.Message, "expires_at must be a time") {
+		t.Errorf("the client learns %v", err)
+	}
+	time.Sleep(time.Second) // The log has one line of a kind in a second.
+	synctest.Wait()
+	var logged []string
+	for _, line := range logs.FilterMessage("answer of the backend is wrong").All() {
+		fields := line.ContextMap()
+		logged = append(logged, fmt.Sprint(fields["type"], " ", fields["socket"], " ", fields["event"]))
+	}
+	if want := []string{"socket.event " + c.socket.ID() + " e", "socket.connect " + refused.SocketID + " <nil>"}; !slices.Equal(logged, want) {
+		t.Errorf("the log has %q, want %q", logged, want)
 	}
 }
 

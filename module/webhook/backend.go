@@ -141,18 +141,18 @@ func (b *Backend) Authenticate(ctx context.Context, namespace string, h *realtim
 		}
 	}
 	if bad, ok := errors.AsType[*wrongAnswer](err); ok {
-		b.options.Logger.Error("answer of the backend is wrong", zap.String("type", typeConnect), zap.String("namespace", namespace), zap.Error(bad))
+		b.options.Logger.Error("answer of the backend is wrong", zap.String("type", typeConnect), zap.String("socket", h.SocketID), zap.String("namespace", namespace), zap.Error(bad))
 		return realtime.Identity{}, bad.connectError()
 	}
 	if ctx.Err() != nil { // the client has gone, or the hub closes: not the backend's fault
 		return realtime.Identity{}, fmt.Errorf("asking the backend was given up: %w", context.Cause(ctx))
 	}
-	b.options.Logger.Error("backend is unavailable", zap.String("type", typeConnect), zap.String("namespace", namespace), zap.String("sent", sentOf(err)), zap.Error(err))
+	b.options.Logger.Error("backend is unavailable", zap.String("type", typeConnect), zap.String("socket", h.SocketID), zap.String("namespace", namespace), zap.String("sent", sentOf(err)), zap.Error(err))
 	err = fmt.Errorf("backend is unavailable: %w", err)
 	if !b.options.AcceptOnError {
 		return realtime.Identity{}, err
 	}
-	b.options.Logger.Error("client is let in without an identity", zap.String("namespace", namespace), zap.Error(err))
+	b.options.Logger.Error("client is let in without an identity", zap.String("socket", h.SocketID), zap.String("namespace", namespace), zap.Error(err))
 	return realtime.Identity{}, nil
 }
 
@@ -164,7 +164,7 @@ func (b *Backend) identity(namespace string, h *realtime.Handshake, a *answer) r
 		Rooms: b.joinable(h.Endpoint.Hub().Lookup(namespace), h.SocketID, a.Join),
 		Connected: func(ctx context.Context, s *realtime.Socket) {
 			if err := a.emit(ctx, s); err != nil {
-				b.options.Logger.Error("answer to socket.connect cannot be done", zap.Error(err))
+				b.options.Logger.Error("answer to socket.connect cannot be done", zap.String("socket", s.ID()), zap.Error(err))
 			}
 			b.sendAway(s, a)
 		},
@@ -215,7 +215,7 @@ func (b *Backend) handle(ctx context.Context, e *realtime.Event) error {
 		}
 	}
 	if bad, ok := errors.AsType[*wrongAnswer](err); ok {
-		b.options.Logger.Error("answer of the backend is wrong", zap.String("type", typeEvent), zap.String("namespace", e.Socket.Namespace().Name()), zap.String("event", e.Name), zap.Error(bad))
+		b.options.Logger.Error("answer of the backend is wrong", zap.String("type", typeEvent), zap.String("socket", e.Socket.ID()), zap.String("namespace", e.Socket.Namespace().Name()), zap.String("event", e.Name), zap.Error(bad))
 		return bad.eventError()
 	}
 	b.options.Logger.Error("backend is unavailable", zap.String("type", typeEvent), zap.String("socket", e.Socket.ID()), zap.String("namespace", e.Socket.Namespace().Name()), zap.String("event", e.Name),
@@ -234,7 +234,7 @@ func (b *Backend) do(ctx context.Context, e *realtime.Event, a *answer) {
 	s.Leave(a.Leave...)
 	s.Join(b.joinable(s.Namespace(), s.ID(), a.Join)...)
 	if err := a.emit(ctx, s); err != nil {
-		b.options.Logger.Error("answer to socket.event cannot be done", zap.String("event", e.Name), zap.Error(err))
+		b.options.Logger.Error("answer to socket.event cannot be done", zap.String("socket", s.ID()), zap.String("event", e.Name), zap.Error(err))
 	}
 	if e.Ack != nil {
 		_ = e.Ack(a.Ack...) // a client that cannot get it is being disconnected
