@@ -122,7 +122,7 @@ func (j *JWT) Provision(ctx caddy.Context) error {
 		}
 		keys.SetKeySet(set)
 	}
-	options.Keys = keys
+	options.Keys, options.Logger = keys, ctx.Logger()
 	j.sources = options.Sources
 	j.authenticator = jwt.New(options)
 	return nil

@@ -10,9 +10,11 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	gojwt "github.com/golang-jwt/jwt/v5"
+	"go.uber.org/zap"
 
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
@@ -40,6 +42,9 @@ type Options struct {
 	// Rooms that the socket joins. A claim that a token does not have leaves out
 	// the room; one that is an array makes a room of each of its elements.
 	Rooms []Room
+	// Logger learns which rooms are left out since a token lacks their claim: of each
+	// room the first time at info, then at debug. Default: none.
+	Logger *zap.Logger
 }
 
 // maxToken is the size of the largest token, in bytes.
@@ -49,6 +54,7 @@ const maxToken = 16 << 10
 type Authenticator struct {
 	options Options
 	parser  *gojwt.Parser
+	noted   []atomic.Bool // for each of options.Rooms: the log has a line about it
 }
 
 // New returns an authenticator.
@@ -58,6 +64,9 @@ func New(o Options) *Authenticator {
 	}
 	if o.User == "" {
 		o.User = "sub"
+	}
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
 	}
 	options := []gojwt.ParserOption{
 		gojwt.WithValidMethods(o.Keys.algorithms()),
@@ -70,7 +79,7 @@ func New(o Options) *Authenticator {
 	if len(o.Audiences) > 0 {
 		options = append(options, gojwt.WithAudience(o.Audiences...))
 	}
-	return &Authenticator{o, gojwt.NewParser(options...)}
+	return &Authenticator{o, gojwt.NewParser(options...), make([]atomic.Bool, len(o.Rooms))}
 }
 
 // refuse returns what a client learns of a token that does not let it in. The
@@ -101,7 +110,7 @@ func (a *Authenticator) Authenticate(ctx context.Context, _ string, h *realtime.
 	if err != nil {
 		return realtime.Identity{}, explain(err)
 	}
-	return a.identity(text, token)
+	return a.identity(h.SocketID, text, token)
 }
 
 func (a *Authenticator) find(h *realtime.Handshake) string {
@@ -137,7 +146,7 @@ func told(err error) error {
 }
 
 // identity returns what the claims of a verified token say.
-func (a *Authenticator) identity(text string, token *gojwt.Token) (realtime.Identity, error) {
+func (a *Authenticator) identity(socket, text string, token *gojwt.Token) (realtime.Identity, error) {
 	c, err := readClaims(text)
 	if err != nil {
 		return realtime.Identity{}, refuse("token_invalid", "token is invalid")
@@ -155,8 +164,12 @@ func (a *Authenticator) identity(text string, token *gojwt.Token) (realtime.Iden
 			identity.Data[member] = value
 		}
 	}
-	for _, room := range a.options.Rooms {
-		identity.Rooms = append(identity.Rooms, room.names(c)...)
+	for i, room := range a.options.Rooms {
+		names := room.names(c)
+		if len(names) == 0 {
+			a.noteMissing(i, socket, identity.User)
+		}
+		identity.Rooms = append(identity.Rooms, names...)
 	}
 	expires, err := token.Claims.GetExpirationTime()
 	if err != nil {
@@ -166,6 +179,18 @@ func (a *Authenticator) identity(text string, token *gojwt.Token) (realtime.Iden
 		identity.ExpiresAt = expires.Add(a.options.Leeway)
 	}
 	return identity, nil
+}
+
+// noteMissing logs that a socket does not join the i-th room. Only the first such line
+// is at info: tokens without the claim may be common, and right.
+func (a *Authenticator) noteMissing(i int, socket, user string) {
+	level := zap.InfoLevel
+	if a.noted[i].Swap(true) {
+		level = zap.DebugLevel
+	}
+	room := a.options.Rooms[i]
+	a.options.Logger.Log(level, "token lacks the claim of a room, and the socket does not join the room",
+		zap.String("socket", socket), zap.String("user", user), zap.String("claim", room.claim), zap.Stringer("room", room))
 }
 
 // readClaims returns the claims of a verified token as they were written.

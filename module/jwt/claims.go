@@ -97,6 +97,14 @@ func ParseRoom(text string) (Room, error) {
 	return r, nil
 }
 
+// String returns the room as ParseRoom reads it.
+func (r Room) String() string {
+	if r.claim == "" {
+		return r.before
+	}
+	return r.before + "{claims." + r.claim + "}" + r.after
+}
+
 // names returns the rooms that it is for the claims of a token.
 func (r Room) names(c claims) []string {
 	if r.claim == "" {

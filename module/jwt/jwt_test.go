@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -20,6 +21,9 @@ import (
 	"time"
 
 	gojwt "github.com/golang-jwt/jwt/v5"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-realtime/caddy-realtime/module/internal/leak"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
@@ -169,6 +173,35 @@ func TestIdentity(t *testing.T) {
 	}
 	if got, _ := json.Marshal(identity.Data); string(got) != `{"big":7,"organizationId":"o1","roles":["a","","b",null,[1]]}` {
 		t.Errorf("the data is %s", got)
+	}
+}
+
+// TestMissingClaim: the log says which claim a token lacks for a room, of each room
+// once at info and then at debug.
+func TestMissingClaim(t *testing.T) {
+	const text = "org:{claims.org_id}:x"
+	room, err := ParseRoom(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	core, logs := observer.New(zap.DebugLevel)
+	a := New(Options{Keys: secretKeys(t), Rooms: []Room{{before: "all"}, room}, Logger: zap.New(core)})
+	for _, claims := range []gojwt.MapClaims{{"org_id": "o1"}, nil, {"org_id": []any{}}, {"org_id": "o2"}} {
+		h := byAuth(mint(t, gojwt.SigningMethodHS256, testSecret, "", claims))
+		h.SocketID = "s1"
+		if _, err := a.Authenticate(t.Context(), "/", h); err != nil {
+			t.Error(err)
+		}
+	}
+	levels := []zapcore.Level{zap.InfoLevel, zap.DebugLevel}
+	want := map[string]any{"socket": "s1", "user": "u1", "claim": "org_id", "room": text}
+	for i, line := range logs.All() {
+		if i >= len(levels) || line.Level != levels[i] || !maps.Equal(line.ContextMap(), want) {
+			t.Errorf("the log has %s %s %v", line.Level, line.Message, line.ContextMap())
+		}
+	}
+	if logs.Len() != len(levels) {
+		t.Errorf("the log has %d lines, want %d", logs.Len(), len(levels))
 	}
 }
 
@@ -352,6 +385,9 @@ func FuzzRead(f *testing.F) {
 		r, err := ParseRoom(room)
 		if err != nil {
 			return
+		}
+		if r.String() != room {
+			t.Errorf("%q is written %q", room, r)
 		}
 		for _, n := range r.names(c) {
 			if n == "" {
