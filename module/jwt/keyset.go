@@ -45,6 +45,7 @@ var errKeysUnavailable = errors.New("keys are not available")
 // The public keys of the set count. All methods may be called concurrently.
 type KeySet struct {
 	url    string
+	shown  string // the URL without a password, for the log
 	client *http.Client
 	demand chan struct{} // has one element if a fetch is wanted
 	cancel context.CancelFunc
@@ -95,7 +96,8 @@ func NewKeySet(url string, logger *zap.Logger) (*KeySet, error) {
 func newKeySet(url string, transport http.RoundTripper, logger *zap.Logger) *KeySet {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &KeySet{
-		url: url,
+		url:   url,
+		shown: redacted(url),
 		client: &http.Client{
 			Transport: transport,
 			// It would lead to where nobody has said that keys come from.
@@ -109,6 +111,15 @@ func newKeySet(url string, transport http.RoundTripper, logger *zap.Logger) *Key
 	}
 	go s.run(ctx)
 	return s
+}
+
+// redacted returns a URL with its password replaced.
+func redacted(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return ""
+	}
+	return u.Redacted()
 }
 
 // SetLogger has another logger learn what goes wrong: that of the configuration
@@ -175,9 +186,9 @@ func (s *KeySet) record(began time.Time, keys []setKey, err error) {
 	defer s.mu.Unlock()
 	switch {
 	case err != nil:
-		s.logger.Warn("fetching keys failed", zap.String("url", s.url), zap.Int("keys_so_far", len(s.keys)), zap.Error(err))
+		s.logger.Warn("fetching keys failed", zap.String("url", s.shown), zap.Int("keys_so_far", len(s.keys)), zap.Error(err))
 	case s.err != nil:
-		s.logger.Info("keys are fetched again", zap.String("url", s.url), zap.Int("keys", len(keys)))
+		s.logger.Info("keys are fetched again", zap.String("url", s.shown), zap.Int("keys", len(keys)))
 	}
 	if err == nil {
 		s.keys = keys

@@ -190,6 +190,29 @@ func TestIssuerAway(t *testing.T) {
 	})
 }
 
+// TestPasswordNotLogged: a password in the URL of a set is not in the log.
+func TestPasswordNotLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zap.InfoLevel)
+		s := newIssuer()
+		s.away = true
+		set := newKeySet("https://me:secret@issuer.example.com/jwks.json", s, zap.New(core))
+		defer set.Close()
+		synctest.Wait()
+		s.change(func() { s.away = false })
+		s.add(t, "first")
+		time.Sleep(lastRetry)
+		if logs.Len() != 2 {
+			t.Errorf("the log has %d lines", logs.Len())
+		}
+		for _, line := range logs.All() {
+			if text := fmt.Sprint(line.Message, line.ContextMap()); strings.Contains(text, "secret") || !strings.Contains(text, "issuer.example.com") {
+				t.Errorf("the log has %s", text)
+			}
+		}
+	})
+}
+
 // TestBadKeySets: what is no set leaves the keys that there are.
 func TestBadKeySets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
