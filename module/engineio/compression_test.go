@@ -119,7 +119,7 @@ func message(text string) engineio.Packet {
 	return engineio.Packet{Type: engineio.Message, Data: []byte(text)}
 }
 
-// TestDeflate sends one burst to sessions of all kinds, and follows settings
+// TestDeflate sends one packet group to sessions of all kinds, and follows settings
 // that change.
 func TestDeflate(t *testing.T) {
 	const offer = "permessage-deflate; client_max_window_bits"
@@ -129,8 +129,8 @@ func TestDeflate(t *testing.T) {
 	other, otherSession := s.view(t, webSocket, "permessage-deflate; server_max_window_bits=10")
 
 	large, small := strings.Repeat("large ", 100), strings.Repeat("small ", 10)
-	burst := func() *engineio.Burst {
-		return engineio.NewBurst(message(large), engineio.Packet{Type: engineio.Message, Binary: true, Data: []byte(small)},
+	group := func() *engineio.PacketGroup {
+		return engineio.NewPacketGroup(message(large), engineio.Packet{Type: engineio.Message, Binary: true, Data: []byte(small)},
 			engineio.Packet{Type: engineio.Message, Binary: true, Data: []byte(large)}, message(small))
 	}
 	check := func(when string, v *viewer, compressed bool) {
@@ -154,7 +154,7 @@ func TestDeflate(t *testing.T) {
 		{"on again", 100, true},
 	} {
 		s.compressFrom(step.from)
-		b := burst()
+		b := group()
 		for _, session := range []*engineio.Session{plainSession, deflatingSession, otherSession} {
 			if err := session.Send(b); err != nil {
 				t.Fatal(err)
@@ -169,7 +169,7 @@ func TestDeflate(t *testing.T) {
 	s.compressFrom(0)
 	late, lateSession := s.view(t, webSocket, offer)
 	s.compressFrom(100)
-	if err := lateSession.Send(burst()); err != nil {
+	if err := lateSession.Send(group()); err != nil {
 		t.Fatal(err)
 	}
 	check("came while it was off", late, false)
@@ -187,14 +187,14 @@ func TestDeflateUpgraded(t *testing.T) {
 		t.Fatalf("got %q", got)
 	}
 	large := strings.Repeat("large ", 100)
-	if err := session.Send(engineio.NewBurst(message(large + "waiting"))); err != nil {
+	if err := session.Send(engineio.NewPacketGroup(message(large + "waiting"))); err != nil {
 		t.Fatal(err)
 	}
 	v.text("5")
 	if got, _ := v.read(); got != "text 4"+large+"waiting" {
 		t.Errorf("got %q", got)
 	}
-	if err := session.Send(engineio.NewBurst(message(large))); err != nil {
+	if err := session.Send(engineio.NewPacketGroup(message(large))); err != nil {
 		t.Fatal(err)
 	}
 	if got, compressed := v.read(); got != "text 4"+large || !compressed {
@@ -247,7 +247,7 @@ func TestGzip(t *testing.T) {
 		s.compressFrom(test.from)
 		var want []string
 		for _, text := range test.packets {
-			if err := session.Send(engineio.NewBurst(message(text))); err != nil {
+			if err := session.Send(engineio.NewPacketGroup(message(text))); err != nil {
 				t.Fatal(err)
 			}
 			want = append(want, "4"+text)
@@ -283,14 +283,14 @@ func TestGzip(t *testing.T) {
 	}
 }
 
-// TestGzipShared: a burst that many poll for is compressed for the first only.
+// TestGzipShared: a packet group that many poll for is compressed for the first only.
 func TestGzipShared(t *testing.T) {
 	s := newStage(t, engineio.Options{})
-	burst := engineio.NewBurst(message(strings.Repeat("large ", 10_000)))
+	group := engineio.NewPacketGroup(message(strings.Repeat("large ", 10_000)))
 	var first string
 	for i := range 5 {
 		query := open(t, s.address)
-		if err := (<-s.sessions).Send(burst); err != nil {
+		if err := (<-s.sessions).Send(group); err != nil {
 			t.Fatal(err)
 		}
 		a := exchange(t, s.address, request("GET", polling+query, "Accept-Encoding: gzip"))

@@ -2,15 +2,15 @@ package engineio
 
 import "github.com/caddy-realtime/caddy-realtime/module/internal/wsconn"
 
-// A form3 is one way to write packets for a client of Engine.IO 3. A burst is
+// A form3 is one way to write packets for a client of Engine.IO 3. A packet group is
 // encoded once for each that is asked of it.
 type form3 struct {
 	framed bool // as WebSocket frames, not as part of a payload
 	base64 bool // binary messages are text, too
 }
 
-// payload joins bursts to the answer of a GET.
-func (f form3) payload(queue []*Burst) (body []byte, contentType string) {
+// payload joins groups to the answer of a GET.
+func (f form3) payload(queue []*PacketGroup) (body []byte, contentType string) {
 	contentType = binaryPayload
 	if f.base64 || !anyBinary(queue) {
 		f.base64, contentType = true, textPayload // which can hold all there is
@@ -22,7 +22,7 @@ func (f form3) payload(queue []*Burst) (body []byte, contentType string) {
 	return body, contentType
 }
 
-func anyBinary(queue []*Burst) bool {
+func anyBinary(queue []*PacketGroup) bool {
 	for _, b := range queue {
 		if b.binary() {
 			return true

@@ -65,7 +65,7 @@ func (s *Session) beatLocked() {
 	switch received := s.received.Load(); {
 	case !h.waiting:
 		h.waiting, h.extended, h.received = true, false, received
-		if err := s.transport.send(pingBurst, nil); err != nil {
+		if err := s.transport.send(pingGroup, nil); err != nil {
 			s.endLocked(reason.PingTimeout, discard)
 			return
 		}
@@ -119,9 +119,9 @@ func (s *Session) ping(data []byte, batch *Batch) {
 		return
 	}
 	s.postpone()
-	answer := pongBurst
+	answer := pongGroup
 	if len(data) > 0 {
-		answer = NewBurst(Packet{Type: Pong, Data: data})
+		answer = NewPacketGroup(Packet{Type: Pong, Data: data})
 	}
 	_ = s.SendIn(batch, answer)
 }

@@ -10,16 +10,16 @@ import (
 // An answer is what a GET gets. It is guarded by the session's mutex, but for
 // its queue, which is its handler's.
 type answer struct {
-	queue  []*Burst
+	queue  []*PacketGroup
 	size   int  // bytes of packets
 	kept   int  // bytes that the client is counted for
 	own    int  // bytes that nobody shares, once there is a payload
-	shared bool // the payload is the queue's one burst's
+	shared bool // the payload is the queue's one packet group's
 	stream *http.ResponseController
 }
 
 // answer begins one.
-func (p *polling) answer(w http.ResponseWriter, queue []*Burst) *answer {
+func (p *polling) answer(w http.ResponseWriter, queue []*PacketGroup) *answer {
 	a := &answer{queue: queue, shared: true, stream: http.NewResponseController(w)}
 	for _, b := range queue {
 		a.size += b.size
@@ -91,15 +91,15 @@ const (
 )
 
 // write answers a GET of Engine.IO 3.
-func (f form3) write(w http.ResponseWriter, queue ...*Burst) error {
+func (f form3) write(w http.ResponseWriter, queue ...*PacketGroup) error {
 	payload, contentType := f.payload(queue)
 	return writeAs(w, contentType, payload, nil)
 }
 
-// payloadFor returns the payload of bursts for the answer to a GET. One of at
+// payloadFor returns the payload of groups for the answer to a GET. One of at
 // least so many bytes is compressed if the client takes that, and the answer's
 // headers say so.
-func payloadFor(w http.ResponseWriter, r *http.Request, queue []*Burst, compressFrom int) []byte {
+func payloadFor(w http.ResponseWriter, r *http.Request, queue []*PacketGroup, compressFrom int) []byte {
 	payload := joined(queue)
 	if len(payload) < compressFrom {
 		return payload
@@ -121,8 +121,8 @@ func payloadFor(w http.ResponseWriter, r *http.Request, queue []*Burst, compress
 	return payload
 }
 
-// joined returns one or more bursts as a payload.
-func joined(queue []*Burst) []byte {
+// joined returns one or more groups as a payload.
+func joined(queue []*PacketGroup) []byte {
 	if len(queue) == 1 {
 		return queue[0].elements()
 	}

@@ -21,7 +21,7 @@ type polling struct {
 	server *Server
 	slow   func() // see onSlow
 
-	queue   []*Burst
+	queue   []*PacketGroup
 	size    int           // bytes in queue
 	kept    int           // size, with what it costs to keep them
 	answers []*answer     // that are being sent, in most cases one at most
@@ -154,7 +154,7 @@ func (s *Session) endPoll(ctx context.Context, p *polling, w http.ResponseWriter
 		// been sent after that, and has only come earlier.
 		return nil, statusMoved
 	}
-	return p.answer(w, []*Burst{noopBurst}), 0
+	return p.answer(w, []*PacketGroup{noopGroup}), 0
 }
 
 // servePost handles the packets that a POST brings, one after the other.

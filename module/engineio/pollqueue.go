@@ -11,7 +11,7 @@ import (
 // it may leave a ping unanswered, Options.PingTimeout, while more than
 // Options.MaxQueue waits for it. outbox.Pace says what else is too much.
 
-func (p *polling) send(b *Burst, _ *Batch) error {
+func (p *polling) send(b *PacketGroup, _ *Batch) error {
 	if p.kept > 0 && p.tooSlow(b.held()) {
 		return outbox.ErrFull
 	}
@@ -19,7 +19,7 @@ func (p *polling) send(b *Burst, _ *Batch) error {
 	return nil
 }
 
-func (p *polling) push(b *Burst) {
+func (p *polling) push(b *PacketGroup) {
 	if p.kept == 0 && len(p.answers) == 0 {
 		p.pace.Moved()
 	}
@@ -32,7 +32,7 @@ func (p *polling) push(b *Burst) {
 }
 
 // clear empties the queue.
-func (p *polling) clear() (queue []*Burst) {
+func (p *polling) clear() (queue []*PacketGroup) {
 	queue = p.queue
 	for _, b := range queue {
 		b.drop(p.server.budget)
@@ -44,21 +44,21 @@ func (p *polling) clear() (queue []*Burst) {
 func (p *polling) forgotten() { p.clear() }
 
 // take empties the queue. A close is due only when it is empty already.
-func (p *polling) take() []*Burst {
+func (p *polling) take() []*PacketGroup {
 	p.parting = false
 	if len(p.queue) == 0 && p.closing {
 		p.closing = false
 		if p.late {
-			return []*Burst{lateCloseBurst}
+			return []*PacketGroup{lateCloseGroup}
 		}
-		return []*Burst{closeBurst}
+		return []*PacketGroup{closeGroup}
 	}
 	return p.clear()
 }
 
-func (p *polling) fits(bursts []*Burst) bool {
+func (p *polling) fits(groups []*PacketGroup) bool {
 	room := p.server.limit() - p.kept
-	for _, b := range bursts {
+	for _, b := range groups {
 		room -= b.held()
 	}
 	return room >= 0
@@ -67,9 +67,9 @@ func (p *polling) fits(bursts []*Burst) bool {
 // fitsAll counts packets as a WebSocket does, since they all leave with the next
 // GET: what a client missed shall not depend on its transport. What they cost
 // beside their data is bounded by outbox.Pace.
-func (p *polling) fitsAll(bursts []*Burst) bool {
+func (p *polling) fitsAll(groups []*PacketGroup) bool {
 	room := p.server.limit() - p.size
-	for _, b := range bursts {
+	for _, b := range groups {
 		room -= b.size
 	}
 	return room >= 0

@@ -143,7 +143,7 @@ func (a *app) binary(args string) {
 }
 
 func (a *app) emit(id string, packet engineio.Packet) {
-	if err := a.session(id).Send(engineio.NewBurst(packet)); err != nil {
+	if err := a.session(id).Send(engineio.NewPacketGroup(packet)); err != nil {
 		a.play.Say("send", "%s", err)
 	}
 }
@@ -172,7 +172,7 @@ func (r receiver) Receive(p engineio.Packet, batch *engineio.Batch) {
 		r.app.play.Say("app", "%s message %s", r.session.ID(), text)
 	}
 	if answer, ok := strings.CutPrefix(string(p.Data), "answer "); ok {
-		_ = r.session.SendIn(batch, engineio.NewBurst(engineio.Packet{Type: engineio.Message, Data: []byte(answer)}))
+		_ = r.session.SendIn(batch, engineio.NewPacketGroup(engineio.Packet{Type: engineio.Message, Data: []byte(answer)}))
 	}
 }
 

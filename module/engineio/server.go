@@ -46,9 +46,9 @@ type Opener interface {
 	Opened()
 }
 
-// A Busier is a Receiver that knows whether something of its session is under
+// A BusyReporter is a Receiver that knows whether something of its session is under
 // way that would be lost with it, such as an ack.
-type Busier interface {
+type BusyReporter interface {
 	Receiver
 	// Busy is called between two calls of Receive, and must not block.
 	Busy() bool
@@ -71,7 +71,7 @@ type Server struct {
 	payload func() int64 // limits a message
 	accept  func(*Session) Receiver
 	budget  *outbox.Budget // of what waits for all of them; nil: none
-	forget  func()         // ends what Bound began
+	forget  func()         // ends what SetBudget began
 
 	sessions sessions
 }
@@ -89,9 +89,9 @@ func NewServer(options func() *Options, accept func(*Session) Receiver) *Server 
 	}
 }
 
-// Bound has a budget hold for what waits for the server's clients together. It is
+// SetBudget has a budget hold for what waits for the server's clients together. It is
 // called before there are any.
-func (s *Server) Bound(budget *outbox.Budget) {
+func (s *Server) SetBudget(budget *outbox.Budget) {
 	s.budget = budget
 	s.forget = budget.Watch(func() []outbox.Holder {
 		var all []outbox.Holder
@@ -222,7 +222,7 @@ func (s *Server) openPolling(w http.ResponseWriter, r *http.Request, o *Options,
 	open := openPacket(session.id, o.upgrades(), o)
 	var err error
 	if p.version == version3 {
-		err = transport.form.write(w, NewBurst(open))
+		err = transport.form.write(w, NewPacketGroup(open))
 	} else {
 		err = writePayload(w, appendPayload(nil, open))
 	}
@@ -252,7 +252,7 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, o *Option
 		conn.Release()
 		return
 	}
-	_ = session.Send(NewBurst(openPacket(session.id, []string{}, o)))
+	_ = session.Send(NewPacketGroup(openPacket(session.id, []string{}, o)))
 	session.tellOpened()
 	session.startReading(conn)
 }

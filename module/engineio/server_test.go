@@ -347,7 +347,7 @@ func TestOrder(t *testing.T) {
 	var all sync.WaitGroup
 	send := func(s *engineio.Session) {
 		for i := range messages {
-			if err := s.Send(engineio.NewBurst(engineio.Packet{Type: engineio.Message, Data: []byte(strconv.Itoa(i))})); err != nil {
+			if err := s.Send(engineio.NewPacketGroup(engineio.Packet{Type: engineio.Message, Data: []byte(strconv.Itoa(i))})); err != nil {
 				t.Errorf("message %d to a client: %v", i, err)
 				return
 			}

@@ -77,15 +77,15 @@ func (s *Session) Queued() int {
 	return s.transport.queued()
 }
 
-// Send sends a burst behind those sent before. An error means that the session
+// Send sends a packet group behind those sent before. An error means that the session
 // has ended, possibly by this: its queue was full, or its connection broken.
-func (s *Session) Send(b *Burst) error { return s.SendIn(nil, b) }
+func (s *Session) Send(b *PacketGroup) error { return s.SendIn(nil, b) }
 
 // SendIn is Send, but what is sent may be held back until the batch ends: the
 // one that Receive was called with, or nil.
-func (s *Session) SendIn(in *Batch, b *Burst) error {
+func (s *Session) SendIn(in *Batch, b *PacketGroup) error {
 	if s.deflates.Load() {
-		// It is kept by the burst. With the mutex held, it would be everyone
+		// It is kept by the packet group. With the mutex held, it would be everyone
 		// else who sends something to the session that waits for it.
 		b.wire(form{deflateFrom: s.server.options().CompressFrom})
 	}
@@ -94,7 +94,7 @@ func (s *Session) SendIn(in *Batch, b *Burst) error {
 	return s.sendLocked(b, in)
 }
 
-func (s *Session) sendLocked(b *Burst, in *Batch) error {
+func (s *Session) sendLocked(b *PacketGroup, in *Batch) error {
 	if s.closed {
 		return ErrClosed
 	}
@@ -110,21 +110,21 @@ func (s *Session) sendLocked(b *Burst, in *Batch) error {
 	return err
 }
 
-// SendAll sends bursts with nothing in between. If the queue has no room for all
+// SendAll sends groups with nothing in between. If the queue has no room for all
 // of them, none is sent, the error is ErrBacklog, and the session goes on.
-func (s *Session) SendAll(bursts []*Burst) error {
+func (s *Session) SendAll(groups []*PacketGroup) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.closed:
 		return ErrClosed
-	case !s.transport.fitsAll(bursts):
+	case !s.transport.fitsAll(groups):
 		return ErrBacklog
 	}
 	var batch Batch
 	batch.Open()
 	defer batch.CloseUnderLock()
-	for _, b := range bursts {
+	for _, b := range groups {
 		if err := s.sendLocked(b, &batch); err != nil {
 			return err
 		}
@@ -154,7 +154,7 @@ func (s *Session) judge(t transport) {
 	}
 }
 
-// Writable reports whether a burst sent now would leave at once. A volatile
+// Writable reports whether a packet group sent now would leave at once. A volatile
 // event is dropped where it would not.
 func (s *Session) Writable() bool {
 	s.mu.Lock()
@@ -162,11 +162,11 @@ func (s *Session) Writable() bool {
 	return !s.closed && s.transport.writable()
 }
 
-// Fits reports whether MaxQueue has room for a burst.
-func (s *Session) Fits(b *Burst) bool {
+// Fits reports whether MaxQueue has room for a packet group.
+func (s *Session) Fits(b *PacketGroup) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.closed && s.transport.fits([]*Burst{b})
+	return !s.closed && s.transport.fits([]*PacketGroup{b})
 }
 
 // Close ends the session once what was sent before has been delivered, unless
@@ -317,8 +317,8 @@ func (s *Session) busy() bool {
 		return s.isOpen()
 	}
 	defer s.inbox.Unlock()
-	busier, ok := s.receiver.(Busier)
-	return s.isOpen() && (s.unread() || ok && busier.Busy())
+	reporter, ok := s.receiver.(BusyReporter)
+	return s.isOpen() && (s.unread() || ok && reporter.Busy())
 }
 
 func (s *Session) unread() bool {

@@ -54,7 +54,7 @@ func observe(t testing.TB, most int64, options Options) (*Server, *outbox.Budget
 		return (*all)[len(*all)-1]
 	})
 	budget := outbox.NewBudget(most)
-	server.Bound(budget)
+	server.SetBudget(budget)
 	t.Cleanup(func() {
 		if err := server.Close(context.Background(), 0); err != nil {
 			t.Error(err)
@@ -75,8 +75,8 @@ func pollOnce(server *Server, s *Session) string {
 	return w.Body.String()
 }
 
-func large(size int) *Burst {
-	return NewBurst(Packet{Type: Message, Data: bytes.Repeat([]byte("x"), size)})
+func large(size int) *PacketGroup {
+	return NewPacketGroup(Packet{Type: Message, Data: bytes.Repeat([]byte("x"), size)})
 }
 
 // TestPollingBurst: what comes while a client is between two GETs does not end it,
@@ -137,7 +137,7 @@ func TestPollingMemory(t *testing.T) {
 					t.Fatalf("%d acks hold %d bytes, of which %d are known", acks, grown, used)
 				}
 			}
-			if err := session.Send(NewBurst(Packet{Type: Message, Data: []byte("31[]")})); err != nil {
+			if err := session.Send(NewPacketGroup(Packet{Type: Message, Data: []byte("31[]")})); err != nil {
 				if !errors.Is(err, outbox.ErrFull) {
 					t.Error(err)
 				}

@@ -22,17 +22,17 @@ func IsTransport(name string) bool { return slices.Contains(transportNames, name
 type transport interface {
 	name() string
 
-	// send sends a burst, or queues it; in a batch, which may be nil, it may be
+	// send sends a packet group, or queues it; in a batch, which may be nil, it may be
 	// held back until that ends. The error outbox.ErrFull says that the queue
 	// is full; any other, that the transport is broken.
-	send(b *Burst, in *Batch) error
+	send(b *PacketGroup, in *Batch) error
 
-	// fits reports whether all of the bursts can be queued now. One alone may be
+	// fits reports whether all of the groups can be queued now. One alone may be
 	// sent even if it does not fit.
-	fits(bursts []*Burst) bool
+	fits(groups []*PacketGroup) bool
 
 	// fitsAll is fits for what a client missed, and gets at once.
-	fitsAll(bursts []*Burst) bool
+	fitsAll(groups []*PacketGroup) bool
 
 	// unread reports whether the client has sent something that waits to be
 	// handled, as far as that can be known.
@@ -50,7 +50,7 @@ type transport interface {
 	onSlow(f func())
 	isSlow() bool
 
-	// writable reports whether a burst would leave at once.
+	// writable reports whether a packet group would leave at once.
 	writable() bool
 
 	// end closes the transport, once. It reports whether the client must come

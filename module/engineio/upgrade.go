@@ -149,7 +149,7 @@ func (s *Session) answerProbe(c *candidate) bool {
 	}
 	c.probed = true
 	p.wake()
-	frames, _ := probePongBurst.plain()
+	frames, _ := probePongGroup.plain()
 	return c.conn.Send(frames...) == nil
 }
 

@@ -34,14 +34,16 @@ func (s *Server) newWebSocket(conn *wsconn.Conn, p parameters) framing {
 // framing is a transport that sends frames.
 type framing interface {
 	transport
-	plain(b *Burst) ([][]byte, *outbox.Shared) // uncompressed
+	plain(b *PacketGroup) ([][]byte, *outbox.Shared) // uncompressed
 }
 
-func (t *webSocket) plain(b *Burst) ([][]byte, *outbox.Shared) { return b.wire(form{base64: t.base64}) }
+func (t *webSocket) plain(b *PacketGroup) ([][]byte, *outbox.Shared) {
+	return b.wire(form{base64: t.base64})
+}
 
 func (t *webSocket) name() string { return webSocketName }
 
-func (t *webSocket) send(b *Burst, in *Batch) error {
+func (t *webSocket) send(b *PacketGroup, in *Batch) error {
 	frames, held := b.wire(t.form())
 	return t.conn.SendShared(in, held, frames...)
 }
@@ -56,9 +58,9 @@ func (t *webSocket) form() form {
 	return f
 }
 
-func (t *webSocket) fits(bursts []*Burst) bool {
+func (t *webSocket) fits(groups []*PacketGroup) bool {
 	room := t.conn.Room()
-	for _, b := range bursts {
+	for _, b := range groups {
 		room -= b.size + wsconn.MaxHeader*len(b.packets) // at most
 		if t.base64 && b.binary() {
 			room -= b.size/3 + 4*len(b.packets)
@@ -67,7 +69,7 @@ func (t *webSocket) fits(bursts []*Burst) bool {
 	return room >= 0
 }
 
-func (t *webSocket) fitsAll(bursts []*Burst) bool { return t.fits(bursts) }
+func (t *webSocket) fitsAll(groups []*PacketGroup) bool { return t.fits(groups) }
 
 func (t *webSocket) unread() bool { return t.conn.Unread() }
 
@@ -100,9 +102,9 @@ type webSocket3 struct {
 	form3 form3
 }
 
-func (t *webSocket3) plain(b *Burst) ([][]byte, *outbox.Shared) { return b.as(t.form3) }
+func (t *webSocket3) plain(b *PacketGroup) ([][]byte, *outbox.Shared) { return b.as(t.form3) }
 
-func (t *webSocket3) send(b *Burst, in *Batch) error {
+func (t *webSocket3) send(b *PacketGroup, in *Batch) error {
 	frames, held := b.as(t.form3)
 	return t.conn.SendShared(in, held, frames...)
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// A wire shows what bursts are sent as. It is a session over polling.
+// A wire shows what groups are sent as. It is a session over polling.
 type wire struct {
 	server  *engineio.Server
 	session *engineio.Session
@@ -50,8 +50,8 @@ func (w *wire) get(query string) string {
 	return answer.Body.String()
 }
 
-// send returns the text and the attachments of a burst.
-func (w *wire) send(t *testing.T, b *engineio.Burst) (text []byte, attachments [][]byte) {
+// send returns the text and the attachments of a packet group.
+func (w *wire) send(t *testing.T, b *engineio.PacketGroup) (text []byte, attachments [][]byte) {
 	t.Helper()
 	if err := w.session.Send(b); err != nil {
 		t.Fatal(err)
@@ -82,7 +82,7 @@ func parseAll(text []byte, attachments [][]byte) (header, []realtime.Arg, error)
 }
 
 // encodeAck returns an ack in the namespace /custom.
-func encodeAck(id string, args ...realtime.Arg) *engineio.Burst {
+func encodeAck(id string, args ...realtime.Arg) *engineio.PacketGroup {
 	return textFormat{}.encode(packet{kind: typeAck, namespace: "/custom", id: id, args: args})
 }
 

@@ -378,7 +378,7 @@ func (c *client) whyEnded(why string) string {
 	return why
 }
 
-// Busy implements engineio.Busier.
+// Busy implements engineio.BusyReporter.
 func (c *client) Busy() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

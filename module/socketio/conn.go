@@ -37,11 +37,11 @@ type conn5 struct{ *conn }
 func (c conn5) Recovered(s *realtime.Socket, missed []*realtime.Message) error {
 	c.socket = s
 	format := c.client.format
-	bursts := make([]*engineio.Burst, 0, len(missed)+1)
+	groups := make([]*engineio.PacketGroup, 0, len(missed)+1)
 	for _, m := range missed {
-		bursts = append(bursts, encodeMessage(format, m))
+		groups = append(groups, encodeMessage(format, m))
 	}
-	err := c.client.session.SendAll(append(bursts, format.encode(c.answer())))
+	err := c.client.session.SendAll(append(groups, format.encode(c.answer())))
 	if errors.Is(err, engineio.ErrBacklog) {
 		return realtime.ErrBacklog
 	}

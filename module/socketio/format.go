@@ -18,7 +18,7 @@ type format interface {
 	read(h header, attachments [][]byte, l *realtime.Limits) (packet, error)
 
 	// encode returns the messages that a packet is written as.
-	encode(p packet) *engineio.Burst
+	encode(p packet) *engineio.PacketGroup
 }
 
 // formatOf returns the format of a session whose first message this is. Clients
@@ -31,10 +31,10 @@ func formatOf(first engineio.Packet) format {
 	return textFormat{}
 }
 
-// encodeMessage returns a message as the burst that all its recipients of one
+// encodeMessage returns a message as the packet group that all its recipients of one
 // format share.
-func encodeMessage(f format, m *realtime.Message) *engineio.Burst {
-	return m.Encoding(f, func(m *realtime.Message) any { return f.encode(eventPacket(m)) }).(*engineio.Burst)
+func encodeMessage(f format, m *realtime.Message) *engineio.PacketGroup {
+	return m.Encoding(f, func(m *realtime.Message) any { return f.encode(eventPacket(m)) }).(*engineio.PacketGroup)
 }
 
 // A header is a packet whose data has not been read.

@@ -173,8 +173,8 @@ func unpackAuth(data []byte, l *realtime.Limits) (json.RawMessage, error) {
 const maxRepeated = 16 << 20
 
 // encode implements format.
-func (msgpackFormat) encode(p packet) *engineio.Burst {
-	return engineio.NewBurst(engineio.Packet{Type: engineio.Message, Binary: true, Data: p.msgpack()})
+func (msgpackFormat) encode(p packet) *engineio.PacketGroup {
+	return engineio.NewPacketGroup(engineio.Packet{Type: engineio.Message, Binary: true, Data: p.msgpack()})
 }
 
 // msgpack returns the packet as a message.

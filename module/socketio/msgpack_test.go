@@ -257,13 +257,13 @@ func (refuser) Authenticate(_ context.Context, namespace string, h *realtime.Han
 // TestEncodeOnce: a message is encoded once for each format.
 func TestEncodeOnce(t *testing.T) {
 	m := &realtime.Message{Namespace: "/", Event: "x"}
-	bursts := make(map[*engineio.Burst]bool)
+	groups := make(map[*engineio.PacketGroup]bool)
 	for range 3 {
-		bursts[encodeMessage(textFormat{}, m)] = true
-		bursts[encodeMessage(msgpackFormat{}, m)] = true
+		groups[encodeMessage(textFormat{}, m)] = true
+		groups[encodeMessage(msgpackFormat{}, m)] = true
 	}
-	if len(bursts) != 2 {
-		t.Errorf("it is encoded %d times", len(bursts))
+	if len(groups) != 2 {
+		t.Errorf("it is encoded %d times", len(groups))
 	}
 	for _, f := range []format{textFormat{}, msgpackFormat{}} {
 		if n := testing.AllocsPerRun(100, func() { encodeMessage(f, m) }); n > 0 {

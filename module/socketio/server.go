@@ -60,7 +60,7 @@ type Server struct {
 func NewServer(endpoint *realtime.Endpoint, options func() *Options) *Server {
 	s := &Server{endpoint: endpoint, options: options}
 	s.Server = engineio.NewServer(func() *engineio.Options { return &options().Engine }, s.accept)
-	s.Bound(endpoint.Hub().Outbound())
+	s.SetBudget(endpoint.Hub().Outbound())
 	s.Gate = endpoint.Pending()
 	return s
 }

@@ -24,10 +24,10 @@ func (textFormat) read(h header, attachments [][]byte, l *realtime.Limits) (pack
 }
 
 // encode implements format.
-func (textFormat) encode(p packet) *engineio.Burst {
+func (textFormat) encode(p packet) *engineio.PacketGroup {
 	h := header{kind: p.kind, namespace: p.namespace, id: p.id, data: p.data}
 	if p.kind != typeEvent && p.kind != typeAck {
-		return engineio.NewBurst(engineio.Packet{Type: engineio.Message, Data: h.append(nil)})
+		return engineio.NewPacketGroup(engineio.Packet{Type: engineio.Message, Data: h.append(nil)})
 	}
 	size := len("0000-,[]") + len(p.namespace) + len(p.id) + len(p.event) + len(`"",`)
 	for _, arg := range p.args {
@@ -57,5 +57,5 @@ func (textFormat) encode(p packet) *engineio.Burst {
 	for _, attachment := range attachments {
 		messages = append(messages, engineio.Packet{Type: engineio.Message, Binary: true, Data: attachment})
 	}
-	return engineio.NewBurst(messages...)
+	return engineio.NewPacketGroup(messages...)
 }

@@ -66,7 +66,7 @@ type returner struct{ session *engineio.Session }
 
 // Receive implements engineio.Receiver.
 func (r returner) Receive(p engineio.Packet, batch *engineio.Batch) {
-	_ = r.session.SendIn(batch, engineio.NewBurst(p)) // of no use to whoever has gone
+	_ = r.session.SendIn(batch, engineio.NewPacketGroup(p)) // of no use to whoever has gone
 }
 
 // Closed implements engineio.Receiver.

@@ -73,7 +73,7 @@ type suiteReceiver struct {
 
 // Opened implements engineio.Opener.
 func (r *suiteReceiver) Opened() {
-	_ = r.session.Send(engineio.NewBurst(text([]byte("hi")))) // of no use to whoever has gone
+	_ = r.session.Send(engineio.NewPacketGroup(text([]byte("hi")))) // of no use to whoever has gone
 }
 
 // Receive implements engineio.Receiver.
@@ -81,7 +81,7 @@ func (r *suiteReceiver) Receive(p engineio.Packet, batch *engineio.Batch) {
 	if !p.Binary && string(p.Data) == "sendHeaders" {
 		p = text(r.headers())
 	}
-	_ = r.session.SendIn(batch, engineio.NewBurst(p)) // of no use to whoever has gone
+	_ = r.session.SendIn(batch, engineio.NewPacketGroup(p)) // of no use to whoever has gone
 }
 
 func (r *suiteReceiver) headers() []byte {

@@ -9,11 +9,11 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/internal/wsconn"
 )
 
-// A Burst is a run of packets that nothing may come between, such as a binary
+// A PacketGroup is a run of packets that nothing may come between, such as a binary
 // event and its attachments. It is encoded once for each transport and form,
 // however many sessions it is sent to. It must not be copied, and its packets'
 // data must not change any more.
-type Burst struct {
+type PacketGroup struct {
 	packets []Packet
 	size    int
 
@@ -28,7 +28,7 @@ type Burst struct {
 	rest atomic.Pointer[encodings] // nil until one is asked for
 }
 
-// encodings are those of a burst that few have: they take no room in the
+// encodings are those of a packet group that few have: they take no room in the
 // others.
 type encodings struct {
 	zipOnce sync.Once
@@ -39,7 +39,7 @@ type encodings struct {
 	made3  []encoding3
 }
 
-// encoding3 is what a burst is for clients of Engine.IO 3: frames, or one part of
+// encoding3 is what a packet group is for clients of Engine.IO 3: frames, or one part of
 // a payload.
 type encoding3 struct {
 	form form3
@@ -60,9 +60,9 @@ type form struct {
 	base64      bool // binary messages are text
 }
 
-// NewBurst returns the burst of one or more packets.
-func NewBurst(packets ...Packet) *Burst {
-	b := &Burst{packets: packets}
+// NewPacketGroup returns the packet group of one or more packets.
+func NewPacketGroup(packets ...Packet) *PacketGroup {
+	b := &PacketGroup{packets: packets}
 	for _, packet := range packets {
 		b.size += 1 + len(packet.Data)
 	}
@@ -70,18 +70,18 @@ func NewBurst(packets ...Packet) *Burst {
 	return b
 }
 
-// packetOverhead and burstOverhead are about how many bytes a packet costs beside
-// its data, and a burst beside its packets, while it waits for a GET.
+// packetOverhead and groupOverhead are about how many bytes a packet costs beside
+// its data, and a packet group beside its packets, while it waits for a GET.
 const (
 	packetOverhead = 64
-	burstOverhead  = 256
+	groupOverhead  = 256
 )
 
-// held returns how many bytes the burst is counted as while it waits for a GET.
-func (b *Burst) held() int { return b.size + burstOverhead + packetOverhead*len(b.packets) }
+// held returns how many bytes the packet group is counted as while it waits for a GET.
+func (b *PacketGroup) held() int { return b.size + groupOverhead + packetOverhead*len(b.packets) }
 
-// hold tells a budget that one polling session more holds the burst.
-func (b *Burst) hold(budget *outbox.Budget) {
+// hold tells a budget that one polling session more holds the packet group.
+func (b *PacketGroup) hold(budget *outbox.Budget) {
 	budget.Add(b.held() - b.size)
 	if !b.common {
 		budget.Hold(&b.packetsHeld)
@@ -89,15 +89,15 @@ func (b *Burst) hold(budget *outbox.Budget) {
 }
 
 // drop is the opposite of hold.
-func (b *Burst) drop(budget *outbox.Budget) {
+func (b *PacketGroup) drop(budget *outbox.Budget) {
 	budget.Add(b.size - b.held())
 	if !b.common {
 		budget.Drop(&b.packetsHeld)
 	}
 }
 
-// wire returns the burst as WebSocket frames of a form, and who holds them.
-func (b *Burst) wire(f form) ([][]byte, *outbox.Shared) {
+// wire returns the packet group as WebSocket frames of a form, and who holds them.
+func (b *PacketGroup) wire(f form) ([][]byte, *outbox.Shared) {
 	f.base64 = f.base64 && b.binary()
 	if b.size < f.deflateFrom {
 		f.deflateFrom = 0
@@ -133,8 +133,8 @@ func total(chunks [][]byte) int {
 	return size
 }
 
-// texts returns the burst as text frames, with base64 for what is binary.
-func (b *Burst) texts() [][]byte {
+// texts returns the packet group as text frames, with base64 for what is binary.
+func (b *PacketGroup) texts() [][]byte {
 	frames := make([][]byte, len(b.packets))
 	for i, packet := range b.packets {
 		frames[i] = wsconn.Frame(wsconn.Text, packet.appendElement(nil))
@@ -142,9 +142,9 @@ func (b *Burst) texts() [][]byte {
 	return frames
 }
 
-// plain returns the burst as WebSocket frames that every client can read, and who
+// plain returns the packet group as WebSocket frames that every client can read, and who
 // holds them.
-func (b *Burst) plain() ([][]byte, *outbox.Shared) {
+func (b *PacketGroup) plain() ([][]byte, *outbox.Shared) {
 	b.frameOnce.Do(func() {
 		b.frames = make([][]byte, len(b.packets))
 		for i, packet := range b.packets {
@@ -173,14 +173,14 @@ func deflated(frames [][]byte, from int) [][]byte {
 	return frames
 }
 
-// elements returns the burst as part of a polling payload.
-func (b *Burst) elements() []byte {
+// elements returns the packet group as part of a polling payload.
+func (b *PacketGroup) elements() []byte {
 	b.payloadOnce.Do(func() { b.payload = appendPayload(nil, b.packets...) })
 	return b.payload
 }
 
-// as returns the burst in a form of Engine.IO 3, and who holds that.
-func (b *Burst) as(f form3) ([][]byte, *outbox.Shared) {
+// as returns the packet group in a form of Engine.IO 3, and who holds that.
+func (b *PacketGroup) as(f form3) ([][]byte, *outbox.Shared) {
 	if f.framed && !b.binary() {
 		return b.plain() // text frames are the same in both versions
 	}
@@ -199,18 +199,18 @@ func (b *Burst) as(f form3) ([][]byte, *outbox.Shared) {
 }
 
 // binary reports whether any of the packets is.
-func (b *Burst) binary() bool {
+func (b *PacketGroup) binary() bool {
 	return slices.ContainsFunc(b.packets, func(p Packet) bool { return p.Binary })
 }
 
 // zip returns the elements compressed by gzip.
-func (b *Burst) zip() []byte {
+func (b *PacketGroup) zip() []byte {
 	e := b.encodings()
 	e.zipOnce.Do(func() { e.zipped = zip(b.elements()) })
 	return e.zipped
 }
 
-func (b *Burst) encodings() *encodings {
+func (b *PacketGroup) encodings() *encodings {
 	if e := b.rest.Load(); e != nil {
 		return e
 	}
@@ -220,16 +220,16 @@ func (b *Burst) encodings() *encodings {
 
 // Packets that are the same for every session.
 var (
-	pingBurst      = commonBurst(Packet{Type: Ping})
-	noopBurst      = commonBurst(Packet{Type: Noop})
-	closeBurst     = commonBurst(Packet{Type: Close})
-	lateCloseBurst = commonBurst(Packet{Type: Noop}, Packet{Type: Close}) // as from Socket.IO's own server
-	pongBurst      = commonBurst(Packet{Type: Pong})                      // version 3 only
-	probePongBurst = commonBurst(Packet{Type: Pong, Data: []byte(probe)})
+	pingGroup      = commonGroup(Packet{Type: Ping})
+	noopGroup      = commonGroup(Packet{Type: Noop})
+	closeGroup     = commonGroup(Packet{Type: Close})
+	lateCloseGroup = commonGroup(Packet{Type: Noop}, Packet{Type: Close}) // as from Socket.IO's own server
+	pongGroup      = commonGroup(Packet{Type: Pong})                      // version 3 only
+	probePongGroup = commonGroup(Packet{Type: Pong, Data: []byte(probe)})
 )
 
-func commonBurst(packets ...Packet) *Burst {
-	b := NewBurst(packets...)
+func commonGroup(packets ...Packet) *PacketGroup {
+	b := NewPacketGroup(packets...)
 	b.common = true
 	return b
 }

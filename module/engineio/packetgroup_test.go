@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// TestBurst: a burst is encoded once for each transport, whoever comes first.
-func TestBurst(t *testing.T) {
-	b := NewBurst(
+// TestPacketGroup: a packet group is encoded once for each transport, whoever comes first.
+func TestPacketGroup(t *testing.T) {
+	b := NewPacketGroup(
 		Packet{Type: Message, Data: []byte("header")},
 		Packet{Type: Message, Binary: true, Data: []byte{1, 2, 3}},
 	)
@@ -37,12 +37,12 @@ func TestBurst(t *testing.T) {
 	}
 }
 
-// TestBurstForms3: so it is in the forms of Engine.IO 3.
-func TestBurstForms3(t *testing.T) {
-	mixed := NewBurst(text("€"), binary(1, 2, 3, 4))
-	plain := NewBurst(text("€"), Packet{Type: Pong})
+// TestPacketGroupEncodings3: so it is in the forms of Engine.IO 3.
+func TestPacketGroupEncodings3(t *testing.T) {
+	mixed := NewPacketGroup(text("€"), binary(1, 2, 3, 4))
+	plain := NewPacketGroup(text("€"), Packet{Type: Pong})
 	for _, test := range []struct {
-		burst *Burst
+		group *PacketGroup
 		form  form3
 		want  []string
 	}{
@@ -57,7 +57,7 @@ func TestBurstForms3(t *testing.T) {
 		var got [8][][]byte
 		var all sync.WaitGroup
 		for i := range got {
-			all.Go(func() { got[i], _ = test.burst.as(test.form) })
+			all.Go(func() { got[i], _ = test.group.as(test.form) })
 		}
 		all.Wait()
 		if string(bytes.Join(got[0], []byte("|"))) != strings.Join(test.want, "|") {
@@ -75,10 +75,10 @@ func TestBurstForms3(t *testing.T) {
 	}
 }
 
-// TestBurstForms: a burst is compressed once for each setting, and for gzip.
-func TestBurstForms(t *testing.T) {
+// TestPacketGroupEncodings: a packet group is compressed once for each setting, and for gzip.
+func TestPacketGroupEncodings(t *testing.T) {
 	text, data := []byte(strings.Repeat("text ", 100)), bytes.Repeat([]byte("data"), 100)
-	b := NewBurst(
+	b := NewPacketGroup(
 		Packet{Type: Message, Data: text},
 		Packet{Type: Message, Binary: true, Data: []byte("small")},
 		Packet{Type: Message, Binary: true, Data: data},
@@ -118,38 +118,38 @@ func TestBurstForms(t *testing.T) {
 	}
 }
 
-func BenchmarkBurst(b *testing.B) {
+func BenchmarkPacketGroup(b *testing.B) {
 	text := Packet{Type: Message, Data: []byte(`2["order:created",{"id":7,"sku":"x","at":"` + strings.Repeat("x", 200) + `"}]`)}
 	b.Run("frames", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			NewBurst(text).wire(form{})
+			NewPacketGroup(text).wire(form{})
 		}
 	})
 	b.Run("payload", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			NewBurst(text).elements()
+			NewPacketGroup(text).elements()
 		}
 	})
 	b.Run("compressed", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			NewBurst(text).wire(form{deflateFrom: 1})
+			NewPacketGroup(text).wire(form{deflateFrom: 1})
 		}
 	})
 	b.Run("compressed, shared", func(b *testing.B) {
-		burst := NewBurst(text)
+		group := NewPacketGroup(text)
 		b.ReportAllocs()
 		for b.Loop() {
-			burst.wire(form{deflateFrom: 1})
+			group.wire(form{deflateFrom: 1})
 		}
 	})
 	b.Run("shared", func(b *testing.B) { // what each further recipient costs
-		burst := NewBurst(text)
+		group := NewPacketGroup(text)
 		b.ReportAllocs()
 		for b.Loop() {
-			burst.wire(form{})
+			group.wire(form{})
 		}
 	})
 }
