@@ -178,12 +178,15 @@ func TestReload(t *testing.T) {
 		t.Errorf("after a reload that failed, the namespace was answered by %s", got)
 	}
 
-	// A path that goes takes its connections with it, and no others.
+	// A path that goes takes its connections with it, a namespace its sockets, and no others.
 	if err := caddy.Load(config(t, site("")), true); err != nil {
 		t.Fatal(err)
 	}
 	if code := ended(t, plain); code != websocket.CloseGoingAway {
 		t.Errorf("the plain WebSocket ended with %d, want 1001", code)
+	}
+	if got := receive(t, conn); got != "41/x," {
+		t.Errorf("the client got %s, want a DISCONNECT packet of the namespace", got)
 	}
 	if got := exchange(t, conn, `421["join","a"]`); got != `431[{"ok":true}]` {
 		t.Errorf("join was answered by %s", got)

@@ -103,6 +103,54 @@ func (e *endpoint) drop(ctx context.Context, l *lease) error {
 	return retired.close(ctx, l.settings.drain)
 }
 
+// pause is how long sockets that are busy are left alone before they are asked again.
+const pause = 10 * time.Millisecond
+
+// disconnectUnadmitted disconnects the sockets whose namespaces no configuration names any
+// more. It is called when nothing uses the settings that named them: no socket can enter such
+// a namespace afterwards. A socket with an event or an ack on its way is given as long as the
+// window for it.
+//
+// A client may be in other namespaces by the same connection, so that stays open. Instead the
+// client gets a DISCONNECT packet, as from namespace.disconnectSockets() of Socket.IO's server:
+// its socket reports "io server disconnect" and does not connect again by itself, which it
+// could only do to be refused. A client that is away cannot come back to its socket.
+func (e *endpoint) disconnectUnadmitted(ctx context.Context, window time.Duration) {
+	e.mu.Lock()
+	var policies []*realtime.Policy
+	for _, l := range e.leases {
+		policies = append(policies, &l.settings.policy)
+	}
+	e.mu.Unlock()
+	if len(policies) == 0 { // the endpoint closes all of its connections
+		return
+	}
+	sockets := e.Unadmitted(policies...)
+	if len(sockets) == 0 {
+		return
+	}
+	e.current.Load().settings.logger.Info("disconnecting sockets", zap.Int("sockets", len(sockets)),
+		zap.String("why", "the configuration has their namespace no more"))
+	ctx, cancel := context.WithTimeout(ctx, window)
+	defer cancel()
+	for {
+		sockets = slices.DeleteFunc(sockets, func(s *realtime.Socket) bool {
+			if s.Busy() && ctx.Err() == nil {
+				return false
+			}
+			_ = s.Disconnect(false) // an error says that it has ended meanwhile
+			return true
+		})
+		if len(sockets) == 0 {
+			return
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+	}
+}
+
 // close ends all connections, spread over the window, and the endpoint. If that
 // has begun already it waits for it.
 func (e *endpoint) close(ctx context.Context, window time.Duration) error {

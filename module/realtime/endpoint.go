@@ -98,6 +98,23 @@ func (e *Endpoint) Admits(namespace string) bool {
 	return policy.admits(namespace)
 }
 
+// Unadmitted returns the endpoint's sockets on this node that are in a namespace to which none
+// of the policies lets clients connect. Sockets whose clients may come back are among them.
+func (e *Endpoint) Unadmitted(policies ...*Policy) []*Socket {
+	var sockets []*Socket
+	for _, n := range e.hub.Namespaces() {
+		if slices.ContainsFunc(policies, func(p *Policy) bool { return p.admits(n.name) }) {
+			continue
+		}
+		for _, s := range n.Find(Query{}) {
+			if s.endpoint.name == e.name { // a restored socket has another Endpoint of that name
+				sockets = append(sockets, s)
+			}
+		}
+	}
+	return sockets
+}
+
 // Limits returns the limits of the endpoint's settings of the moment. None of
 // them is zero.
 func (e *Endpoint) Limits() Limits {

@@ -87,10 +87,15 @@ func (n *Namespace) Authenticate(ctx context.Context, h *Handshake) (Identity, e
 }
 
 // Accept is the second half of Connect. The socket's namespace is the one of this
-// name that there is.
+// name that there is. The error is ErrNamespace if the endpoint's settings have changed since,
+// and let clients into the namespace no more.
 func (n *Namespace) Accept(ctx context.Context, h *Handshake, identity Identity, conn Conn) (*Socket, error) {
 	policy, release := h.Endpoint.acquire()
 	defer release()
+	if !policy.admits(n.name) { // the endpoint has other settings by now
+		identity.Abandon()
+		return nil, ErrNamespace
+	}
 	s := &Socket{
 		id:        h.SocketID,
 		endpoint:  h.Endpoint,
