@@ -1,12 +1,15 @@
 package caddy
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
+	"strconv"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/fileserver"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/rewrite"
 	"go.uber.org/zap"
 )
@@ -18,38 +21,68 @@ type visit struct {
 	uncertain bool // a directive rewrites the path in some cases
 }
 
-// A walk follows a request through a server's routes, as far as paths decide
-// where it goes. Other matchers are taken to match, and handlers to go on.
+// A walk follows a request through a server's routes, as far as the request's path
+// decides. It assumes that all other matchers match, and that a handler passes the
+// request on unless it is known to answer.
 type walk struct {
 	server *caddyhttp.Server
-	visits map[int][]visit // by the site, which is a route with a host
+	visits map[int][]visit // by site: the index of a route with a host, or noHost
 }
 
-// A walker is the request, and what has become of it so far.
+// noHost is the site of all routes that belong to no host.
+const noHost = -1
+
+// A walker is a request on its way through routes.
 type walker struct {
+	path      string // the one that it came with
+	site      int
 	request   *http.Request
 	replacer  *caddy.Replacer
-	uncertain bool
-	site      int
+	done      map[string]bool // groups of which a route has matched
+	uncertain bool            // a directive rewrites the path in some cases
+	files     bool            // it is here since some file exists, and nobody knows which
 }
 
 func newWalker(server *caddyhttp.Server, path string, site int) *walker {
 	replacer := caddy.NewReplacer()
-	r := &http.Request{Method: http.MethodGet, URL: &url.URL{Path: path}, RequestURI: path, RemoteAddr: "127.0.0.1:1", Header: make(http.Header)}
-	return &walker{request: caddyhttp.PrepareRequest(r, replacer, nil, server), replacer: replacer, site: site}
+	r := &http.Request{
+		Method:     http.MethodGet,
+		URL:        &url.URL{Path: path},
+		RequestURI: path,
+		RemoteAddr: "127.0.0.1:1",
+		Header:     make(http.Header),
+	}
+	return &walker{
+		path:     path,
+		site:     site,
+		request:  caddyhttp.PrepareRequest(r, replacer, nil, server),
+		replacer: replacer,
+		done:     make(map[string]bool),
+	}
 }
 
-// follow returns where a request for a path comes to, by sites; -1 is what belongs
-// to no host.
+// fork returns a copy of the walker, for a route that may match or not.
+func (r *walker) fork(server *caddyhttp.Server) *walker {
+	other := newWalker(server, r.path, r.site)
+	other.request.URL = new(*r.request.URL)
+	other.request.RequestURI = r.request.RequestURI
+	other.done = maps.Clone(r.done)
+	other.uncertain, other.files = r.uncertain, r.files
+	return other
+}
+
+// follow returns where a request for a path comes to, by sites.
 func follow(server *caddyhttp.Server, path string) map[int][]visit {
 	w := &walk{server: server, visits: make(map[int][]visit)}
-	all := newWalker(server, path, -1)
+	all := newWalker(server, path, noHost)
+	answered := false
 	for i, route := range server.Routes {
-		if hasHost(route) {
+		switch {
+		case hasHost(route):
 			w.routes(newWalker(server, path, i), server.Routes[i:i+1])
-			continue
+		case !answered:
+			answered = w.routes(all, server.Routes[i:i+1])
 		}
-		w.routes(all, server.Routes[i:i+1])
 	}
 	return w.visits
 }
@@ -65,40 +98,78 @@ func hasHost(route caddyhttp.Route) bool {
 	return false
 }
 
-// routes takes a request through routes.
-func (w *walk) routes(r *walker, routes caddyhttp.RouteList) {
-	done := make(map[string]bool) // groups
+// routes takes a request through routes, and reports whether it certainly goes no
+// further.
+func (w *walk) routes(r *walker, routes caddyhttp.RouteList) (answered bool) {
 	for _, route := range routes {
-		if route.Group != "" && done[route.Group] {
+		if route.Group != "" && r.done[route.Group] {
 			continue
 		}
 		matches, certain, files := r.matches(route.MatcherSets)
-		if !matches {
-			continue
-		}
-		if certain {
-			done[route.Group] = true
-		}
-		for _, handler := range route.Handlers {
-			switch handler := handler.(type) {
-			case *Handler:
-				w.visits[r.site] = append(w.visits[r.site], visit{handler, r.request.URL.Path, r.uncertain})
-			case *caddyhttp.Subroute:
-				w.routes(r, handler.Routes)
-			case *rewrite.Rewrite:
-				switch {
-				case certain:
-					handler.Rewrite(r.request, r.replacer)
-				case files: // try_files
-					r.uncertain = true
-				}
+		switch {
+		case !matches:
+		case certain:
+			r.done[route.Group] = true
+			if w.handlers(r, route.Handlers) || route.Terminal {
+				return true
+			}
+		default:
+			inside := r.fork(w.server)
+			inside.files = inside.files || files
+			if answered := w.handlers(inside, route.Handlers) || route.Terminal; !answered {
+				r.uncertain = r.uncertain || inside.uncertain
 			}
 		}
 	}
+	return false
 }
 
-// matches reports whether a request may pass matchers, whether it does so for
-// certain, and whether that is a matter of files.
+// handlers takes a request through the handlers of a route, and reports whether it
+// certainly goes no further.
+func (w *walk) handlers(r *walker, handlers []caddyhttp.MiddlewareHandler) (answered bool) {
+	for _, handler := range handlers {
+		switch handler := handler.(type) {
+		case *Handler:
+			w.visits[r.site] = append(w.visits[r.site], visit{handler, r.request.URL.Path, r.uncertain})
+		case *caddyhttp.Subroute:
+			if w.routes(r, handler.Routes) {
+				return true
+			}
+		case *rewrite.Rewrite:
+			if r.files { // try_files
+				r.uncertain = true
+			} else {
+				handler.Rewrite(r.request, r.replacer)
+			}
+		default:
+			if answersAll(handler) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// answersAll reports whether a handler passes no request on. It knows handlers of
+// Caddy itself only: of any other it reports false.
+func answersAll(handler caddyhttp.MiddlewareHandler) bool {
+	switch handler := handler.(type) {
+	case *caddyhttp.StaticResponse: // respond, redir, abort
+		// 103 (Early Hints) is not final, and a placeholder may be that.
+		code, err := strconv.Atoi(handler.StatusCode.String())
+		return handler.Abort || handler.StatusCode == "" || err == nil && code != http.StatusEarlyHints
+	case *caddyhttp.StaticError:
+		return true
+	case *fileserver.FileServer:
+		return !handler.PassThru
+	case *reverseproxy.Handler:
+		return len(handler.HandleResponse) == 0 // forward_auth has one, which passes requests on
+	}
+	return false
+}
+
+// matches reports whether a request may pass matchers, whether it certainly does,
+// and whether that depends on which files there are.
 func (r *walker) matches(sets caddyhttp.MatcherSets) (matches, certain, files bool) {
 	if len(sets) == 0 {
 		return true, true, false
@@ -140,7 +211,7 @@ func (s *settings) sitesOf(server *caddyhttp.Server) map[int]bool {
 	for i := range server.Routes {
 		if s.isIn(server.Routes[i : i+1]) {
 			if !hasHost(server.Routes[i]) {
-				i = -1
+				i = noHost
 			}
 			sites[i] = true
 		}
@@ -215,15 +286,24 @@ func (s *settings) warnHidden(server *caddyhttp.Server, site int, logger *zap.Lo
 		check("api", s.api.path(), func(v visit) bool { return !v.uncertain && s.api.owns(v.path) })
 	}
 	if len(hidden) > 0 && some { // else it is meant to be below another path, by handle_path
-		logger.Warn("requests for paths of the endpoint do not come to it: a matcher does not let them pass, or a directive before it rewrites them (try_files, rewrite, uri, handle_path); write realtime without a matcher, and in one route block with that directive, above it: route { realtime … try_files … }; or turn off what is not needed",
+		logger.Warn("requests for paths of the endpoint do not come to it: a matcher does not let them pass, "+
+			"or a directive before it answers them (respond, redir, file_server, reverse_proxy) "+
+			"or rewrites them (try_files, rewrite, uri, handle_path); "+
+			"write realtime without a matcher, and in one route block with that directive, above it: "+
+			"route { realtime … try_files … }; or turn off what is not needed",
 			zap.String("endpoint", s.name), zap.Strings("hidden", hidden))
 	}
 	if len(hidden) > 0 && !some && !s.isRewritten(server.Routes) {
-		logger.Warn("no request comes to the endpoint: the matchers around it let none of its paths pass; write realtime outside of handle, or give its paths that of the matcher",
+		logger.Warn("no request comes to the endpoint: the matchers around it let none of its paths pass, "+
+			"or a directive before it answers them all; "+
+			"write realtime outside of handle, or give its paths that of the matcher; and above that directive",
 			zap.String("endpoint", s.name), zap.Strings("hidden", hidden))
 	}
 	if s.backend != nil && !reached(s.backend.path, anyhow) {
-		logger.Warn("the backend's path is not closed, since a matcher keeps requests for it from the endpoint: clients may reach it if another directive answers there; write realtime without a matcher, or close the path by a directive of its own",
+		logger.Warn("the backend's path is not closed, since requests for it do not come to the endpoint: "+
+			"a matcher does not let them pass, or a directive before it answers them; "+
+			"clients may reach the backend if that directive, or another one, leads there; "+
+			"write realtime without a matcher and above that directive, or close the path by a directive of its own",
 			zap.String("endpoint", s.name), zap.String("path", s.backend.path))
 	}
 }

@@ -29,6 +29,7 @@ func TestHiddenPaths(t *testing.T) {
 	}`
 	plain := fmt.Sprintf(block, "")
 	const health, api, ws = "health /health/realtime", "api /api/realtime", "websocket /ws"
+	everything := []string{"socketio /socket.io/", ws, health, api}
 	port := freePort(t)
 	for _, test := range []struct {
 		name, site string
@@ -57,10 +58,30 @@ func TestHiddenPaths(t *testing.T) {
 		{"handle of something else", "handle /api/* {\n\trealtime\n}", []string{"socketio /socket.io/", health}, false},
 		{"handle of something else, rewritten", "handle /v1/* {\n\turi strip_prefix /v1\n\trealtime\n}", nil, false},
 		{"handle_path for all", "handle_path /rt/* {\n\t" + plain + "\n}", nil, true},
+		{"respond before", "route {\n\trespond /* ok\n\t" + plain + "\n}", everything, true},
+		{"respond before, with a status", "route {\n\trespond 404\n\t" + plain + "\n}", everything, true},
+		{"respond with early hints before", "route {\n\trespond 103\n\t" + plain + "\n}", nil, false},
+		{"respond with a status that is not known", "route {\n\trespond x {env.STATUS}\n\t" + plain + "\n}", nil, false},
+		{"respond before, for one path", "route {\n\trespond /health/* ok\n\t" + plain + "\n}", []string{health}, false},
+		{"respond before, for some requests", "@rt header X-Y z\n\troute {\n\trespond @rt ok\n\t" + plain + "\n}", nil, false},
+		{"respond behind", "route {\n\t" + plain + "\n\trespond ok\n}", nil, false},
+		{"error before", "route {\n\terror 404\n\t" + plain + "\n}", everything, true},
+		{"redir before", "route {\n\tredir https://example.com{uri}\n\t" + plain + "\n}", everything, true},
+		{"reverse_proxy before", "route {\n\treverse_proxy 127.0.0.1:1\n\t" + plain + "\n}", everything, true},
+		{"forward_auth before", "route {\n\tforward_auth 127.0.0.1:1 {\n\turi /auth\n\t}\n\t" + plain + "\n}", nil, false},
+		{"file_server before", "root .\n\troute {\n\tfile_server\n\t" + plain + "\n}", everything, true},
+		{"file_server that passes on before", "root .\n\troute {\n\tfile_server {\n\tpass_thru\n\t}\n\t" + plain + "\n}", nil, false},
+		{"respond in a block before", "route {\n\troute /health/* {\n\trespond ok\n\t}\n\t" + plain + "\n}", []string{health}, false},
+		{"rewrite of some requests in another block", "@rt header X-Y z\n\thandle @rt {\n\trewrite /index.php\n\trespond ok\n}\nhandle {\n\t" + plain + "\n}", nil, false},
+		{"try_files of some requests in another block", "root .\n\t@rt header X-Y z\n\thandle @rt {\n\ttry_files {path} /index.html\n\tfile_server\n}\nhandle {\n\t" + plain + "\n}", nil, false},
 	} {
-		for _, host := range []string{"", "rt.example.com"} {
+		for _, layout := range []struct{ host, others string }{
+			{"", fmt.Sprintf("http://other.example.com:%d {\n\trespond 200\n}", port)},
+			{"rt.example.com", fmt.Sprintf("http://other.example.com:%d {\n\trespond 200\n}", port)},
+			{"", ""}, // its routes are the server's own
+		} {
 			file := filepath.Join(t.TempDir(), "log")
-			site := fmt.Sprintf("http://%s:%d {\n\t%s\n}\nhttp://other.example.com:%d {\n\trespond 200\n}", host, port, test.site, port)
+			site := fmt.Sprintf("http://%s:%d {\n\t%s\n}\n%s", layout.host, port, test.site, layout.others)
 			logs := fmt.Sprintf(`{"level":"WARN","writer":{"output":"file","filename":%q,"roll":false},"encoder":{"format":"json"}}`, file)
 			if err := caddy.Load(patched(t, site, map[string]string{"logging/logs/default": logs}), true); err != nil {
 				t.Fatalf("%s: %v", test.name, err)
@@ -88,7 +109,7 @@ func TestHiddenPaths(t *testing.T) {
 				}
 			}
 			if !slices.Equal(hidden, test.hidden) || open != test.open {
-				t.Errorf("%s at %q: hidden are %q, and the backend is open: %t; want %q, %t", test.name, host, hidden, open, test.hidden, test.open)
+				t.Errorf("%s at %q beside %q: hidden are %q, and the backend is open: %t; want %q, %t", test.name, layout.host, layout.others, hidden, open, test.hidden, test.open)
 			}
 		}
 	}
