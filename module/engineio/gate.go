@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddy-realtime/caddy-realtime/module/internal/handshake"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/refusal"
+	"github.com/caddy-realtime/caddy-realtime/module/origin"
 )
 
 // A Gate bounds how many sessions wait for something that their receivers know
@@ -23,11 +24,13 @@ type Gate interface {
 // admit returns what is kept of the request of a handshake, which has entered
 // the gate then. Where it reports false, the request has been answered.
 func (s *Server) admit(w http.ResponseWriter, r *http.Request, o *Options) (Handshake, bool) {
-	var values map[string]string
-	if o.KeepValues != nil {
-		values = o.KeepValues(r)
-	}
-	if handshake.Size(r, o.KeepHeaders, values) > o.MaxHeaders {
+	h, ok := handshake.New(r, origin.Sent(r), handshake.Options{
+		MaxBytes: o.MaxHeaders,
+		Headers:  o.KeepHeaders,
+		Values:   o.KeepValues,
+		ClientIP: o.ClientIP,
+	})
+	if !ok {
 		s.logRefused(r, http.StatusText(http.StatusRequestHeaderFieldsTooLarge), zap.String("limit", "headers"), zap.Int("most", o.MaxHeaders))
 		refusal.TooLarge(w)
 		return Handshake{}, false
@@ -37,7 +40,7 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, o *Options) (Hand
 		refusal.Full(w)
 		return Handshake{}, false
 	}
-	return newHandshake(r, o, values), true
+	return h, true
 }
 
 // unadmit is what the handshake of a session that has not opened ends with.

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/contentcoding"
 )
 
 // An answer is what a GET gets. It is guarded by the session's mutex, but for
@@ -106,7 +108,7 @@ func payloadFor(w http.ResponseWriter, r *http.Request, queue []*PacketGroup, co
 	}
 	h := w.Header()
 	h.Add("Vary", "Accept-Encoding")
-	if acceptsGzip(r.Header) {
+	if contentcoding.AcceptsGzip(r.Header) {
 		var zipped []byte
 		if len(queue) == 1 {
 			zipped = queue[0].zip() // which others may get, too

@@ -11,10 +11,11 @@ import (
 	"net/http"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/contentcoding"
 )
 
 // bundleFiles are the files of the client that Socket.IO's own server serves.
@@ -115,24 +116,9 @@ func (b *Bundle) Serve(w http.ResponseWriter, r *http.Request, name string) {
 	h.Set("ETag", file.etag)
 	h.Add("Vary", "Accept-Encoding")
 	content := file.plain
-	if acceptsGzip(r.Header) {
+	if contentcoding.AcceptsGzip(r.Header) {
 		h.Set("Content-Encoding", "gzip")
 		content = file.gzipped()
 	}
 	http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(content))
-}
-
-// acceptsGzip reports whether the client that sent the headers wants what it
-// gets compressed (RFC 9110, section 12.5.3).
-func acceptsGzip(h http.Header) bool {
-	for coding := range strings.SplitSeq(strings.Join(h.Values("Accept-Encoding"), ","), ",") {
-		name, parameter, _ := strings.Cut(coding, ";")
-		if !strings.EqualFold(strings.TrimSpace(name), "gzip") {
-			continue
-		}
-		weight, found := strings.CutPrefix(strings.TrimSpace(parameter), "q=")
-		value, err := strconv.ParseFloat(weight, 64)
-		return !found || err == nil && value > 0
-	}
-	return false
 }

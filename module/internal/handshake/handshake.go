@@ -1,19 +1,102 @@
-// Package handshake says how much is kept of the request that opens a
-// connection, for as long as that lasts.
+// Package handshake keeps what a connection remembers of the request that opened it.
 package handshake
 
 import (
 	"net/http"
 	"strings"
+	"time"
 )
 
-// overhead is about what a header or a parameter of the query takes beside its
-// text, in bytes.
+// A Handshake is what a connection remembers of the request that opened it. It keeps no
+// other part of the request in memory.
+type Handshake struct {
+	Time     time.Time
+	ClientIP string
+	Origin   string // as the client sent it; "" for a native client
+	Host     string
+	Path     string
+	RawQuery string // with the protocol's own parameters
+	Secure   bool   // whether the request came over TLS
+
+	headers []field
+	values  []field
+}
+
+// A field is one header or value. A few fields take a tenth of the memory of a map, and
+// every connection has some.
+type field struct{ name, value string }
+
+// Options say what is kept of a request, besides the fields of a Handshake.
+type Options struct {
+	// MaxBytes bounds how many bytes are kept.
+	MaxBytes int
+	// Headers are the names of the headers that are kept.
+	Headers []string
+	// Values returns what else is kept, by name. Default: nothing.
+	Values func(*http.Request) map[string]string
+	// ClientIP returns the client's address.
+	ClientIP func(*http.Request) string
+}
+
+// New returns the handshake of a request that has this Origin. It returns false if more
+// than MaxBytes would have to be kept.
+func New(r *http.Request, origin string, o Options) (h Handshake, ok bool) {
+	var values map[string]string
+	if o.Values != nil {
+		values = o.Values(r)
+	}
+	if size(r, o.Headers, values) > o.MaxBytes {
+		return Handshake{}, false
+	}
+	h = Handshake{
+		Time:     time.Now(),
+		ClientIP: strings.Clone(o.ClientIP(r)),
+		Origin:   strings.Clone(origin),
+		Host:     strings.Clone(r.Host),
+		Path:     strings.Clone(r.URL.Path),
+		RawQuery: strings.Clone(r.URL.RawQuery),
+		Secure:   r.TLS != nil,
+	}
+	for _, name := range o.Headers {
+		for _, value := range r.Header.Values(name) {
+			h.headers = append(h.headers, field{name, strings.Clone(value)})
+		}
+	}
+	for name, value := range values {
+		h.values = append(h.values, field{name, strings.Clone(value)})
+	}
+	return h, true
+}
+
+// Header returns the headers that are kept. It makes a new map for each call.
+func (h *Handshake) Header() http.Header {
+	kept := make(http.Header, len(h.headers))
+	for _, f := range h.headers {
+		kept.Add(f.name, f.value)
+	}
+	return kept
+}
+
+// Values returns what else is kept, by name; nil if that is nothing. It makes a new map
+// for each call.
+func (h *Handshake) Values() map[string]string {
+	if len(h.values) == 0 {
+		return nil
+	}
+	kept := make(map[string]string, len(h.values))
+	for _, f := range h.values {
+		kept[f.name] = f.value
+	}
+	return kept
+}
+
+// overhead is about how many bytes a header or a query parameter takes in addition to
+// its text.
 const overhead = 64
 
-// Size returns how many bytes it takes to keep a request's URL, its host and
-// origin, its headers of these names and the values.
-func Size(r *http.Request, names []string, values map[string]string) int {
+// size returns about how many bytes it takes to keep a request's URL, its host and
+// origin, the headers of these names and the values.
+func size(r *http.Request, names []string, values map[string]string) int {
 	size := len(r.Host) + len(r.URL.Path) + len(r.URL.RawQuery) + len(r.Header.Get("Origin"))
 	size += overhead * (strings.Count(r.URL.RawQuery, "&") + 1)
 	for _, name := range names {

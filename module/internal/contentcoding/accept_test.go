@@ -1,4 +1,4 @@
-package engineio
+package contentcoding
 
 import (
 	"net/http"
@@ -13,15 +13,15 @@ func FuzzAcceptsGzip(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, list string) {
 		header := http.Header{"Accept-Encoding": {list, "gzip;q=0"}}
-		if acceptsGzip(header) {
+		if AcceptsGzip(header) {
 			t.Errorf("%q: gzip is refused", header)
 		}
 		header["Accept-Encoding"][1] = "gzip"
-		if !acceptsGzip(header) {
+		if !AcceptsGzip(header) {
 			t.Errorf("%q: gzip is accepted", header)
 		}
 		header["Accept-Encoding"] = []string{list}
-		if acceptsGzip(header) && list == "" {
+		if AcceptsGzip(header) && list == "" {
 			t.Error("nothing was said")
 		}
 	})
