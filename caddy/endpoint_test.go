@@ -47,8 +47,8 @@ func TestDropInAnyOrder(t *testing.T) {
 				}
 			}
 			for j, name := range names {
-				if e.Admits(name) != (j == newest) {
-					t.Errorf("order %v, after %v: admits %s: %v", order, dropped, name, e.Admits(name))
+				if e.Allows(name) != (j == newest) {
+					t.Errorf("order %v, after %v: admits %s: %v", order, dropped, name, e.Allows(name))
 				}
 			}
 			if err := leases[i].drop(t.Context()); err != nil {

@@ -32,13 +32,13 @@ func TestNewestLeaseHolds(t *testing.T) {
 	e := testEndpoint(t)
 	first := e.push(testSettings("/first"))
 	second := e.push(testSettings("/second"))
-	if e.Admits("/first") || !e.Admits("/second") {
+	if e.Allows("/first") || !e.Allows("/second") {
 		t.Error("the first settings hold beside the second")
 	}
 	if err := second.drop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if !e.Admits("/first") || e.Admits("/second") {
+	if !e.Allows("/first") || e.Allows("/second") {
 		t.Error("the first settings do not hold again")
 	}
 	if err := first.drop(t.Context()); err != nil {

@@ -26,9 +26,9 @@ func (b *MemoryBroker) Provision(caddy.Context) error {
 	return nil
 }
 
-// Listeners implements cluster.Audience.
+// Listeners implements cluster.ListenerCounter.
 func (b *MemoryBroker) Listeners(topic string) int {
-	return b.Broker.(cluster.Audience).Listeners(topic)
+	return b.Broker.(cluster.ListenerCounter).Listeners(topic)
 }
 
 // UnmarshalCaddyfile implements caddyfile.Unmarshaler. Syntax:
@@ -47,8 +47,8 @@ func (b *MemoryBroker) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // Interface guards
 var (
-	_ cluster.Broker        = (*MemoryBroker)(nil)
-	_ cluster.Audience      = (*MemoryBroker)(nil)
-	_ caddy.Provisioner     = (*MemoryBroker)(nil)
-	_ caddyfile.Unmarshaler = (*MemoryBroker)(nil)
+	_ cluster.Broker          = (*MemoryBroker)(nil)
+	_ cluster.ListenerCounter = (*MemoryBroker)(nil)
+	_ caddy.Provisioner       = (*MemoryBroker)(nil)
+	_ caddyfile.Unmarshaler   = (*MemoryBroker)(nil)
 )

@@ -62,7 +62,7 @@ func (r *Relay) HandleEvent(ctx context.Context, e *realtime.Event) (handled boo
 	}
 	if rooms := e.Socket.Rooms(); len(rooms) > 0 {
 		err := e.Socket.To(rooms...).Emit(ctx, e.Name, e.Args...)
-		if errors.Is(err, realtime.ErrNotPassedOn) { // the hub has logged it
+		if errors.Is(err, realtime.ErrLocalOnly) { // the hub has logged it
 			return true, &realtime.Error{Code: "broker_unavailable", Message: "clients of other nodes do not get the event"}
 		}
 		if err != nil {
@@ -81,11 +81,11 @@ func (r *Relay) move(e *realtime.Event, move func(rooms ...string)) error {
 	for _, room := range rooms {
 		// A socket's id is the name of its own room: who joined that would get
 		// what is meant for it alone.
-		if e.Socket.Namespace().Owned(room) || !r.Rooms.Match(room) {
+		if e.Socket.Namespace().IsSocketRoom(room) || !r.Rooms.Match(room) {
 			return &realtime.Error{Code: "forbidden", Message: fmt.Sprintf("clients may not %s the room %q", e.Name, room)}
 		}
 	}
-	if most := e.Socket.Endpoint().Limits().Rooms; e.Name == "join" && !e.Socket.Fits(rooms, most) {
+	if most := e.Socket.Endpoint().Limits().Rooms; e.Name == "join" && !e.Socket.CanJoin(rooms, most) {
 		return &realtime.Error{Code: "limit", Message: fmt.Sprintf("a client can be in %d rooms", most)}
 	}
 	move(rooms...)

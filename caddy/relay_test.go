@@ -25,9 +25,9 @@ type inbox struct {
 	messages []string
 }
 
-func (*inbox) Connected(*realtime.Socket) error { return nil }
-func (*inbox) Leave(bool) error                 { return nil }
-func (*inbox) Close(string)                     {}
+func (*inbox) SendConnect(*realtime.Socket) error { return nil }
+func (*inbox) Disconnect(bool) error              { return nil }
+func (*inbox) Close(string)                       {}
 
 func (i *inbox) Deliver(m *realtime.Message, _ *realtime.Batch) error {
 	i.mu.Lock()

@@ -59,8 +59,8 @@ type Subscription interface {
 	Close() error
 }
 
-// Audience is what a Broker has, if it can, to spare a hub the encoding of what nobody else would read.
-type Audience interface {
+// ListenerCounter is what a Broker has, if it can, to spare a hub the encoding of what nobody else would read.
+type ListenerCounter interface {
 	// Listeners returns how many subscriptions topic has at all connected brokers, the caller's own included, and 0 after
 	// Close. A subscription counts from the return of its Subscribe at the latest until its Close at the earliest. A number
 	// too large costs an envelope that nobody reads, one too small loses an event: who is not sure says more.

@@ -13,12 +13,12 @@ import (
 // A Gate bounds how many sessions wait for something that their receivers know
 // of. Its methods may be called concurrently, and must not block.
 type Gate interface {
-	// Enter reports whether there is room for one more. The receiver of the
-	// session that opens calls Leave, once, when it does not wait any more. For
+	// Acquire reports whether there is room for one more. The receiver of the
+	// session that opens calls Release, once, when it does not wait any more. For
 	// a session that does not open after all the server does.
-	Enter() bool
-	// Leave makes room again.
-	Leave()
+	Acquire() bool
+	// Release makes room again.
+	Release()
 }
 
 // admit returns what is kept of the request of a handshake, which has entered
@@ -35,7 +35,7 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, o *Options) (Hand
 		refusal.TooLarge(w)
 		return Handshake{}, false
 	}
-	if s.Gate != nil && !s.Gate.Enter() {
+	if s.Gate != nil && !s.Gate.Acquire() {
 		s.logRefused(r, refusal.Crowded, zap.String("limit", "pending"))
 		refusal.Full(w)
 		return Handshake{}, false
@@ -46,6 +46,6 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, o *Options) (Hand
 // unadmit is what the handshake of a session that has not opened ends with.
 func (s *Server) unadmit(opened *bool) {
 	if s.Gate != nil && !*opened {
-		s.Gate.Leave()
+		s.Gate.Release()
 	}
 }

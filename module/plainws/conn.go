@@ -77,8 +77,8 @@ func (c *conn) beginReading() bool {
 	return true
 }
 
-// Connected implements realtime.Conn.
-func (c *conn) Connected(s *realtime.Socket) error {
+// SendConnect implements realtime.Conn.
+func (c *conn) SendConnect(s *realtime.Socket) error {
 	c.socket = s
 	if c.server.format == Raw {
 		if !c.isOpen() { // there is nothing to send that would tell
@@ -139,9 +139,9 @@ func (c *conn) compresses(frame []byte) bool {
 	return from > 0 && wsconn.PayloadSize(frame) >= from
 }
 
-// Leave implements realtime.Conn. There is no namespace to leave but the
+// Disconnect implements realtime.Conn. There is no namespace to leave but the
 // connection itself.
-func (c *conn) Leave(bool) error {
+func (c *conn) Disconnect(bool) error {
 	c.finishWith(reason.ServerDisconnect, closeNormal)
 	return nil
 }
@@ -303,7 +303,7 @@ func (c *conn) parse(opcode int, payload []byte) (frame, error) {
 // which.
 func (c *conn) exceed(l *realtime.LimitError) {
 	c.server.options().Logger.Info("limit exceeded",
-		zap.String("session", c.id), zap.String("limit", l.Name), zap.Int64("most", l.Most))
+		zap.String("session", c.id), zap.String("limit", l.Name), zap.Int64("most", l.Max))
 	_ = c.send(encodeError(reason.Limit, l.Error()), c.ws.Batch())
 	c.end(reason.Limit)
 }

@@ -77,16 +77,16 @@ func parseJSON(text []byte, l *realtime.Limits) (frame, error) {
 	case *f.Event == "" || realtime.Reserved(*f.Event):
 		return frame{}, fmt.Errorf("the event name %q is reserved", *f.Event)
 	case len(*f.Event) > l.EventName:
-		return frame{}, &realtime.LimitError{Name: "event_name", Most: int64(l.EventName)}
+		return frame{}, &realtime.LimitError{Name: "event_name", Max: int64(l.EventName)}
 	default:
 		parsed.event = *f.Event
 		if f.ID != nil {
 			parsed.id = strconv.FormatUint(*f.ID, 10)
 		}
 	}
-	args, err := realtime.ParsePlainArgs(f.Args.list)
-	if errors.Is(err, realtime.ErrAttachments) || len(realtime.CollectAttachments(args)) > l.Attachments {
-		return frame{}, &realtime.LimitError{Name: "attachments", Most: int64(l.Attachments)}
+	args, err := realtime.ParseInlineArgs(f.Args.list)
+	if errors.Is(err, realtime.ErrTooManyAttachments) || len(realtime.CollectAttachments(args)) > l.Attachments {
+		return frame{}, &realtime.LimitError{Name: "attachments", Max: int64(l.Attachments)}
 	}
 	if err != nil {
 		return frame{}, err
@@ -111,9 +111,9 @@ func (a *arguments) UnmarshalJSON(data []byte) (err error) {
 	a.list, err = rawjson.SplitWithin(data, a.limits.Arguments, a.limits.Depth)
 	switch err {
 	case rawjson.ErrElements:
-		return &realtime.LimitError{Name: "arguments", Most: int64(a.limits.Arguments)}
+		return &realtime.LimitError{Name: "arguments", Max: int64(a.limits.Arguments)}
 	case rawjson.ErrDepth:
-		return &realtime.LimitError{Name: "depth", Most: int64(a.limits.Depth)}
+		return &realtime.LimitError{Name: "depth", Max: int64(a.limits.Depth)}
 	}
 	return err
 }
@@ -158,18 +158,18 @@ func encodeError(code, message string) []byte {
 }
 
 func appendArgs(text []byte, args []realtime.Arg) []byte {
-	return realtime.AppendPlainArgs(append(text, `,"args":`...), args)
+	return realtime.AppendInlineArgs(append(text, `,"args":`...), args)
 }
 
 func encodeRaw(m *realtime.Message) []byte {
 	if m.Event != rawEvent || len(m.Args) == 0 {
 		return nil
 	}
-	if data, ok := m.Args[0].IsBytes(); ok {
+	if data, ok := m.Args[0].AsBytes(); ok {
 		return wsconn.Frame(wsconn.Binary, data)
 	}
 	if text, ok := rawjson.Unquote(m.Args[0].JSON); ok {
 		return wsconn.Frame(wsconn.Text, []byte(text))
 	}
-	return wsconn.Frame(wsconn.Text, m.Args[0].AppendPlain(nil))
+	return wsconn.Frame(wsconn.Text, m.Args[0].AppendInline(nil))
 }

@@ -201,7 +201,7 @@ func TestRaw(t *testing.T) {
 	if f := parseRaw(wsconn.Text, []byte("a\"b")); !f.isEvent() || f.event != "message" || f.id != "" || string(f.args[0].JSON) != `"a\"b"` {
 		t.Errorf("text: %+v", f)
 	}
-	if data, ok := parseRaw(wsconn.Binary, []byte{0, 1}).args[0].IsBytes(); !ok || string(data) != "\x00\x01" {
+	if data, ok := parseRaw(wsconn.Binary, []byte{0, 1}).args[0].AsBytes(); !ok || string(data) != "\x00\x01" {
 		t.Error("binary:", data, ok)
 	}
 }

@@ -115,12 +115,12 @@ func (s *Server) letIn(w http.ResponseWriter, r *http.Request, o *Options) *conn
 		return nil
 	}
 	pending := s.endpoint.Pending()
-	if !pending.Enter() {
+	if !pending.Acquire() {
 		s.logRefused(r, refusal.Crowded, zap.String("limit", "pending"))
 		refusal.Full(w)
 		return nil
 	}
-	defer pending.Leave()
+	defer pending.Release()
 	hub := s.endpoint.Hub()
 	identity, err := hub.Lookup(namespace).Authenticate(r.Context(), h)
 	if err != nil {
@@ -129,13 +129,13 @@ func (s *Server) letIn(w http.ResponseWriter, r *http.Request, o *Options) *conn
 	}
 	ws, err := wsconn.Upgrade(w, r, wsconn.Options{Queue: s.limit, Budget: s.endpoint.Hub().Outbound(), Compress: o.CompressFrom > 0})
 	if err != nil {
-		identity.Abandon()
+		identity.Discard()
 		s.logRefused(r, err.Error())
 		return nil
 	}
 	c := &conn{server: s, ws: ws, id: h.Session, opened: h.Time}
 	if !c.open(o) {
-		identity.Abandon()
+		identity.Discard()
 		ws.Close(reason.CloseCode(reason.ShuttingDown), "", true)
 		ws.Release()
 		return nil
@@ -170,8 +170,8 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		if refused.Status == http.StatusUnauthorized {
 			status = refused.Status
 		}
-	case errors.Is(err, realtime.ErrNamespace):
-		body.Error.Message = realtime.ErrNamespace.Error()
+	case errors.Is(err, realtime.ErrInvalidNamespace):
+		body.Error.Message = realtime.ErrInvalidNamespace.Error()
 	default:
 		status = http.StatusServiceUnavailable
 		body.Error.Message = "the connection could not be authenticated"

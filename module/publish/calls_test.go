@@ -81,7 +81,7 @@ func TestEmit(t *testing.T) {
 	if len(m.Args) != 5 || string(m.Args[0].JSON) != "1.50" || string(m.Args[1].JSON) != `"<é\u00e9>"` || string(m.Args[2].JSON) != `{"a" : [null]}` || m.Volatile || m.Ack != 0 {
 		t.Errorf("arguments %v", one.received())
 	}
-	if data, ok := m.Args[4].IsBytes(); !ok || string(data) != "\x01\x02\x03" {
+	if data, ok := m.Args[4].AsBytes(); !ok || string(data) != "\x01\x02\x03" {
 		t.Errorf("binary %v", m.Args[4])
 	}
 	one.received()

@@ -64,15 +64,15 @@ func parseEmission(where string, data []byte, limits realtime.Limits) (*emission
 		return nil, problemf(http.StatusBadRequest, reservedName, "the event name %q is Socket.IO's own", e.event)
 	}
 	var err error
-	if e.args, err = realtime.ParsePlainArgs(args); err != nil {
+	if e.args, err = realtime.ParseInlineArgs(args); err != nil {
 		return nil, badField("%s: %v", within(where, "args"), err)
 	}
 	switch exceeded, _ := errors.AsType[*realtime.LimitError](limits.Check(e.event, e.args)); {
 	case exceeded == nil:
 	case exceeded.Name == "event_name":
-		return nil, badField("%s has more than %d bytes, which the endpoint's limits allow", within(where, "event"), exceeded.Most)
+		return nil, badField("%s has more than %d bytes, which the endpoint's limits allow", within(where, "event"), exceeded.Max)
 	default:
-		return nil, badField("%s exceeds the endpoint's limits: %s is %d", within(where, "args"), exceeded.Name, exceeded.Most)
+		return nil, badField("%s exceeds the endpoint's limits: %s is %d", within(where, "args"), exceeded.Name, exceeded.Max)
 	}
 	switch listed := e.to != nil || e.users != nil; {
 	case listed && e.everyone:
@@ -139,7 +139,7 @@ func (h *Handler) broadcast(ctx context.Context, e *emission) (any, *Problem) {
 	switch {
 	case errors.Is(err, realtime.ErrSealed):
 		return nil, errClosing
-	case errors.Is(err, realtime.ErrNotPassedOn): // the hub has logged it
+	case errors.Is(err, realtime.ErrLocalOnly): // the hub has logged it
 		return nil, problemf(http.StatusServiceUnavailable, "broker_unavailable", "clients of this node have got the event, and those of the other nodes will not: too much waits for the broker")
 	case err != nil:
 		return nil, badField("%v", err)
@@ -163,7 +163,7 @@ func (h *Handler) request(ctx context.Context, e *emission, wait time.Duration) 
 	switch {
 	case errors.Is(err, realtime.ErrSealed):
 		return nil, errClosing
-	case errors.Is(err, realtime.ErrAudience):
+	case errors.Is(err, realtime.ErrTooManySockets):
 		return nil, problemf(http.StatusBadRequest, tooManySockets, "answers of at most %d sockets can be awaited; leave ack out, or name fewer", MaxAckSockets)
 	case err != nil:
 		return nil, badField("%v", err)
@@ -171,7 +171,7 @@ func (h *Handler) request(ctx context.Context, e *emission, wait time.Duration) 
 	size := 0
 	for _, a := range answers {
 		// A client may name one attachment many times; here it is there each time.
-		args := realtime.AppendPlainArgs(nil, a.Args)
+		args := realtime.AppendInlineArgs(nil, a.Args)
 		if size += len(args); size > maxResponses {
 			size -= len(args)
 			missing = append(missing, a.Socket)
@@ -201,7 +201,7 @@ func (h *Handler) checkNamespace(name string) *Problem {
 	if problem := checkName("namespace", name); problem != nil {
 		return problem
 	}
-	if !h.endpoint.Admits(name) {
+	if !h.endpoint.Allows(name) {
 		return errUnserved(name)
 	}
 	return nil

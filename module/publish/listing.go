@@ -103,7 +103,7 @@ func (h *Handler) describe(s *realtime.Socket) socketEntry {
 		Namespace:   s.Namespace().Name(),
 		Rooms:       s.Rooms(),
 		Data:        s.Data(),
-		ConnectedAt: s.Connected().UTC().Truncate(time.Millisecond),
+		ConnectedAt: s.ConnectedAt().UTC().Truncate(time.Millisecond),
 	}
 	if user := s.User(); user != "" {
 		e.User = &user

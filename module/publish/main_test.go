@@ -101,7 +101,7 @@ type client struct {
 	left     []bool
 }
 
-func (c *client) Connected(s *realtime.Socket) error {
+func (c *client) SendConnect(s *realtime.Socket) error {
 	c.socket = s
 	return nil
 }
@@ -120,7 +120,7 @@ func (c *client) Deliver(m *realtime.Message, in *realtime.Batch) error {
 	return nil
 }
 
-func (c *client) Leave(closing bool) error {
+func (c *client) Disconnect(closing bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.left = append(c.left, closing)
@@ -135,7 +135,7 @@ func (c *client) received() []string {
 	defer c.mu.Unlock()
 	all := []string{}
 	for _, m := range c.messages {
-		all = append(all, m.Event+" "+string(realtime.AppendPlainArgs(nil, m.Args)))
+		all = append(all, m.Event+" "+string(realtime.AppendInlineArgs(nil, m.Args)))
 	}
 	c.messages = nil
 	return all

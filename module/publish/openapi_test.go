@@ -453,7 +453,7 @@ func (b brokenBroker) Subscribe(context.Context, string, func(cluster.Envelope))
 // awaitBroken returns when a hub knows that its broker is broken.
 func awaitBroken(t *testing.T, h *realtime.Hub) {
 	t.Helper()
-	for begin := time.Now(); !errors.Is(h.Namespace("/").To("nobody").Emit(t.Context(), "e"), realtime.ErrNotPassedOn); runtime.Gosched() {
+	for begin := time.Now(); !errors.Is(h.Namespace("/").To("nobody").Emit(t.Context(), "e"), realtime.ErrLocalOnly); runtime.Gosched() {
 		if time.Since(begin) > time.Minute {
 			t.Fatal("a broken broker is not noticed")
 		}

@@ -11,7 +11,7 @@ import (
 // recoverable is a client that can come back to its socket.
 type recoverable struct{ *client }
 
-func (c recoverable) Recovered(s *realtime.Socket, missed []*realtime.Message) error {
+func (c recoverable) SendRecovered(s *realtime.Socket, missed []*realtime.Message) error {
 	c.socket = s
 	for _, m := range missed {
 		_ = c.Deliver(m, nil)

@@ -13,7 +13,7 @@ import (
 // append returns the body of an emit that says the same.
 func (e *emission) append(t *testing.T) []byte {
 	t.Helper()
-	body := map[string]any{"namespace": e.namespace, "event": e.event, "volatile": e.volatile, "args": json.RawMessage(realtime.AppendPlainArgs(nil, e.args))}
+	body := map[string]any{"namespace": e.namespace, "event": e.event, "volatile": e.volatile, "args": json.RawMessage(realtime.AppendInlineArgs(nil, e.args))}
 	if e.everyone {
 		body["everyone"] = true
 	}
@@ -101,7 +101,7 @@ func plain(e *emission) emission {
 	c.args = nil
 	for _, arg := range e.args {
 		var value any
-		_ = json.Unmarshal(arg.AppendPlain(nil), &value)
+		_ = json.Unmarshal(arg.AppendInline(nil), &value)
 		text, _ := realtime.JSON(value)
 		c.args = append(c.args, text)
 	}

@@ -88,13 +88,13 @@ func (j *joining) check(sockets []*realtime.Socket) *Problem {
 	}
 	seen := make(map[*realtime.Namespace]bool)
 	for _, s := range sockets {
-		if most := s.Endpoint().Limits().Rooms; !s.Fits(j.rooms, most) {
+		if most := s.Endpoint().Limits().Rooms; !s.CanJoin(j.rooms, most) {
 			return problemf(http.StatusBadRequest, "too_many_rooms", "the socket %s would be in more than %d rooms, which limits rooms allows", quote(s.ID()), most)
 		}
 		if n := s.Namespace(); !seen[n] {
 			seen[n] = true
 			for _, room := range j.rooms {
-				if n.Owned(room) {
+				if n.IsSocketRoom(room) {
 					return errReservedRoom(room)
 				}
 			}

@@ -64,7 +64,7 @@ func (h *Handler) namespaces(name *string) ([]*realtime.Namespace, *Problem) {
 		if name != nil {
 			return n.Name() != *name
 		}
-		return !h.endpoint.Admits(n.Name())
+		return !h.endpoint.Allows(n.Name())
 	}), nil
 }
 
@@ -73,20 +73,20 @@ func (h *Handler) namespaces(name *string) ([]*realtime.Namespace, *Problem) {
 // own count even where it does not serve their namespace any more: they came in
 // before its settings changed.
 func (h *Handler) choose(w *where, connected bool) ([]*realtime.Socket, *Problem) {
-	query := realtime.Query{Connected: connected}
+	query := realtime.Query{ConnectedOnly: connected}
 	for condition, value := range map[*string]*string{&query.ID: w.socket, &query.User: w.user, &query.Room: w.room} {
 		if value != nil {
 			*condition = *value
 		}
 	}
 	var all []*realtime.Socket
-	unserved := w.namespace != nil && !h.endpoint.Admits(*w.namespace)
+	unserved := w.namespace != nil && !h.endpoint.Allows(*w.namespace)
 	for _, n := range h.endpoint.Hub().Namespaces() {
 		if w.namespace != nil && n.Name() != *w.namespace {
 			continue
 		}
 		found := n.Find(query)
-		if !h.endpoint.Admits(n.Name()) {
+		if !h.endpoint.Allows(n.Name()) {
 			own := func(s *realtime.Socket) bool { return s.Endpoint().Name() == h.endpoint.Name() }
 			unserved = unserved && !slices.ContainsFunc(n.Find(realtime.Query{}), own)
 			found = slices.DeleteFunc(found, func(s *realtime.Socket) bool { return !own(s) })

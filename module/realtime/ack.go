@@ -48,7 +48,7 @@ func (s *Socket) expectAck(number uint64, answer func([]Arg, error)) error {
 	case s.gone:
 		return ErrDisconnected
 	case len(s.acks) >= most:
-		return &LimitError{Name: "acks", Most: int64(most)}
+		return &LimitError{Name: "acks", Max: int64(most)}
 	}
 	if s.acks == nil {
 		s.acks = make(map[uint64]func([]Arg, error))

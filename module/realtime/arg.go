@@ -43,8 +43,8 @@ func String(s string) Arg {
 // Bytes returns binary data as an argument.
 func Bytes(b []byte) Arg { return Arg{JSON: binaryArg, Binary: [][]byte{b}} }
 
-// IsBytes returns the data of an argument that is binary as a whole.
-func (a Arg) IsBytes() ([]byte, bool) {
+// AsBytes returns the data of an argument that is binary as a whole.
+func (a Arg) AsBytes() ([]byte, bool) {
 	if len(a.Binary) == 1 && bytes.Equal(a.JSON, binaryArg) {
 		return a.Binary[0], true
 	}
@@ -135,12 +135,12 @@ func (a Attachments) Index(part []byte) int {
 	})
 }
 
-// ErrAttachments says that arguments have more than MaxAttachments.
-var ErrAttachments = fmt.Errorf("there are too many binary parts: at most %d can be sent", MaxAttachments)
+// ErrTooManyAttachments says that arguments have more than MaxAttachments.
+var ErrTooManyAttachments = fmt.Errorf("there are too many binary parts: at most %d can be sent", MaxAttachments)
 
 func checkAttachments(args []Arg) error {
 	if len(CollectAttachments(args)) > MaxAttachments {
-		return ErrAttachments
+		return ErrTooManyAttachments
 	}
 	return nil
 }

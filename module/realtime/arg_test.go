@@ -21,16 +21,16 @@ func TestArgs(t *testing.T) {
 		}
 	}
 	data := []byte{0, 1, 2}
-	got, ok := realtime.Bytes(data).IsBytes()
+	got, ok := realtime.Bytes(data).AsBytes()
 	if !ok || &got[0] != &data[0] {
-		t.Error("Bytes is not IsBytes, or a copy")
+		t.Error("Bytes is not AsBytes, or a copy")
 	}
 	for _, none := range []realtime.Arg{
 		{}, realtime.String("x"), arg(`{"_placeholder":true,"num":0}`),
 		{JSON: raw(`[{"_placeholder":true,"num":0}]`), Binary: [][]byte{data}},
 		{JSON: raw(`{"_placeholder":true,"num":0}`), Binary: [][]byte{data, data}},
 	} {
-		if _, ok := none.IsBytes(); ok {
+		if _, ok := none.AsBytes(); ok {
 			t.Errorf("%s with %d parts is binary as a whole", none.JSON, len(none.Binary))
 		}
 	}

@@ -47,12 +47,12 @@ type Identity struct {
 	// then, so that it comes back and authenticates itself anew. The earliest of
 	// several counts. Default: never.
 	ExpiresAt time.Time
-	// Connected, if not nil, is called when the socket has connected, before
+	// OnConnect, if not nil, is called when the socket has connected, before
 	// the handlers learn of it. It is not called if the client is not let in.
-	Connected func(ctx context.Context, s *Socket)
-	// Abandoned, if not nil, is called instead if the client is not let in after
+	OnConnect func(ctx context.Context, s *Socket)
+	// OnDiscard, if not nil, is called instead if the client is not let in after
 	// all: it has gone meanwhile, or another authenticator refuses it.
-	Abandoned func()
+	OnDiscard func()
 
 	authentication string // that of the policy that it is by
 }
@@ -74,29 +74,29 @@ func (i *Identity) add(more Identity) {
 	if i.ExpiresAt.IsZero() || !more.ExpiresAt.IsZero() && more.ExpiresAt.Before(i.ExpiresAt) {
 		i.ExpiresAt = more.ExpiresAt
 	}
-	if first, second := i.Connected, more.Connected; first != nil && second != nil {
-		i.Connected = func(ctx context.Context, s *Socket) {
+	if first, second := i.OnConnect, more.OnConnect; first != nil && second != nil {
+		i.OnConnect = func(ctx context.Context, s *Socket) {
 			first(ctx, s)
 			second(ctx, s)
 		}
 	} else if second != nil {
-		i.Connected = second
+		i.OnConnect = second
 	}
-	if first, second := i.Abandoned, more.Abandoned; first != nil && second != nil {
-		i.Abandoned = func() {
+	if first, second := i.OnDiscard, more.OnDiscard; first != nil && second != nil {
+		i.OnDiscard = func() {
 			first()
 			second()
 		}
 	} else if second != nil {
-		i.Abandoned = second
+		i.OnDiscard = second
 	}
 }
 
-// Abandon says that the client is not let in after all. Protocols call it where
+// Discard says that the client is not let in after all. Protocols call it where
 // they do not call Namespace.Accept after Namespace.Authenticate.
-func (i *Identity) Abandon() {
-	if i.Abandoned != nil {
-		i.Abandoned()
+func (i *Identity) Discard() {
+	if i.OnDiscard != nil {
+		i.OnDiscard()
 	}
 }
 
@@ -114,13 +114,13 @@ func (p *Policy) authenticate(ctx context.Context, namespace string, h *Handshak
 		h.Identity = identity
 		added, err := p.callAuthenticate(ctx, authenticator, namespace, h)
 		if err != nil {
-			identity.Abandon()
+			identity.Discard()
 			return Identity{}, fmt.Errorf("authenticating: %w", err)
 		}
 		identity.add(added)
 	}
 	if !identity.ExpiresAt.IsZero() && !identity.ExpiresAt.After(time.Now()) {
-		identity.Abandon()
+		identity.Discard()
 		return Identity{}, errExpired
 	}
 	return identity, nil

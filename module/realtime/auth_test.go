@@ -83,9 +83,9 @@ func TestRefused(t *testing.T) {
 		{"by the first", "/", realtime.Policy{Authenticators: []realtime.Authenticator{says(refusal), counts}}, refusal, 0},
 		{"by the last", "/", realtime.Policy{Authenticators: []realtime.Authenticator{counts, says(refusal)}}, refusal, 1},
 		{"by an error", "/", realtime.Policy{Authenticators: []realtime.Authenticator{says(broken), counts}}, broken, 0},
-		{"by default", "/admin", realtime.Policy{Authenticators: []realtime.Authenticator{counts}}, realtime.ErrNamespace, 0},
-		{"by the globs", "/", realtime.Policy{Namespaces: realtime.Globs{"/tenant-*"}, Authenticators: []realtime.Authenticator{counts}}, realtime.ErrNamespace, 0},
-		{"by a glob that is close", "/tenant", realtime.Policy{Namespaces: realtime.Globs{"/tenant-*"}}, realtime.ErrNamespace, 0},
+		{"by default", "/admin", realtime.Policy{Authenticators: []realtime.Authenticator{counts}}, realtime.ErrInvalidNamespace, 0},
+		{"by the globs", "/", realtime.Policy{Namespaces: realtime.Globs{"/tenant-*"}, Authenticators: []realtime.Authenticator{counts}}, realtime.ErrInvalidNamespace, 0},
+		{"by a glob that is close", "/tenant", realtime.Policy{Namespaces: realtime.Globs{"/tenant-*"}}, realtime.ErrInvalidNamespace, 0},
 	}
 	for _, test := range tests {
 		asked = 0
@@ -104,8 +104,8 @@ func TestRefused(t *testing.T) {
 		if sockets, rooms := e.Hub().Stats(); sockets != 0 || rooms != 0 || len(c.connected) != 0 {
 			t.Errorf("%s: %d sockets, %d rooms, %d told that they are in", test.name, sockets, rooms, len(c.connected))
 		}
-		if admitted := test.want != realtime.ErrNamespace; e.Admits(test.namespace) != admitted {
-			t.Errorf("%s: Admits says %v", test.name, !admitted)
+		if admitted := test.want != realtime.ErrInvalidNamespace; e.Allows(test.namespace) != admitted {
+			t.Errorf("%s: Allows says %v", test.name, !admitted)
 		}
 		if e.users() != 0 {
 			t.Errorf("%s: the policy is still in use", test.name)
@@ -141,7 +141,7 @@ func TestErrorTexts(t *testing.T) {
 	for err, want := range map[error]string{
 		&realtime.ConnectError{Message: "not authorized"}:     "not authorized",
 		&realtime.Error{Code: "code", Message: "the message"}: "the message",
-		realtime.ErrNamespace:                                 "Invalid namespace",
+		realtime.ErrInvalidNamespace:                          "Invalid namespace",
 	} {
 		if err.Error() != want {
 			t.Errorf("%T says %q", err, err)

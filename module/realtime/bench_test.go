@@ -12,9 +12,9 @@ import (
 // A sink is a client that takes what it gets, encoded, and forgets it.
 type sink struct{ bytes int }
 
-func (s *sink) Connected(*realtime.Socket) error { return nil }
-func (s *sink) Leave(bool) error                 { return nil }
-func (*sink) Close(string)                       {}
+func (s *sink) SendConnect(*realtime.Socket) error { return nil }
+func (s *sink) Disconnect(bool) error              { return nil }
+func (*sink) Close(string)                         {}
 
 func (s *sink) Deliver(m *realtime.Message, _ *realtime.Batch) error {
 	s.bytes += len(m.Encoding("", encode).([]byte))
@@ -26,7 +26,7 @@ func encode(m *realtime.Message) any { return append([]byte(m.Event), m.Args[0].
 // A lasting sink can be recovered.
 type lastingSink struct{ sink }
 
-func (s *lastingSink) Recovered(_ *realtime.Socket, missed []*realtime.Message) error {
+func (s *lastingSink) SendRecovered(_ *realtime.Socket, missed []*realtime.Message) error {
 	for _, m := range missed {
 		_ = s.Deliver(m, nil)
 	}
@@ -149,8 +149,8 @@ func BenchmarkBroadcasts(b *testing.B) {
 // A deaf client does nothing at all.
 type deaf struct{}
 
-func (deaf) Connected(*realtime.Socket) error                 { return nil }
-func (deaf) Leave(bool) error                                 { return nil }
+func (deaf) SendConnect(*realtime.Socket) error               { return nil }
+func (deaf) Disconnect(bool) error                            { return nil }
 func (deaf) Close(string)                                     {}
 func (deaf) Deliver(*realtime.Message, *realtime.Batch) error { return nil }
 

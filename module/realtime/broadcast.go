@@ -48,7 +48,7 @@ func (b Broadcast) Volatile() Broadcast {
 
 // Emit sends the event. It does not wait for anyone to get it, nor for the other
 // nodes to be told. The error is ErrSealed where nobody can get it any more, and
-// ErrNotPassedOn where only the sockets of this node can; another says that the
+// ErrLocalOnly where only the sockets of this node can; another says that the
 // event is not valid. Of ctx only the batch matters.
 func (b Broadcast) Emit(ctx context.Context, event string, args ...Arg) error {
 	b.namespace = b.namespace.current()
@@ -71,7 +71,7 @@ func (b Broadcast) Emit(ctx context.Context, event string, args ...Arg) error {
 
 // deliver gives the message to each recipient on this node, once, and has what
 // the other nodes are told passed on, unless that is nil. The error is ErrSealed or
-// ErrNotPassedOn.
+// ErrLocalOnly.
 func (b Broadcast) deliver(m *Message, in *Batch, remote []byte) error {
 	n := b.namespace
 	defer n.order.lock(&b.to)()

@@ -83,14 +83,14 @@ func (t *trail) disconnect(closing bool) (err error) {
 	case d.socket == nil:
 		return ErrDisconnected
 	case !d.away && d.socket.begone():
-		err = d.conn.Leave(closing) // and those of its session end, too
+		err = d.conn.Disconnect(closing) // and those of its session end, too
 		d.socket.finish(reason.ServerDisconnect)
 	case d.ready:
 		d.socket.sayNoReturn()
 		sessions = append(slices.Clip(sessions), d.socket.session)
 	default:
 		if closing {
-			_ = d.conn.Leave(true) // its other sockets may not know that it has ended
+			_ = d.conn.Disconnect(true) // its other sockets may not know that it has ended
 		}
 		sessions = append(slices.Clip(sessions), d.socket.session)
 	}
@@ -109,7 +109,7 @@ func (s *Socket) sayNoReturn() {
 
 func (p *Policy) noReturn(s *Socket) {
 	for _, handler := range p.Handlers {
-		if h, ok := handler.(NoReturnHandler); ok {
+		if h, ok := handler.(UnrecoverableHandler); ok {
 			p.callNoReturn(h, s)
 		}
 	}

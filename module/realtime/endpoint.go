@@ -29,7 +29,7 @@ type Policy struct {
 	Logger *zap.Logger
 }
 
-func (p *Policy) admits(namespace string) bool {
+func (p *Policy) allows(namespace string) bool {
 	if len(p.Namespaces) == 0 {
 		return namespace == "/"
 	}
@@ -91,11 +91,11 @@ func (e *Endpoint) Name() string { return e.name }
 // Hub returns the hub that the endpoint leads to.
 func (e *Endpoint) Hub() *Hub { return e.hub }
 
-// Admits reports whether clients may connect to the namespace of a name.
-func (e *Endpoint) Admits(namespace string) bool {
+// Allows reports whether clients may connect to the namespace of a name.
+func (e *Endpoint) Allows(namespace string) bool {
 	policy, release := e.acquire()
 	defer release()
-	return policy.admits(namespace)
+	return policy.allows(namespace)
 }
 
 // Unadmitted returns the endpoint's sockets on this node that are in a namespace to which none

@@ -16,12 +16,12 @@ var (
 	// ErrBacklog says that a client missed more than can be sent to it at once.
 	ErrBacklog = errors.New("client missed too much")
 
-	// ErrFull says that there are too many namespaces to make another one. It is not
+	// ErrTooManyNamespaces says that there are too many namespaces to make another one. It is not
 	// the client's fault: it shall come back, and its connection is closed for that.
-	ErrFull = errors.New("hub has too many namespaces")
+	ErrTooManyNamespaces = errors.New("hub has too many namespaces")
 
-	// ErrNamespace says that clients may not connect to a namespace.
-	ErrNamespace = errors.New("Invalid namespace") //nolint:staticcheck // the client gets these very words, which are Socket.IO's
+	// ErrInvalidNamespace says that clients may not connect to a namespace.
+	ErrInvalidNamespace = errors.New("Invalid namespace") //nolint:staticcheck // the client gets these very words, which are Socket.IO's
 )
 
 // An Error is what a client is told when an event of its own failed.

@@ -74,7 +74,7 @@ func TestIdentityConnected(t *testing.T) {
 			if len(id) != 22 {
 				t.Errorf("the socket's id is to be %q", id)
 			}
-			return realtime.Identity{Connected: func(ctx context.Context, s *realtime.Socket) {
+			return realtime.Identity{OnConnect: func(ctx context.Context, s *realtime.Socket) {
 				calls = append(calls, what)
 				if s.ID() != id {
 					t.Errorf("the socket's id is %q, not %q", s.ID(), id)
@@ -99,8 +99,8 @@ func TestIdentityAbandoned(t *testing.T) {
 	abandoned, connected := 0, 0
 	first := admits(realtime.Identity{
 		User:      "u",
-		Connected: func(context.Context, *realtime.Socket) { connected++ },
-		Abandoned: func() { abandoned++ },
+		OnConnect: func(context.Context, *realtime.Socket) { connected++ },
+		OnDiscard: func() { abandoned++ },
 	})
 	connect := func(conn realtime.Conn, more ...realtime.Authenticator) error {
 		e := open(h, realtime.Policy{Authenticators: append([]realtime.Authenticator{first}, more...)})
@@ -131,4 +131,4 @@ func TestIdentityAbandoned(t *testing.T) {
 type absent struct{ *client }
 
 // Connected implements realtime.Conn.
-func (absent) Connected(*realtime.Socket) error { return realtime.ErrDisconnected }
+func (absent) SendConnect(*realtime.Socket) error { return realtime.ErrDisconnected }

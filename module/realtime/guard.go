@@ -23,7 +23,7 @@ func (p *Policy) callConnect(ctx context.Context, h Handler, s *Socket) {
 }
 
 func (p *Policy) callConnected(ctx context.Context, connected func(context.Context, *Socket), s *Socket) {
-	defer p.recovered("Connected", nil)
+	defer p.recovered("OnConnect", nil)
 	connected(ctx, s)
 }
 
@@ -42,9 +42,9 @@ func (p *Policy) callDisconnect(ctx context.Context, h Handler, s *Socket, reaso
 	h.HandleDisconnect(ctx, s, reason)
 }
 
-func (p *Policy) callNoReturn(h NoReturnHandler, s *Socket) {
-	defer p.recovered("HandleNoReturn", nil)
-	h.HandleNoReturn(s)
+func (p *Policy) callNoReturn(h UnrecoverableHandler, s *Socket) {
+	defer p.recovered("HandleUnrecoverable", nil)
+	h.HandleUnrecoverable(s)
 }
 
 // recovered is deferred by each of them.

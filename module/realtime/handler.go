@@ -28,10 +28,10 @@ type Handler interface {
 	HandleDisconnect(ctx context.Context, s *Socket, reason string)
 }
 
-// A NoReturnHandler is a Handler that wants to know when a client that is away, of
+// A UnrecoverableHandler is a Handler that wants to know when a client that is away, of
 // whose socket HandleDisconnect has been called, cannot come back to it any more:
 // the application has disconnected it, or the client has another socket. It is not
 // called when the time to come back is over. It must not block.
-type NoReturnHandler interface {
-	HandleNoReturn(s *Socket)
+type UnrecoverableHandler interface {
+	HandleUnrecoverable(s *Socket)
 }

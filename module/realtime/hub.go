@@ -45,9 +45,9 @@ type Options struct {
 	// Broker carries broadcasts to the other nodes. The hub closes it. Default:
 	// there are none.
 	Broker cluster.Broker
-	// RemoteQueue is how many bytes may wait for the broker. What exceeds it
+	// BrokerQueue is how many bytes may wait for the broker. What exceeds it
 	// reaches the sockets of this node only. Default 16 MiB.
-	RemoteQueue int
+	BrokerQueue int
 	// Recovery gives clients whose connection broke their sockets back. Default:
 	// it does not.
 	Recovery Recovery
@@ -113,7 +113,7 @@ func NewHub(o Options) (*Hub, error) {
 	h.limited = h.logger.WithOptions(zap.WrapCore(ratelog.New))
 	if h.broker != nil {
 		h.origins = make(map[string]*origin)
-		h.publisher = newPublisher(h.broker, h.node, h.topic(), o.RemoteQueue, h.limited)
+		h.publisher = newPublisher(h.broker, h.node, h.topic(), o.BrokerQueue, h.limited)
 		subscription, err := h.broker.Subscribe(context.Background(), h.topic(), h.receive)
 		if err != nil {
 			h.end()

@@ -79,12 +79,12 @@ func (l Limits) WithDefaults() Limits {
 // connection with the reason "limit".
 type LimitError struct {
 	Name string // as it is written in the configuration, such as "depth"
-	Most int64  // what is allowed
+	Max  int64  // what is allowed
 }
 
 // Error implements error.
 func (e *LimitError) Error() string {
-	return fmt.Sprintf("limit %s exceeded: at most %d", e.Name, e.Most)
+	return fmt.Sprintf("limit %s exceeded: at most %d", e.Name, e.Max)
 }
 
 // Check reports which limit an event or ack exceeds; event is "" for an ack. It
@@ -92,13 +92,13 @@ func (e *LimitError) Error() string {
 func (l *Limits) Check(event string, args []Arg) error {
 	switch {
 	case len(event) > l.EventName:
-		return &LimitError{Name: "event_name", Most: int64(l.EventName)}
+		return &LimitError{Name: "event_name", Max: int64(l.EventName)}
 	case len(args) > l.Arguments:
-		return &LimitError{Name: "arguments", Most: int64(l.Arguments)}
+		return &LimitError{Name: "arguments", Max: int64(l.Arguments)}
 	}
 	for _, arg := range args {
 		if tooDeep(arg.JSON, l.Depth) {
-			return &LimitError{Name: "depth", Most: int64(l.Depth)}
+			return &LimitError{Name: "depth", Max: int64(l.Depth)}
 		}
 	}
 	return nil

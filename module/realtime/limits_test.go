@@ -175,7 +175,7 @@ func TestRoomsLimit(t *testing.T) {
 		most  int
 		want  bool
 	}{{nil, 3, true}, {[]string{"a", "c"}, 3, true}, {[]string{"a", "new"}, 3, false}, {[]string{"a", "new"}, 4, true}, {[]string{m.ID()}, 3, true}, {nil, 2, false}} {
-		if got := m.Fits(test.rooms, test.most); got != test.want {
+		if got := m.CanJoin(test.rooms, test.most); got != test.want {
 			t.Errorf("%d rooms with %q are %d at most: %v", len(m.Rooms()), test.rooms, test.most, got)
 		}
 	}

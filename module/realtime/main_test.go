@@ -91,7 +91,7 @@ type client struct {
 }
 
 // Connected implements realtime.Conn.
-func (c *client) Connected(s *realtime.Socket) error {
+func (c *client) SendConnect(s *realtime.Socket) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.connected = append(c.connected, s.ID())
@@ -111,7 +111,7 @@ func (c *client) Deliver(m *realtime.Message, in *realtime.Batch) error {
 }
 
 // Leave implements realtime.Conn.
-func (c *client) Leave(closing bool) error {
+func (c *client) Disconnect(closing bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.left = append(c.left, closing)

@@ -38,9 +38,9 @@ func (m *Message) Offset() string {
 	return *m.offset
 }
 
-// OffsetArgs returns the arguments as Socket.IO's clients get them: with the
+// ArgsWithOffset returns the arguments as Socket.IO's clients get them: with the
 // offset, if there is one, behind the others.
-func (m *Message) OffsetArgs() []Arg {
+func (m *Message) ArgsWithOffset() []Arg {
 	if m.offset == nil {
 		return m.Args
 	}

@@ -50,7 +50,7 @@ func (n *Namespace) Hub() *Hub { return n.hub }
 // have it, and tells it so through conn. A client that comes back to its socket
 // has been authenticated already, and is so again where it would be by other means
 // now: it starts anew then.
-// The error is ErrNamespace, ErrFull, a *ConnectError, or the server's own.
+// The error is ErrInvalidNamespace, ErrTooManyNamespaces, a *ConnectError, or the server's own.
 func (n *Namespace) Connect(ctx context.Context, h *Handshake, conn Conn) (*Socket, error) {
 	n = n.current()
 	s, stale, err := n.recover(ctx, h, conn)
@@ -72,11 +72,11 @@ func (n *Namespace) Connect(ctx context.Context, h *Handshake, conn Conn) (*Sock
 func (n *Namespace) Authenticate(ctx context.Context, h *Handshake) (Identity, error) {
 	policy, release := h.Endpoint.acquire()
 	defer release()
-	if !policy.admits(n.name) {
-		return Identity{}, ErrNamespace
+	if !policy.allows(n.name) {
+		return Identity{}, ErrInvalidNamespace
 	}
 	if n.hub.isFull(n.name, policy) {
-		return Identity{}, ErrFull
+		return Identity{}, ErrTooManyNamespaces
 	}
 	if h.SocketID == "" {
 		h.SocketID = randid.New()
@@ -111,13 +111,13 @@ func (n *Namespace) Accept(ctx context.Context, h *Handshake, identity Identity,
 	}
 	refused, err := n.hub.letIn(s, n.name, &identity, policy)
 	if err != nil {
-		identity.Abandon()
+		identity.Discard()
 		return nil, err
 	}
 	if len(refused) > 0 {
 		policy.logger().Error("identity has rooms that the socket may not be in: "+whyRefused, zap.String("socket", s.id), someRooms(refused))
 	}
-	policy.welcome(ctx, s, identity.Connected)
+	policy.welcome(ctx, s, identity.OnConnect)
 	return s, nil
 }
 
@@ -161,7 +161,7 @@ func (n *Namespace) letIn(s *Socket, rooms []string, most int) (refused []string
 	if !n.exists.Load() {
 		return nil, errGone
 	}
-	if err := s.conn.Connected(s); err != nil {
+	if err := s.conn.SendConnect(s); err != nil {
 		return nil, err
 	}
 	s.lane.enter()
@@ -235,10 +235,10 @@ func (n *Namespace) Rooms() map[string]int {
 	return counts
 }
 
-// Owned reports whether a room is the own one of a socket of this node, or of one
+// IsSocketRoom reports whether a room is the own one of a socket of this node, or of one
 // whose client may come back to it. Who joined it would get what is meant for
 // that socket alone.
-func (n *Namespace) Owned(room string) bool {
+func (n *Namespace) IsSocketRoom(room string) bool {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	return n.owned(room)

@@ -61,7 +61,7 @@ func (h *Hub) add(name string) *Namespace {
 }
 
 // occupy returns the namespace of a name for somebody who is about to be in it. The
-// caller calls vacate if nobody is in the end. The error is ErrFull.
+// caller calls vacate if nobody is in the end. The error is ErrTooManyNamespaces.
 func (h *Hub) occupy(name string, p *Policy) (*Namespace, error) {
 	if n := h.existing(name); n != nil {
 		return n, nil
@@ -72,7 +72,7 @@ func (h *Hub) occupy(name string, p *Policy) (*Namespace, error) {
 		return n, nil
 	}
 	if h.full(name, p) {
-		return nil, ErrFull
+		return nil, ErrTooManyNamespaces
 	}
 	return h.add(name), nil
 }

@@ -184,7 +184,7 @@ func TestFull(t *testing.T) {
 	n := 0
 	for ; n < 100_000; n++ {
 		m, err := enter(t, e, fmt.Sprint("/tenant-", n))
-		if errors.Is(err, realtime.ErrFull) {
+		if errors.Is(err, realtime.ErrTooManyNamespaces) {
 			break
 		}
 		if first == nil {
@@ -195,11 +195,11 @@ func TestFull(t *testing.T) {
 		t.Fatalf("%d namespaces are made, and %d clients authenticated", n, asked)
 	}
 	for range 100 {
-		if _, err := enter(t, e, "/tenant-more"); !errors.Is(err, realtime.ErrFull) {
+		if _, err := enter(t, e, "/tenant-more"); !errors.Is(err, realtime.ErrTooManyNamespaces) {
 			t.Error(err)
 		}
 	}
-	if _, err := enter(t, e, "/tenant-*"); !errors.Is(err, realtime.ErrFull) {
+	if _, err := enter(t, e, "/tenant-*"); !errors.Is(err, realtime.ErrTooManyNamespaces) {
 		t.Error("a pattern counts as a name:", err)
 	}
 	if lines.Len() == 0 || lines.Len() > 10 {

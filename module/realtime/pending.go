@@ -14,9 +14,9 @@ type Pending struct {
 // in.
 func (e *Endpoint) Pending() *Pending { return &e.pending }
 
-// Enter counts one more, and reports whether there is room for it. Leave must
+// Acquire counts one more, and reports whether there is room for it. Release must
 // then be called once, when the connection has been let in or has ended.
-func (p *Pending) Enter() bool {
+func (p *Pending) Acquire() bool {
 	limit := int64(p.endpoint.Limits().Pending)
 	for {
 		n := p.count.Load()
@@ -29,8 +29,8 @@ func (p *Pending) Enter() bool {
 	}
 }
 
-// Leave counts one less.
-func (p *Pending) Leave() { p.count.Add(-1) }
+// Release counts one less.
+func (p *Pending) Release() { p.count.Add(-1) }
 
 // Len returns how many wait.
 func (p *Pending) Len() int { return int(p.count.Load()) }

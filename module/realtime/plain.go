@@ -12,13 +12,13 @@ import (
 // data: backends, and plain WebSockets. Binary data is {"$binary":"<base64>"},
 // at any depth of an argument.
 
-// ParsePlain reads an argument of plain JSON, which must be valid. The error
+// ParseInline reads an argument of plain JSON, which must be valid. The error
 // says what would be right.
-func ParsePlain(raw json.RawMessage) (Arg, error) {
+func ParseInline(raw json.RawMessage) (Arg, error) {
 	arg := Arg{JSON: raw}
 	data, err := rawjson.Binaries(raw, func(dst []byte, value json.RawMessage) ([]byte, error) {
 		if len(arg.Binary) == MaxAttachments {
-			return nil, ErrAttachments
+			return nil, ErrTooManyAttachments
 		}
 		part, err := rawjson.DecodeBinary(value)
 		if err != nil {
@@ -45,9 +45,9 @@ const maxPlain = 16 << 20
 
 var errPlain = errors.New("argument is too large with its binary data in it")
 
-// AppendPlain appends the argument as plain JSON. What would make the result
+// AppendInline appends the argument as plain JSON. What would make the result
 // larger than 16 MiB becomes null.
-func (a Arg) AppendPlain(dst []byte) []byte {
+func (a Arg) AppendInline(dst []byte) []byte {
 	if len(a.Binary) == 0 {
 		return append(dst, a.JSON...)
 	}
@@ -68,29 +68,29 @@ func (a Arg) AppendPlain(dst []byte) []byte {
 	return append(dst, data...)
 }
 
-// AppendPlainArgs appends arguments as an array of plain JSON.
-func AppendPlainArgs(dst []byte, args []Arg) []byte {
+// AppendInlineArgs appends arguments as an array of plain JSON.
+func AppendInlineArgs(dst []byte, args []Arg) []byte {
 	dst = append(dst, '[')
 	for i, arg := range args {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = arg.AppendPlain(dst)
+		dst = arg.AppendInline(dst)
 	}
 	return append(dst, ']')
 }
 
-// ParsePlainArgs reads arguments of plain JSON.
-func ParsePlainArgs(raws []json.RawMessage) ([]Arg, error) {
+// ParseInlineArgs reads arguments of plain JSON.
+func ParseInlineArgs(raws []json.RawMessage) ([]Arg, error) {
 	args := make([]Arg, len(raws))
 	parts := 0
 	for i, raw := range raws {
-		arg, err := ParsePlain(raw)
+		arg, err := ParseInline(raw)
 		if err != nil {
 			return nil, err
 		}
 		if parts += len(arg.Binary); parts > MaxAttachments {
-			return nil, ErrAttachments
+			return nil, ErrTooManyAttachments
 		}
 		args[i] = arg
 	}

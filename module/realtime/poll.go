@@ -7,9 +7,9 @@ import (
 	"unsafe"
 )
 
-// ErrAudience says that more sockets would have to be waited for than the
+// ErrTooManySockets says that more sockets would have to be waited for than the
 // caller wants to.
-var ErrAudience = errors.New("event is for too many sockets")
+var ErrTooManySockets = errors.New("event is for too many sockets")
 
 // maxAnswers is how many bytes the answers to one event can take together, and
 // answerSize is about what one takes beside its arguments.
@@ -33,7 +33,7 @@ type Answer struct {
 //
 // It knows the sockets of this node only: other nodes learn nothing of the
 // event. Where it is for more than so many sockets, it goes to none, and the
-// error is ErrAudience, and ErrSealed like that of Emit; any other says that the
+// error is ErrTooManySockets, and ErrSealed like that of Emit; any other says that the
 // event is not valid. Like Socket.Request, it must not be called from within a
 // Handler's method.
 func (b Broadcast) Request(ctx context.Context, sockets int, event string, args ...Arg) (answers []Answer, missing []*Socket, err error) {
@@ -68,7 +68,7 @@ func (b Broadcast) ask(m *Message, sockets int) (*poll, error) {
 	}
 	p := &poll{done: make(chan struct{}), asked: b.chooseRecipients(nil, m, nil)}
 	if len(p.asked) > sockets {
-		return nil, ErrAudience
+		return nil, ErrTooManySockets
 	}
 	p.open = len(p.asked) + 1 // and this function
 	for _, s := range p.asked {

@@ -99,7 +99,7 @@ func TestPollRefuses(t *testing.T) {
 	e := open(hub(t, realtime.Options{}), realtime.Policy{})
 	a, _ := join(t, e), join(t, e)
 	all := e.Hub().Namespace("/").To()
-	if got := <-poll(t.Context(), all, 1, "question"); !errors.Is(got.err, realtime.ErrAudience) {
+	if got := <-poll(t.Context(), all, 1, "question"); !errors.Is(got.err, realtime.ErrTooManySockets) {
 		t.Errorf("error %v", got.err)
 	}
 	if got := <-poll(t.Context(), all, 2, "disconnect"); got.err == nil {

@@ -13,14 +13,14 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/internal/randid"
 )
 
-// ErrNotPassedOn says that the sockets of this node have got an event, and those
-// of the other nodes will not: more than Options.RemoteQueue waits for the broker.
-var ErrNotPassedOn = errors.New("event has reached this node only: too much waits for the broker to be passed on to the other nodes")
+// ErrLocalOnly says that the sockets of this node have got an event, and those
+// of the other nodes will not: more than Options.BrokerQueue waits for the broker.
+var ErrLocalOnly = errors.New("event has reached this node only: too much waits for the broker to be passed on to the other nodes")
 
 const (
-	// DefaultRemoteQueue is how many bytes may wait for the broker where the
+	// DefaultBrokerQueue is how many bytes may wait for the broker where the
 	// options do not say.
-	DefaultRemoteQueue = 16 << 20
+	DefaultBrokerQueue = 16 << 20
 
 	// A broadcast that the broker refuses is tried again, since it may be away for
 	// a moment; then it is given up, since it may be what the broker refuses.
@@ -80,7 +80,7 @@ type BrokerStats struct {
 func newPublisher(broker cluster.Broker, node, topic string, limit int, logger *zap.Logger) *publisher {
 	p := &publisher{broker: broker, node: node, topic: topic, incarnation: randid.New()[:8], limit: limit, logger: logger}
 	if p.limit <= 0 {
-		p.limit = DefaultRemoteQueue
+		p.limit = DefaultBrokerQueue
 	}
 	p.life, p.end = context.WithCancel(context.Background())
 	return p
@@ -88,12 +88,12 @@ func newPublisher(broker cluster.Broker, node, topic string, limit int, logger *
 
 // alone reports whether the broker knows that no other node listens.
 func (p *publisher) alone() bool {
-	audience, ok := p.broker.(cluster.Audience)
+	audience, ok := p.broker.(cluster.ListenerCounter)
 	return ok && audience.Listeners(p.topic) <= 1
 }
 
 // add has a broadcast passed on. It waits for nothing, so that the order of what
-// it adds can be that of a lock. The error is ErrNotPassedOn.
+// it adds can be that of a lock. The error is ErrLocalOnly.
 func (p *publisher) add(payload []byte, volatile bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -106,7 +106,7 @@ func (p *publisher) add(payload []byte, volatile bool) error {
 		p.lost = true
 		p.logger.Error("broadcasts are not passed on to other nodes: too much waits for the broker",
 			zap.Int("queued", p.held), zap.Uint64("dropped", p.stats.Dropped))
-		return ErrNotPassedOn
+		return ErrLocalOnly
 	}
 	p.sequence++
 	p.queue = append(p.queue, outgoing{payload: payload, sequence: p.sequence, lost: p.lost, volatile: volatile})

@@ -124,7 +124,7 @@ func TestStalledBroker(t *testing.T) {
 		logs, lines := observer.New(zapcore.WarnLevel)
 		b, goOn := stalledBroker()
 		const limit = 64 << 10
-		e := open(hub(t, realtime.Options{Broker: b, RemoteQueue: limit, Logger: zap.New(logs)}), realtime.Policy{})
+		e := open(hub(t, realtime.Options{Broker: b, BrokerQueue: limit, Logger: zap.New(logs)}), realtime.Policy{})
 		m := join(t, e, "room")
 		start := time.Now()
 		large, passed, refused := realtime.String(string(make([]byte, 1000))), 0, 0
@@ -135,7 +135,7 @@ func TestStalledBroker(t *testing.T) {
 			switch err := e.Hub().Namespace("/").To("room").Emit(t.Context(), event, large); {
 			case err == nil:
 				passed++
-			case errors.Is(err, realtime.ErrNotPassedOn):
+			case errors.Is(err, realtime.ErrLocalOnly):
 				refused++
 			default:
 				t.Fatal(err)
@@ -196,7 +196,7 @@ func TestNotPassedOn(t *testing.T) {
 				logs, lines := observer.New(zapcore.WarnLevel)
 				peerBroker := new(fakeBroker)
 				there := open(hub(t, realtime.Options{Broker: peerBroker, Recovery: realtime.Recovery{Window: time.Hour}, Logger: zap.New(logs)}), realtime.Policy{})
-				here := hub(t, realtime.Options{Broker: b, RemoteQueue: 1})
+				here := hub(t, realtime.Options{Broker: b, BrokerQueue: 1})
 				emit := func(event string) error {
 					err := here.Namespace("/").To().Emit(t.Context(), event)
 					synctest.Wait()
@@ -212,7 +212,7 @@ func TestNotPassedOn(t *testing.T) {
 				if err := emit("passed on"); err != nil {
 					t.Error(err)
 				}
-				if err := emit("lost"); !errors.Is(err, realtime.ErrNotPassedOn) {
+				if err := emit("lost"); !errors.Is(err, realtime.ErrLocalOnly) {
 					t.Error(err)
 				}
 				goOn()
@@ -357,7 +357,7 @@ func TestClosePassesOn(t *testing.T) {
 		if n := len(b.envelopes()); n != 20 {
 			t.Errorf("%d of 20 are passed on", n)
 		}
-		if err := h.Namespace("/").To().Emit(t.Context(), "late"); !errors.Is(err, realtime.ErrNotPassedOn) {
+		if err := h.Namespace("/").To().Emit(t.Context(), "late"); !errors.Is(err, realtime.ErrLocalOnly) {
 			t.Error("Emit after Close:", err)
 		}
 	})

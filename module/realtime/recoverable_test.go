@@ -143,7 +143,7 @@ func TestWhoIsDisconnectedWhileAway(t *testing.T) {
 					t.Errorf("recovered %v, %v; %d times asked", recovered, err, a.asked)
 				}
 				equal(t, "rooms", p.socket.Rooms(), []string{"staff"})
-				if s.ReturnWindow("transport close") != 0 {
+				if s.RecoveryWindow("transport close") != 0 {
 					t.Error("somebody may still come back to the old one")
 				}
 			})
@@ -270,7 +270,7 @@ func TestFind(t *testing.T) {
 			}
 		}
 		check(realtime.Query{Room: "red"}, "here")
-		if n.Owned(goneID) {
+		if n.IsSocketRoom(goneID) {
 			t.Error("the own room of who cannot come back is still its own")
 		}
 	})
@@ -578,7 +578,7 @@ type farewell struct {
 	noReturn func(*realtime.Socket)
 }
 
-func (f farewell) HandleNoReturn(s *realtime.Socket) { f.noReturn(s) }
+func (f farewell) HandleUnrecoverable(s *realtime.Socket) { f.noReturn(s) }
 
 // TestNoReturnAfterRestart: handlers learn that a client which was away when its
 // process ended cannot come back, and rooms are limited as for others.

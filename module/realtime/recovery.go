@@ -208,9 +208,9 @@ func recoverable(why string) bool {
 	return false
 }
 
-// ReturnWindow returns for how long the client of a socket that ends for a
+// RecoveryWindow returns for how long the client of a socket that ends for a
 // reason may come back to it; 0 if it may not.
-func (s *Socket) ReturnWindow(reason string) time.Duration {
+func (s *Socket) RecoveryWindow(reason string) time.Duration {
 	if s.trail == nil || !recoverable(reason) {
 		return 0
 	}

@@ -28,25 +28,25 @@ type line struct {
 	mu     sync.Mutex
 	sent   []*realtime.Message
 	broken bool
-	left   bool     // Leave was called
+	left   bool     // Disconnect was called
 	closed []string // what Close was called with
 }
 
-func (l *line) Connected(*realtime.Socket) error { return l.send() }
+func (l *line) SendConnect(*realtime.Socket) error { return l.send() }
 
 func (l *line) Deliver(m *realtime.Message, _ *realtime.Batch) error {
 	m.Encoding(l.limit, func(*realtime.Message) any { return nil })
 	return l.send(m)
 }
 
-func (l *line) Recovered(_ *realtime.Socket, missed []*realtime.Message) error {
+func (l *line) SendRecovered(_ *realtime.Socket, missed []*realtime.Message) error {
 	if l.limit > 0 && len(missed) > l.limit {
 		return realtime.ErrBacklog
 	}
 	return l.send(missed...)
 }
 
-func (l *line) Leave(bool) error {
+func (l *line) Disconnect(bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.left = true
@@ -600,7 +600,7 @@ func TestRecoveryTickets(t *testing.T) {
 	id, pid := p.socket.ID(), p.pid
 	p.socket.SetData(map[string]json.RawMessage{"seen": raw("1")})
 	leave()
-	if !h.Namespace("/").Owned(id) || h.Namespace("/").Owned("staff") {
+	if !h.Namespace("/").IsSocketRoom(id) || h.Namespace("/").IsSocketRoom("staff") {
 		t.Error("the own room of a socket that is away is not its own")
 	}
 	other := realtime.NewEndpoint("other", h, func() (*realtime.Policy, func()) { return &policy, func() {} })
@@ -655,7 +655,7 @@ func TestRecoveryTickets(t *testing.T) {
 	e.set(realtime.Policy{Namespaces: realtime.Globs{"/elsewhere"}})
 	shown := handshake(e)
 	shown.Auth, _ = json.Marshal(map[string]string{"pid": pid, "offset": p.offset})
-	if _, err := h.Namespace("/").Connect(t.Context(), shown, new(line)); !errors.Is(err, realtime.ErrNamespace) {
+	if _, err := h.Namespace("/").Connect(t.Context(), shown, new(line)); !errors.Is(err, realtime.ErrInvalidNamespace) {
 		t.Errorf("the error is %v", err)
 	}
 	e.set(policy)
@@ -719,7 +719,7 @@ func TestRecoveryHandlers(t *testing.T) {
 				dialled <- err
 			}()
 			s.Leave("room")
-			if !s.Namespace().Owned(s.ID()) {
+			if !s.Namespace().IsSocketRoom(s.ID()) {
 				t.Error("the own room is free")
 			}
 			if s.Namespace().To("room").Emit(t.Context(), "no more") != nil || len(dialled) > 0 {

@@ -299,6 +299,6 @@ func FuzzReceive(f *testing.F) {
 
 // Interface guards
 var (
-	_ cluster.Broker   = (*fakeBroker)(nil)
-	_ cluster.Audience = audience{}
+	_ cluster.Broker          = (*fakeBroker)(nil)
+	_ cluster.ListenerCounter = audience{}
 )

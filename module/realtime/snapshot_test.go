@@ -125,7 +125,7 @@ func TestSnapshotSocket(t *testing.T) {
 		}
 		args := missed[0].Args
 		for _, i := range []int{0, 2} {
-			if data, ok := args[i].IsBytes(); !ok || !bytes.Equal(data, []byte{0, 255}) {
+			if data, ok := args[i].AsBytes(); !ok || !bytes.Equal(data, []byte{0, 255}) {
 				t.Errorf("argument %d is %s with %v", i, args[i].JSON, args[i].Binary)
 			}
 		}

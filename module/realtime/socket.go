@@ -87,8 +87,8 @@ func (s *Socket) Namespace() *Namespace { return s.namespace }
 // Endpoint returns the endpoint that the client came in by.
 func (s *Socket) Endpoint() *Endpoint { return s.endpoint }
 
-// Connected returns when the client connected, or came back.
-func (s *Socket) Connected() time.Time { return s.connected }
+// ConnectedAt returns when the client connected, or came back.
+func (s *Socket) ConnectedAt() time.Time { return s.connected }
 
 // Peer returns where the client connected from, and to.
 func (s *Socket) Peer() Peer { return s.peer }
@@ -128,9 +128,9 @@ func (s *Socket) Join(rooms ...string) {
 	}
 }
 
-// Fits reports whether the socket would be in so many rooms at most if it joined
+// CanJoin reports whether the socket would be in so many rooms at most if it joined
 // more.
-func (s *Socket) Fits(rooms []string, most int) bool {
+func (s *Socket) CanJoin(rooms []string, most int) bool {
 	n := s.namespace
 	n.mu.RLock()
 	defer n.mu.RUnlock()
@@ -187,8 +187,8 @@ func (s *Socket) Disconnect(closing bool) error {
 	if !s.begone() {
 		return ErrDisconnected
 	}
-	s.namespace.remove(s) // nothing follows what Leave sends
-	err := s.conn.Leave(closing)
+	s.namespace.remove(s) // nothing follows what Disconnect sends
+	err := s.conn.Disconnect(closing)
 	s.finish(reason.ServerDisconnect)
 	return err
 }

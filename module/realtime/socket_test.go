@@ -241,7 +241,7 @@ type brokenConn struct {
 	err error
 }
 
-func (c *brokenConn) Connected(*realtime.Socket) error { return c.err }
+func (c *brokenConn) SendConnect(*realtime.Socket) error { return c.err }
 
 // TestComingAndGoing has sockets do everything at once, for the race detector.
 func TestComingAndGoing(t *testing.T) {

@@ -66,7 +66,7 @@ type Query struct {
 	User string
 	Room string // the id of a socket is the name of its own room
 
-	Connected bool // only those that are connected
+	ConnectedOnly bool // only those that are connected
 }
 
 func (q *Query) matches(s *Socket, in rooms) bool {
@@ -84,7 +84,7 @@ func (n *Namespace) Find(q Query) []*Socket {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	all := n.appendTo(nil, q)
-	if q.Connected {
+	if q.ConnectedOnly {
 		return all
 	}
 	for _, s := range n.recoverable.appendTo(nil, q) {

@@ -82,7 +82,7 @@ func (r *recovery) restore(t *trail, offset string, h *Handshake, conn Recoverab
 	}
 	s.events.Store(a.socket.events.Load())
 	defer r.encode(missed)()
-	switch err := conn.Recovered(s, missed); {
+	switch err := conn.SendRecovered(s, missed); {
 	case errors.Is(err, ErrBacklog):
 		return nil, obstacle{}, nil
 	case err != nil:
@@ -181,8 +181,8 @@ func (n *Namespace) recover(ctx context.Context, h *Handshake, conn Conn) (s *So
 func (n *Namespace) tryRecover(ctx context.Context, t *trail, offset string, h *Handshake, conn RecoverableConn) (*Socket, obstacle, error) {
 	policy, release := h.Endpoint.acquire()
 	defer release()
-	if !policy.admits(n.name) {
-		return nil, obstacle{}, ErrNamespace
+	if !policy.allows(n.name) {
+		return nil, obstacle{}, ErrInvalidNamespace
 	}
 	if !t.authenticatedBy(policy.Authentication) {
 		return nil, obstacle{}, nil

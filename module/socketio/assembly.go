@@ -35,7 +35,7 @@ func (a *assembly) begin(h header) {
 // add takes the next attachment. The error is a *realtime.LimitError.
 func (a *assembly) add(attachment []byte, payload int64) error {
 	if a.size += int64(len(attachment)); a.size > payload {
-		return &realtime.LimitError{Name: "payload", Most: payload}
+		return &realtime.LimitError{Name: "payload", Max: payload}
 	}
 	a.received = append(a.received, attachment)
 	return nil

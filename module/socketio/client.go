@@ -70,7 +70,7 @@ func (c *client) Receive(p engineio.Packet, batch *engineio.Batch) {
 // exceed ends the session of a client that has exceeded a limit.
 func (c *client) exceed(l *realtime.LimitError) {
 	c.server.options().Engine.Logger.Info("limit exceeded",
-		zap.String("session", c.session.ID()), zap.String("limit", l.Name), zap.Int64("most", l.Most))
+		zap.String("session", c.session.ID()), zap.String("limit", l.Name), zap.Int64("most", l.Max))
 	c.session.Close(reason.Limit)
 }
 
@@ -109,7 +109,7 @@ func (c *client) receive(m engineio.Packet, batch *engineio.Batch) error {
 	}
 	if c.revision4() && p.kind == typeConnect {
 		if len(query) > o.Limits.Headers {
-			return &realtime.LimitError{Name: "headers", Most: int64(o.Limits.Headers)}
+			return &realtime.LimitError{Name: "headers", Max: int64(o.Limits.Headers)}
 		}
 		p.data = authOf(query)
 	}
@@ -202,8 +202,8 @@ func (c *client) admits(namespace string, l *realtime.Limits) error {
 	full := len(c.conns) >= l.Namespaces
 	c.mu.Unlock()
 	switch {
-	case !c.server.endpoint.Admits(namespace):
-		return realtime.ErrNamespace
+	case !c.server.endpoint.Allows(namespace):
+		return realtime.ErrInvalidNamespace
 	case full:
 		return errNamespaces
 	}
@@ -231,7 +231,7 @@ func (c *client) connect(p packet) {
 // fail does what becomes of a client that could not enter a namespace.
 func (c *client) fail(namespace string, err error) {
 	refusal, refused := errors.AsType[*realtime.ConnectError](err)
-	unknown := errors.Is(err, realtime.ErrNamespace)
+	unknown := errors.Is(err, realtime.ErrInvalidNamespace)
 	switch {
 	case refused:
 		c.logRefused(namespace, err)
@@ -244,8 +244,8 @@ func (c *client) fail(namespace string, err error) {
 	case refused:
 		c.refuse(namespace, refusal.Message, refusal.Data)
 	case unknown:
-		c.refuse(namespace, realtime.ErrNamespace.Error(), nil)
-	case errors.Is(err, realtime.ErrFull): // the hub has logged it
+		c.refuse(namespace, realtime.ErrInvalidNamespace.Error(), nil)
+	case errors.Is(err, realtime.ErrTooManyNamespaces): // the hub has logged it
 		c.session.Close(reason.ForcedClose)
 	case errors.Is(err, realtime.ErrDisconnected):
 		// It has gone meanwhile, or has reset the connection: the log says how its
@@ -348,7 +348,7 @@ func (c *client) entered() {
 	if c.waiting != nil {
 		c.waiting.Stop()
 		c.waiting = nil
-		c.server.endpoint.Pending().Leave()
+		c.server.endpoint.Pending().Release()
 	}
 }
 

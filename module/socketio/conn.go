@@ -12,11 +12,11 @@ import (
 type conn struct {
 	client    *client
 	namespace string
-	socket    *realtime.Socket // set by Connected, before anything else is called
+	socket    *realtime.Socket // set by SendConnect, before anything else is called
 }
 
-// Connected implements realtime.Conn.
-func (c *conn) Connected(s *realtime.Socket) error {
+// SendConnect implements realtime.Conn.
+func (c *conn) SendConnect(s *realtime.Socket) error {
 	c.socket = s
 	return gone(c.client.send(c.answer()))
 }
@@ -33,8 +33,8 @@ func gone(err error) error {
 // A conn5 is the conn of a client that is told how to come back to its socket.
 type conn5 struct{ *conn }
 
-// Recovered implements realtime.RecoverableConn.
-func (c conn5) Recovered(s *realtime.Socket, missed []*realtime.Message) error {
+// SendRecovered implements realtime.RecoverableConn.
+func (c conn5) SendRecovered(s *realtime.Socket, missed []*realtime.Message) error {
 	c.socket = s
 	format := c.client.format
 	groups := make([]*engineio.PacketGroup, 0, len(missed)+1)
@@ -78,8 +78,8 @@ func (c *conn) queues(m *realtime.Message) bool {
 	return c.client.server.options().Engine.QueueVolatile && c.client.session.Fits(encodeMessage(c.client.format, m))
 }
 
-// Leave implements realtime.Conn.
-func (c *conn) Leave(closing bool) error {
+// Disconnect implements realtime.Conn.
+func (c *conn) Disconnect(closing bool) error {
 	if closing {
 		c.client.leaveAll()
 		return nil

@@ -36,7 +36,7 @@ func parseHeader(text []byte, attachments int) (header, error) {
 			return header{}, errPacket
 		}
 		if int(n) > attachments {
-			return header{}, &realtime.LimitError{Name: "attachments", Most: int64(attachments)}
+			return header{}, &realtime.LimitError{Name: "attachments", Max: int64(attachments)}
 		}
 		h.attachments, text = int(n), rest
 	}

@@ -160,7 +160,7 @@ func unpackAuth(data []byte, l *realtime.Limits) (json.RawMessage, error) {
 	if err != nil {
 		return nil, limitOf(err, l)
 	}
-	auth := json.RawMessage(realtime.Arg{JSON: text, Binary: parts}.AppendPlain(nil))
+	auth := json.RawMessage(realtime.Arg{JSON: text, Binary: parts}.AppendInline(nil))
 	if !rawjson.Object(auth) { // null, since it looks like a placeholder, or is too large
 		return nil, errPacket
 	}

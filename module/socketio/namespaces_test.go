@@ -49,9 +49,9 @@ func TestRefusedFlood(t *testing.T) {
 // silent is a client that is there.
 type silent struct{}
 
-func (silent) Connected(*realtime.Socket) error                 { return nil }
+func (silent) SendConnect(*realtime.Socket) error               { return nil }
 func (silent) Deliver(*realtime.Message, *realtime.Batch) error { return nil }
-func (silent) Leave(bool) error                                 { return nil }
+func (silent) Disconnect(bool) error                            { return nil }
 func (silent) Close(string)                                     {}
 
 // TestFull: where there is no place for a namespace the connection is closed, so that

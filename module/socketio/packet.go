@@ -78,7 +78,7 @@ func eventName(element json.RawMessage, l *realtime.Limits) (string, error) {
 }
 
 func tooLong(l *realtime.Limits) error {
-	return &realtime.LimitError{Name: "event_name", Most: int64(l.EventName)}
+	return &realtime.LimitError{Name: "event_name", Max: int64(l.EventName)}
 }
 
 // limitOf returns the limit that data was found to exceed, or that it is none of
@@ -86,18 +86,18 @@ func tooLong(l *realtime.Limits) error {
 func limitOf(err error, l *realtime.Limits) error {
 	switch err {
 	case rawjson.ErrElements:
-		return &realtime.LimitError{Name: "arguments", Most: int64(l.Arguments)}
+		return &realtime.LimitError{Name: "arguments", Max: int64(l.Arguments)}
 	case rawjson.ErrDepth, msgpack.ErrDepth:
-		return &realtime.LimitError{Name: "depth", Most: int64(l.Depth)}
+		return &realtime.LimitError{Name: "depth", Max: int64(l.Depth)}
 	case msgpack.ErrParts:
-		return &realtime.LimitError{Name: "attachments", Most: int64(l.Attachments)}
+		return &realtime.LimitError{Name: "attachments", Max: int64(l.Attachments)}
 	}
 	return errPacket
 }
 
 // eventPacket returns the packet that a message is sent as.
 func eventPacket(m *realtime.Message) packet {
-	p := packet{kind: typeEvent, namespace: m.Namespace, event: m.Event, args: m.OffsetArgs()}
+	p := packet{kind: typeEvent, namespace: m.Namespace, event: m.Event, args: m.ArgsWithOffset()}
 	if m.Ack != 0 {
 		p.id = strconv.FormatUint(m.Ack, 10)
 	}

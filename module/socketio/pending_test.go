@@ -121,7 +121,7 @@ func TestPendingAtOnce(t *testing.T) {
 	s := newTestServer(t, func(context.Context, *realtime.Event) {})
 	most := realtime.DefaultPending
 	for range most - 3 {
-		s.endpoint.Pending().Enter()
+		s.endpoint.Pending().Acquire()
 	}
 	answers := make(chan int)
 	for range 20 {

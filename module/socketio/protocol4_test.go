@@ -85,10 +85,10 @@ func TestRevision4Recovery(t *testing.T) {
 		runtime.Gosched()
 	}
 	socket := sockets[0]
-	if strings.Contains(socket.ID(), sid) || len(socket.ID()) != 22 || !namespace.Owned(socket.ID()) || namespace.Owned(sid) {
+	if strings.Contains(socket.ID(), sid) || len(socket.ID()) != 22 || !namespace.IsSocketRoom(socket.ID()) || namespace.IsSocketRoom(sid) {
 		t.Errorf("the socket of session %s is %s", sid, socket.ID())
 	}
-	if socket.PrivateID() != "" || socket.ReturnWindow("transport close") != 0 {
+	if socket.PrivateID() != "" || socket.RecoveryWindow("transport close") != 0 {
 		t.Error("its client may come back")
 	}
 	if err := namespace.To(socket.ID()).Emit(t.Context(), "own"); err != nil {

@@ -342,7 +342,7 @@ func parseArgs(list string) []realtime.Arg {
 func formatArgs(args []realtime.Arg) string {
 	elements := make([]string, len(args))
 	for i, arg := range args {
-		if data, ok := arg.IsBytes(); ok {
+		if data, ok := arg.AsBytes(); ok {
 			elements[i] = strconv.Quote("0x" + hex.EncodeToString(data))
 			continue
 		}

@@ -152,7 +152,7 @@ func argsOf(value json.RawMessage) ([]realtime.Arg, *wrongAnswer) {
 	args := make([]realtime.Arg, len(list))
 	parts := 0
 	for i, element := range list {
-		arg, err := realtime.ParsePlain(element)
+		arg, err := realtime.ParseInline(element)
 		if err != nil {
 			return nil, wrong("is no argument: %v", err).at(i)
 		}
@@ -246,7 +246,7 @@ func (e *emission) send(ctx context.Context, s *realtime.Socket) error {
 		return s.Emit(ctx, e.Event, e.Args...)
 	case !listed && !e.Everyone:
 		return n.To(s.ID()).Local().Volatile().Emit(ctx, e.Event, e.Args...)
-	case elsewhere && !s.Endpoint().Admits(e.Namespace):
+	case elsewhere && !s.Endpoint().Allows(e.Namespace):
 		return fmt.Errorf("the endpoint has no namespace %s", e.Namespace)
 	case listed && len(e.To)+len(e.Users) == 0:
 		return nil

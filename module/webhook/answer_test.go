@@ -32,10 +32,10 @@ func (a *answer) said() string {
 		fmt.Fprintf(&b, "join %q leave %q ", a.Join, a.Leave)
 	}
 	for _, e := range a.Emit {
-		fmt.Fprintf(&b, "emit %s %s to %q users %q except %q everyone %t volatile %t ", e.Event, realtime.AppendPlainArgs(nil, e.Args), e.To, e.Users, e.Except, e.Everyone, e.Volatile)
+		fmt.Fprintf(&b, "emit %s %s to %q users %q except %q everyone %t volatile %t ", e.Event, realtime.AppendInlineArgs(nil, e.Args), e.To, e.Users, e.Except, e.Everyone, e.Volatile)
 	}
 	if a.Ack != nil {
-		fmt.Fprintf(&b, "ack %s ", realtime.AppendPlainArgs(nil, a.Ack))
+		fmt.Fprintf(&b, "ack %s ", realtime.AppendInlineArgs(nil, a.Ack))
 	}
 	if !a.ExpiresAt.IsZero() {
 		fmt.Fprintf(&b, "expires %s ", a.ExpiresAt.UTC().Format(time.RFC3339Nano))
@@ -412,7 +412,7 @@ func FuzzParseAnswer(f *testing.F) {
 					t.Errorf("a room is called %q", name)
 				}
 			}
-			if text := realtime.AppendPlainArgs(nil, a.Ack); !utf8.Valid(text) {
+			if text := realtime.AppendInlineArgs(nil, a.Ack); !utf8.Valid(text) {
 				t.Errorf("a client gets %q", text)
 			}
 		}

@@ -162,13 +162,13 @@ func (b *Backend) identity(namespace string, h *realtime.Handshake, a *answer) r
 		User:  a.User,
 		Data:  a.Data,
 		Rooms: b.joinable(h.Endpoint.Hub().Lookup(namespace), h.SocketID, a.Join),
-		Connected: func(ctx context.Context, s *realtime.Socket) {
+		OnConnect: func(ctx context.Context, s *realtime.Socket) {
 			if err := a.emit(ctx, s); err != nil {
 				b.options.Logger.Error("answer to socket.connect cannot be done", zap.String("socket", s.ID()), zap.Error(err))
 			}
 			b.sendAway(s, a)
 		},
-		Abandoned: func() { b.abandoned(newAbandoned(namespace, h, a)) },
+		OnDiscard: func() { b.abandoned(newAbandoned(namespace, h, a)) },
 		ExpiresAt: a.ExpiresAt,
 	}
 	return identity
@@ -255,7 +255,7 @@ func (b *Backend) sendAway(s *realtime.Socket, a *answer) {
 // clients may have said: who joined one would get what is meant for that socket.
 func (b *Backend) joinable(n *realtime.Namespace, id string, rooms []string) []string {
 	return slices.DeleteFunc(rooms, func(room string) bool {
-		if room == id || !n.Owned(room) {
+		if room == id || !n.IsSocketRoom(room) {
 			return false
 		}
 		b.options.Logger.Error("answer has a room that is another socket's own", zap.String("socket", id), zap.String("room", room))
@@ -281,13 +281,13 @@ func (b *Backend) abandoned(d *departure) {
 	b.queue.add(d)
 }
 
-// HandleNoReturn implements realtime.NoReturnHandler.
-func (b *Backend) HandleNoReturn(s *realtime.Socket) { b.queue.release(s.ID()) }
+// HandleUnrecoverable implements realtime.UnrecoverableHandler.
+func (b *Backend) HandleUnrecoverable(s *realtime.Socket) { b.queue.release(s.ID()) }
 
 // Interface guards
 var (
 	_ realtime.Authenticator = (*Backend)(nil)
 	_ realtime.Handler       = (*Backend)(nil)
 
-	_ realtime.NoReturnHandler = (*Backend)(nil)
+	_ realtime.UnrecoverableHandler = (*Backend)(nil)
 )

@@ -10,7 +10,7 @@ import (
 // send, or be in: it would break those who get it.
 func (a *answer) check(l realtime.Limits) error {
 	if len(a.Join) > l.Rooms {
-		return exceeds(&realtime.LimitError{Name: "rooms", Most: int64(l.Rooms)}).within("join")
+		return exceeds(&realtime.LimitError{Name: "rooms", Max: int64(l.Rooms)}).within("join")
 	}
 	if err := exceeds(l.Check("", a.Ack)); err != nil {
 		return err.within("ack")
@@ -26,7 +26,7 @@ func (a *answer) check(l realtime.Limits) error {
 // exceeds returns the error of what exceeds a limit; nil for nil.
 func exceeds(err error) *wrongAnswer {
 	if l, ok := errors.AsType[*realtime.LimitError](err); ok {
-		return wrong("exceeds the endpoint's limits: %s is %d", l.Name, l.Most)
+		return wrong("exceeds the endpoint's limits: %s is %d", l.Name, l.Max)
 	}
 	return nil
 }

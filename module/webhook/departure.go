@@ -49,12 +49,12 @@ func newDeparture(s *realtime.Socket, why string) *departure {
 	d := &departure{
 		hub:  s.Namespace().Hub(),
 		peer: s.Peer(),
-		hold: s.ReturnWindow(why),
+		hold: s.RecoveryWindow(why),
 		data: dataOf(s),
 	}
 	d.data.Reason = why
 	d.data.Initiator = initiator(why)
-	d.data.DurationMS = time.Since(s.Connected()).Milliseconds()
+	d.data.DurationMS = time.Since(s.ConnectedAt()).Milliseconds()
 	return d
 }
 
@@ -67,7 +67,7 @@ func dataOf(s *realtime.Socket) departureData {
 			Node:        s.Namespace().Hub().Node(),
 			Namespace:   s.Namespace().Name(),
 			User:        optional(s.User()),
-			ConnectedAt: s.Connected().UTC().Format(timeFormat),
+			ConnectedAt: s.ConnectedAt().UTC().Format(timeFormat),
 		},
 		State: stateOf(s),
 	}

@@ -27,7 +27,7 @@ func TestNodeLost(t *testing.T) {
 		d, first := newDisk(), &ledger{status: 204}
 		p := run(t, d, first, 0)
 		left, stays := p.connect(), p.connect()
-		connected := stays.socket.Connected()
+		connected := stays.socket.ConnectedAt()
 		node := p.hub.Node()
 		time.Sleep(3 * time.Second)
 		left.socket.HandleDisconnect(reason.TransportClose)
@@ -421,7 +421,7 @@ func TestAuthenticatedIsKept(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * saveEvery)
-		identity.Abandon()
+		identity.Discard()
 		time.Sleep(2 * saveEvery)
 		told, _ := l.take()
 		if len(told) != 1 || told[0].Data.Socket.ID != abandoned.SocketID {

@@ -161,17 +161,17 @@ func (c *client) got() []string {
 	return all
 }
 
-func (c *client) Connected(s *realtime.Socket) error {
+func (c *client) SendConnect(s *realtime.Socket) error {
 	c.socket = s
 	return nil
 }
 
 func (c *client) Deliver(m *realtime.Message, _ *realtime.Batch) error {
-	c.note(m.Event + " " + string(realtime.AppendPlainArgs(nil, m.Args)))
+	c.note(m.Event + " " + string(realtime.AppendInlineArgs(nil, m.Args)))
 	return nil
 }
 
-func (c *client) Leave(closing bool) error {
+func (c *client) Disconnect(closing bool) error {
 	if closing {
 		c.note("closed")
 	} else {
@@ -187,7 +187,7 @@ func (c *client) ask(t testing.TB, event string, args ...realtime.Arg) string {
 	t.Helper()
 	acked := make(chan string, 1)
 	c.socket.HandleEvent(t.Context(), event, args, func(args ...realtime.Arg) error {
-		text := string(realtime.AppendPlainArgs(nil, args))
+		text := string(realtime.AppendInlineArgs(nil, args))
 		c.note("ack " + text)
 		acked <- text
 		return nil

@@ -55,7 +55,7 @@ func (p *process) exit() {
 // A recoverable is a client that may come back.
 type recoverable struct{ *client }
 
-func (c recoverable) Recovered(s *realtime.Socket, _ []*realtime.Message) error {
+func (c recoverable) SendRecovered(s *realtime.Socket, _ []*realtime.Message) error {
 	c.socket = s
 	return nil
 }

@@ -105,7 +105,7 @@ func TestAbandoned(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	identity.Abandon()
+	identity.Discard()
 	m := <-told
 	checkSchema(t, "disconnect-request", m.body)
 	if !bytes.Contains(m.body, []byte(`"state":{"a":1}`)) || !bytes.Contains(m.body, []byte(`"user":"u1"`)) {

@@ -330,7 +330,7 @@ func TestNotify(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				identity.Abandon()
+				identity.Discard()
 				time.Sleep(time.Minute)
 				synctest.Wait()
 				mu.Lock()

@@ -191,7 +191,7 @@ func newEvent(e *realtime.Event) *request {
 	})
 	// Arguments are JSON already, and not looked through again.
 	data = append(data[:len(data)-1], `,"args":`...)
-	data = realtime.AppendPlainArgs(data, e.Args)
+	data = realtime.AppendInlineArgs(data, e.Args)
 	data = append(data, `,"wants_ack":`...)
 	data = strconv.AppendBool(data, e.Ack != nil)
 	r := newRequest(typeEvent, append(data, '}'), s.Peer())

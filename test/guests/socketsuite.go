@@ -145,7 +145,7 @@ func isBinary(args []realtime.Arg) bool {
 	if len(args) != 1 {
 		return false
 	}
-	_, ok := args[0].IsBytes()
+	_, ok := args[0].AsBytes()
 	return ok
 }
 

@@ -127,7 +127,7 @@ var faults = []struct {
 	{"delivery", "nobody listening is an error", func(b *faulty) {
 		publish := b.publish
 		b.publish = func(ctx context.Context, e cluster.Envelope) error {
-			if b.Broker.(cluster.Audience).Listeners(e.Topic) == 0 {
+			if b.Broker.(cluster.ListenerCounter).Listeners(e.Topic) == 0 {
 				return errFault
 			}
 			return publish(ctx, e)
@@ -498,7 +498,7 @@ var faults = []struct {
 		b.listeners = func(topic string) int { return max(listeners(topic)-1, 0) }
 	}},
 	{"audience", "the others' are not counted", func(b *faulty) {
-		b.listeners = func(topic string) int { return min(b.Broker.(cluster.Audience).Listeners(topic), 1) }
+		b.listeners = func(topic string) int { return min(b.Broker.(cluster.ListenerCounter).Listeners(topic), 1) }
 	}},
 	{"audience", "a closed broker counts", func(b *faulty) {
 		listeners := b.listeners

@@ -126,7 +126,7 @@ func concurrentUse(t *trial) {
 				if failed("subscribing", err) {
 					return
 				}
-				if audience, ok := broker.(cluster.Audience); ok {
+				if audience, ok := broker.(cluster.ListenerCounter); ok {
 					audience.Listeners(topic)
 				}
 				err = broker.Publish(ctx, cluster.Envelope{Topic: topic, Payload: number(i, 0)})
@@ -162,13 +162,13 @@ func audience(t *trial) {
 	expect := func(when string, least int) {
 		t.Helper()
 		for b, broker := range t.brokers {
-			if n := broker.(cluster.Audience).Listeners(topic); n < least {
+			if n := broker.(cluster.ListenerCounter).Listeners(topic); n < least {
 				t.Errorf("%s: %d listeners at broker %d, want %d", when, n, b, least)
 			}
 		}
 	}
-	if _, ok := t.brokers[0].(cluster.Audience); !ok {
-		t.Log("not a cluster.Audience")
+	if _, ok := t.brokers[0].(cluster.ListenerCounter); !ok {
+		t.Log("not a cluster.ListenerCounter")
 		return
 	}
 	t.subscribe(0, "another")
@@ -184,10 +184,10 @@ func audience(t *trial) {
 	t.closeSubscription(own.subscription)
 	expect("only the other broker's", 1)
 	t.closeBroker(0)
-	if n := t.brokers[0].(cluster.Audience).Listeners(topic); n != 0 {
+	if n := t.brokers[0].(cluster.ListenerCounter).Listeners(topic); n != 0 {
 		t.Errorf("closed: %d listeners, want 0", n)
 	}
-	if n := t.brokers[1].(cluster.Audience).Listeners(topic); n < 1 {
+	if n := t.brokers[1].(cluster.ListenerCounter).Listeners(topic); n < 1 {
 		t.Errorf("the other closed: %d listeners, want 1", n)
 	}
 	t.closeSubscription(others.subscription)

@@ -28,7 +28,7 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// A Broker is a [cluster.Broker] and a [cluster.Audience] that connects whoever shares it, and the other brokers of its
+// A Broker is a [cluster.Broker] and a [cluster.ListenerCounter] that connects whoever shares it, and the other brokers of its
 // process that came from it by Peer. It copies no payload, and has no goroutine while nothing is on its way.
 type Broker struct {
 	options Options
@@ -87,7 +87,7 @@ func (b *Broker) Subscribe(ctx context.Context, topic string, receive func(clust
 	return s, nil
 }
 
-// Listeners is [cluster.Audience]'s, and exact.
+// Listeners is [cluster.ListenerCounter]'s, and exact.
 func (b *Broker) Listeners(topic string) int {
 	b.bus.mu.RLock()
 	defer b.bus.mu.RUnlock()
@@ -116,6 +116,6 @@ func (b *Broker) Close() error {
 
 // Interface guards.
 var (
-	_ cluster.Broker   = (*Broker)(nil)
-	_ cluster.Audience = (*Broker)(nil)
+	_ cluster.Broker          = (*Broker)(nil)
+	_ cluster.ListenerCounter = (*Broker)(nil)
 )
