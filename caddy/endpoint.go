@@ -106,7 +106,7 @@ func (e *endpoint) drop(ctx context.Context, l *lease) error {
 // pause is how long sockets that are busy are left alone before they are asked again.
 const pause = 10 * time.Millisecond
 
-// disconnectUnadmitted disconnects the sockets whose namespaces no configuration names any
+// disconnectDisallowed disconnects the sockets whose namespaces no configuration names any
 // more. It is called when nothing uses the settings that named them: no socket can enter such
 // a namespace afterwards. A socket with an event or an ack on its way is given as long as the
 // window for it.
@@ -115,7 +115,7 @@ const pause = 10 * time.Millisecond
 // client gets a DISCONNECT packet, as from namespace.disconnectSockets() of Socket.IO's server:
 // its socket reports "io server disconnect" and does not connect again by itself, which it
 // could only do to be refused. A client that is away cannot come back to its socket.
-func (e *endpoint) disconnectUnadmitted(ctx context.Context, window time.Duration) {
+func (e *endpoint) disconnectDisallowed(ctx context.Context, window time.Duration) {
 	e.mu.Lock()
 	var policies []*realtime.Policy
 	for _, l := range e.leases {
@@ -125,7 +125,7 @@ func (e *endpoint) disconnectUnadmitted(ctx context.Context, window time.Duratio
 	if len(policies) == 0 { // the endpoint closes all of its connections
 		return
 	}
-	sockets := e.Unadmitted(policies...)
+	sockets := e.DisallowedSockets(policies...)
 	if len(sockets) == 0 {
 		return
 	}

@@ -53,7 +53,7 @@ func (l *lease) drop(ctx context.Context) error {
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}
-	l.endpoint.disconnectUnadmitted(ctx, l.settings.drain)
+	l.endpoint.disconnectDisallowed(ctx, l.settings.drain)
 	l.endpoint.hub.widest.remove(l.endpoint.hub, l)
 	if l.settings.backend != nil { // only now: what ended meanwhile is to be told
 		l.settings.backend.detach(ctx, l.endpoint)

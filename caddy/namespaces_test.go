@@ -39,7 +39,7 @@ func TestReloadWithoutNamespace(t *testing.T) {
 	offset := offsetOf(t, strings.Replace(receive(t, away), "/tenant-7,", "", 1))
 	_ = away.Close()
 	known := func(connected bool) int {
-		return len(hubOf(t, "fewer").Lookup("/tenant-7").Find(realtime.Query{Connected: connected}))
+		return len(hubOf(t, "fewer").Lookup("/tenant-7").Find(realtime.Query{ConnectedOnly: connected}))
 	}
 	for deadline := time.Now().Add(testPatience); known(true) != 1; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {

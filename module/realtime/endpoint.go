@@ -98,12 +98,12 @@ func (e *Endpoint) Allows(namespace string) bool {
 	return policy.allows(namespace)
 }
 
-// Unadmitted returns the endpoint's sockets on this node that are in a namespace to which none
+// DisallowedSockets returns the endpoint's sockets on this node that are in a namespace to which none
 // of the policies lets clients connect. Sockets whose clients may come back are among them.
-func (e *Endpoint) Unadmitted(policies ...*Policy) []*Socket {
+func (e *Endpoint) DisallowedSockets(policies ...*Policy) []*Socket {
 	var sockets []*Socket
 	for _, n := range e.hub.Namespaces() {
-		if slices.ContainsFunc(policies, func(p *Policy) bool { return p.admits(n.name) }) {
+		if slices.ContainsFunc(policies, func(p *Policy) bool { return p.allows(n.name) }) {
 			continue
 		}
 		for _, s := range n.Find(Query{}) {

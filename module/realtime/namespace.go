@@ -87,14 +87,14 @@ func (n *Namespace) Authenticate(ctx context.Context, h *Handshake) (Identity, e
 }
 
 // Accept is the second half of Connect. The socket's namespace is the one of this
-// name that there is. The error is ErrNamespace if the endpoint's settings have changed since,
+// name that there is. The error is ErrInvalidNamespace if the endpoint's settings have changed since,
 // and let clients into the namespace no more.
 func (n *Namespace) Accept(ctx context.Context, h *Handshake, identity Identity, conn Conn) (*Socket, error) {
 	policy, release := h.Endpoint.acquire()
 	defer release()
-	if !policy.admits(n.name) { // the endpoint has other settings by now
-		identity.Abandon()
-		return nil, ErrNamespace
+	if !policy.allows(n.name) { // the endpoint has other settings by now
+		identity.Discard()
+		return nil, ErrInvalidNamespace
 	}
 	s := &Socket{
 		id:        h.SocketID,
