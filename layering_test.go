@@ -27,16 +27,17 @@ var arrows = map[string][]string{
 
 	"caddy/internal/...": {},
 
-	"module/socketio": {"module/engineio", "module/realtime", "module/origin", "module/internal/..."},
-	"module/plainws":  {"module/realtime", "module/origin", "module/internal/..."},
+	"module/socketio": {"module/engineio", "module/connection", "module/realtime", "module/origin", "module/internal/..."},
+	"module/plainws":  {"module/connection", "module/realtime", "module/origin", "module/internal/..."},
 	"module/jwt":      {"module/realtime", "module/internal/..."},
 	"module/webhook":  {"module/realtime", "module/origin", "module/internal/..."},
 	"module/publish":  {"module/realtime", "module/origin", "module/internal/..."},
 	"module/metrics":  {"module/realtime", "module/origin", "module/internal/..."},
 
-	"module/engineio": {"module/origin", "module/internal/..."},
-	"module/realtime": {"module/cluster", "module/internal/..."},
-	"module/origin":   {"module/internal/..."},
+	"module/engineio":   {"module/connection", "module/origin", "module/internal/..."},
+	"module/connection": {"module/origin", "module/internal/..."},
+	"module/realtime":   {"module/cluster", "module/internal/..."},
+	"module/origin":     {"module/internal/..."},
 
 	"module/cluster":             {},
 	"module/cluster/membroker":   {"module/cluster"},

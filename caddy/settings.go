@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/caddy-realtime/caddy-realtime/module/connection"
 	"github.com/caddy-realtime/caddy-realtime/module/engineio"
 	"github.com/caddy-realtime/caddy-realtime/module/origin"
 	"github.com/caddy-realtime/caddy-realtime/module/plainws"
@@ -78,39 +79,30 @@ func newSettings(h *Handler, config []byte, logger *zap.Logger) (*settings, erro
 	}
 	s.policy.Logger = s.logger
 	headers, values := kept(h.authenticators, h.handlers)
-	s.socketio = socketio.Options{
-		ConnectTimeout: time.Duration(h.Limits.Handshake),
-		Limits:         s.policy.Limits,
-		Engine: engineio.Options{
-			PingInterval:  time.Duration(h.Ping.Interval),
-			PingTimeout:   time.Duration(h.Ping.Timeout),
-			MaxPayload:    h.Limits.Payload,
-			MaxQueue:      h.Limits.Queue,
-			QueueVolatile: h.Limits.queueVolatile(),
-			EIO3:          h.SocketIO != nil && h.SocketIO.EIO3,
-			Transports:    h.SocketIO.transports(),
-			CompressFrom:  h.Compression.from(),
-			Origins:       policy,
-			ClientIP:      clientIP,
-			KeepHeaders:   headers,
-			KeepValues:    valuesOf(values),
-			Logger:        s.logger.With(zap.String("protocol", "socket.io")),
-		},
-	}.WithDefaults()
-	s.plain = plainws.Options{
+	options := connection.Options{
 		PingInterval:  time.Duration(h.Ping.Interval),
 		PingTimeout:   time.Duration(h.Ping.Timeout),
 		MaxPayload:    h.Limits.Payload,
 		MaxQueue:      h.Limits.Queue,
 		QueueVolatile: h.Limits.queueVolatile(),
-		Limits:        s.policy.Limits,
 		CompressFrom:  h.Compression.from(),
 		Origins:       policy,
-		ClientIP:      clientIP,
 		KeepHeaders:   headers,
 		KeepValues:    valuesOf(values),
-		Logger:        s.logger.With(zap.String("protocol", "websocket")),
+		ClientIP:      clientIP,
+	}
+	options.Logger = s.logger.With(zap.String("protocol", "socket.io"))
+	s.socketio = socketio.Options{
+		ConnectTimeout: time.Duration(h.Limits.Handshake),
+		Limits:         s.policy.Limits,
+		Engine: engineio.Options{
+			Options:    options,
+			EIO3:       h.SocketIO != nil && h.SocketIO.EIO3,
+			Transports: h.SocketIO.transports(),
+		},
 	}.WithDefaults()
+	options.Logger = s.logger.With(zap.String("protocol", "websocket"))
+	s.plain = plainws.Options{Options: options, Limits: s.policy.Limits}.WithDefaults()
 	if h.ServeClient != "" {
 		if s.client, err = socketio.ReadBundle(caddy.NewReplacer().ReplaceKnown(h.ServeClient, "")); err != nil {
 			return nil, fmt.Errorf("serve_client: %w; it takes the folder dist of socket.io-client", err)

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/caddy-realtime/caddy-realtime/module/connection"
 	"github.com/caddy-realtime/caddy-realtime/module/engineio"
 	"github.com/caddy-realtime/caddy-realtime/module/origin"
 )
@@ -123,7 +124,7 @@ func message(text string) engineio.Packet {
 // that change.
 func TestDeflate(t *testing.T) {
 	const offer = "permessage-deflate; client_max_window_bits"
-	s := newStage(t, engineio.Options{CompressFrom: 100})
+	s := newStage(t, engineio.Options{Options: connection.Options{CompressFrom: 100}})
 	plain, plainSession := s.view(t, webSocket, "")
 	deflating, deflatingSession := s.view(t, webSocket, offer)
 	other, otherSession := s.view(t, webSocket, "permessage-deflate; server_max_window_bits=10")
@@ -178,7 +179,7 @@ func TestDeflate(t *testing.T) {
 // TestDeflateUpgraded: a session that moves to a WebSocket has what that has
 // negotiated.
 func TestDeflateUpgraded(t *testing.T) {
-	s := newStage(t, engineio.Options{CompressFrom: 100})
+	s := newStage(t, engineio.Options{Options: connection.Options{CompressFrom: 100}})
 	query := open(t, s.address)
 	session := <-s.sessions
 	v, _ := s.view(t, webSocket+query, "permessage-deflate")
@@ -208,7 +209,7 @@ func TestGzip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newStage(t, engineio.Options{Origins: policy})
+	s := newStage(t, engineio.Options{Options: connection.Options{Origins: policy}})
 	query := open(t, s.address)
 	session := <-s.sessions
 	text := strings.Repeat("hello ", 1023/6+1)[:1023] // and its type

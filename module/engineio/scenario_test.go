@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-realtime/caddy-realtime/module/connection"
 	"github.com/caddy-realtime/caddy-realtime/module/engineio"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/scenario"
 	"github.com/caddy-realtime/caddy-realtime/module/origin"
@@ -51,7 +52,7 @@ func newApp(p *scenario.Play) *app {
 		resume:   make(chan struct{}),
 		sessions: make(map[string]*engineio.Session),
 	}
-	a.options.Store(engineio.Options{Logger: p.Logger}.WithDefaults())
+	a.options.Store(engineio.Options{Options: connection.Options{Logger: p.Logger}}.WithDefaults())
 	a.server = engineio.NewServer(a.options.Load, a.accept)
 
 	p.Command("set", a.set)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/caddy-realtime/caddy-realtime/module/connection"
 	"github.com/caddy-realtime/caddy-realtime/module/engineio"
 )
 
@@ -291,7 +292,7 @@ func TestManyPackets(t *testing.T) {
 	_, address := serve(t, func(*engineio.Session) engineio.Receiver {
 		return funcs{receive: func(engineio.Packet) { received++ }}
 	})
-	const n = engineio.DefaultMaxPayload / 2
+	const n = connection.DefaultMaxPayload / 2
 	payload := strings.Repeat("4\x1e", n-1) + "4"
 	a := exchange(t, address,
 		request(http.MethodPost, polling+open(t, address), "Content-Length: "+strconv.Itoa(len(payload)))+payload)

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-realtime/caddy-realtime/module/connection"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/randid"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
 )
@@ -82,13 +83,13 @@ func handshakeRequest() *http.Request {
 func TestOpenWhileClosing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var server *Server
-		o := Options{ClientIP: func(*http.Request) string {
+		o := Options{Options: connection.Options{ClientIP: func(*http.Request) string {
 			// A new session has been allowed, and is being made.
 			if err := server.Close(context.Background(), 0); err != nil {
 				t.Error(err)
 			}
 			return ""
-		}}.WithDefaults()
+		}}}.WithDefaults()
 		server = NewServer(func() *Options { return o }, acceptSilent)
 		w := httptest.NewRecorder()
 		server.ServeHTTP(w, handshakeRequest())

@@ -18,6 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-realtime/caddy-realtime/module/connection"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/scenario"
 )
@@ -126,7 +127,7 @@ func TestPollingMemory(t *testing.T) {
 		return int64(m.HeapAlloc)
 	}
 	synctest.Test(t, func(t *testing.T) {
-		server, budget, all := observe(t, 1<<30, Options{MaxQueue: queue})
+		server, budget, all := observe(t, 1<<30, Options{Options: connection.Options{MaxQueue: queue}})
 		server.ServeHTTP(httptest.NewRecorder(), handshakeRequest())
 		session := (*all)[0].session
 		before, acks, used := heap(), 0, int64(0)
@@ -155,7 +156,7 @@ func TestPollingMemory(t *testing.T) {
 // like one that sends none, and its answer with it.
 func TestStalledAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server, budget, all := observe(t, 1<<30, Options{MaxQueue: 1000})
+		server, budget, all := observe(t, 1<<30, Options{Options: connection.Options{MaxQueue: 1000}})
 		listener := scenario.Listen()
 		s := &http.Server{Handler: server, ErrorLog: log.New(io.Discard, "", 0)}
 		done := make(chan error)
@@ -183,12 +184,12 @@ func TestStalledAnswer(t *testing.T) {
 		if n := o.session.Queued(); n != 500_001 {
 			t.Errorf("%d bytes are on their way", n)
 		}
-		time.Sleep(DefaultPingTimeout - time.Millisecond) //nolint:forbidigo // of virtual time
+		time.Sleep(connection.DefaultPingTimeout - time.Millisecond) //nolint:forbidigo // of virtual time
 		reader := bufio.NewReader(conn)
 		if _, err := io.CopyN(io.Discard, reader, answerPiece+1000); err != nil { // it takes a piece
 			t.Fatal(err)
 		}
-		time.Sleep(DefaultPingTimeout - time.Millisecond) //nolint:forbidigo // of virtual time
+		time.Sleep(connection.DefaultPingTimeout - time.Millisecond) //nolint:forbidigo // of virtual time
 		synctest.Wait()
 		if len(o.ended()) > 0 {
 			t.Errorf("ended while it read: %q", o.ended())

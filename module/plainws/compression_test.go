@@ -11,6 +11,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/caddy-realtime/caddy-realtime/module/connection"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
@@ -61,7 +62,7 @@ func TestCompression(t *testing.T) {
 		Raw:  {text, text, ""},
 	} {
 		t.Run(string(format), func(t *testing.T) {
-			f := start(t, format, handled(answers), Options{PingInterval: quiet.PingInterval, CompressFrom: 1000})
+			f := start(t, format, handled(answers), Options{Options: connection.Options{PingInterval: quiet.PingInterval, CompressFrom: 1000}})
 			compressing, compressed := f.connectCounted(t, true)
 			second, secondCompressed := f.connectCounted(t, true)
 			plain, uncompressed := f.connectCounted(t, false)
@@ -129,7 +130,7 @@ func TestNoCompression(t *testing.T) {
 // TestCompressedOnce: all recipients of a broadcast share one compressed frame.
 func TestCompressedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := start(t, JSON, realtime.Policy{}, Options{PingInterval: quiet.PingInterval, CompressFrom: 100})
+		f := start(t, JSON, realtime.Policy{}, Options{Options: connection.Options{PingInterval: quiet.PingInterval, CompressFrom: 100}})
 		var all []*conn
 		for range 3 {
 			ws, _ := f.connectCounted(t, true)
@@ -149,7 +150,7 @@ func TestCompressedOnce(t *testing.T) {
 				t.Error("compressed more than once")
 			}
 		}
-		o := Options{CompressFrom: 100}.WithDefaults()
+		o := Options{Options: connection.Options{CompressFrom: 100}}.WithDefaults()
 		another := &conn{server: NewServer(all[0].server.endpoint, JSON, func() *Options { return o }), ws: all[0].ws}
 		if got := another.encode(m); got != first {
 			t.Error("compressed again for another endpoint")

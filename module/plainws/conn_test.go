@@ -14,6 +14,7 @@ import (
 	"github.com/gorilla/websocket"
 	"go.uber.org/zap"
 
+	"github.com/caddy-realtime/caddy-realtime/module/connection"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
@@ -437,7 +438,7 @@ func TestEndBeforeStart(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var f *fixture
 			var ghosts []*realtime.Socket
-			f = start(t, format, handled(guest{connect: func(s *realtime.Socket) { ghosts = append(ghosts, s) }}), Options{
+			f = start(t, format, handled(guest{connect: func(s *realtime.Socket) { ghosts = append(ghosts, s) }}), Options{Options: connection.Options{
 				PingInterval: time.Hour,
 				Logger: zap.New(hook(func(message string) {
 					if message == "connected" {
@@ -446,7 +447,7 @@ func TestEndBeforeStart(t *testing.T) {
 						}
 					}
 				})),
-			})
+			}})
 			if ws, _, err := f.dial(nil, ""); err == nil {
 				if code := closeCode(ws); code != websocket.CloseGoingAway && code != 0 {
 					t.Errorf("%s: close code %d", format, code)
@@ -503,7 +504,7 @@ func TestEndWhileOpening(t *testing.T) {
 
 // TestComingAndGoing is for the race detector.
 func TestComingAndGoing(t *testing.T) {
-	f := start(t, JSON, handled(answers), Options{PingInterval: time.Millisecond})
+	f := start(t, JSON, handled(answers), Options{Options: connection.Options{PingInterval: time.Millisecond}})
 	var running sync.WaitGroup
 	for i := range 6 {
 		running.Go(func() {

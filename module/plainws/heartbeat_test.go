@@ -11,6 +11,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/caddy-realtime/caddy-realtime/module/connection"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
@@ -68,7 +69,7 @@ func TestHeartbeat(t *testing.T) {
 	for _, test := range tests {
 		for _, format := range []Format{JSON, Raw} {
 			synctest.Test(t, func(t *testing.T) {
-				f := start(t, format, handled(), Options{PingInterval: interval, PingTimeout: timeout})
+				f := start(t, format, handled(), Options{Options: connection.Options{PingInterval: interval, PingTimeout: timeout}})
 				begin := time.Now()
 				got := <-watch(f.connect(t), begin, test.answer)
 				if !slices.Equal(got, test.want) {
@@ -87,7 +88,7 @@ func TestHeartbeat(t *testing.T) {
 // ping nor count as an answer to it.
 func TestUnaskedPongs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := start(t, JSON, handled(), Options{PingInterval: 25 * time.Second, PingTimeout: 20 * time.Second})
+		f := start(t, JSON, handled(), Options{Options: connection.Options{PingInterval: 25 * time.Second, PingTimeout: 20 * time.Second}})
 		begin := time.Now()
 		ws := f.connect(t)
 		beats := watch(ws, begin, func(int) (time.Duration, bool) { return 0, false })
@@ -114,7 +115,7 @@ func TestHeartbeatWhileHandling(t *testing.T) {
 		f := start(t, JSON, handled(guest{event: func(_ context.Context, e *realtime.Event) (bool, error) {
 			time.Sleep(5 * time.Minute)
 			return true, e.Ack()
-		}}), Options{PingInterval: 25 * time.Second, PingTimeout: 20 * time.Second})
+		}}), Options{Options: connection.Options{PingInterval: 25 * time.Second, PingTimeout: 20 * time.Second}})
 		ws, _ := f.join(t)
 		ws.SetPingHandler(func(string) error {
 			go func() { _ = ws.WriteControl(websocket.PongMessage, nil, time.Time{}) }() // is taken when the server reads
@@ -134,7 +135,7 @@ func TestHeartbeatWhileHandling(t *testing.T) {
 // TestHeartbeatChanges takes new settings for a connection that is open.
 func TestHeartbeatChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := start(t, JSON, handled(), Options{PingInterval: 25 * time.Second, PingTimeout: 20 * time.Second})
+		f := start(t, JSON, handled(), Options{Options: connection.Options{PingInterval: 25 * time.Second, PingTimeout: 20 * time.Second}})
 		begin := time.Now()
 		ws := f.connect(t)
 		beats := watch(ws, begin, func(n int) (time.Duration, bool) { return 0, n < 3 })

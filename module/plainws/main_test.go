@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/caddy-realtime/caddy-realtime/module/connection"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/leak"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/scenario"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
@@ -241,7 +242,7 @@ func handled(handlers ...realtime.Handler) realtime.Policy {
 }
 
 // quiet are options without heartbeats.
-var quiet = Options{PingInterval: 24 * time.Hour}
+var quiet = Options{Options: connection.Options{PingInterval: 24 * time.Hour}}
 
 // A hook is a logger's core that calls a function with each message.
 type hook func(message string)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/caddy-realtime/caddy-realtime/module/connection"
 	"github.com/caddy-realtime/caddy-realtime/module/origin"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
@@ -50,7 +51,7 @@ func TestRefused(t *testing.T) {
 		{"the server's fault", refuses(errors.New("dial tcp 10.0.0.7: refused")), Options{}, nil, 503, `{"error":{"message":"the connection could not be authenticated"}}`, "10.0.0.7"},
 		{"no such namespace", realtime.Policy{Namespaces: realtime.Globs{"/admin"}}, Options{}, nil, 403, `{"error":{"message":"Invalid namespace"}}`, "Invalid namespace"},
 		{"another site", refuses(errors.New("must not be asked")), Options{}, http.Header{"Origin": {"https://evil.example.com"}}, 403, `{"code":4,"message":"Forbidden"}`, "Forbidden"},
-		{"no origin", realtime.Policy{}, Options{Origins: strict}, nil, 403, `{"code":4,"message":"Forbidden"}`, "Forbidden"},
+		{"no origin", realtime.Policy{}, Options{Options: connection.Options{Origins: strict}}, nil, 403, `{"code":4,"message":"Forbidden"}`, "Forbidden"},
 	}
 	for _, test := range tests {
 		synctest.Test(t, func(t *testing.T) {
@@ -118,7 +119,7 @@ func TestAuthenticatedFirst(t *testing.T) {
 			asked <- h
 			<-decide
 			return realtime.Identity{User: "u1", Rooms: []string{"r"}, Data: map[string]json.RawMessage{"role": json.RawMessage(`"admin"`)}}, nil
-		})}}, Options{ClientIP: func(*http.Request) string { return "203.0.113.7" }, PingInterval: time.Hour})
+		})}}, Options{Options: connection.Options{ClientIP: func(*http.Request) string { return "203.0.113.7" }, PingInterval: time.Hour}})
 		conn, err := f.listener.Dial(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -178,7 +179,7 @@ func TestDefaults(t *testing.T) {
 			t.Errorf("%s comes from %s", remote, got)
 		}
 	}
-	set := Options{PingInterval: 1, PingTimeout: 2, MaxPayload: 3, MaxQueue: 4, KeepHeaders: []string{}}
+	set := Options{Options: connection.Options{PingInterval: 1, PingTimeout: 2, MaxPayload: 3, MaxQueue: 4, KeepHeaders: []string{}}}
 	if o := set.WithDefaults(); o.PingInterval != 1 || o.PingTimeout != 2 || o.MaxPayload != 3 || o.MaxQueue != 4 || len(o.KeepHeaders) != 0 {
 		t.Errorf("%+v", o)
 	}

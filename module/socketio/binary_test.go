@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-realtime/caddy-realtime/module/connection"
 	"github.com/caddy-realtime/caddy-realtime/module/engineio"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/rawjson"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
@@ -29,7 +30,7 @@ func (*wire) Receive(engineio.Packet, *engineio.Batch) {}
 func (*wire) Closed(string)                            {}
 
 func newWire(t testing.TB) *wire {
-	o := engineio.Options{PingInterval: time.Hour}.WithDefaults()
+	o := engineio.Options{Options: connection.Options{PingInterval: time.Hour}}.WithDefaults()
 	w := new(wire)
 	w.server = engineio.NewServer(func() *engineio.Options { return o }, func(s *engineio.Session) engineio.Receiver {
 		w.session = s

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/caddy-realtime/caddy-realtime/module/connection"
 	"github.com/caddy-realtime/caddy-realtime/module/engineio"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
@@ -28,7 +29,7 @@ func newTestServer(t testing.TB, handle func(context.Context, *realtime.Event), 
 	}
 	policy := &realtime.Policy{Namespaces: realtime.Globs{"*"}, Handlers: []realtime.Handler{handler(handle)}, Authenticators: auth}
 	endpoint := realtime.NewEndpoint("default", hub, func() (*realtime.Policy, func()) { return policy, func() {} })
-	o := Options{Engine: engineio.Options{PingInterval: time.Hour}}.WithDefaults()
+	o := Options{Engine: engineio.Options{Options: connection.Options{PingInterval: time.Hour}}}.WithDefaults()
 	s := NewServer(endpoint, func() *Options { return o })
 	t.Cleanup(func() {
 		if err := s.Close(context.Background(), 0); err != nil {

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/caddy-realtime/caddy-realtime/module/connection"
 	"github.com/caddy-realtime/caddy-realtime/module/engineio"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
@@ -36,7 +37,7 @@ func TestResetWhileConnecting(t *testing.T) {
 	policy := &realtime.Policy{Namespaces: realtime.Globs{"*"}, Authenticators: []realtime.Authenticator{auth}}
 	endpoint := realtime.NewEndpoint("default", hub, func() (*realtime.Policy, func()) { return policy, func() {} })
 	core, logs := observer.New(zapcore.DebugLevel)
-	o := Options{Engine: engineio.Options{PingInterval: time.Hour, Logger: zap.New(core)}}.WithDefaults()
+	o := Options{Engine: engineio.Options{Options: connection.Options{PingInterval: time.Hour, Logger: zap.New(core)}}}.WithDefaults()
 	server := NewServer(endpoint, func() *Options { return o })
 	front := httptest.NewServer(server)
 	target, err := url.Parse(front.URL)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-realtime/caddy-realtime/module/connection"
 	"github.com/caddy-realtime/caddy-realtime/module/engineio"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/scenario"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
@@ -70,7 +71,7 @@ func newApp(p *scenario.Play) *app {
 			Logger:         p.Logger,
 		}, func() {}
 	})
-	a.options.Store(socketio.Options{Engine: engineio.Options{Logger: p.Logger, EIO3: true}}.WithDefaults())
+	a.options.Store(socketio.Options{Engine: engineio.Options{Options: connection.Options{Logger: p.Logger}, EIO3: true}}.WithDefaults())
 	a.server = socketio.NewServer(endpoint, a.options.Load)
 
 	p.Command("set", func(args string) {

@@ -9,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-realtime/caddy-realtime/module/connection"
 	"github.com/caddy-realtime/caddy-realtime/module/engineio"
 )
 
@@ -36,11 +37,11 @@ func (*Engine) CaddyModule() caddy.ModuleInfo {
 
 // Provision implements caddy.Provisioner.
 func (e *Engine) Provision(ctx caddy.Context) error {
-	options := engineio.Options{
+	options := engineio.Options{Options: connection.Options{
 		PingInterval: time.Duration(e.Interval),
 		PingTimeout:  time.Duration(e.Timeout),
 		Logger:       ctx.Logger(),
-	}.WithDefaults()
+	}}.WithDefaults()
 	e.server = engineio.NewServer(
 		func() *engineio.Options { return options },
 		func(s *engineio.Session) engineio.Receiver { return returner{s} },

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-realtime/caddy-realtime/module/connection"
 	"github.com/caddy-realtime/caddy-realtime/module/engineio"
 )
 
@@ -37,11 +38,11 @@ func (*EngineSuite) CaddyModule() caddy.ModuleInfo {
 
 // Provision implements caddy.Provisioner.
 func (e *EngineSuite) Provision(ctx caddy.Context) error {
-	options := engineio.Options{
+	options := engineio.Options{Options: connection.Options{
 		PingInterval: 500 * time.Millisecond,
 		MaxPayload:   100,
 		Logger:       ctx.Logger(),
-	}.WithDefaults()
+	}}.WithDefaults()
 	e.server = engineio.NewServer(
 		func() *engineio.Options { return options },
 		func(s *engineio.Session) engineio.Receiver { return &suiteReceiver{e, s} },
