@@ -33,6 +33,7 @@ func TestFaults(t *testing.T) {
 			problems = append(problems, checkCaddyfiles(pages, &kinds)...)
 			problems = append(problems, checkJSON(pages, &kinds)...)
 			problems = append(problems, checkHTTP(pages, &kinds)...)
+			problems = append(problems, checkAdapted(pages)...)
 			problems = append(problems, checkExcerpts(pages, &excerpts)...)
 			if p.has("sh") {
 				problems = append(problems, runPage(t, p, path, t.TempDir(), &kinds)...)

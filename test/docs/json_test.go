@@ -3,6 +3,7 @@ package docs
 import (
 	"encoding/json"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ func TestJSON(t *testing.T) {
 	pages := readPages(t)
 	var kinds tally
 	problems := append(checkJSON(pages, &kinds), checkHTTP(pages, &kinds)...)
+	problems = append(problems, checkAdapted(pages)...)
 	t.Logf("JSON: %v", kinds)
 	report(t, problems)
 }
@@ -30,7 +32,7 @@ func checkJSON(pages []*page, kinds *tally) []error {
 		if !json.Valid([]byte(b.text)) {
 			return b.problemf("it is no JSON")
 		}
-		if slices.Contains([]string{"any", "output", "from", "file"}, kind) {
+		if slices.Contains([]string{"any", "output", "adapted", "from", "file"}, kind) {
 			return nil
 		}
 		return checkSchema(b, b.text, kind)
@@ -69,5 +71,30 @@ func checkHTTP(pages []*page, kinds *tally) []error {
 			return nil
 		}
 		return checkSchema(b, body, b.word())
+	})
+}
+
+// checkAdapted holds JSON that a Caddyfile comes to against the adapter: it is that
+// of a whole Caddyfile of the same page.
+func checkAdapted(pages []*page) []error {
+	return each(pages, "json", func(b *block) error {
+		if b.word() != "adapted" {
+			return nil
+		}
+		var want any
+		if err := json.Unmarshal([]byte(b.text), &want); err != nil {
+			return b.problemf("%v", err)
+		}
+		for i := range b.page.blocks {
+			whole := &b.page.blocks[i]
+			if whole.lang != "caddyfile" || whole.word() != "" {
+				continue
+			}
+			var got any
+			if text, err := adapt(whole.text); err == nil && json.Unmarshal(text, &got) == nil && reflect.DeepEqual(got, want) {
+				return nil
+			}
+		}
+		return b.problemf("no Caddyfile of the page comes to this")
 	})
 }

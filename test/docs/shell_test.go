@@ -125,32 +125,28 @@ func (t *terminal) takeExports() {
 }
 
 // command returns the command that runs a block, in a group of processes of its own.
-func (t *terminal) command(ctx context.Context, b *block, output *os.File) *exec.Cmd {
+func (t *terminal) command(ctx context.Context, b *block, output, complaints *os.File) *exec.Cmd {
 	script := fmt.Sprintf("[ ! -e %[1]q ] || source %[1]q\nset -euo pipefail\n%s\nexport -p >%[1]q\n", t.exports, t.site.place(b.text))
 	command := exec.CommandContext(ctx, "bash", "-c", script)
 	command.Dir, command.Env = t.folder, t.env
-	command.Stdout, command.Stderr = output, output
+	command.Stdout, command.Stderr = output, complaints
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return command
 }
 
 // run runs a block to its end.
 func (t *terminal) run(b *block) error {
-	output, err := os.Create(filepath.Join(filepath.Dir(t.exports), "output"))
+	output, complaints, err := t.files("run")
 	if err != nil {
 		return b.problemf("%v", err)
 	}
-	defer func() { _ = output.Close() }()
+	defer func() { _, _ = output.Close(), complaints.Close() }()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
-	failed := t.command(ctx, b, output).Run()
-	printed, err := os.ReadFile(output.Name())
-	if err != nil {
-		return b.problemf("%v", err)
-	}
-	t.printed = string(printed)
+	failed := t.command(ctx, b, output, complaints).Run()
+	t.printed = written(output)
 	if failed != nil {
-		return b.problemf("%v; it printed\n%s", failed, t.printed)
+		return b.problemf("%v; it printed\n%s%s", failed, t.printed, written(complaints))
 	}
 	return nil
 }
@@ -158,21 +154,35 @@ func (t *terminal) run(b *block) error {
 // start starts a block that serves on the port of the backend, and leaves it
 // running.
 func (t *terminal) start(b *block) error {
-	output, err := os.Create(filepath.Join(filepath.Dir(t.exports), fmt.Sprintf("started%d", len(t.running))))
+	output, complaints, err := t.files(fmt.Sprint("start", len(t.running)))
 	if err != nil {
 		return b.problemf("%v", err)
 	}
-	defer func() { _ = output.Close() }()
-	command := t.command(context.Background(), b, output) // close ends it
+	defer func() { _, _ = output.Close(), complaints.Close() }()
+	command := t.command(context.Background(), b, output, complaints) // close ends it
 	if err := command.Start(); err != nil {
 		return b.problemf("%v", err)
 	}
 	t.running = append(t.running, command)
 	if err := t.site.await(t.site.back); err != nil {
-		printed, _ := os.ReadFile(output.Name())
-		return b.problemf("%v; it printed\n%s", err, printed)
+		return b.problemf("%v; it printed\n%s%s", err, written(output), written(complaints))
 	}
 	return nil
+}
+
+// files returns two files for what a command writes. A pipe would be open as long
+// as what the command has left running.
+func (t *terminal) files(name string) (output, complaints *os.File, err error) {
+	if output, err = os.Create(t.exports + "." + name); err != nil {
+		return nil, nil, err
+	}
+	complaints, err = os.Create(output.Name() + ".errors")
+	return output, complaints, err
+}
+
+func written(file *os.File) string {
+	text, _ := os.ReadFile(file.Name())
+	return string(text)
 }
 
 // close ends what was started.
