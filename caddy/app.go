@@ -217,6 +217,7 @@ func (a *App) Start() error {
 			zap.Strings("paths", s.paths()),
 			zap.String("hub", s.hubName),
 			zap.String("broker", s.hub.brokerName),
+			zap.String("version", Version()),
 		}
 		if s.backend != nil { // what clients get 404 for
 			fields = append(fields, zap.Strings("closed", []string{s.backend.path, s.backend.path + "/*"}))

@@ -2,11 +2,16 @@
 package main
 
 import (
+	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
-	_ "github.com/caddy-realtime/caddy-realtime/caddy"
+	realtime "github.com/caddy-realtime/caddy-realtime/caddy"
 	_ "github.com/caddy-realtime/caddy-realtime/caddy/xconnect"
 )
 
-func main() { caddycmd.Main() }
+func main() {
+	// Caddy's own version follows it: "caddy-realtime v1.2.3 on Caddy v2.11.9 h1:…".
+	caddy.CustomVersion = "caddy-realtime " + realtime.Version() + " on Caddy"
+	caddycmd.Main()
+}
