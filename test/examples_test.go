@@ -158,11 +158,15 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// TestExamplePage is the page of the Fastify example, in a real browser.
+// TestExamplePage is the page of the examples, in a real browser.
 func TestExamplePage(t *testing.T) {
 	t.Parallel()
-	s, _ := startExample(t, "fastify")
-	s.runNode(t, "example-page.mjs", "PAGE_URL", fmt.Sprintf("http://localhost:%d/", s.port))
+	for name := range examples {
+		t.Run(name, func(t *testing.T) {
+			s, _ := startExample(t, name)
+			s.runNode(t, "example-page.mjs", "NAME", name, "PAGE_URL", fmt.Sprintf("http://localhost:%d/", s.port))
+		})
+	}
 }
 
 // TestExamplesVerify: what is not signed by Caddy, now and for the first time,

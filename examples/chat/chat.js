@@ -66,6 +66,7 @@ function rename(name) {
   store.set("name", name);
   showMe();
   showPeople();
+  showTitle();
   if (isFirst && socket.connected) join();
   else announce();
 }
@@ -92,6 +93,7 @@ socket.on("disconnect", (reason) => {
   problem = reason;
   showTyping();
   showState();
+  showPeople();
 });
 
 socket.on("connect_error", (error) => {
@@ -109,7 +111,9 @@ function showState() {
   const trying = connectedSince ? "reconnecting" : "connecting";
   const state = socket.connected ? "connected" : socket.active ? trying : "disconnected";
   const more = { connected: ` · ${socket.io.engine?.transport.name}`, disconnected: "" }[state] ?? "…";
-  if ($("state").textContent !== state + more) $("state").textContent = state + more; // it is read out when it changes
+  if ($("state").textContent !== state + more) { // it is read out when it changes
+    $("state").replaceChildren(state, make("span", { className: "more" }, more));
+  }
   $("state").dataset.state = state;
   $("socket-id").textContent = socket.id ?? "–";
   $("banner").hidden = !problem;
@@ -168,6 +172,7 @@ function join() {
       return addSystemLine(`The server does not let you into #${asked}: ${text(answer.error.message, 200)}`);
     }
     inRoom = true;
+    showPeople();
     store.set("rooms", [...rooms].join(" "));
     for (const person of people.values()) person.seen = Date.now(); // who is still here will say so now
     announce({ ask: true });
@@ -350,8 +355,17 @@ function showPeople() {
   const everybody = me.name ? [{ ...me, isMe: true }, ...others] : others;
   const line = (person) => make("li", { data: { person: person.id } }, makeAvatar(person), make("bdi", {}, person.name), ...(person.isMe ? [make("span", { className: "you" }, "you")] : []));
   $("people").replaceChildren(...everybody.map(line));
-  $("count").textContent = everybody.length;
-  $("summary").textContent = everybody.length > 1 ? `${everybody.length} people here` : me.name ? "Only you are here" : "You are not in yet";
+  // Without a connection nobody knows who is still here.
+  $("people").dataset.known = inRoom;
+  $("count").textContent = inRoom ? everybody.length : "";
+  $("summary").textContent = summary(everybody.length);
+}
+
+function summary(count) {
+  if (!me.name) return "You are not in yet";
+  if (!socket.connected) return connectedSince ? "You are cut off" : "Not connected yet";
+  if (!inRoom) return "You are not in this room yet";
+  return count > 1 ? `${count} people here` : "Only you are here";
 }
 
 let isAtEnd = true; // whether the end of the messages is in view; if so, it is kept there
@@ -401,7 +415,7 @@ function mark(id, status) {
 let missed = 0; // messages that came while nobody looked
 
 function showTitle() {
-  document.title = `${missed ? `(${missed}) ` : ""}#${room} · Tabs, talking`;
+  document.title = [`${missed ? `(${missed}) ` : ""}#${room}`, me.name, "Chat"].filter(Boolean).join(" · ");
 }
 
 function scrollToEnd() {

@@ -66,6 +66,8 @@ func main() {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, map[string]string{"status": "ok"}) })
 	mux.HandleFunc("POST /login", s.login)
+	mux.HandleFunc("POST /logout", s.logout)
+	mux.HandleFunc("GET /me", s.me)
 	mux.HandleFunc("POST /announcements", s.announce)
 	mux.HandleFunc("POST /realtime", s.realtime)
 	s.serve(&http.Server{Addr: cmp.Or(os.Getenv("API_ADDRESS"), "localhost:3000"), Handler: s.lastAnswers(mux)})
@@ -84,6 +86,25 @@ func (s *server) login(w http.ResponseWriter, r *http.Request) {
 	s.sessions.Store(id, u)
 	http.SetCookie(w, &http.Cookie{Name: "session", Value: id, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode})
 	w.WriteHeader(http.StatusNoContent)
+}
+
+// logout ends the session of a browser.
+func (s *server) logout(w http.ResponseWriter, r *http.Request) {
+	if cookie, err := r.Cookie("session"); err == nil {
+		s.sessions.Delete(cookie.Value)
+	}
+	http.SetCookie(w, &http.Cookie{Name: "session", Path: "/", MaxAge: -1})
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// me tells the page who has logged in.
+func (s *server) me(w http.ResponseWriter, r *http.Request) {
+	u, ok := s.session(r)
+	if !ok {
+		fail(w, http.StatusUnauthorized, "no_session", "log in first")
+		return
+	}
+	answer(w, http.StatusOK, u)
 }
 
 // session returns who has sent a request. It is the same for requests of

@@ -100,12 +100,15 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/health":
             self.answer(200, {"status": "ok"})
+        elif self.path == "/me":
+            user = self.session()
+            self.answer(200, user) if user else self.answer(401, {"error": {"code": "no_session", "message": "log in first"}})
         else:
             self.answer(404)
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        routes = {"/login": self.login, "/announcements": self.announce, "/realtime": self.realtime}
+        routes = {"/login": self.login, "/logout": self.logout, "/announcements": self.announce, "/realtime": self.realtime}
         try:
             if self.path in routes:
                 routes[self.path](body)
@@ -125,10 +128,17 @@ class Handler(BaseHTTPRequestHandler):
         sessions[session] = user
         self.answer(204, cookie=f"session={session}; Path=/; HttpOnly; SameSite=Lax")
 
+    def logout(self, _):
+        sessions.pop(self.session_id(), None)
+        self.answer(204, cookie="session=; Path=/; Max-Age=0")
+
+    def session_id(self):
+        cookie = SimpleCookie(self.headers.get("cookie", "")).get("session")
+        return cookie.value if cookie else None
+
     def session(self):
         """Returns who has sent a request. It is the same for those of browsers, and those that Caddy makes when a client connects."""
-        cookie = SimpleCookie(self.headers.get("cookie", "")).get("session")
-        return sessions.get(cookie.value) if cookie else None
+        return sessions.get(self.session_id())
 
     def announce(self, body):
         """An ordinary request that everybody in the organisation hears of."""

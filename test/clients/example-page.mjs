@@ -1,15 +1,23 @@
-// Three people on the page of the Fastify example, each in a browser of their own.
+// Three people on the page of an example, each in a browser of their own; Bob has a phone.
 
 import assert from "node:assert/strict";
 import { mkdir } from "node:fs/promises";
 
 import { browser, complaints, openTab } from "./browser.mjs";
 
-async function enter(name) {
-  const page = await openTab(await browser.newContext({ viewport: { width: 720, height: 560 } }), process.env.PAGE_URL);
+const state = (page, text) => page.waitForFunction((text) => document.getElementById("state").textContent === text, text);
+
+async function enter(page, name) {
   await page.selectOption("#email", `${name}@example.com`);
   await page.click("#login button");
-  await page.waitForFunction((text) => document.getElementById("state").textContent === text, `connected as ${name}@example.com`);
+  await state(page, `connected as ${name}@example.com`);
+}
+
+/** Opens the page and logs in. */
+async function open(name, viewport = { width: 720, height: 560 }) {
+  const page = await openTab(await browser.newContext({ viewport }), process.env.PAGE_URL, { mayFail: /401 .*\/me$/ });
+  await state(page, "not logged in");
+  await enter(page, name);
   return page;
 }
 const shows = (page, text) => page.waitForFunction((text) => document.getElementById("log").textContent.includes(text), text);
@@ -19,7 +27,8 @@ async function say(page, button, text) {
   await page.click(button);
 }
 
-const [ann, bob, eve] = [await enter("ann"), await enter("bob"), await enter("eve")];
+const phone = { width: 390, height: 844 };
+const [ann, bob, eve] = [await open("ann"), await open("bob", phone), await open("eve")];
 await say(ann, "#message button", "Hello, Bob! <b>👋</b>");
 await shows(ann, "you: Hello, Bob! <b>👋</b>");
 await shows(bob, "ann@example.com: Hello, Bob! <b>👋</b>");
@@ -31,8 +40,34 @@ await shows(bob, "Lunch is ready.");
 await say(ann, "#message button", "");
 await shows(ann, "a message has a text");
 assert.equal(await eve.textContent("#log"), "", "another organisation sees nothing");
+
+// Only those who may announce are shown how.
+assert.deepStrictEqual(await Promise.all([ann, bob, eve].map((page) => page.isVisible("#announce"))), [true, false, false]);
+
+// The page is not wider than a phone, whatever is written on it.
+await say(ann, "#message button", "w".repeat(300));
+await shows(bob, "w".repeat(300));
+for (const page of [ann, bob]) {
+  await page.setViewportSize(phone);
+  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), phone.width);
+}
 await mkdir("artifacts", { recursive: true });
-await ann.screenshot({ path: "artifacts/fastify.png" });
+await ann.screenshot({ path: `artifacts/example-${process.env.NAME}.png` });
+
+// A page that is opened again is still logged in.
+await bob.reload();
+await state(bob, "connected as bob@example.com");
+
+// A log-out ends the session and the connection; somebody else can log in.
+await bob.click("#logout");
+await state(bob, "not logged in");
+assert.equal(await bob.isVisible("main"), false);
+await bob.reload();
+await state(bob, "not logged in");
+await enter(bob, "ann");
+await say(ann, "#message button", "Is that me?");
+await shows(bob, "ann@example.com: Is that me?");
+assert.equal(await bob.isVisible("#announce"), true);
 
 await browser.close();
 assert.deepStrictEqual(complaints, []);

@@ -4,7 +4,7 @@ import cookie from "@fastify/cookie";
 import cors from "@fastify/cors";
 import fastify from "fastify";
 
-import { emit, realtime } from "./realtime.js";
+import { emit, realtime } from "./realtime-plugin.js";
 import { byEmail, sessionOf } from "./sessions.js";
 import { roomOf } from "./types.js";
 
@@ -23,6 +23,13 @@ app.post<{ Body: { email?: unknown } }>("/login", async (request, reply) => {
   const user = byEmail(request.body?.email);
   if (!user) return reply.code(401).send({ error: { code: "unknown_user", message: "nobody has this address" } });
   return reply.setCookie("session", user.userId, { signed: true, httpOnly: true, sameSite: "lax", path: "/" }).code(204).send();
+});
+
+app.post("/logout", async (_request, reply) => reply.clearCookie("session", { path: "/" }).code(204).send());
+
+app.get("/me", async (request, reply) => {
+  const user = sessionOf(request);
+  return user ? reply.send(user) : reply.code(401).send({ error: { code: "no_session", message: "log in first" } });
 });
 
 // An ordinary request that everybody in the organisation hears of.
