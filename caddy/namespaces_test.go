@@ -41,7 +41,7 @@ func TestReloadWithoutNamespace(t *testing.T) {
 	known := func(connected bool) int {
 		return len(hubOf(t, "fewer").Lookup("/tenant-7").Find(realtime.Query{ConnectedOnly: connected}))
 	}
-	for deadline := time.Now().Add(testPatience); known(true) != 1; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testPatience); known(true) != 1; time.Sleep(time.Millisecond) { // until the sockets are read again
 		if time.Now().After(deadline) {
 			t.Fatal("the connection does not end")
 		}

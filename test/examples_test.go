@@ -76,7 +76,7 @@ func (e *example) run() {
 	if err := e.cmd.Start(); err != nil {
 		e.t.Fatal(err)
 	}
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) { // between two attempts
 		if a, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/health", e.port)); err == nil {
 			a.Body.Close()
 			return

@@ -16,7 +16,7 @@ import (
 // yet.
 func (s *server) awaitListeners() {
 	s.t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) { // the kernel tells nobody
 		twice, err := listensTwice(s.process.Process.Pid)
 		switch {
 		case err != nil:
@@ -33,7 +33,7 @@ func (s *server) awaitListeners() {
 // been closed: whoever does might send a request by it.
 func awaitHungUp(t *testing.T, port int) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) { // the kernel tells nobody
 		held, err := holdsTo(port)
 		switch {
 		case err != nil:

@@ -122,7 +122,7 @@ func (a *service) stop() {
 	server := a.server
 	a.stopping, a.latest = true, time.Now()
 	a.mu.Unlock()
-	for quiet := false; !quiet && ctx.Err() == nil; time.Sleep(10 * time.Millisecond) {
+	for quiet := false; !quiet && ctx.Err() == nil; time.Sleep(10 * time.Millisecond) { // until the requests have ended
 		a.mu.Lock()
 		quiet = time.Since(a.latest) > stopPause/2
 		a.mu.Unlock()

@@ -37,7 +37,7 @@ func (a *arena) weigh() weight {
 	}
 	a.service.shed() // how many there are depends on how much has been asked at once
 	if full {        // then memory counts
-		time.Sleep(letGo)
+		time.Sleep(letGo) // no event says that Go has let go of it
 	}
 	least := weight{math.MaxInt, math.MaxInt, math.MaxInt}
 	same := 0

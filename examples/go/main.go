@@ -323,7 +323,7 @@ func (s *server) serve(h *http.Server) {
 	// Caddy keeps to itself what comes from now on, and asks again what cannot
 	// connect any more. By the time that the socket is closed nothing is on its way.
 	s.stopping.Store(true)
-	time.Sleep(500 * time.Millisecond)
+	time.Sleep(500 * time.Millisecond) // the answers tell the server first
 	if err := h.Shutdown(context.Background()); err != nil {
 		log.Print(err)
 	}

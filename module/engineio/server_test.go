@@ -234,7 +234,7 @@ func TestResets(t *testing.T) {
 
 func within(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !done(); time.Sleep(time.Millisecond) { //nolint:forbidigo // nobody tells when a connection is forgotten
+	for deadline := time.Now().Add(patience); !done(); time.Sleep(time.Millisecond) { // nobody tells when a connection is forgotten
 		if time.Now().After(deadline) {
 			t.Fatalf("waited %v for %s", patience, what)
 		}

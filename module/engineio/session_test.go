@@ -96,7 +96,7 @@ func TestOpenWhileClosing(t *testing.T) {
 		if w.Code != http.StatusServiceUnavailable {
 			t.Errorf("status %d", w.Code)
 		}
-		time.Sleep(time.Minute) //nolint:forbidigo // of virtual time
+		time.Sleep(time.Minute)
 	})
 }
 

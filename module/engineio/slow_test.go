@@ -60,7 +60,7 @@ func observe(t testing.TB, most int64, options Options) (*Server, *outbox.Budget
 		if err := server.Close(context.Background(), 0); err != nil {
 			t.Error(err)
 		}
-		time.Sleep(2 * linger) //nolint:forbidigo // of virtual time: nobody fetches the last that was sent
+		time.Sleep(2 * linger) // nobody fetches the last that was sent
 		budget.Close()
 		if n := budget.Used(); n != 0 {
 			t.Errorf("%d bytes are held for nobody", n)
@@ -104,7 +104,7 @@ func TestPollingBurst(t *testing.T) {
 			if n := o.session.Queued(); n != events*(size+1) {
 				t.Errorf("%d bytes wait", n)
 			}
-			time.Sleep(6 * time.Second) //nolint:forbidigo // of virtual time
+			time.Sleep(6 * time.Second)
 			if got := pollOnce(server, o.session); len(got) < events*size || len(o.ended()) > 0 {
 				t.Errorf("%d bytes arrived; ended: %q", len(got), o.ended())
 			}
@@ -184,17 +184,17 @@ func TestStalledAnswer(t *testing.T) {
 		if n := o.session.Queued(); n != 500_001 {
 			t.Errorf("%d bytes are on their way", n)
 		}
-		time.Sleep(connection.DefaultPingTimeout - time.Millisecond) //nolint:forbidigo // of virtual time
+		time.Sleep(connection.DefaultPingTimeout - time.Millisecond)
 		reader := bufio.NewReader(conn)
 		if _, err := io.CopyN(io.Discard, reader, answerPiece+1000); err != nil { // it takes a piece
 			t.Fatal(err)
 		}
-		time.Sleep(connection.DefaultPingTimeout - time.Millisecond) //nolint:forbidigo // of virtual time
+		time.Sleep(connection.DefaultPingTimeout - time.Millisecond)
 		synctest.Wait()
 		if len(o.ended()) > 0 {
 			t.Errorf("ended while it read: %q", o.ended())
 		}
-		time.Sleep(time.Second) //nolint:forbidigo // of virtual time
+		time.Sleep(time.Second)
 		synctest.Wait()
 		if !slices.Equal(o.ended(), []string{"slow consumer"}) || budget.Used() != 0 {
 			t.Errorf("ended: %q; %d bytes are held", o.ended(), budget.Used())
@@ -225,7 +225,7 @@ func TestEvicted(t *testing.T) {
 		}
 		send(silent, 100_000)
 		send(little, 10)
-		time.Sleep(3 * time.Second) //nolint:forbidigo // of virtual time
+		time.Sleep(3 * time.Second)
 		send(reading, 100_000)
 		if n := len(silent.ended()) + len(reading.ended()) + len(little.ended()); n != 0 {
 			t.Fatal("ended early:", n)

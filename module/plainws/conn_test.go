@@ -281,7 +281,7 @@ func TestVolatile(t *testing.T) {
 			}
 		}
 		emit(all.Volatile(), "first") // nobody reads: it waits
-		time.Sleep(time.Second)       //nolint:forbidigo // of virtual time
+		time.Sleep(time.Second)
 		emit(all.Volatile(), "dropped")
 		emit(all, "second")
 		emit(all.Volatile(), "dropped")
@@ -314,7 +314,7 @@ func TestQueueVolatile(t *testing.T) {
 				t.Error(err)
 			}
 			if i == 0 {
-				time.Sleep(time.Second) //nolint:forbidigo // of virtual time
+				time.Sleep(time.Second)
 			}
 		}
 		for _, size := range []int{10, 20, 30} {

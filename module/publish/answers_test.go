@@ -92,7 +92,7 @@ func TestIdempotencyAfterBreak(t *testing.T) {
 	var first sync.WaitGroup
 	first.Go(func() { a.handler.ServeHTTP(httptest.NewRecorder(), r) })
 	number := <-c.asked
-	time.Sleep(10 * time.Millisecond) //nolint:forbidigo // nobody tells that it does not give up
+	time.Sleep(10 * time.Millisecond) // nobody tells that it does not give up
 	c.socket.HandleAck(number, []realtime.Arg{realtime.String("yes")})
 	first.Wait()
 	if again := a.call("POST", "emit?ack=30s", body, "Idempotency-Key", "k"); !strings.Contains(again.body, `"args":["yes"]`) {
@@ -131,12 +131,12 @@ func TestAnswersForget(t *testing.T) {
 			})
 		}
 		ask("old", 1)
-		time.Sleep(AnswerLifetime - time.Second) //nolint:forbidigo // of virtual time
+		time.Sleep(AnswerLifetime - time.Second)
 		ask("old", 1)
 		if calls != 1 {
 			t.Errorf("%d calls", calls)
 		}
-		time.Sleep(time.Second) //nolint:forbidigo // of virtual time
+		time.Sleep(time.Second)
 		ask("old", 1)
 		if calls != 2 || len(answers.byKey) != 1 {
 			t.Errorf("%d calls, %d answers", calls, len(answers.byKey))
@@ -168,7 +168,7 @@ func TestAnswersForget(t *testing.T) {
 			t.Errorf("%d calls, %d answers: the newest is kept, whatever it is", calls, len(answers.done))
 		}
 		ask("small", 1)
-		time.Sleep(AnswerLifetime) //nolint:forbidigo // of virtual time
+		time.Sleep(AnswerLifetime)
 		answers.mu.Lock()
 		defer answers.mu.Unlock()
 		if answers.prune(); answers.byKey != nil || answers.bytes != 0 || len(answers.done) != 0 {

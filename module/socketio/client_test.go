@@ -255,7 +255,7 @@ func TestFailuresLogged(t *testing.T) {
 		if times > clients || took > time.Minute {
 			t.Fatalf("after %v there are %d lines, for %d clients", took, lines, times)
 		}
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(10 * time.Millisecond) // until the log is read again
 	}
 }
 

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { leak.Main(m) }
 const patience = 30 * time.Second
 
 // pass lets virtual time pass.
-func pass(d time.Duration) { time.Sleep(d) } //nolint:forbidigo // it takes none
+func pass(d time.Duration) { time.Sleep(d) } // it takes none
 
 // fixed is a limit that does not change.
 func fixed(n int) func() int { return func() int { return n } }

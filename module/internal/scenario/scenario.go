@@ -143,7 +143,7 @@ func newPlay(t *testing.T, start func(*Play) http.Handler) *Play {
 		if err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(d) //nolint:forbidigo // of virtual time
+		time.Sleep(d)
 	})
 	p.Command("header", func(args string) {
 		name, value, _ := strings.Cut(args, ": ")
@@ -152,7 +152,7 @@ func newPlay(t *testing.T, start func(*Play) http.Handler) *Play {
 	p.Command("show", func(args string) { p.shown = append(p.shown, strings.Fields(args)...) })
 
 	// Runs last: what still runs has a minute to end, or synctest says so.
-	t.Cleanup(func() { time.Sleep(time.Minute) }) //nolint:forbidigo // of virtual time
+	t.Cleanup(func() { time.Sleep(time.Minute) })
 	handler := start(p)
 	serve := serve(p.network, handler)
 	t.Cleanup(func() {

@@ -317,7 +317,7 @@ func fillStream(t *testing.T, c *Conn) {
 	t.Helper()
 	const stall = 5 * time.Second // which a busy machine may make
 	message := Frame(Binary, bytes.Repeat([]byte("x"), 100_000))
-	for stuck := time.Now(); time.Since(stuck) < stall; time.Sleep(time.Millisecond) {
+	for stuck := time.Now(); time.Since(stuck) < stall; time.Sleep(time.Millisecond) { // no event says that it is stuck
 		if c.Idle() {
 			stuck = time.Now()
 			if err := c.Send(message); err != nil {
@@ -507,7 +507,7 @@ func TestStreamMany(t *testing.T) {
 		for range 3 {
 			senders.Go(func() {
 				for c.Send(Frame(Text, []byte("tick"))) == nil {
-					time.Sleep(100 * time.Microsecond)
+					time.Sleep(100 * time.Microsecond) // leaves the processor to the others
 				}
 			})
 		}
