@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -98,6 +99,8 @@ func (t *terminal) do(b *block, ownBackend bool) (kind string, err error) {
 		return "", t.site.load(b, ownBackend)
 	case b.lang == "json" && b.word() == "output":
 		return "output", compare(b, t.printed)
+	case b.word() == "output":
+		return "output", compareText(b, t.printed)
 	case b.lang != "sh":
 		return "", nil
 	case b.word() == "skip":
@@ -195,7 +198,16 @@ func (t *terminal) close() {
 	}
 }
 
-// compare holds what commands have printed against what a page says. An … in a text
+// compareText holds lines that commands have printed against those that a page says.
+func compareText(b *block, printed string) error {
+	pattern := strings.ReplaceAll(regexp.QuoteMeta(strings.TrimSpace(b.text)), "…", ".*")
+	if !regexp.MustCompile("^" + pattern + "$").MatchString(strings.TrimSpace(printed)) {
+		return b.problemf("the commands before it print\n%s", printed)
+	}
+	return nil
+}
+
+// compare holds JSON that commands have printed against what a page says. An … in a text
 // stands for any text, and a number with a decimal point for any number.
 func compare(b *block, printed string) error {
 	var want, got any

@@ -195,7 +195,7 @@ func (s *site) close(t *testing.T) {
 
 // tools are the commands that blocks may use. With no others, a block that is not
 // meant to be run does no harm.
-var tools = []string{"bash", "base64", "cat", "curl", "grep", "head", "mkdir", "node", "openssl", "sed", "seq", "tail", "tr"}
+var tools = []string{"bash", "base64", "cat", "curl", "env", "grep", "head", "mkdir", "node", "od", "openssl", "sed", "seq", "tail", "tr"}
 
 // linkTools returns a folder with nothing but the tools.
 func linkTools(t *testing.T) string {
