@@ -35,6 +35,13 @@ const settleTime = 100 * time.Millisecond
 // to accept them or that TLS takes its time; and for a server to stop listening.
 const handoverLimit = 2 * time.Second
 
+// quietLooks is how often in a row, a millisecond apart, a server must have no new
+// connection before it stops. Between the kernel's queue and the server's first
+// word of it a connection is seen by nobody, and so is its first request between
+// being read and being served. On a busy machine that takes some milliseconds.
+// Looks count here, and not time: they are late whenever the server is.
+const quietLooks = 20
+
 // A handover is a configuration's part in reloads. On Linux Caddy opens every
 // address once more for a new configuration, and then closes the last one's
 // socket. Each gets a share of the connections meanwhile, and the kernel resets
@@ -180,11 +187,11 @@ func (a *App) handOver() {
 	}
 	a.part()
 	<-handoverPause(handoverTime)
-	soon(handoverLimit, func() bool {
-		return !slices.ContainsFunc(a.handover.passed, func(d *door) bool {
+	awaitQuiet(handoverLimit, func() bool {
+		return a.handover.newcomers.any(handoverLimit) || slices.ContainsFunc(a.handover.passed, func(d *door) bool {
 			n, err := d.Queued()
 			return err == nil && n > 0
-		}) && !a.handover.newcomers.any(handoverLimit)
+		})
 	})
 }
 
@@ -265,4 +272,17 @@ func soon(limit time.Duration, so func() bool) bool {
 		}
 	}
 	return true
+}
+
+// awaitQuiet waits, for as long as the limit, until busy has been false at
+// quietLooks looks in a row.
+func awaitQuiet(limit time.Duration, busy func() bool) {
+	quiet := 0
+	soon(limit, func() bool {
+		quiet++
+		if busy() {
+			quiet = 0
+		}
+		return quiet >= quietLooks
+	})
 }
