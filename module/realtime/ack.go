@@ -2,10 +2,10 @@ package realtime
 
 import "context"
 
-// Request sends an event to the socket's client and waits for its answer. The
-// error is ctx's, ErrDisconnected, or a *LimitError where too many answers of the
-// client are awaited, or the event is not valid. It must not be called from within a
-// Handler's method for the same client, which reads no answer meanwhile.
+// Request sends an event to the socket's client and waits for its ack. The error is ctx's,
+// ErrDisconnected, or a *LimitError if too many acks of the client are awaited. Any other error
+// means that the event is not valid. Request must not be called from a Handler's method for the
+// same client: nothing is read from the client meanwhile, its ack included.
 func (s *Socket) Request(ctx context.Context, event string, args ...Arg) ([]Arg, error) {
 	type answer struct {
 		args []Arg
@@ -32,8 +32,8 @@ func (s *Socket) Request(ctx context.Context, event string, args ...Arg) ([]Arg,
 	}
 }
 
-// HandleAck takes a client's answer from the socket's protocol. An answer that
-// nobody waits for is ignored.
+// HandleAck takes an ack that the client has sent from the socket's protocol. It ignores one that
+// nobody waits for.
 func (s *Socket) HandleAck(number uint64, args []Arg) {
 	if answer := s.forgetAck(number); answer != nil {
 		answer(args, nil)
@@ -41,14 +41,14 @@ func (s *Socket) HandleAck(number uint64, args []Arg) {
 }
 
 func (s *Socket) expectAck(number uint64, answer func([]Arg, error)) error {
-	most := s.endpoint.Limits().Acks
+	limit := s.endpoint.Limits().Acks
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.gone:
 		return ErrDisconnected
-	case len(s.acks) >= most:
-		return &LimitError{Name: "acks", Max: int64(most)}
+	case len(s.acks) >= limit:
+		return &LimitError{Name: "acks", Max: int64(limit)}
 	}
 	if s.acks == nil {
 		s.acks = make(map[uint64]func([]Arg, error))
@@ -74,7 +74,7 @@ func (s *Socket) awaitsAcks() bool {
 	return len(s.acks) > 0
 }
 
-// failAcks tells everyone who waits that no answer will come.
+// failAcks fails all acks that are awaited.
 func (s *Socket) failAcks() {
 	s.mu.Lock()
 	acks := s.acks

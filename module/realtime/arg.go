@@ -8,19 +8,18 @@ import (
 	"unsafe"
 )
 
-// An Arg is one argument of an event or an ack: a JSON value, passed on byte by
-// byte as it came. In an Arg with binary parts, each object
-// {"_placeholder":true,"num":N} in the JSON stands for Binary[N]; in one
-// without, such an object is just an object. Neither part may be changed.
+// An Arg is one argument of an event or an ack: a JSON value that is passed on byte by byte. If the
+// Arg has binary parts, each object {"_placeholder":true,"num":N} in the JSON stands for Binary[N];
+// without binary parts, such an object is an ordinary one. Neither field may be modified.
 type Arg struct {
 	JSON   json.RawMessage
 	Binary [][]byte
 }
 
-// binaryArg is the JSON of an argument that is binary as a whole.
+// binaryArg is the JSON of an argument that is one binary part.
 var binaryArg = json.RawMessage(`{"_placeholder":true,"num":0}`)
 
-// JSON returns v as an argument, encoded by encoding/json.
+// JSON returns v as an argument, encoded by encoding/json without escapes for HTML.
 func JSON(v any) (Arg, error) {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
@@ -43,7 +42,7 @@ func String(s string) Arg {
 // Bytes returns binary data as an argument.
 func Bytes(b []byte) Arg { return Arg{JSON: binaryArg, Binary: [][]byte{b}} }
 
-// AsBytes returns the data of an argument that is binary as a whole.
+// AsBytes returns the data of an argument that is one binary part. It reports false for any other.
 func (a Arg) AsBytes() ([]byte, bool) {
 	if len(a.Binary) == 1 && bytes.Equal(a.JSON, binaryArg) {
 		return a.Binary[0], true
@@ -51,13 +50,13 @@ func (a Arg) AsBytes() ([]byte, bool) {
 	return nil, false
 }
 
-// What arguments take beside their text and their binary parts, in bytes.
+// How many bytes an argument and a binary part take besides their content.
 const (
 	argSize  = int(unsafe.Sizeof(Arg{}))
 	partSize = int(unsafe.Sizeof([]byte(nil)))
 )
 
-// sizeOf returns how many bytes arguments hold that nothing else shares.
+// sizeOf returns how many bytes the arguments hold. A binary part that several share counts once.
 func sizeOf(args []Arg) int {
 	size := len(args) * argSize
 	for _, arg := range args {
@@ -69,9 +68,8 @@ func sizeOf(args []Arg) int {
 	return size
 }
 
-// compact returns arguments that are equal to args, and in memory of their own.
-// Those that come from a client are parts of all that it has sent at once, which
-// would stay as long as they do: whoever keeps arguments keeps these.
+// compact returns a copy of args in memory of its own. Arguments from a client are slices of all
+// that was read at once, and keep that memory alive: whoever keeps arguments keeps a copy.
 func compact(args []Arg) []Arg {
 	if len(args) == 0 {
 		return nil
@@ -106,16 +104,16 @@ func compact(args []Arg) []Arg {
 	return own
 }
 
-// MaxAttachments is how many different binary parts the arguments of one event
-// or ack can have. Socket.IO's parsers, clients included, refuse more.
+// MaxAttachments is how many different binary parts the arguments of one event or ack can have. The
+// parsers of Socket.IO's server and clients refuse more.
 const MaxAttachments = 10
 
 // Attachments are the different binary parts of a list of arguments.
 type Attachments [][]byte
 
-// CollectAttachments returns the binary parts of args. A part that is used more
-// than once, the very same bytes in memory, is there once: a client that names
-// one attachment a thousand times must not have it sent a thousand times.
+// CollectAttachments returns the binary parts of args. Parts that are the same bytes in memory
+// count as one: a client that names one attachment a thousand times must not have it sent a
+// thousand times.
 func CollectAttachments(args []Arg) Attachments {
 	var all Attachments
 	for _, arg := range args {
@@ -128,14 +126,14 @@ func CollectAttachments(args []Arg) Attachments {
 	return all
 }
 
-// Index returns where part is among the attachments, or -1.
+// Index returns the index of part among the attachments, or -1. It compares addresses, not bytes.
 func (a Attachments) Index(part []byte) int {
 	return slices.IndexFunc(a, func(b []byte) bool {
 		return len(b) == len(part) && unsafe.SliceData(b) == unsafe.SliceData(part)
 	})
 }
 
-// ErrTooManyAttachments says that arguments have more than MaxAttachments.
+// ErrTooManyAttachments means that arguments have more than MaxAttachments binary parts.
 var ErrTooManyAttachments = fmt.Errorf("there are too many binary parts: at most %d can be sent", MaxAttachments)
 
 func checkAttachments(args []Arg) error {

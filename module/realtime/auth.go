@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// A Handshake is what is known of a client that asks to be let into a namespace.
+// A Handshake is what is known about a client that asks to connect to a namespace.
 type Handshake struct {
 	Endpoint  *Endpoint
-	Session   string // the connection, which several sockets may share
-	SocketID  string // that the socket will have; "" until Authenticate gives it one that nobody can guess
+	Session   string // the id of the connection, which several sockets may share
+	SocketID  string // the id that the socket will have; Authenticate fills in a random one
 	Protocol  string // "socket.io" or "websocket"
 	Transport string // "polling" or "websocket"
 	Time      time.Time
@@ -24,44 +24,43 @@ type Handshake struct {
 	Secure    bool
 	Path      string
 	Query     url.Values
-	Header    http.Header     // those that the endpoint keeps
-	Values    Values          // what else of the request the endpoint keeps
-	Identity  Identity        // what the authenticators before have said
-	Auth      json.RawMessage // what the client sent to authenticate itself: an object, or nil
+	Header    http.Header     // the headers that the endpoint keeps
+	Values    Values          // the other values of the request that the endpoint keeps
+	Identity  Identity        // what earlier authenticators have returned
+	Auth      json.RawMessage // the auth object that the client sent, or nil
 }
 
-// Values are what guests wanted to be kept of a handshake's request, by the
-// names that they gave it.
+// Values are parts of a handshake's request that guests asked to keep, by the names they chose.
 type Values map[string]string
 
-// An Identity is who a socket belongs to, as far as the application says.
+// An Identity is what the application says about a socket's owner.
 type Identity struct {
-	// User is the user's id. "" where there is none.
+	// User is the user's id, or "" if there is none.
 	User string
-	// Data is the socket's data: what the application wants to know with each
-	// event, such as organizationId or role.
+	// Data is the socket's data: what the application wants to know with each event, such as an
+	// organization or a role.
 	Data map[string]json.RawMessage
-	// Rooms are joined before the socket gets its first event.
+	// The socket joins Rooms before it gets its first event.
 	Rooms []string
-	// ExpiresAt is when the identity ends. The client's connection is closed
-	// then, so that it comes back and authenticates itself anew. The earliest of
-	// several counts. Default: never.
+	// ExpiresAt is when the identity expires. The client's connection is then closed in a way that
+	// makes the client reconnect and authenticate again. The earliest of several times counts. Zero
+	// means never.
 	ExpiresAt time.Time
-	// OnConnect, if not nil, is called when the socket has connected, before
-	// the handlers learn of it. It is not called if the client is not let in.
+	// OnConnect, if not nil, is called when the socket has connected, before the handlers are. It
+	// is not called if the client is refused after all.
 	OnConnect func(ctx context.Context, s *Socket)
-	// OnDiscard, if not nil, is called instead if the client is not let in after
-	// all: it has gone meanwhile, or another authenticator refuses it.
+	// OnDiscard, if not nil, is called instead of OnConnect if the client is refused after all: it
+	// has disconnected meanwhile, or another authenticator refuses it.
 	OnDiscard func()
 
-	authentication string // that of the policy that it is by
+	authentication string // Authentication of the policy that accepted it
 }
 
-// errExpired is the answer to an identity that has ended before it began.
+// errExpired refuses a client whose identity has expired already.
 var errExpired = &ConnectError{Message: "identity has expired", Data: json.RawMessage(`{"code":"expired"}`), Status: http.StatusUnauthorized}
 
-// add adds what a later authenticator says. The socket will change its data;
-// authenticators may give theirs to others.
+// add merges what a later authenticator returns. It copies Data, since the socket changes its own
+// and authenticators may share theirs.
 func (i *Identity) add(more Identity) {
 	if more.User != "" {
 		i.User = more.User
@@ -92,22 +91,23 @@ func (i *Identity) add(more Identity) {
 	}
 }
 
-// Discard says that the client is not let in after all. Protocols call it where
-// they do not call Namespace.Accept after Namespace.Authenticate.
+// Discard calls OnDiscard. A protocol that does not call Namespace.Accept after
+// Namespace.Authenticate must call Discard instead.
 func (i *Identity) Discard() {
 	if i.OnDiscard != nil {
 		i.OnDiscard()
 	}
 }
 
-// An Authenticator decides whether a client may connect, and says who it is.
+// An Authenticator decides whether a client may connect, and says who it is. Its methods are called
+// concurrently.
 type Authenticator interface {
-	// Authenticate returns a *ConnectError to refuse the client; any other
-	// error refuses it too, and is the server's fault.
+	// Authenticate returns a *ConnectError to refuse the client. Any other error refuses it too,
+	// and is reported as the server's fault. It may block until ctx ends.
 	Authenticate(ctx context.Context, namespace string, h *Handshake) (Identity, error)
 }
 
-// authenticate asks every authenticator of a policy.
+// authenticate asks every authenticator of the policy, in order.
 func (p *Policy) authenticate(ctx context.Context, namespace string, h *Handshake) (Identity, error) {
 	var identity Identity
 	for _, authenticator := range p.Authenticators {

@@ -6,13 +6,22 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
 )
 
-// A Batch holds back what is sent because of the input that one connection has
-// at the moment, so that all of it for one client leaves in one write. It is
-// fit for any goroutine and any time: once it has ended, it holds nothing back.
+// A Batch holds back what is sent while one connection's input is handled, so that all of it for
+// one client leaves with one write. Whoever opens a batch must close it; a closed batch, which the
+// zero value is, holds nothing back. All methods may be called concurrently. A nil *Batch
+// holds nothing back either.
+//
+// A batch enters the hub in a context, and leaves it as an argument:
+//
+//   - A protocol opens a batch when it has read input. It calls Socket.HandleEvent with a context
+//     from [WithBatch], and closes the batch before it waits for more input.
+//   - Handlers pass their context to Emit, as usual. One that waits calls [Flush] before.
+//   - The hub looks the batch up once for each event, and gives it to every recipient's
+//     [Conn.Deliver].
 type Batch = outbox.Batch
 
-// WithBatch returns a context in which what a Handler emits is sent in a batch.
-// Protocols give it to Socket.HandleEvent. The batch may be nil.
+// WithBatch returns a context in which everything that is emitted belongs to the batch. A nil batch
+// leaves ctx as it is.
 func WithBatch(ctx context.Context, batch *Batch) context.Context {
 	if batch == nil {
 		return ctx
@@ -20,8 +29,8 @@ func WithBatch(ctx context.Context, batch *Batch) context.Context {
 	return batchContext{ctx, batch}
 }
 
-// Flush sends what a Handler has emitted so far, and what other events of the
-// same input had held back. A Handler calls it before it waits for anything.
+// Flush closes the context's batch, if it has one: what was held back is sent now, and nothing is
+// held back any more. A handler calls it before it waits for anything.
 func Flush(ctx context.Context) {
 	if batch := batchOf(ctx); batch != nil {
 		batch.Close()

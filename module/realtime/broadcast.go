@@ -6,17 +6,17 @@ import (
 	"sync"
 )
 
-// A Broadcast is an event about to be sent to many sockets. It is a value: its
-// methods return copies, and one can be the start of several others.
+// A Broadcast is an event that is about to be sent to many sockets. It is a value: its methods
+// return modified copies, so that one broadcast can be the base of several others.
 type Broadcast struct {
 	namespace *Namespace
-	to        audience
+	to        target
 	local     bool
 	volatile  bool
 }
 
-// To adds rooms. A socket that is in several of them gets the event once. The
-// id of a socket is the name of its own room.
+// To adds rooms. A socket in several of them gets the event once. The id of a socket is the name of
+// its own room.
 func (b Broadcast) To(rooms ...string) Broadcast {
 	b.to.rooms = append(slices.Clip(b.to.rooms), rooms...)
 	return b
@@ -34,22 +34,21 @@ func (b Broadcast) Except(rooms ...string) Broadcast {
 	return b
 }
 
-// Local keeps the event on this node.
+// Local sends the event to the sockets of this node only.
 func (b Broadcast) Local() Broadcast {
 	b.local = true
 	return b
 }
 
-// Volatile lets the event be lost where a client could not get it at once.
+// Volatile drops the event for clients that could not get it at once.
 func (b Broadcast) Volatile() Broadcast {
 	b.volatile = true
 	return b
 }
 
-// Emit sends the event. It does not wait for anyone to get it, nor for the other
-// nodes to be told. The error is ErrSealed where nobody can get it any more, and
-// ErrLocalOnly where only the sockets of this node can; another says that the
-// event is not valid. Of ctx only the batch matters.
+// Emit sends the event. It waits neither for recipients nor for other nodes. The error is ErrSealed
+// if nobody gets the event any more, and ErrLocalOnly if only the sockets of this node do. Any
+// other error means that the event is not valid. Emit uses ctx for its batch only.
 func (b Broadcast) Emit(ctx context.Context, event string, args ...Arg) error {
 	b.namespace = b.namespace.current()
 	m, err := b.namespace.newMessage(event, args)
@@ -57,7 +56,7 @@ func (b Broadcast) Emit(ctx context.Context, event string, args ...Arg) error {
 		return err
 	}
 	m.Volatile = b.volatile
-	if b.namespace.recovery.Load() != nil && m.lasting() {
+	if b.namespace.recovery.Load() != nil && m.recoverable() {
 		m.Args = compact(m.Args)
 	}
 	var remote []byte
@@ -69,23 +68,22 @@ func (b Broadcast) Emit(ctx context.Context, event string, args ...Arg) error {
 	return b.deliver(m, batchOf(ctx), remote)
 }
 
-// deliver gives the message to each recipient on this node, once, and has what
-// the other nodes are told passed on, unless that is nil. The error is ErrSealed or
-// ErrLocalOnly.
-func (b Broadcast) deliver(m *Message, in *Batch, remote []byte) error {
+// deliver gives the message to each recipient on this node once. Remote is the payload for the
+// other nodes, or nil. The error is ErrSealed or ErrLocalOnly.
+func (b Broadcast) deliver(m *Message, batch *Batch, remote []byte) error {
 	n := b.namespace
 	defer n.order.lock(&b.to)()
 	if n.sealed.Load() {
 		return ErrSealed
 	}
-	// Under the lock, so that a room has one order on all nodes; and before
-	// anything else, so that they need not wait for this one.
+	// It is queued under the lock, so that a room has the same order on all nodes, and first, so
+	// that the other nodes do not wait for deliveries on this one.
 	var err error
 	if remote != nil {
 		err = n.hub.publisher.add(remote, m.Volatile)
 	}
 	r := n.recovery.Load()
-	if r != nil && m.lasting() {
+	if r != nil && m.recoverable() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		defer m.forgetEncodings()
@@ -93,15 +91,15 @@ func (b Broadcast) deliver(m *Message, in *Batch, remote []byte) error {
 		r = nil
 	}
 	if r != nil && r.closed {
-		r = nil // the namespace has gone meanwhile: nobody was in it
+		r = nil // the namespace has been removed meanwhile: nobody was in it
 	}
 	recipients := recipientLists.Get().(*[]*Socket)
 	*recipients = b.chooseRecipients(r, m, (*recipients)[:0])
 	for _, s := range *recipients {
-		if s.trail != nil {
-			s.trail.passed(r)
+		if s.recovery != nil {
+			s.recovery.delivered(r)
 		}
-		_ = s.conn.Deliver(m, in) // a client that cannot get it is being disconnected
+		_ = s.conn.Deliver(m, batch) // an error means that the client is being disconnected
 	}
 	clear(*recipients) // the pool must not keep sockets alive
 	recipientLists.Put(recipients)
@@ -110,10 +108,10 @@ func (b Broadcast) deliver(m *Message, in *Batch, remote []byte) error {
 
 var recipientLists = sync.Pool{New: func() any { return new([]*Socket) }}
 
-// chooseRecipients appends the recipients to list, and enters the message into
-// the recovery's history unless that is nil: at once, so that it is known
-// whether who comes and goes meanwhile had to get it.
-func (b Broadcast) chooseRecipients(r *recovery, m *Message, list []*Socket) []*Socket {
+// chooseRecipients appends the recipients to list and, unless r is nil, the message to its history.
+// Both happen under one lock, so that a socket that comes or goes meanwhile either gets the message
+// or is known to have missed it.
+func (b Broadcast) chooseRecipients(r *recoveryStore, m *Message, list []*Socket) []*Socket {
 	b.namespace.mu.RLock()
 	defer b.namespace.mu.RUnlock()
 	if r != nil {

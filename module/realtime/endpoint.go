@@ -7,25 +7,22 @@ import (
 	"go.uber.org/zap"
 )
 
-// A Policy is what the sockets of an endpoint live under.
+// A Policy has the settings that apply to the sockets of an endpoint.
 type Policy struct {
-	// Namespaces that clients may connect to. Default "/" alone.
+	// Namespaces that clients may connect to. Default: "/" alone.
 	Namespaces Globs
-	// Authenticators must all accept a socket, in this order; later ones add to
-	// the identity. Default: every client is let in.
+	// Authenticators must all accept a socket. They are asked in order, and later ones add to the
+	// identity. Default: every client is accepted.
 	Authenticators []Authenticator
-	// Authentication is a text that is different where the authenticators could
-	// say otherwise of a client: their configuration, keys included. A client
-	// that comes back is authenticated again where it is not what it was. It
-	// stays in the process. Default: it never changes.
+	// Authentication differs whenever the authenticators could answer differently: it is made of
+	// their configuration, keys included. A client that recovers its socket is authenticated again
+	// if Authentication has changed since. It never leaves the process. Default: it never changes.
 	Authentication string
-	// Handlers are asked in this order to handle an event; the first that does
-	// ends the search. Default: none.
+	// Handlers are asked in order to handle an event, until one does. Default: none.
 	Handlers []Handler
-	// Limits bound what one client can take.
+	// Limits bound what one client can use.
 	Limits Limits
-	// Logger gets a line for each socket that connects or disconnects.
-	// Default: none.
+	// Logger gets a line for each socket that connects or disconnects. Default: none.
 	Logger *zap.Logger
 }
 
@@ -36,8 +33,8 @@ func (p *Policy) allows(namespace string) bool {
 	return p.Namespaces.Match(namespace)
 }
 
-// names reports whether a namespace is one of those that the policy names as they are.
-func (p *Policy) names(namespace string) bool {
+// lists reports whether the policy lists the namespace by its name rather than by a pattern.
+func (p *Policy) lists(namespace string) bool {
 	if len(p.Namespaces) == 0 {
 		return namespace == "/"
 	}
@@ -51,7 +48,8 @@ func (p *Policy) logger() *zap.Logger {
 	return p.Logger
 }
 
-// An Endpoint is one configured entrance to a hub. It outlives its settings.
+// An Endpoint is one configured entrance to a hub. It outlives its settings. All methods may be
+// called concurrently.
 type Endpoint struct {
 	name    string
 	hub     *Hub
@@ -59,9 +57,9 @@ type Endpoint struct {
 	pending Pending
 }
 
-// NewEndpoint returns an endpoint that asks acquire for its policy each time
-// something happens, and calls release when what happened has been dealt with:
-// until then nothing that the policy refers to may be cleaned up.
+// NewEndpoint returns an endpoint that calls acquire for its policy whenever something happens, and
+// release when that has been handled. Until then nothing that the policy refers to may be cleaned
+// up.
 func NewEndpoint(name string, hub *Hub, acquire func() (policy *Policy, release func())) *Endpoint {
 	e := &Endpoint{name: name, hub: hub, acquire: acquire}
 	e.pending.endpoint = e
@@ -71,9 +69,9 @@ func NewEndpoint(name string, hub *Hub, acquire func() (policy *Policy, release 
 	return e
 }
 
-// restored returns the endpoint of a socket that is restored. Its policy is that of
-// the hub's endpoint of its name, once there is one.
-func (h *Hub) restored(name string) *Endpoint {
+// restoredEndpoint returns the endpoint of a restored socket. Its policy is that of the hub's endpoint of
+// the same name, as soon as there is one.
+func (h *Hub) restoredEndpoint(name string) *Endpoint {
 	return &Endpoint{name: name, hub: h, acquire: func() (*Policy, func()) {
 		h.mu.RLock()
 		e := h.endpoints[name]
@@ -91,15 +89,15 @@ func (e *Endpoint) Name() string { return e.name }
 // Hub returns the hub that the endpoint leads to.
 func (e *Endpoint) Hub() *Hub { return e.hub }
 
-// Allows reports whether clients may connect to the namespace of a name.
+// Allows reports whether clients may connect to the namespace.
 func (e *Endpoint) Allows(namespace string) bool {
 	policy, release := e.acquire()
 	defer release()
 	return policy.allows(namespace)
 }
 
-// DisallowedSockets returns the endpoint's sockets on this node that are in a namespace to which none
-// of the policies lets clients connect. Sockets whose clients may come back are among them.
+// DisallowedSockets returns the endpoint's sockets on this node, recoverable ones included, whose
+// namespace none of the policies allows.
 func (e *Endpoint) DisallowedSockets(policies ...*Policy) []*Socket {
 	var sockets []*Socket
 	for _, n := range e.hub.Namespaces() {
@@ -115,8 +113,7 @@ func (e *Endpoint) DisallowedSockets(policies ...*Policy) []*Socket {
 	return sockets
 }
 
-// Limits returns the limits of the endpoint's settings of the moment. None of
-// them is zero.
+// Limits returns the current limits, with defaults in place of zero values.
 func (e *Endpoint) Limits() Limits {
 	policy, release := e.acquire()
 	defer release()

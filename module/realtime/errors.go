@@ -6,25 +6,25 @@ import (
 )
 
 var (
-	// ErrDisconnected says that the socket is not connected any more.
+	// ErrDisconnected means that the socket is not connected any more.
 	ErrDisconnected = errors.New("socket is disconnected")
 
-	// ErrSealed says that the hub takes no events any more: those who could get
-	// them are gone, and what they are owed when they come back is written down.
-	ErrSealed = errors.New("hub is about to end")
+	// ErrSealed means that the hub takes no more events: its clients are disconnected, and the
+	// state of those that may come back has been saved.
+	ErrSealed = errors.New("hub is shutting down")
 
-	// ErrBacklog says that a client missed more than can be sent to it at once.
+	// ErrBacklog means that a client has missed more than can be sent to it at once.
 	ErrBacklog = errors.New("client missed too much")
 
-	// ErrTooManyNamespaces says that there are too many namespaces to make another one. It is not
-	// the client's fault: it shall come back, and its connection is closed for that.
+	// ErrTooManyNamespaces means that a client asked for a namespace that would be one too many.
+	// That is not its fault: its connection is closed, and it tries again later.
 	ErrTooManyNamespaces = errors.New("hub has too many namespaces")
 
-	// ErrInvalidNamespace says that clients may not connect to a namespace.
-	ErrInvalidNamespace = errors.New("Invalid namespace") //nolint:staticcheck // the client gets these very words, which are Socket.IO's
+	// ErrInvalidNamespace means that clients may not connect to the namespace.
+	ErrInvalidNamespace = errors.New("Invalid namespace") //nolint:staticcheck // clients get this text, which is Socket.IO's
 )
 
-// An Error is what a client is told when an event of its own failed.
+// An Error tells a client why its event failed.
 type Error struct {
 	Code    string `json:"code"`    // for programs, such as "backend_unavailable"
 	Message string `json:"message"` // for people
@@ -33,15 +33,15 @@ type Error struct {
 // Error implements error.
 func (e *Error) Error() string { return e.Message }
 
-// A ConnectError is what a client is told when it may not connect. Any other
-// error of an Authenticator is one of the server's own.
+// A ConnectError tells a client why it may not connect. Any other error of an Authenticator is the
+// server's own.
 type ConnectError struct {
 	// Message is the message of the client's connect_error.
 	Message string
-	// Data is its data: any JSON value, or nothing.
+	// Data is the connect_error's data: any JSON value, or nil.
 	Data json.RawMessage
-	// Status is the HTTP status, 401 or 403, for protocols that answer before
-	// they are connected. Default 403.
+	// Status is the HTTP status, 401 or 403, for protocols that answer before the connection is
+	// established. Default: 403.
 	Status int
 }
 

@@ -17,46 +17,43 @@ type Event struct {
 	// Seq numbers the events of a socket, from 1.
 	Seq uint64
 
-	// Ack answers the client, who gets the first answer only. It is nil where
-	// the client awaits none.
+	// Ack answers the client. Only the first call does. It is nil if the client awaits no ack.
 	Ack func(...Arg) error
 
 	later func(context.Context) error
 }
 
-// Later has the rest of an event's handling done when HandleEvent has returned,
-// off the goroutine that reads from the client, and before anything of the
-// socket's next event. A handler that has to wait calls it, and says that it
-// has handled the event; an error of rest counts as its own. The settings that
-// the handler belongs to stay in use until rest returns.
+// Later has rest run when HandleEvent has returned: off the goroutine that reads from the client,
+// and before anything of the socket's next event. A handler that has to wait calls Later and
+// reports the event as handled. An error of rest counts as the handler's. The handler's settings
+// stay in use until rest returns.
 func (e *Event) Later(rest func(ctx context.Context) error) { e.later = rest }
 
-// reserved are the names that mean something to Socket.IO itself and therefore
-// cannot be those of events.
+// reserved are the names that Socket.IO uses itself, which events cannot have.
 var reserved = map[string]bool{
 	"connect": true, "connect_error": true, "disconnect": true,
 	"disconnecting": true, "newListener": true, "removeListener": true,
 }
 
-// Reserved reports whether an event cannot have this name.
+// Reserved reports whether events cannot have this name.
 func Reserved(event string) bool { return reserved[event] }
 
-// HandleEvent takes an event from the socket's protocol, which calls it for one
-// event at a time, in order. ack may be nil. It returns when the event has been
-// handled, or while it waits for its turn; it waits itself when too many do. One
-// that comes after the handlers have learnt that the socket is gone is dropped.
+// HandleEvent takes an event from the socket's protocol, which calls it for one event at a time, in
+// order. Ack may be nil. It returns when the event has been handled or is queued; if too many are
+// queued, it waits for space. An event that comes after the handlers have learnt of the disconnect
+// is dropped.
 func (s *Socket) HandleEvent(ctx context.Context, name string, args []Arg, ack func(...Arg) error) {
 	e := &Event{Socket: s, Name: name, Args: args, Seq: s.events.Add(1)}
 	if ack != nil {
 		e.Ack = s.firstAck(ack)
 	}
-	crew := s.namespace.hub.crew
+	workers := s.namespace.hub.workers
 	policy, release := s.endpoint.acquire()
-	if !s.lane.enter() {
+	if !s.queue.acquire() {
 		Flush(ctx)
-		s.lane.await(ctx)
+		s.queue.waitForSpace(ctx)
 		e.Args = compact(e.Args)
-		s.lane.add(crew, job{size: jobSize + len(e.Name) + sizeOf(e.Args), run: func() {
+		s.queue.add(workers, task{size: taskSize + len(e.Name) + sizeOf(e.Args), run: func() {
 			defer release()
 			if s.ended {
 				return
@@ -71,17 +68,17 @@ func (s *Socket) HandleEvent(ctx context.Context, name string, args []Arg, ack f
 	}
 	if e.later == nil {
 		release()
-		s.lane.leave(crew, nil)
+		s.queue.release(workers, nil)
 		return
 	}
-	s.lane.leave(crew, func() {
+	s.queue.release(workers, func() {
 		defer release()
 		policy.finish(s.namespace.hub.Context(), e)
 	})
 }
 
-// firstAck passes the first answer on, and no other. The client learns of one that
-// it cannot be given, too: it waits.
+// firstAck passes on the first answer only. If that is not valid, the client, which is waiting,
+// gets an error instead.
 func (s *Socket) firstAck(ack func(...Arg) error) func(...Arg) error {
 	var once sync.Once
 	return func(args ...Arg) (err error) {
@@ -99,16 +96,16 @@ func (s *Socket) firstAck(ack func(...Arg) error) func(...Arg) error {
 	}
 }
 
-// errorArgs are the arguments of an ack that says that something failed.
+// errorArgs returns the arguments of an ack that reports an error.
 func errorArgs(problem *Error) []Arg {
 	arg, err := JSON(map[string]*Error{"error": problem})
 	if err != nil {
-		panic(err) // two strings
+		panic(err) // cannot happen: two strings
 	}
 	return []Arg{arg}
 }
 
-// handle asks the handlers, until one of them handles the event.
+// handle asks the handlers, until one handles the event.
 func (p *Policy) handle(ctx context.Context, e *Event) {
 	for _, handler := range p.Handlers {
 		handled, err := p.callEvent(ctx, handler, e)
@@ -125,7 +122,7 @@ func (p *Policy) handle(ctx context.Context, e *Event) {
 	p.reject(e, &Error{Code: "unhandled_event", Message: "nothing handles an event of this name here"})
 }
 
-// finish does what a handler has left for later.
+// finish runs what a handler has passed to Later.
 func (p *Policy) finish(ctx context.Context, e *Event) {
 	if e.later == nil {
 		return
@@ -135,11 +132,11 @@ func (p *Policy) finish(ctx context.Context, e *Event) {
 	}
 }
 
-// reject tells the client why its event failed, if it asked.
+// reject tells the client why its event failed, if it awaits an ack.
 func (p *Policy) reject(e *Event, err error) {
 	problem, ok := errors.AsType[*Error](err)
 	if !ok {
-		// What went wrong inside is for the operator, not for the client.
+		// Internal errors are for the operator, not for the client.
 		if _, logged := errors.AsType[*panicError](err); !logged {
 			p.logger().Error("handling event", zap.String("socket", e.Socket.id), zap.String("event", e.Name), zap.Error(err))
 		}
@@ -148,5 +145,5 @@ func (p *Policy) reject(e *Event, err error) {
 	if e.Ack == nil {
 		return
 	}
-	_ = e.Ack(errorArgs(problem)...) // a session that cannot be written to has ended
+	_ = e.Ack(errorArgs(problem)...) // an error means that the session has ended
 }

@@ -8,12 +8,12 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
 )
 
-// expiries are the sockets of a hub whose identity ends at some time, with one
-// timer for all of them. The zero value has none.
+// expiries are the sockets of a hub whose identity expires, with one timer for all of them. The
+// zero value is empty.
 type expiries struct {
 	mu     sync.Mutex
 	queue  expiryQueue
-	timer  *time.Timer // for the first of the queue; nil if that is empty
+	timer  *time.Timer // goes off for the first socket of the queue; nil if there is none
 	closed bool
 }
 
@@ -39,7 +39,7 @@ func (e *expiries) remove(s *Socket) {
 	}
 }
 
-// schedule has the timer run for the first socket. The caller holds the mutex.
+// schedule sets the timer for the first socket. The caller holds the mutex.
 func (e *expiries) schedule() {
 	switch {
 	case len(e.queue) == 0 || e.closed:
@@ -54,9 +54,9 @@ func (e *expiries) schedule() {
 	}
 }
 
-// expire is called by the timer.
+// expire runs when the timer goes off.
 func (e *expiries) expire() {
-	for _, s := range e.due() { // without the mutex: they are removed
+	for _, s := range e.due() { // without the mutex, since Close calls remove
 		s.Close(reason.Expired)
 	}
 }
@@ -79,7 +79,7 @@ func (e *expiries) close() {
 	e.schedule()
 }
 
-// An expiryQueue is a heap of sockets, the first to expire on top.
+// An expiryQueue is a heap of sockets. The first to expire is on top.
 type expiryQueue []*Socket
 
 func (q expiryQueue) Len() int           { return len(q) }

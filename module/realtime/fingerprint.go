@@ -11,26 +11,25 @@ import (
 	"sync"
 )
 
-// A fingerprint stands for a Policy's Authentication where that must not be
-// written, since there are secrets in it. Who reads a fingerprint can find out
-// whether what he guesses is right, but takes a while for each guess.
+// A fingerprint stands for a Policy's Authentication where that must not be stored, since it holds
+// secrets. Whoever reads a fingerprint can test guesses, but each guess is slow.
 type fingerprint struct {
 	salt, sum []byte
 
 	mu    sync.Mutex
-	known map[string]bool // whether they match; a policy's is asked about by each client that comes back
+	known map[string]bool // results of matches: each client that recovers its socket asks for one
 }
 
 const (
 	fingerprintSize   = 16
 	fingerprintRounds = 300_000 // of PBKDF2 with SHA-256: about 60 ms
-	maxKnown          = 16      // policies
+	maxKnown          = 16      // results
 )
 
-// newFingerprint returns that of an Authentication.
+// newFingerprint returns the fingerprint of an Authentication.
 func newFingerprint(authentication string) *fingerprint {
 	f := &fingerprint{salt: make([]byte, fingerprintSize)}
-	_, _ = rand.Read(f.salt) // never fails
+	_, _ = rand.Read(f.salt) // never returns an error
 	f.sum = f.of(authentication)
 	return f
 }
@@ -38,12 +37,12 @@ func newFingerprint(authentication string) *fingerprint {
 func (f *fingerprint) of(authentication string) []byte {
 	sum, err := pbkdf2.Key(sha256.New, authentication, f.salt, fingerprintRounds, fingerprintSize)
 	if err != nil {
-		panic(err) // it has a salt, and a size that is allowed
+		panic(err) // cannot happen: salt and size are valid
 	}
 	return sum
 }
 
-// matches reports whether the fingerprint is that of an Authentication.
+// matches reports whether f is the fingerprint of authentication.
 func (f *fingerprint) matches(authentication string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -58,7 +57,7 @@ func (f *fingerprint) matches(authentication string) bool {
 	return matches
 }
 
-// String returns what parseFingerprint reads.
+// String returns the text that parseFingerprint reads.
 func (f *fingerprint) String() string {
 	return base64.RawURLEncoding.EncodeToString(f.salt) + "." + base64.RawURLEncoding.EncodeToString(f.sum)
 }
@@ -70,16 +69,15 @@ func parseFingerprint(text string) (*fingerprint, error) {
 	f.salt, errSalt = base64.RawURLEncoding.DecodeString(salt)
 	f.sum, errSum = base64.RawURLEncoding.DecodeString(sum)
 	if errSalt != nil || errSum != nil || len(f.salt) != fingerprintSize || len(f.sum) != fingerprintSize {
-		return nil, errors.New("it has no fingerprint")
+		return nil, errors.New("invalid fingerprint")
 	}
 	return f, nil
 }
 
-// authenticatedBy reports whether a client was let in as one would be by a policy
-// with an Authentication.
-func (t *trail) authenticatedBy(authentication string) bool {
-	if t.fingerprint != nil {
-		return t.fingerprint.matches(authentication)
+// authenticatedBy reports whether the client was accepted by a policy with the same Authentication.
+func (state *recoveryState) authenticatedBy(authentication string) bool {
+	if state.fingerprint != nil {
+		return state.fingerprint.matches(authentication)
 	}
-	return t.authentication == authentication
+	return state.authentication == authentication
 }

@@ -2,12 +2,11 @@ package realtime
 
 import "unicode/utf8"
 
-// Globs are patterns of names. In a pattern, "*" stands for any number of any
-// characters, "?" for one; everything else stands for itself.
+// Globs are patterns of names. "*" stands for any number of any characters, "?" for one. All other
+// characters stand for themselves.
 type Globs []string
 
-// Match reports whether any of the patterns matches the whole name. No
-// patterns match nothing.
+// Match reports whether any of the patterns matches the whole name. No patterns match nothing.
 func (g Globs) Match(name string) bool {
 	for _, pattern := range g {
 		if match(pattern, name) {
@@ -17,11 +16,11 @@ func (g Globs) Match(name string) bool {
 	return false
 }
 
-// match takes time in proportion to len(pattern) * len(name) at most: names
-// come from clients.
+// match takes time in proportion to len(pattern) * len(name) at most, since names come from
+// clients.
 func match(pattern, name string) bool {
 	p, n := 0, 0
-	star, restart := -1, 0 // the last "*" seen, and where it would try next
+	star, restart := -1, 0 // the last "*" seen, and where in name to try again
 	for n < len(name) {
 		switch {
 		case p < len(pattern) && pattern[p] == '*':
@@ -46,7 +45,7 @@ func match(pattern, name string) bool {
 	return p == len(pattern)
 }
 
-// width returns how many bytes the first character takes.
+// width returns the length of the first character in bytes.
 func width(s string) int {
 	_, n := utf8.DecodeRuneInString(s)
 	return n

@@ -2,36 +2,34 @@ package realtime
 
 import "context"
 
-// A Handler is the application's side of a hub: it learns what clients do. A
-// socket's calls come one at a time, in order, and concurrently with those of
-// other sockets.
+// A Handler is the application's side of a hub: it learns what clients do. The calls for one socket
+// come one at a time, in order. Calls for different sockets are concurrent.
 //
-// They are made on the goroutine that reads from the client's connection: until
-// a call returns nothing more is read from it, pings included, and what was
-// emitted or acked is held back, to be sent with what the next events cause. A
-// handler that waits for a moment calls Flush before; one that has to wait
-// longer uses Event.Later. A panic is logged, and fails only
-// what it happened in.
+// Calls are made on the goroutine that reads from the client's connection. Until a call returns,
+// nothing more is read from the client, pings included, and what the call has emitted or acked is
+// held back, to be sent together with what the next events cause. A handler that waits for a moment
+// calls [Flush] before; one that waits longer uses [Event.Later]. A panic is logged, and fails only
+// the call.
 type Handler interface {
-	// HandleConnect is called when a socket has connected, or its client has
-	// come back to it (Socket.Recovered), with the rooms and data that it had.
+	// HandleConnect is called when a socket has connected, or its client has recovered it, with its
+	// rooms and data (see Socket.Recovered).
 	HandleConnect(ctx context.Context, s *Socket)
 
-	// HandleEvent reports whether it handled the event; if not, the next
-	// handler is asked. An *Error is passed on to a client that awaits an ack;
-	// of any other error it learns only that there was one.
+	// HandleEvent reports whether it handled the event. If not, the next handler is asked. An
+	// *Error is passed on to a client that awaits an ack. For any other error the client only
+	// learns that there was one.
 	HandleEvent(ctx context.Context, e *Event) (handled bool, err error)
 
-	// HandleDisconnect is called when a socket that had connected is gone, with
-	// the reason in Socket.IO's words. Its rooms can still be read. Until the
-	// call returns, its client cannot come back to it.
+	// HandleDisconnect is called when a socket has disconnected, with a reason in Socket.IO's
+	// words. The socket's rooms can still be read. Until the call returns, the client cannot
+	// recover the socket.
 	HandleDisconnect(ctx context.Context, s *Socket, reason string)
 }
 
-// A UnrecoverableHandler is a Handler that wants to know when a client that is away, of
-// whose socket HandleDisconnect has been called, cannot come back to it any more:
-// the application has disconnected it, or the client has another socket. It is not
-// called when the time to come back is over. It must not block.
+// An UnrecoverableHandler is a Handler that wants to know when the client of a disconnected socket
+// cannot recover it any more, because the application has disconnected it or the client has another
+// socket. It is not called when the recovery window is over, nor before HandleDisconnect has
+// returned. It must not block.
 type UnrecoverableHandler interface {
 	HandleUnrecoverable(s *Socket)
 }

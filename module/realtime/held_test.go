@@ -179,7 +179,7 @@ func TestPollHolds(t *testing.T) {
 			return nil
 		}
 	}
-	outcome := poll(t.Context(), e.Hub().Namespace("/").To(), sockets, "question")
+	outcome := ackCollector(t.Context(), e.Hub().Namespace("/").To(), sockets, "question")
 	for range sockets {
 		<-asked
 	}

@@ -9,37 +9,36 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/internal/randid"
 )
 
-// maxHistoryBytes is how many bytes the history of one namespace takes, but for the
-// encodings of its messages, which are made anew for clients that come back.
+// maxHistoryBytes is how many bytes the history of one namespace takes. Encodings of its messages
+// do not count: they are dropped, and made again for clients that recover.
 const maxHistoryBytes = 32 << 20
 
-// recordSize is about what a record takes beside its message and whom that is for:
-// its place among the others, which have room to grow.
+// recordSize is about how many bytes a record takes besides its message and target. The slice of
+// records has room to grow, so each counts twice.
 const recordSize = 2 * int(unsafe.Sizeof(record{}))
 
-// A history holds the last events of a namespace, numbered from 1, so that
-// clients who come back can have those that they missed. Who changes it holds
-// the recovery's mutex, and at least for reading that of the namespace; who
-// reads it holds either.
+// A history holds the last events of a namespace, numbered from 1, so that clients that recover get
+// those they missed. To change it, hold the mutexes of the recovery store and, at least for
+// reading, of the namespace. To read it, hold either.
 type history struct {
-	epoch   string // tells this history from those of other nodes, namespaces and times
+	epoch   string // a random id: offsets of other histories do not match
 	last    uint64 // the number of the newest event
 	records []record
 	bytes   int
 }
 
-// A record is an event and whom it was for.
+// A record is an event and its target.
 type record struct {
 	message *Message
-	to      audience
+	to      target
 	at      time.Time
 }
 
 func newHistory() history { return history{epoch: randid.New()[:8]} }
 
-// append enters a message that is about to be delivered, and gives it its
-// offset. The arguments must be compact.
-func (h *history) append(m *Message, to audience) {
+// append adds a message that is about to be delivered, and gives it its offset. The arguments must
+// be compact.
+func (h *history) append(m *Message, to target) {
 	h.last++
 	offset := h.epoch + "." + strconv.FormatUint(h.last, 36)
 	m.offset = &offset
@@ -48,28 +47,28 @@ func (h *history) append(m *Message, to audience) {
 	h.bytes += r.size()
 }
 
-// floor returns the number behind which every event is held.
+// floor returns the number of the newest event that is not held: all later ones are.
 func (h *history) floor() uint64 { return h.last - uint64(len(h.records)) }
 
-// after returns the records of the events behind a number that is not below the floor.
+// after returns the records of all events after a number, which must not be below the floor.
 func (h *history) after(number uint64) []record { return h.records[number-h.floor():] }
 
-// number returns which event an offset is that of, held or not. It reports
-// false for one that this history has not given.
+// number returns the number of the event with an offset, held or not. It reports false for an
+// offset of another history.
 func (h *history) number(offset string) (uint64, bool) {
 	epoch, digits, _ := strings.Cut(offset, ".")
 	number, err := strconv.ParseUint(digits, 36, 64)
 	return number, err == nil && epoch == h.epoch && number <= h.last
 }
 
-// prune forgets what happened before a time, and what is too much.
+// prune removes the events before a time, and the oldest of too many or too large ones.
 func (h *history) prune(before time.Time, maxEvents int) {
 	n := 0
 	for n < len(h.records) && (h.bytes > maxHistoryBytes || len(h.records)-n > maxEvents || h.records[n].at.Before(before)) {
 		h.bytes -= h.records[n].size()
 		n++
 	}
-	clear(h.records[:n]) // the array behind them lives on for a while
+	clear(h.records[:n]) // the array lives on for a while
 	h.records = h.records[n:]
 	if len(h.records) == 0 {
 		h.records = nil

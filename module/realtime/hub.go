@@ -1,22 +1,3 @@
-// Package realtime is the protocol-neutral core: who is connected, in which
-// rooms, and what reaches them.
-//
-// A [Hub] holds [Namespace]s, a namespace holds [Socket]s and rooms, and a
-// [Broadcast] delivers one [Message] to many sockets. What the application
-// decides comes in through [Authenticator] and [Handler]; what protocols do
-// goes out through [Conn]. The package knows neither HTTP nor Caddy.
-//
-//   - hub.go, namespaces.go, namespace.go, socket.go, socketset.go, rooms.go, users.go, expiry.go: who is there
-//   - auth.go, peer.go, endpoint.go, limits.go, pending.go, glob.go: who is let in, and under what
-//   - event.go, handler.go, lane.go, crew.go, guard.go: what clients send, and who handles it
-//   - message.go, arg.go, plain.go, audience.go, broadcast.go, order.go, batch.go,
-//     conn.go: what goes out, to whom and in which order
-//   - ack.go, poll.go: answers of one client, and of many
-//   - recovery.go, history.go, trail.go, absentee.go: who may come back, and to what;
-//     ticket.go: how they do; dismissal.go: who may not any more; snapshot.go,
-//     fingerprint.go: how that outlives the process
-//   - remote.go, publisher.go, origin.go: what other nodes are told, and tell
-//   - outbound.go: what may wait for clients
 package realtime
 
 import (
@@ -42,64 +23,71 @@ type Options struct {
 	Name string
 	// Node identifies this process among the nodes of a cluster. Default: random.
 	Node string
-	// Broker carries broadcasts to the other nodes. The hub closes it. Default:
-	// there are none.
+	// Broker carries broadcasts to the other nodes. The hub closes it. Default: none, a single
+	// node.
 	Broker cluster.Broker
-	// BrokerQueue is how many bytes may wait for the broker. What exceeds it
-	// reaches the sockets of this node only. Default 16 MiB.
+	// BrokerQueue is how many bytes may wait for the broker. Broadcasts beyond it reach the sockets
+	// of this node only. Default: 16 MiB.
 	BrokerQueue int
-	// Recovery gives clients whose connection broke their sockets back. Default:
-	// it does not.
+	// Recovery lets clients recover their sockets after a broken connection. Default: off.
 	Recovery Recovery
-	// MaxOutbound is how many bytes may wait for all clients of this node together.
-	// Where it is more, those that take least and hold most are closed as slow
-	// consumers. What is sent to several clients is counted once. Default: a
-	// quarter of the memory that the process may use (GOMEMLIMIT, or else the
-	// machine's), 256 MiB at least.
+	// MaxOutbound is how many bytes may wait for all clients of this node together. Beyond it, the
+	// clients that read least and have most waiting are closed as slow consumers. A message to
+	// several clients counts once. Default: a quarter of the memory that the process may use
+	// (GOMEMLIMIT, or else the machine's), but at least 256 MiB.
 	MaxOutbound int64
-	// Logger gets what concerns the hub as a whole. Default: none.
+	// Logger gets the lines that concern the hub as a whole. Default: none.
 	Logger *zap.Logger
 }
 
-// A Hub is the set of sockets and rooms that endpoints share. All methods may
-// be called concurrently.
+// A Hub is the set of sockets and rooms that endpoints share. All methods may be called
+// concurrently.
 type Hub struct {
 	name   string
 	node   string
 	broker cluster.Broker
 	logger *zap.Logger
-	// limited logs what strangers, or a broker that is away, could fill the log
-	// with: each message once a second.
+	// limited logs each message once a second at most. It is for messages that clients, or a broker
+	// that is down, could repeat without end.
 	limited *zap.Logger
 
 	subscription cluster.Subscription
-	publisher    *publisher         // nil without a broker
-	origins      map[string]*origin // by their nodes; touched by receive only
-	gaps         atomic.Uint64      // in what they say
+	publisher    *publisher             // nil without a broker
+	remoteNodes  map[string]*remoteNode // by their names; only receive uses it
+	gaps         atomic.Uint64          // how often broadcasts of other nodes were missing
 	outbound     *outbox.Budget
 	expiries     expiries
-	crew         *crew
+	workers      *pool // runs what handlers do off the readers' goroutines
 
-	limits atomic.Pointer[Limits] // of what is sent
+	limits atomic.Pointer[Limits] // of events that are sent
 
-	life context.Context // ends with Close
-	end  context.CancelFunc
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
 
-	recovering sync.Mutex // held while recovery changes
+	recoveryMu sync.Mutex // held while recovery changes
 
 	mu         sync.RWMutex
-	namespaces map[string]*Namespace // those that there are
+	namespaces map[string]*Namespace // by their names
 	recovery   Recovery
 	sealed     bool
-	endpoints  map[string]*Endpoint // the newest of each name
+	endpoints  map[string]*Endpoint // the newest by each name
 }
 
-// NewHub returns a hub that listens to its broker.
+// NewHub returns a hub that is subscribed to its broker. The error is the broker's. The caller must
+// call Close.
 func NewHub(o Options) (*Hub, error) {
-	h := &Hub{name: o.Name, node: o.Node, broker: o.Broker, logger: o.Logger, recovery: o.Recovery, namespaces: make(map[string]*Namespace), endpoints: make(map[string]*Endpoint)}
+	h := &Hub{
+		name:       o.Name,
+		node:       o.Node,
+		broker:     o.Broker,
+		logger:     o.Logger,
+		recovery:   o.Recovery,
+		namespaces: make(map[string]*Namespace),
+		endpoints:  make(map[string]*Endpoint),
+	}
 	h.SetLimits(Limits{})
-	h.life, h.end = context.WithCancel(context.Background())
-	h.crew = newCrew(h.life)
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h.workers = newPool(h.ctx)
 	h.outbound = outbox.NewBudget(cmp.Or(o.MaxOutbound, defaultMaxOutbound()))
 	if h.name == "" {
 		h.name = "default"
@@ -112,11 +100,11 @@ func NewHub(o Options) (*Hub, error) {
 	}
 	h.limited = h.logger.WithOptions(zap.WrapCore(ratelog.New))
 	if h.broker != nil {
-		h.origins = make(map[string]*origin)
+		h.remoteNodes = make(map[string]*remoteNode)
 		h.publisher = newPublisher(h.broker, h.node, h.topic(), o.BrokerQueue, h.limited)
 		subscription, err := h.broker.Subscribe(context.Background(), h.topic(), h.receive)
 		if err != nil {
-			h.end()
+			h.cancel()
 			h.publisher.close()
 			return nil, fmt.Errorf("subscribing to the broker: %w", err)
 		}
@@ -131,8 +119,8 @@ func (h *Hub) Name() string { return h.name }
 // Node returns what identifies this process among the nodes of a cluster.
 func (h *Hub) Node() string { return h.node }
 
-// Stats returns how many sockets are connected, and how many rooms have at
-// least one, in all namespaces of this node. A socket's own room is not counted.
+// Stats returns how many sockets are connected to this node, and how many rooms have at least one
+// of them, in all namespaces. The rooms that sockets have of their own do not count.
 func (h *Hub) Stats() (sockets, rooms int) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
@@ -144,43 +132,44 @@ func (h *Hub) Stats() (sockets, rooms int) {
 	return sockets, rooms
 }
 
-// SetLimits bounds the events that are sent in the hub, whoever sends them: one
-// with more arguments, or deeper ones, would break the clients that get it. They
-// are the Widest of what the hub's endpoints let clients send. Default: those of
-// Limits.
+// SetLimits bounds the events that are sent in the hub, whoever sends them: one with too many
+// arguments, or too deep ones, would break the clients that get it. Use the [Widest] limits of the
+// hub's endpoints. Default: the defaults of Limits.
 func (h *Hub) SetLimits(l Limits) {
 	l = l.WithDefaults()
 	h.limits.Store(&l)
 }
 
-// BrokerStats returns what has been passed on to other nodes, and got from them.
+// BrokerStats returns what has been sent to other nodes and received from them. It is zero without
+// a broker.
 func (h *Hub) BrokerStats() BrokerStats {
 	if h.publisher == nil {
 		return BrokerStats{}
 	}
-	stats := h.publisher.figures()
+	stats := h.publisher.currentStats()
 	stats.Gaps = h.gaps.Load()
 	return stats
 }
 
-// Outbound returns the budget of what waits for the hub's clients.
+// Outbound returns the budget of the bytes that wait for the hub's clients.
 func (h *Hub) Outbound() *outbox.Budget { return h.outbound }
 
-// Context returns the context of everything that happens in the hub. It ends
-// with Close.
-func (h *Hub) Context() context.Context { return h.life }
+// Context returns the context of everything that happens in the hub. Close ends it.
+func (h *Hub) Context() context.Context { return h.ctx }
 
-// Close passes on what still waits for the broker, for some seconds at most. Then it
-// stops listening to the broker and closes it, and forgets who might have come back.
-// Sockets are the business of the servers that accepted them, and must be gone by now.
+// Close ends the hub's context and waits for handlers to return and for what still waits for the
+// broker to be published, for a few seconds each. Then it closes the subscription and the broker,
+// and drops the state of recoverable sockets. The servers that accepted the hub's sockets must have
+// been closed before. The error is the broker's, or says that handlers are still running.
 func (h *Hub) Close() error {
-	h.end()
+	h.cancel()
 	h.expiries.close()
 	h.outbound.Close()
 	defer h.SetRecovery(Recovery{})
+	err := h.workers.close(closeTimeout)
 	if h.broker == nil {
-		return nil
+		return err
 	}
 	h.publisher.close()
-	return errors.Join(h.subscription.Close(), h.broker.Close())
+	return errors.Join(err, h.subscription.Close(), h.broker.Close())
 }

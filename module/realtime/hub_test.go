@@ -5,7 +5,10 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/caddy-realtime/caddy-realtime/module/cluster"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
@@ -133,9 +136,31 @@ func (s *fakeSubscription) Close() error {
 }
 
 // An audience is a broker that knows how many listen.
-type audience struct {
+type target struct {
 	*fakeBroker
 	listeners int
 }
 
-func (b audience) Listeners(string) int { return b.listeners }
+func (b target) Listeners(string) int { return b.listeners }
+
+// Close returns when the handlers have, whose context it has ended.
+func TestCloseWaitsForHandlers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var returned atomic.Bool
+		h := hub(t, realtime.Options{})
+		handler := guest{event: func(_ context.Context, e *realtime.Event) (bool, error) {
+			e.Later(func(ctx context.Context) error {
+				<-ctx.Done()
+				time.Sleep(time.Second) // something to finish
+				returned.Store(true)
+				return nil
+			})
+			return true, nil
+		}}
+		m := join(t, open(h, realtime.Policy{Handlers: []realtime.Handler{handler}}))
+		m.HandleEvent(t.Context(), "event", nil, nil)
+		if err := h.Close(); err != nil || !returned.Load() {
+			t.Errorf("Close returned %v, and the handler has returned: %v", err, returned.Load())
+		}
+	})
+}

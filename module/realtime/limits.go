@@ -9,39 +9,33 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/internal/rawjson"
 )
 
-// Limits bound what one client can take from the server, and what it can have
-// sent to the others. The zero value of a field means its default.
+// Limits bound what one client can use of the server, and what it can have sent to other clients.
+// The zero value of a field means its default.
 type Limits struct {
-	// Attachments is how many different binary parts one event or ack can have.
-	// Default MaxAttachments, which is also the most: the parsers of Socket.IO's
-	// clients refuse more.
+	// Attachments is how many different binary parts one event or ack can have. Default and
+	// maximum: MaxAttachments, since the parsers of Socket.IO's clients refuse more.
 	Attachments int
-	// Arguments is how many arguments one event or ack can have. Default 1,000.
-	// Node.js passes them to a listener on its stack, which ends at about 60,000.
+	// Arguments is how many arguments one event or ack can have. Default: 1,000. Node.js passes
+	// them to a listener on its stack, which has room for about 60,000.
 	Arguments int
-	// Depth is how deep arrays and objects can be nested in an argument; [] is
-	// one deep, and a number none. Default 128. Recursive decoders fail at a
-	// depth of their own: Python's at 1,000, PHP's at 512.
+	// Depth is how deep arrays and objects can be nested in an argument: [] is one deep, a number
+	// zero. Default: 128. Recursive decoders fail at a depth of their own: Python's at 1,000, PHP's
+	// at 512.
 	Depth int
-	// Namespaces is how many namespaces one session can be in at a time.
-	// Default 100.
+	// Namespaces is how many namespaces one session can be connected to at a time. Default: 100.
 	Namespaces int
-	// Rooms is how many rooms one socket can be in, besides its own. Default
-	// 1,000.
+	// Rooms is how many rooms one socket can be in, besides its own. Default: 1,000.
 	Rooms int
-	// Acks is how many acks can be awaited from one socket at a time. Default
-	// 1,000.
+	// Acks is how many acks can be awaited from one socket at a time. Default: 1,000.
 	Acks int
-	// EventName is the length of the longest name of an event, in bytes.
-	// Default 256.
+	// EventName is how many bytes the name of an event can have. Default: 256.
 	EventName int
-	// Headers is how many bytes of a handshake's request can be kept: those of
-	// the headers and values that the endpoint keeps, and of its URL. A request
-	// with more is refused with 431. Default 16 KiB, which is what Node.js takes
-	// in all.
+	// Headers is how many bytes of a handshake's request can be kept: its URL, and the headers and
+	// values that the endpoint keeps. A request with more is refused with 431. Default: 16 KiB,
+	// which is also Node.js's limit for all headers.
 	Headers int
-	// Pending is how many connections of an endpoint can wait to be let in at a
-	// time. Default 10,000.
+	// Pending is how many connections of an endpoint can wait to be accepted at a time. Default:
+	// 10,000.
 	Pending int
 }
 
@@ -57,8 +51,7 @@ const (
 	DefaultPending    = 10_000
 )
 
-// MaxRoomName is the length of the longest name of a room that a client or a backend
-// can have a socket join, in bytes.
+// MaxRoomName is how many bytes the name of a room can have that a socket joins.
 const MaxRoomName = 256
 
 // WithDefaults returns a copy that has no zero values.
@@ -75,11 +68,11 @@ func (l Limits) WithDefaults() Limits {
 	return l
 }
 
-// A LimitError says which limit a client has exceeded. Protocols end its
-// connection with the reason "limit".
+// A LimitError says which limit a client has exceeded. Protocols close its connection with the
+// reason "limit".
 type LimitError struct {
-	Name string // as it is written in the configuration, such as "depth"
-	Max  int64  // what is allowed
+	Name string // as in the configuration, such as "depth"
+	Max  int64  // the limit
 }
 
 // Error implements error.
@@ -87,8 +80,8 @@ func (e *LimitError) Error() string {
 	return fmt.Sprintf("limit %s exceeded: at most %d", e.Name, e.Max)
 }
 
-// Check reports which limit an event or ack exceeds; event is "" for an ack. It
-// reads an argument only where that could be nested too deep.
+// Check returns a *LimitError if an event or ack exceeds a limit; event is "" for an ack. It parses
+// an argument only if that might be nested too deep.
 func (l *Limits) Check(event string, args []Arg) error {
 	switch {
 	case len(event) > l.EventName:
@@ -104,8 +97,8 @@ func (l *Limits) Check(event string, args []Arg) error {
 	return nil
 }
 
-// tooDeep reports whether JSON is nested deeper than depth. To count what opens is
-// fast, and tells of nearly everything that it is not.
+// tooDeep reports whether JSON is nested deeper than depth. Counting the opening brackets is fast,
+// and rules out nearly all that is not.
 func tooDeep(data []byte, depth int) bool {
 	if len(data) < 2*depth || bytes.Count(data, []byte{'['})+bytes.Count(data, []byte{'{'}) <= depth {
 		return false
@@ -113,7 +106,7 @@ func tooDeep(data []byte, depth int) bool {
 	return errors.Is(rawjson.Check(data, depth), rawjson.ErrDepth)
 }
 
-// Widest returns limits that let through what any of several do.
+// Widest returns limits that allow whatever any of the given ones does.
 func Widest(all ...Limits) Limits {
 	var widest Limits
 	for _, l := range all {

@@ -131,7 +131,7 @@ func TestAcksLimit(t *testing.T) {
 		if exceeded, ok := errors.AsType[*realtime.LimitError](err); !ok || exceeded.Name != "acks" {
 			t.Errorf("the fourth: %v", err)
 		}
-		if got := <-poll(ctx, e.Hub().Namespace("/").To(), 1, "question"); got.err != nil || len(got.missing) != 1 {
+		if got := <-ackCollector(ctx, e.Hub().Namespace("/").To(), 1, "question"); got.err != nil || len(got.missing) != 1 {
 			t.Errorf("the fourth, of many: %+v", got)
 		}
 		if n := len(m.client.received()); n != 3 {

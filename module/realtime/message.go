@@ -6,19 +6,18 @@ import (
 	"sync"
 )
 
-// A Message is an event on its way to sockets. It is the same object for all
-// of them, and must not be changed.
+// A Message is an event on its way to sockets. All recipients share it: it must not be modified.
 type Message struct {
 	Namespace string
 	Event     string
 	Args      []Arg
 
-	// Ack, if not 0, is the number by which the clients shall answer.
+	// Ack is the number of the ack that the clients shall send. 0 means none.
 	Ack uint64
-	// Volatile says that the message is better lost than late.
+	// Volatile means that the message is dropped rather than delivered late.
 	Volatile bool
 
-	offset *string // where it is in its namespace's history; nil if it is not
+	offset *string // its place in the namespace's history; nil if it is not there
 
 	mu        sync.Mutex
 	encodings []encoding
@@ -29,8 +28,8 @@ type encoding struct {
 	value  any
 }
 
-// Offset returns what a client that comes back says to have got last. It is ""
-// for a message that is not held for anyone.
+// Offset returns what a client that recovers names as the last event it got. It is "" for a message
+// that is not in the history.
 func (m *Message) Offset() string {
 	if m.offset == nil {
 		return ""
@@ -38,8 +37,8 @@ func (m *Message) Offset() string {
 	return *m.offset
 }
 
-// ArgsWithOffset returns the arguments as Socket.IO's clients get them: with the
-// offset, if there is one, behind the others.
+// ArgsWithOffset returns the arguments as Socket.IO's clients get them: the offset, if there is
+// one, follows the others.
 func (m *Message) ArgsWithOffset() []Arg {
 	if m.offset == nil {
 		return m.Args
@@ -47,11 +46,11 @@ func (m *Message) ArgsWithOffset() []Arg {
 	return append(slices.Clip(m.Args), String(*m.offset))
 }
 
-// messageSize is about what a message takes beside what is counted, in bytes, with
-// its offset.
+// messageSize is about how many bytes a message and its offset take besides its event and
+// arguments.
 const messageSize = 160
 
-// size returns about how many bytes the message holds, but for its encodings.
+// size returns about how many bytes the message holds, without its encodings.
 func (m *Message) size() int { return messageSize + len(m.Event) + sizeOf(m.Args) }
 
 // textSize returns about how many bytes the message takes as JSON.
@@ -66,12 +65,12 @@ func (m *Message) textSize() int {
 	return size
 }
 
-// lasting reports whether the message is held for clients that are away.
-func (m *Message) lasting() bool { return m.Ack == 0 && !m.Volatile }
+// recoverable reports whether the history keeps the message.
+func (m *Message) recoverable() bool { return m.Ack == 0 && !m.Volatile }
 
-// Encoding returns the message in a wire format. encode is called once for a
-// format, which is any comparable value, however many sockets ask for it; what
-// it returns must be fit to be shared.
+// Encoding returns the message in a wire format, which is any comparable value. It calls encode
+// once for each format, however many sockets ask for it. What encode returns is shared, and must
+// not be modified.
 func (m *Message) Encoding(format any, encode func(*Message) any) any {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -91,7 +90,7 @@ func (m *Message) isEncoded() bool {
 	return len(m.encodings) > 0
 }
 
-// forgetEncodings frees what a message that is held needs no more for now.
+// forgetEncodings drops the encodings. A later Encoding makes them again.
 func (m *Message) forgetEncodings() {
 	m.mu.Lock()
 	defer m.mu.Unlock()

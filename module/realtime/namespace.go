@@ -1,41 +1,37 @@
 package realtime
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"go.uber.org/zap"
-
-	"github.com/caddy-realtime/caddy-realtime/module/internal/randid"
 )
 
-// A Namespace is a set of sockets that broadcasts do not leave. One that is not
-// among its hub's is no more than a name, by which the one that is can be reached.
+// A Namespace is a set of sockets that broadcasts do not leave. All methods may be called
+// concurrently. A Namespace that its hub has removed, or never added, is only a name: events sent
+// through it go to the hub's namespace of that name.
 type Namespace struct {
 	hub   *Hub
 	name  string
-	acks  atomic.Uint64 // the last number given to an event that awaits an ack
+	acks  atomic.Uint64 // the last number of an event that awaits acks
 	order order
 
-	exists  atomic.Bool // it is among the hub's; changed with the mutexes of the hub and its own held
-	lasting atomic.Bool // it stays there; changed with the hub's mutex held
+	exists    atomic.Bool // the hub has it; changed with the hub's mutex and mu held
+	permanent atomic.Bool // the hub keeps it; changed with the hub's mutex held
 
-	sealed   atomic.Bool              // set with all of order locked
-	recovery atomic.Pointer[recovery] // nil while it is off; changed like sealed
+	sealed   atomic.Bool                   // changed with all of order locked
+	recovery atomic.Pointer[recoveryStore] // nil while recovery is off; changed like sealed
 
-	mu          sync.RWMutex
-	socketSet             // those that are connected
-	recoverable socketSet // those whose clients may come back
+	mu           sync.RWMutex
+	socketSet              // those that are connected
+	disconnected socketSet // recoverable sockets whose client is disconnected
 }
 
 func newNamespace(hub *Hub, name string, recovery Recovery) *Namespace {
-	n := &Namespace{hub: hub, name: name, socketSet: newSocketSet(), recoverable: newSocketSet()}
+	n := &Namespace{hub: hub, name: name, socketSet: newSocketSet(), disconnected: newSocketSet()}
 	n.setRecovery(recovery)
 	return n
 }
@@ -46,157 +42,7 @@ func (n *Namespace) Name() string { return n.name }
 // Hub returns the hub that the namespace belongs to.
 func (n *Namespace) Hub() *Hub { return n.hub }
 
-// Connect lets a client in, if the endpoint's namespaces and authenticators
-// have it, and tells it so through conn. A client that comes back to its socket
-// has been authenticated already, and is so again where it would be by other means
-// now: it starts anew then.
-// The error is ErrInvalidNamespace, ErrTooManyNamespaces, a *ConnectError, or the server's own.
-func (n *Namespace) Connect(ctx context.Context, h *Handshake, conn Conn) (*Socket, error) {
-	n = n.current()
-	s, stale, err := n.recover(ctx, h, conn)
-	if s != nil || err != nil {
-		return s, err
-	}
-	identity, err := n.Authenticate(ctx, h)
-	if err == nil {
-		s, err = n.Accept(ctx, h, identity, conn)
-	}
-	if _, refused := errors.AsType[*ConnectError](err); stale != nil && (err == nil || refused) {
-		stale.discard(s) // its client has another socket now, or must not come back to it
-	}
-	return s, err
-}
-
-// Authenticate is the first half of Connect, for protocols that must refuse a
-// client before there is a connection.
-func (n *Namespace) Authenticate(ctx context.Context, h *Handshake) (Identity, error) {
-	policy, release := h.Endpoint.acquire()
-	defer release()
-	if !policy.allows(n.name) {
-		return Identity{}, ErrInvalidNamespace
-	}
-	if n.hub.isFull(n.name, policy) {
-		return Identity{}, ErrTooManyNamespaces
-	}
-	if h.SocketID == "" {
-		h.SocketID = randid.New()
-	}
-	identity, err := policy.authenticate(ctx, n.name, h)
-	identity.authentication = policy.Authentication
-	return identity, err
-}
-
-// Accept is the second half of Connect. The socket's namespace is the one of this
-// name that there is. The error is ErrInvalidNamespace if the endpoint's settings have changed since,
-// and let clients into the namespace no more.
-func (n *Namespace) Accept(ctx context.Context, h *Handshake, identity Identity, conn Conn) (*Socket, error) {
-	policy, release := h.Endpoint.acquire()
-	defer release()
-	if !policy.allows(n.name) { // the endpoint has other settings by now
-		identity.Discard()
-		return nil, ErrInvalidNamespace
-	}
-	s := &Socket{
-		id:        h.SocketID,
-		endpoint:  h.Endpoint,
-		conn:      conn,
-		session:   h.Session,
-		user:      identity.User,
-		expires:   identity.ExpiresAt,
-		connected: time.Now(),
-		peer:      h.peer(),
-	}
-	if s.id == "" {
-		s.id = randid.New()
-	}
-	refused, err := n.hub.letIn(s, n.name, &identity, policy)
-	if err != nil {
-		identity.Discard()
-		return nil, err
-	}
-	if len(refused) > 0 {
-		policy.logger().Error("identity has rooms that the socket may not be in: "+whyRefused, zap.String("socket", s.id), someRooms(refused))
-	}
-	policy.welcome(ctx, s, identity.OnConnect)
-	return s, nil
-}
-
-// letIn lets a socket into the namespace of a name, which is made if there is none.
-func (h *Hub) letIn(s *Socket, name string, identity *Identity, p *Policy) (refused []string, err error) {
-	for {
-		n, err := h.occupy(name, p)
-		if err != nil {
-			return nil, err
-		}
-		s.namespace, s.trail = n, n.newTrail(s.conn, identity.authentication)
-		s.shared().data = identity.Data
-		refused, err := n.letIn(s, identity.Rooms, p.Limits.WithDefaults().Rooms)
-		switch {
-		case errors.Is(err, errGone):
-			continue
-		case err != nil:
-			h.vacate(n)
-			return nil, fmt.Errorf("answering the client: %w", err)
-		}
-		return refused, nil
-	}
-}
-
-// errGone says that a namespace has gone meanwhile.
-var errGone = errors.New("namespace has gone")
-
-// letIn tells the client that it is in, and makes it so. No event comes in
-// between: the client would miss it, and not know. It returns the rooms that the
-// socket may not be in. Its lane is the caller's, who calls welcome: whatever
-// happens to the socket from here on, its handlers learn first that it is there.
-func (n *Namespace) letIn(s *Socket, rooms []string, most int) (refused []string, err error) {
-	var r *recovery
-	if s.trail != nil {
-		r = s.trail.recovery
-		r.mu.Lock()
-		defer r.mu.Unlock()
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if !n.exists.Load() {
-		return nil, errGone
-	}
-	if err := s.conn.SendConnect(s); err != nil {
-		return nil, err
-	}
-	s.lane.enter()
-	if r != nil {
-		r.begin(s)
-	}
-	n.place(s)
-	return n.enter(s, rooms, most), nil
-}
-
-// welcome lets the log, who authenticated it, if that wants to know, and the
-// handlers know of a socket, whose lane it leaves then. Should one of them
-// disconnect the socket, the others learn first that it has connected.
-func (p *Policy) welcome(ctx context.Context, s *Socket, connected func(context.Context, *Socket)) {
-	fields := []zap.Field{
-		zap.String("socket", s.id),
-		zap.String("session", s.session),
-		zap.String("namespace", s.namespace.name),
-		zap.String("user", s.user),
-	}
-	if s.recovered {
-		fields = append(fields, zap.Bool("recovered", true))
-	}
-	p.logger().Info("socket connected", fields...)
-	if connected != nil {
-		p.callConnected(ctx, connected, s)
-	}
-	for _, handler := range p.Handlers {
-		p.callConnect(ctx, handler, s)
-	}
-	s.lane.leave(s.namespace.hub.crew, nil)
-}
-
-// Socket finds a socket of this node that is connected. Find finds those whose
-// clients are away, too; so it is with the next two.
+// Socket finds a connected socket of this node by its id. Find finds recoverable ones, too.
 func (n *Namespace) Socket(id string) (*Socket, bool) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
@@ -204,15 +50,15 @@ func (n *Namespace) Socket(id string) (*Socket, bool) {
 	return s, ok
 }
 
-// Sockets returns the sockets of this node, in no particular order.
+// Sockets returns the connected sockets of this node, in no particular order.
 func (n *Namespace) Sockets() []*Socket {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	return slices.Collect(maps.Values(n.sockets))
 }
 
-// Members returns the sockets of this node that are in a room, in no particular
-// order. The id of a socket is the name of its own room.
+// Members returns the connected sockets of this node that are in a room, in no particular order. A
+// socket's id is the name of its own room.
 func (n *Namespace) Members(room string) []*Socket {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
@@ -223,8 +69,8 @@ func (n *Namespace) Members(room string) []*Socket {
 	return members
 }
 
-// Rooms returns how many sockets of this node are in each room. The own rooms
-// of sockets are not among them.
+// Rooms returns how many connected sockets of this node are in each room. The rooms that sockets
+// have of their own are left out.
 func (n *Namespace) Rooms() map[string]int {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
@@ -235,103 +81,100 @@ func (n *Namespace) Rooms() map[string]int {
 	return counts
 }
 
-// IsSocketRoom reports whether a room is the own one of a socket of this node, or of one
-// whose client may come back to it. Who joined it would get what is meant for
-// that socket alone.
+// IsSocketRoom reports whether a room is a socket's own, connected or recoverable, on this node.
+// Another socket must not join it: it would get what is meant for that socket alone.
 func (n *Namespace) IsSocketRoom(room string) bool {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	return n.owned(room)
+	return n.isSocketRoomLocked(room)
 }
 
-func (n *Namespace) owned(room string) bool {
+func (n *Namespace) isSocketRoomLocked(room string) bool {
 	_, connected := n.sockets[room]
-	_, recoverable := n.recoverable.sockets[room]
+	_, recoverable := n.disconnected.sockets[room]
 	return connected || recoverable
 }
 
-// To returns a broadcast to rooms; without any, to the whole namespace.
+// To returns a broadcast to rooms. Without any, it goes to the whole namespace.
 func (n *Namespace) To(rooms ...string) Broadcast {
 	return Broadcast{namespace: n}.To(rooms...)
 }
 
-// ToUsers returns a broadcast to the sockets of users; without any, to the whole
-// namespace.
+// ToUsers returns a broadcast to the sockets of users. Without any, it goes to the whole namespace.
 func (n *Namespace) ToUsers(users ...string) Broadcast {
 	return Broadcast{namespace: n}.ToUsers(users...)
 }
 
-// place enters a socket that is connected. The caller holds the mutex, here and
-// in what follows.
-func (n *Namespace) place(s *Socket) {
+// addLocked adds a connected socket. The caller of this method and of the other xLocked methods
+// holds the mutex.
+func (n *Namespace) addLocked(s *Socket) {
 	s.present = true
 	n.socketSet.add(s)
 	n.hub.expiries.add(s)
 }
 
-// displace takes a socket out, in which it has been placed.
-func (n *Namespace) displace(s *Socket) {
+// removeLocked removes a connected socket.
+func (n *Namespace) removeLocked(s *Socket) {
 	s.present = false
 	n.socketSet.remove(s)
 	n.hub.expiries.remove(s)
 }
 
-// enter has a socket be in rooms, so many at most, and returns those that it may
-// not be in: other sockets' own, more than that, and what is no room's name.
-func (n *Namespace) enter(s *Socket, rooms []string, most int) (refused []string) {
+// joinLocked has a socket join rooms, up to limit in all. It returns those that it may not join.
+func (n *Namespace) joinLocked(s *Socket, rooms []string, limit int) (refused []string) {
 	set := n.setOf(s)
 	for _, room := range rooms {
 		switch {
 		case room == s.id:
-		case n.owned(room), room == "", len(room) > MaxRoomName, len(s.rooms) >= most && !set.rooms.has(room, s):
+		case n.isSocketRoomLocked(room), room == "", len(room) > MaxRoomName, len(s.rooms) >= limit && !set.rooms.has(room, s):
 			refused = append(refused, room)
-		case set.rooms.add(room, s) && s.trail != nil:
-			s.trail.join(room)
+		case set.rooms.add(room, s) && s.recovery != nil:
+			s.recovery.join(room)
 		}
 	}
 	return refused
 }
 
-// setOf returns the sockets that one is among.
+// setOf returns the set that has the socket.
 func (n *Namespace) setOf(s *Socket) *socketSet {
 	if s.present {
 		return &n.socketSet
 	}
-	return &n.recoverable
+	return &n.disconnected
 }
 
-// heir returns the socket that what is done to s is done to: s itself, or the one
-// that has taken its place; nil if it is gone.
-func (n *Namespace) heir(s *Socket) *Socket {
+// holderLocked returns the socket that stands for s now: s itself, or the one that its recovery
+// state has passed to. It returns nil if s has disconnected and is not recoverable.
+func (n *Namespace) holderLocked(s *Socket) *Socket {
 	switch {
-	case s.trail != nil:
-		return s.trail.holder
+	case s.recovery != nil:
+		return s.recovery.holder
 	case s.present:
 		return s
 	}
 	return nil
 }
 
-func (n *Namespace) heirOf(s *Socket) *Socket {
+func (n *Namespace) holder(s *Socket) *Socket {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	return n.heir(s)
+	return n.holderLocked(s)
 }
 
-// remove takes a socket out for good.
+// remove removes a socket for good.
 func (n *Namespace) remove(s *Socket) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if s.present {
-		n.displace(s)
+		n.removeLocked(s)
 	}
 }
 
-// whyRefused says why a room may not be joined.
-const whyRefused = "they are other sockets' own, have a name that is empty or too long, or are more than limits rooms allows"
+// roomsRefused says why a socket may not join rooms.
+const roomsRefused = "they belong to other sockets, have an empty or too long name, or exceed the limit rooms"
 
-// someRooms returns rooms for the log, which there may be any number of.
-func someRooms(rooms []string) zap.Field {
+// roomsField returns a log field with at most ten of the rooms, their names shortened.
+func roomsField(rooms []string) zap.Field {
 	some := slices.Clone(rooms[:min(len(rooms), 10)])
 	for i, room := range some {
 		if len(room) > MaxRoomName {
@@ -342,25 +185,25 @@ func someRooms(rooms []string) zap.Field {
 }
 
 func (n *Namespace) join(s *Socket, rooms []string) (refused []string) {
-	most := s.endpoint.Limits().Rooms
+	limit := s.endpoint.Limits().Rooms
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if s = n.heir(s); s == nil {
+	if s = n.holderLocked(s); s == nil {
 		return nil
 	}
-	return n.enter(s, rooms, most)
+	return n.joinLocked(s, rooms, limit)
 }
 
 func (n *Namespace) leave(s *Socket, rooms []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if s = n.heir(s); s == nil {
+	if s = n.holderLocked(s); s == nil {
 		return
 	}
 	set := n.setOf(s)
 	for _, room := range rooms {
-		if set.rooms.remove(room, s) && s.trail != nil {
-			s.trail.leave(room)
+		if set.rooms.remove(room, s) && s.recovery != nil {
+			s.recovery.leave(room)
 		}
 	}
 }
@@ -368,7 +211,7 @@ func (n *Namespace) leave(s *Socket, rooms []string) {
 func (n *Namespace) roomsOf(s *Socket) []string {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	if heir := n.heir(s); heir != nil {
+	if heir := n.holderLocked(s); heir != nil {
 		s = heir
 	}
 	return slices.Clone(s.rooms)
@@ -380,17 +223,17 @@ func (n *Namespace) stats() (sockets, rooms int) {
 	return len(n.sockets), len(n.rooms)
 }
 
-// newMessage is where all events pass that are sent. The error says what would
-// break those who get it.
+// newMessage makes the message of every event that is sent. The error says what is wrong with the
+// event.
 func (n *Namespace) newMessage(event string, args []Arg) (*Message, error) {
 	if err := n.hub.limits.Load().Check(event, args); err != nil {
 		return nil, err
 	}
-	return n.oldMessage(event, args)
+	return n.restoreMessage(event, args)
 }
 
-// oldMessage returns one that has been sent before, under other limits perhaps.
-func (n *Namespace) oldMessage(event string, args []Arg) (*Message, error) {
+// restoreMessage is newMessage for an event that has been sent before, perhaps under other limits.
+func (n *Namespace) restoreMessage(event string, args []Arg) (*Message, error) {
 	if Reserved(event) {
 		return nil, fmt.Errorf("the event name %q is reserved", event)
 	}

@@ -8,19 +8,18 @@ import (
 	"go.uber.org/zap"
 )
 
-// The namespaces of a hub come to be when somebody is let into them, and go when
-// nobody is in them any more, may come back to them, or could be told what happened
-// in them. Names that nobody is let into take no memory, whoever says them.
+// A hub adds a namespace when the first client connects to it, and removes it when no socket is
+// connected or recoverable and its history is empty. Names that no client is connected to take no
+// memory.
 
-// maxNamespaces is how many namespaces there can be because of clients. A pattern
-// among an endpoint's namespaces lets in any number of names; one that is written
-// there as it is has its place however many others there are.
+// maxNamespaces is how many namespaces clients can bring about, where a pattern allows any number
+// of names. A namespace that an endpoint lists by its name has its place in any case.
 const maxNamespaces = 10_000
 
-// Namespace returns the namespace of a name, such as "/" or "/admin". It exists
-// from now on for as long as the hub does: the name must not be a client's.
+// Namespace returns the namespace of a name, such as "/" or "/admin", and keeps it for as long as
+// the hub exists. The name must not come from a client: use Lookup for those.
 func (h *Hub) Namespace(name string) *Namespace {
-	if n := h.existing(name); n != nil && n.lasting.Load() {
+	if n := h.find(name); n != nil && n.permanent.Load() {
 		return n
 	}
 	h.mu.Lock()
@@ -29,29 +28,29 @@ func (h *Hub) Namespace(name string) *Namespace {
 	if n == nil {
 		n = h.add(name)
 	}
-	n.lasting.Store(true)
+	n.permanent.Store(true)
 	return n
 }
 
-// Lookup returns the namespace of a name to let a client in, to send to it, or to
-// ask who is there. It is not made by that, and need not last: who keeps what is
-// returned must not expect to find anyone by it later, but can go on sending, which
-// reaches whoever is in the namespace of the name then.
+// Lookup returns the namespace of a name, to connect a client, to send to it, or to ask who is
+// there. It does not add the namespace. Events that are sent through the returned value always
+// reach whoever is in the namespace of that name at the time, but its other methods may find nobody
+// once the hub has removed it.
 func (h *Hub) Lookup(name string) *Namespace {
-	if n := h.existing(name); n != nil {
+	if n := h.find(name); n != nil {
 		return n
 	}
 	return &Namespace{hub: h, name: name}
 }
 
-// existing returns nil where there is none.
-func (h *Hub) existing(name string) *Namespace {
+// find returns nil if there is no namespace of the name.
+func (h *Hub) find(name string) *Namespace {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	return h.namespaces[name]
 }
 
-// add makes a namespace. The caller holds the mutex.
+// add adds a namespace. The caller holds the mutex.
 func (h *Hub) add(name string) *Namespace {
 	n := newNamespace(h, name, h.recovery)
 	n.sealed.Store(h.sealed)
@@ -60,10 +59,10 @@ func (h *Hub) add(name string) *Namespace {
 	return n
 }
 
-// occupy returns the namespace of a name for somebody who is about to be in it. The
-// caller calls vacate if nobody is in the end. The error is ErrTooManyNamespaces.
-func (h *Hub) occupy(name string, p *Policy) (*Namespace, error) {
-	if n := h.existing(name); n != nil {
+// findOrAdd returns the namespace of a name for a client that is about to connect. If it does not
+// connect after all, the caller calls removeIfUnused. The error is ErrTooManyNamespaces.
+func (h *Hub) findOrAdd(name string, p *Policy) (*Namespace, error) {
+	if n := h.find(name); n != nil {
 		return n, nil
 	}
 	h.mu.Lock()
@@ -71,37 +70,37 @@ func (h *Hub) occupy(name string, p *Policy) (*Namespace, error) {
 	if n := h.namespaces[name]; n != nil {
 		return n, nil
 	}
-	if h.full(name, p) {
+	if h.fullLocked(name, p) {
 		return nil, ErrTooManyNamespaces
 	}
 	return h.add(name), nil
 }
 
-// full reports whether there is no place for a namespace, where one would have to
-// be made. The caller holds the mutex, at least for reading.
-func (h *Hub) full(name string, p *Policy) bool {
-	if len(h.namespaces) < maxNamespaces || h.namespaces[name] != nil || p.names(name) {
+// fullLocked reports whether the namespace would have to be added, and is one too many. The caller
+// holds the mutex, at least for reading.
+func (h *Hub) fullLocked(name string, p *Policy) bool {
+	if len(h.namespaces) < maxNamespaces || h.namespaces[name] != nil || p.lists(name) {
 		return false
 	}
-	h.limited.Warn("a client is sent away: there are too many namespaces", zap.Int("namespaces", maxNamespaces))
+	h.limited.Warn("client refused: there are too many namespaces", zap.Int("namespaces", maxNamespaces))
 	return true
 }
 
-// isFull is full for who does not hold the mutex.
-func (h *Hub) isFull(name string, p *Policy) bool {
+// full is fullLocked for a caller that does not hold the mutex.
+func (h *Hub) full(name string, p *Policy) bool {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	return h.full(name, p)
+	return h.fullLocked(name, p)
 }
 
-// vacate has a namespace go unless somebody needs it.
-func (h *Hub) vacate(n *Namespace) {
-	if n.lasting.Load() || !n.exists.Load() || n.occupied() {
+// removeIfUnused removes a namespace unless somebody needs it.
+func (h *Hub) removeIfUnused(n *Namespace) {
+	if n.permanent.Load() || !n.exists.Load() || n.hasSockets() {
 		return
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !n.lasting.Load() && n.retire() {
+	if !n.permanent.Load() && n.closeIfUnused() {
 		delete(h.namespaces, n.name)
 		if len(h.namespaces) == 0 {
 			h.namespaces = make(map[string]*Namespace) // a map does not shrink
@@ -109,16 +108,15 @@ func (h *Hub) vacate(n *Namespace) {
 	}
 }
 
-func (n *Namespace) occupied() bool {
+func (n *Namespace) hasSockets() bool {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	return len(n.sockets) > 0
 }
 
-// retire ends the namespace and reports true, or reports that somebody needs it:
-// who is in it, may come back to it, or will want to know what happened. The caller
-// holds the hub's mutex.
-func (n *Namespace) retire() bool {
+// closeIfUnused closes the namespace and reports true, unless it has sockets, recoverable sockets
+// or a history. The caller holds the hub's mutex.
+func (n *Namespace) closeIfUnused() bool {
 	r := n.recovery.Load()
 	if r != nil {
 		r.mu.Lock()
@@ -131,16 +129,15 @@ func (n *Namespace) retire() bool {
 	}
 	n.exists.Store(false)
 	if r != nil {
-		r.retire()
+		r.closeEmpty()
 	}
 	return true
 }
 
-// current returns the namespace that has the name of this one: another one where it
-// has gone, or never was, and itself where there is none.
+// current returns the hub's namespace of this one's name. If there is none, it returns n.
 func (n *Namespace) current() *Namespace {
 	if !n.exists.Load() {
-		if existing := n.hub.existing(n.name); existing != nil {
+		if existing := n.hub.find(n.name); existing != nil {
 			return existing
 		}
 		if n.hub.Sealed() {
@@ -150,7 +147,7 @@ func (n *Namespace) current() *Namespace {
 	return n
 }
 
-// Namespaces returns the namespaces that there are, by name.
+// Namespaces returns the hub's namespaces, sorted by their names.
 func (h *Hub) Namespaces() []*Namespace {
 	h.mu.RLock()
 	all := slices.Collect(maps.Values(h.namespaces))

@@ -5,13 +5,13 @@ import (
 	"sync"
 )
 
-// order makes broadcasts to one room reach all of its members in the same
-// order, while those to other rooms go on beside them. The zero value is ready.
+// An order makes broadcasts to one room reach all of its members in the same order, while those to
+// other rooms run concurrently. The zero value is ready.
 type order struct{ stripes [32]sync.Mutex }
 
 var orderSeed = maphash.MakeSeed()
 
-// lockAll waits until no broadcast is under way at all.
+// lockAll waits until no broadcast is running at all.
 func (o *order) lockAll() (unlock func()) {
 	for i := range o.stripes {
 		o.stripes[i].Lock()
@@ -23,10 +23,10 @@ func (o *order) lockAll() (unlock func()) {
 	}
 }
 
-// lock waits until no broadcast to one of the rooms or users of an audience is
-// under way. A broadcast to the whole namespace counts as one to the room "".
-func (o *order) lock(to *audience) (unlock func()) {
-	var set uint32 // locked from the lowest up, so that two never wait for one another
+// lock waits until no broadcast to any of the target's rooms and users is running. A broadcast to
+// the whole namespace counts as one to the room "".
+func (o *order) lock(to *target) (unlock func()) {
+	var set uint32 // the stripes to lock, from the lowest up, so that there is no deadlock
 	for _, names := range [][]string{to.rooms, to.users} {
 		for _, name := range names {
 			set |= 1 << (maphash.String(orderSeed, name) % uint64(len(o.stripes)))

@@ -1,10 +1,10 @@
 package realtime
 
-// A Peer is where a client connected from, and to.
+// A Peer says where a client connected from, and to.
 type Peer struct {
 	ClientIP string
-	Host     string // as the client named the server, with the port if it did
-	Secure   bool   // whether it came over TLS
+	Host     string // the server's name as the client wrote it, perhaps with a port
+	Secure   bool   // over TLS
 }
 
 func (h *Handshake) peer() Peer { return Peer{h.ClientIP, h.Host, h.Secure} }

@@ -2,20 +2,18 @@ package realtime
 
 import "sync/atomic"
 
-// Pending counts the connections of an endpoint that wait to be let in: they
-// cost a stranger next to nothing to open. All methods may be called
-// concurrently.
+// Pending counts an endpoint's connections that wait to be accepted: opening one costs a stranger
+// next to nothing. All methods may be called concurrently.
 type Pending struct {
 	endpoint *Endpoint
 	count    atomic.Int64
 }
 
-// Pending returns the count of the endpoint's connections that wait to be let
-// in.
+// Pending returns the counter of the endpoint's connections that wait to be accepted.
 func (e *Endpoint) Pending() *Pending { return &e.pending }
 
-// Acquire counts one more, and reports whether there is room for it. Release must
-// then be called once, when the connection has been let in or has ended.
+// Acquire adds one and reports true, or reports false if the limit is reached. After true, Release
+// must be called once, when the connection has been accepted or has ended.
 func (p *Pending) Acquire() bool {
 	limit := int64(p.endpoint.Limits().Pending)
 	for {
@@ -29,8 +27,8 @@ func (p *Pending) Acquire() bool {
 	}
 }
 
-// Release counts one less.
+// Release subtracts one.
 func (p *Pending) Release() { p.count.Add(-1) }
 
-// Len returns how many wait.
+// Len returns how many connections wait.
 func (p *Pending) Len() int { return int(p.count.Load()) }

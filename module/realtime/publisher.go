@@ -13,68 +13,67 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/internal/randid"
 )
 
-// ErrLocalOnly says that the sockets of this node have got an event, and those
-// of the other nodes will not: more than Options.BrokerQueue waits for the broker.
-var ErrLocalOnly = errors.New("event has reached this node only: too much waits for the broker to be passed on to the other nodes")
+// ErrLocalOnly means that the sockets of this node have got an event, and those of other nodes will
+// not: too much waits for the broker (see Options.BrokerQueue).
+var ErrLocalOnly = errors.New("event reached the sockets of this node only: too much waits for the broker")
 
 const (
-	// DefaultBrokerQueue is how many bytes may wait for the broker where the
-	// options do not say.
+	// DefaultBrokerQueue is the default of Options.BrokerQueue.
 	DefaultBrokerQueue = 16 << 20
 
-	// A broadcast that the broker refuses is tried again, since it may be away for
-	// a moment; then it is given up, since it may be what the broker refuses.
-	publishPause    = 250 * time.Millisecond
-	publishPatience = 5 * time.Second
+	// A broadcast that the broker refuses is retried, since the broker may be away for a moment.
+	// Then it is dropped: the broker may refuse this very broadcast.
+	retryPause   = 250 * time.Millisecond
+	retryTimeout = 5 * time.Second
 
-	// closePatience is how long Close waits for what is still to be passed on.
-	closePatience = 5 * time.Second
+	// closeTimeout is how long Hub.Close waits for handlers, and how long for the publisher.
+	closeTimeout = 5 * time.Second
 )
 
-// outgoingSize is about what a broadcast takes in the queue beside its payload.
+// outgoingSize is about how many bytes a broadcast takes in the queue besides its payload.
 const outgoingSize = 64
 
-// A publisher passes broadcasts on to the other nodes, in the order in which it
-// gets them: those to one room come in the order in which they are delivered here.
-// What waits for the broker is bounded. Nobody who adds something waits.
+// A publisher sends broadcasts to the other nodes, in the order in which they are added. Those to
+// one room are added in the order of their delivery on this node. The queue is bounded, and adding
+// to it never waits.
 //
-// There is a goroutine while something waits. Close joins it.
+// A goroutine publishes while the queue is not empty. The method close joins it.
 type publisher struct {
 	broker      cluster.Broker
 	node, topic string
-	incarnation string // tells this process from others that have, or had, the node's name
+	incarnation string // tells this process from others with the same node name
 	limit       int
 	logger      *zap.Logger
 
-	life context.Context // of the calls to Publish
-	end  context.CancelFunc
+	ctx    context.Context // of the calls of Publish
+	cancel context.CancelFunc
 
 	mu       sync.Mutex
-	queue    []outgoing // what the goroutine has not taken
-	held     int        // bytes, with what the goroutine has taken
+	queue    []outgoing // broadcasts that the goroutine has not taken
+	held     int        // bytes, including those that the goroutine has taken
 	sequence uint64     // the last number given
-	lost     bool       // something was, and the other nodes have not been told
-	writing  bool       // the goroutine is there
+	lost     bool       // a broadcast was lost, and the other nodes have not been told
+	writing  bool       // the goroutine is running
 	closed   bool
 	stats    BrokerStats
 
 	writer sync.WaitGroup
 }
 
-// outgoing is a broadcast, or, without a payload, that others have been lost.
+// An outgoing is a queued broadcast. Without a payload it says that broadcasts were lost.
 type outgoing struct {
-	payload  []byte // JSON but for its end, which tail appends
+	payload  []byte // JSON without its end, which finish appends
 	sequence uint64
-	lost     bool // what was lost came before it
+	lost     bool // a broadcast before it was lost
 	volatile bool // nobody relies on it
 }
 
-// BrokerStats are figures of what a hub has passed on to other nodes, and got from them.
+// BrokerStats count what a hub has sent to other nodes and received from them.
 type BrokerStats struct {
 	Queued    int    `json:"queued"`    // bytes that wait for the broker
 	Published uint64 `json:"published"` // broadcasts that the broker has taken
-	Dropped   uint64 `json:"dropped"`   // broadcasts that other nodes did not get: the queue was full, or the broker refused them
-	Gaps      uint64 `json:"gaps"`      // how often broadcasts of other nodes were missing
+	Dropped   uint64 `json:"dropped"`   // broadcasts that were not sent: the queue was full, or the broker refused them
+	Gaps      uint64 `json:"gaps"`      // how often broadcasts of other nodes were found missing
 }
 
 func newPublisher(broker cluster.Broker, node, topic string, limit int, logger *zap.Logger) *publisher {
@@ -82,23 +81,23 @@ func newPublisher(broker cluster.Broker, node, topic string, limit int, logger *
 	if p.limit <= 0 {
 		p.limit = DefaultBrokerQueue
 	}
-	p.life, p.end = context.WithCancel(context.Background())
+	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p
 }
 
-// alone reports whether the broker knows that no other node listens.
-func (p *publisher) alone() bool {
-	audience, ok := p.broker.(cluster.ListenerCounter)
-	return ok && audience.Listeners(p.topic) <= 1
+// isAlone reports whether the broker knows that no other node listens.
+func (p *publisher) isAlone() bool {
+	counter, ok := p.broker.(cluster.ListenerCounter)
+	return ok && counter.Listeners(p.topic) <= 1
 }
 
-// add has a broadcast passed on. It waits for nothing, so that the order of what
-// it adds can be that of a lock. The error is ErrLocalOnly.
+// add queues a broadcast. It does not wait, so the caller may hold a lock that gives the order. The
+// error is ErrLocalOnly.
 func (p *publisher) add(payload []byte, volatile bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	size := cap(payload) + outgoingSize
-	if p.closed || p.held+size > p.limit && p.held > 0 { // one of any size passes where nothing waits
+	if p.closed || p.held+size > p.limit && p.held > 0 { // an empty queue takes a broadcast of any size
 		p.stats.Dropped++
 		if volatile {
 			return nil // it may be lost
@@ -116,7 +115,7 @@ func (p *publisher) add(payload []byte, volatile bool) error {
 	return nil
 }
 
-// start has the goroutine there. The caller holds the mutex.
+// start starts the goroutine if it is not running. The caller holds the mutex.
 func (p *publisher) start() {
 	if !p.writing {
 		p.writing = true
@@ -124,10 +123,10 @@ func (p *publisher) start() {
 	}
 }
 
-// write publishes until nothing is left.
+// write publishes until the queue is empty.
 func (p *publisher) write() {
 	var taken []outgoing
-	lost := false // the one before was
+	lost := false // the broadcast before
 	for {
 		if taken = p.take(taken[:0], lost); len(taken) == 0 {
 			return
@@ -142,8 +141,7 @@ func (p *publisher) write() {
 	}
 }
 
-// take swaps the queue for an empty one. It returns none when nothing is left to
-// do; the goroutine ends then.
+// take swaps the queue for an empty slice. If it returns none, the goroutine ends.
 func (p *publisher) take(empty []outgoing, lost bool) []outgoing {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -151,8 +149,8 @@ func (p *publisher) take(empty []outgoing, lost bool) []outgoing {
 	p.queue = empty
 	switch {
 	case len(taken) > 0:
-	case (lost || p.lost) && p.life.Err() == nil:
-		// Nothing comes behind what was lost that would tell.
+	case (lost || p.lost) && p.ctx.Err() == nil:
+		// No broadcast follows that would tell the other nodes of the loss.
 		p.sequence++
 		p.lost = false
 		taken = append(taken, outgoing{sequence: p.sequence, lost: true})
@@ -162,25 +160,25 @@ func (p *publisher) take(empty []outgoing, lost bool) []outgoing {
 	return taken
 }
 
-// publish hands one over to the broker, and tries again for a while where that
-// fails. The other nodes ignore what they get twice.
+// publish gives one broadcast to the broker, and retries for a while if that fails. Other nodes
+// ignore what they get twice.
 func (p *publisher) publish(o outgoing) error {
-	e := cluster.Envelope{Node: p.node, Topic: p.topic, Payload: p.whole(o)}
+	e := cluster.Envelope{Node: p.node, Topic: p.topic, Payload: p.finish(o)}
 	for since := time.Now(); ; {
-		err := p.broker.Publish(p.life, e)
-		if err == nil || errors.Is(err, cluster.ErrClosed) || o.volatile || time.Since(since) >= publishPatience {
+		err := p.broker.Publish(p.ctx, e)
+		if err == nil || errors.Is(err, cluster.ErrClosed) || o.volatile || time.Since(since) >= retryTimeout {
 			return err
 		}
 		select {
-		case <-time.After(publishPause):
-		case <-p.life.Done():
+		case <-time.After(retryPause):
+		case <-p.ctx.Done():
 			return err
 		}
 	}
 }
 
-// whole returns the payload with its end.
-func (p *publisher) whole(o outgoing) []byte {
+// finish returns the complete payload.
+func (p *publisher) finish(o outgoing) []byte {
 	payload := o.payload
 	if payload == nil {
 		payload = p.begin(kindLost)
@@ -193,13 +191,13 @@ func (p *publisher) whole(o outgoing) []byte {
 	return append(payload, '}')
 }
 
-// done notes what has become of one.
+// done records the result of publish.
 func (p *publisher) done(o outgoing, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if errors.Is(err, cluster.ErrClosed) { // so is the rest lost
+	if errors.Is(err, cluster.ErrClosed) { // the rest is lost, too
 		p.closed = true
-		p.end()
+		p.cancel()
 	}
 	if o.payload == nil {
 		return
@@ -213,20 +211,19 @@ func (p *publisher) done(o outgoing, err error) {
 	p.logger.Error("broadcasts are not passed on to other nodes: the broker refuses them", zap.Uint64("dropped", p.stats.Dropped), zap.Error(err))
 }
 
-// close passes on what waits, for as long as closePatience allows, and takes
-// nothing more.
+// close takes no more broadcasts and waits until those in the queue are published, for closeTimeout
+// at most.
 func (p *publisher) close() {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
-	stop := time.AfterFunc(closePatience, p.end)
+	stop := time.AfterFunc(closeTimeout, p.cancel)
 	defer stop.Stop()
 	p.writer.Wait()
-	p.end()
+	p.cancel()
 }
 
-// figures returns what has been passed on.
-func (p *publisher) figures() BrokerStats {
+func (p *publisher) currentStats() BrokerStats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	stats := p.stats

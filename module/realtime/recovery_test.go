@@ -189,7 +189,7 @@ func (m *model) must(event string) {
 	m.dueAt = append(m.dueAt, time.Now())
 }
 
-var someRooms = []string{"red", "green", "blue"}
+var roomsField = []string{"red", "green", "blue"}
 
 // play lets n things happen at random. The error says what a phone heard and
 // should not have, or did not hear.
@@ -296,7 +296,7 @@ func (w *world) socket(i int) *realtime.Socket {
 	return found[0]
 }
 
-func (w *world) room() string { return someRooms[w.random.IntN(len(someRooms))] }
+func (w *world) room() string { return roomsField[w.random.IntN(len(roomsField))] }
 
 func (w *world) event() string {
 	w.events++
@@ -356,7 +356,7 @@ func (w *world) broadcast(i int) {
 	_ = b.Emit(context.Background(), event)
 	for j, m := range w.models {
 		in := func(set map[string]bool) bool {
-			return slices.ContainsFunc(someRooms, func(room string) bool { return set[room] && m.rooms[room] })
+			return slices.ContainsFunc(roomsField, func(room string) bool { return set[room] && m.rooms[room] })
 		}
 		if m.member && (own == "" || j != i) && (len(rooms) == 0 || in(rooms)) && !in(excluded) {
 			m.must(event)

@@ -2,7 +2,7 @@ package realtime
 
 import "slices"
 
-// rooms is who is in which room. It is guarded by its namespace.
+// rooms are the sockets in each room. The namespace guards them.
 type rooms map[string]map[*Socket]struct{}
 
 func (r rooms) has(room string, s *Socket) bool {
@@ -10,7 +10,7 @@ func (r rooms) has(room string, s *Socket) bool {
 	return ok
 }
 
-// add reports whether the socket was not in the room.
+// add reports whether the socket was not in the room before.
 func (r rooms) add(room string, s *Socket) bool {
 	if r.has(room, s) {
 		return false
@@ -34,8 +34,7 @@ func (r rooms) remove(room string, s *Socket) bool {
 	return true
 }
 
-// removeAll takes a socket out of every room. What it was in can still be read
-// from the socket.
+// removeAll removes a socket from every room. The socket keeps the list of its rooms.
 func (r rooms) removeAll(s *Socket) {
 	for _, room := range s.rooms {
 		r.drop(room, s)

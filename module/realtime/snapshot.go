@@ -9,22 +9,21 @@ import (
 	"unicode/utf8"
 )
 
-// snapshotVersion is that of the format below. Another one is not read.
-const snapshotVersion = 1
+// snapshotVersion is the version of the format below. Other versions are not read.
+const snapshotVersion = 2
 
-// A snapshot is what a hub owes those who may come back, for the process that
-// takes its place.
+// A snapshot is the state of a hub's recoverable sockets, for the process that replaces this one.
 type snapshot struct {
 	Version    int                 `json:"v"`
 	Namespaces []namespaceSnapshot `json:"namespaces"`
 }
 
 type namespaceSnapshot struct {
-	Name      string             `json:"name"`
-	Epoch     string             `json:"epoch"`
-	Last      uint64             `json:"last"`
-	Records   []recordSnapshot   `json:"records"` // up to the last, without a gap
-	Absentees []absenteeSnapshot `json:"absentees"`
+	Name    string           `json:"name"`
+	Epoch   string           `json:"epoch"`
+	Last    uint64           `json:"last"`
+	Records []recordSnapshot `json:"records"` // ends with the event Last, without a gap
+	Sockets []socketSnapshot `json:"sockets"`
 }
 
 type recordSnapshot struct {
@@ -32,7 +31,7 @@ type recordSnapshot struct {
 	At              time.Time `json:"at"`
 }
 
-type absenteeSnapshot struct {
+type socketSnapshot struct {
 	ID       string                     `json:"id"`
 	Endpoint string                     `json:"endpoint"`
 	Session  string                     `json:"session,omitempty"`
@@ -42,35 +41,34 @@ type absenteeSnapshot struct {
 	Expires  time.Time                  `json:"expires,omitzero"`
 	Events   uint64                     `json:"events,omitempty"`
 	Left     time.Time                  `json:"left"`
-	// By what its client was authenticated: a fingerprint; "" where by nothing.
-	Authentication string        `json:"authentication,omitempty"`
-	Trail          trailSnapshot `json:"trail"`
+	// Authentication is the fingerprint of the Authentication that accepted the client, if any.
+	Authentication string                `json:"authentication,omitempty"`
+	State          recoveryStateSnapshot `json:"state"`
 }
 
-type trailSnapshot struct {
-	PID       string         `json:"pid"`
-	Since     uint64         `json:"since"`
-	Sent      uint64         `json:"sent"`
-	Left      uint64         `json:"left"`
-	Stays     []staySnapshot `json:"stays,omitempty"`
-	Sessions  []string       `json:"sessions,omitempty"` // that the client had before
-	Forgotten uint64         `json:"forgotten,omitempty"`
+type recoveryStateSnapshot struct {
+	PID         string               `json:"pid"`
+	Start       uint64               `json:"start"`
+	LastSent    uint64               `json:"last_sent"`
+	Left        uint64               `json:"left"`
+	Memberships []membershipSnapshot `json:"memberships,omitempty"`
+	Sessions    []string             `json:"sessions,omitempty"` // earlier ones of the client
+	Dropped     uint64               `json:"dropped,omitempty"`
 }
 
-type staySnapshot struct {
+type membershipSnapshot struct {
 	Room string `json:"room"`
 	From uint64 `json:"from"`
-	To   uint64 `json:"to,omitempty"` // 0: the socket is still there
+	To   uint64 `json:"to,omitempty"` // 0 if the socket is still in the room
 }
 
-// Seal ends what can happen in the hub, whose sockets are gone by now: events are
-// refused with ErrSealed from here on. It returns what those who are away are
-// owed, for Restore of a hub that takes this one's place, in another process
-// even, and how many sockets that is for; nil if nobody can come back. The data
-// holds the secrets by which clients do.
+// Seal stops the hub and returns the state of recoverable sockets, for Restore of a hub that
+// replaces this one, perhaps in another process, and how many sockets that is. The data is nil if
+// there are none. All sockets must be disconnected before. From now on events are refused with
+// ErrSealed. The data holds secrets: the private ids by which clients recover their sockets.
 func (h *Hub) Seal() (data []byte, sockets int, err error) {
 	h.mu.Lock()
-	h.sealed = true // and so are the namespaces that come to be from now on
+	h.sealed = true // this includes namespaces that are added from now on
 	h.mu.Unlock()
 	s := snapshot{Version: snapshotVersion}
 	fingerprints := make(map[string]*fingerprint)
@@ -79,7 +77,7 @@ func (h *Hub) Seal() (data []byte, sockets int, err error) {
 		if r := n.recovery.Load(); r != nil {
 			if one, ok := r.snapshot(fingerprints); ok {
 				s.Namespaces = append(s.Namespaces, one)
-				sockets += len(one.Absentees)
+				sockets += len(one.Sockets)
 			}
 		}
 	}
@@ -88,44 +86,44 @@ func (h *Hub) Seal() (data []byte, sockets int, err error) {
 	}
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
-	encoder.SetEscapeHTML(false) // arguments are kept as they are
+	encoder.SetEscapeHTML(false) // arguments stay as they are
 	if err := encoder.Encode(s); err != nil {
 		return nil, 0, fmt.Errorf("encoding snapshot: %w", err)
 	}
 	return b.Bytes(), sockets, nil
 }
 
-// Sealed reports whether Seal has been called. What was done before to sockets
-// whose clients are away is in what it returns; what is done now may not be.
+// Sealed reports whether Seal has been called. What was done to disconnected sockets before is in
+// the data that it returned; what is done afterwards may not be.
 func (h *Hub) Sealed() bool {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	return h.sealed
 }
 
-// seal waits for the broadcasts that are under way, and lets no other begin.
+// seal waits for running broadcasts and refuses later ones.
 func (n *Namespace) seal() {
 	defer n.order.lockAll()()
 	n.sealed.Store(true)
 }
 
-// snapshot returns what the namespace owes. It reports false if nobody is away. It
-// adds to the fingerprints of what clients were authenticated by.
-func (r *recovery) snapshot(fingerprints map[string]*fingerprint) (s namespaceSnapshot, ok bool) {
+// snapshot returns the state of the namespace's recoverable sockets. It reports false if there are
+// none. It adds to fingerprints, which holds those of each Authentication.
+func (r *recoveryStore) snapshot(fingerprints map[string]*fingerprint) (s namespaceSnapshot, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
 		return s, false
 	}
-	r.tidy()
+	r.prune()
 	r.namespace.mu.RLock()
 	defer r.namespace.mu.RUnlock()
-	for e := r.absentees.queue.Front(); e != nil; e = e.Next() {
-		if a := e.Value.(*absentee); a.ready && !a.socket.expired() && a.socket.trail.epoch == r.history.epoch {
-			s.Absentees = append(s.Absentees, a.snapshot(fingerprints))
+	for e := r.disconnected.queue.Front(); e != nil; e = e.Next() {
+		if d := e.Value.(*disconnectedSocket); d.ready && !d.socket.expired() && d.socket.recovery.epoch == r.history.epoch {
+			s.Sockets = append(s.Sockets, d.snapshot(fingerprints))
 		}
 	}
-	if len(s.Absentees) == 0 {
+	if len(s.Sockets) == 0 {
 		return s, false
 	}
 	s.Name, s.Epoch, s.Last = r.namespace.name, r.history.epoch, r.history.last
@@ -138,44 +136,43 @@ func (r *recovery) snapshot(fingerprints map[string]*fingerprint) (s namespaceSn
 	return s, true
 }
 
-func (a *absentee) snapshot(fingerprints map[string]*fingerprint) absenteeSnapshot {
-	t := a.socket.trail
-	s := absenteeSnapshot{
-		ID:       a.socket.id,
-		Endpoint: a.socket.endpoint.name,
-		Session:  a.socket.session,
-		User:     a.socket.user,
-		Data:     a.socket.Data(),
-		Rooms:    a.socket.rooms,
-		Expires:  a.socket.expires,
-		Events:   a.socket.events.Load(),
-		Left:     a.since,
-		Trail:    trailSnapshot{PID: t.pid, Since: t.since, Sent: t.sent, Left: t.left, Forgotten: t.forgotten, Sessions: t.sessions},
+func (d *disconnectedSocket) snapshot(fingerprints map[string]*fingerprint) socketSnapshot {
+	state := d.socket.recovery
+	s := socketSnapshot{
+		ID:       d.socket.id,
+		Endpoint: d.socket.endpoint.name,
+		Session:  d.socket.session,
+		User:     d.socket.user,
+		Data:     d.socket.Data(),
+		Rooms:    d.socket.rooms,
+		Expires:  d.socket.expires,
+		Events:   d.socket.events.Load(),
+		Left:     d.since,
+		State:    recoveryStateSnapshot{PID: state.pid, Start: state.start, LastSent: state.lastSent, Left: state.left, Dropped: state.memberships.dropped, Sessions: state.sessions},
 	}
 	switch {
-	case t.fingerprint != nil:
-		s.Authentication = t.fingerprint.String()
-	case t.authentication != "":
-		if fingerprints[t.authentication] == nil {
-			fingerprints[t.authentication] = newFingerprint(t.authentication)
+	case state.fingerprint != nil:
+		s.Authentication = state.fingerprint.String()
+	case state.authentication != "":
+		if fingerprints[state.authentication] == nil {
+			fingerprints[state.authentication] = newFingerprint(state.authentication)
 		}
-		s.Authentication = fingerprints[t.authentication].String()
+		s.Authentication = fingerprints[state.authentication].String()
 	}
-	for _, stay := range t.stays {
-		one := staySnapshot{Room: stay.room, From: stay.from}
-		if stay.to != stillThere {
-			one.To = stay.to
+	for _, m := range state.memberships.entries {
+		one := membershipSnapshot{Room: m.room, From: m.from}
+		if m.to != stillMember {
+			one.To = m.to
 		}
-		s.Trail.Stays = append(s.Trail.Stays, one)
+		s.State.Memberships = append(s.State.Memberships, one)
 	}
 	return s
 }
 
-// Restore takes over what Seal has returned, and reports for how many sockets
-// clients may come back to. It does nothing for namespaces without recovery, or
-// where something has happened already: what would be missed then is not known.
-// The error says why what it was given is not what Seal returns; then nothing has
-// changed.
+// Restore adds the recoverable sockets that Seal has returned, and returns how many they are. It
+// skips namespaces without recovery and those in which events have been sent already: what clients
+// would have missed of these is not known. If data is not what Seal returned, nothing changes and
+// the error says why.
 func (h *Hub) Restore(data []byte) (sockets int, err error) {
 	if !utf8.Valid(data) {
 		return 0, errors.New("decoding snapshot: it is not in UTF-8")
@@ -194,14 +191,14 @@ func (h *Hub) Restore(data []byte) (sockets int, err error) {
 	}
 	fingerprints := make(map[string]*fingerprint)
 	for _, one := range s.Namespaces {
-		n, err := h.occupy(one.Name, new(Policy))
+		n, err := h.findOrAdd(one.Name, new(Policy))
 		if err != nil {
 			break
 		}
 		if r := n.recovery.Load(); r != nil {
 			sockets += r.restoreAll(&one, fingerprints)
 		}
-		h.vacate(n) // unless somebody may come back to it
+		h.removeIfUnused(n)
 	}
 	return sockets, nil
 }
@@ -213,13 +210,13 @@ func (s *namespaceSnapshot) check() error {
 	case s.Last < uint64(len(s.Records)):
 		return errors.New("it has more events than there were")
 	}
-	for _, a := range s.Absentees {
-		t := &a.Trail
-		if a.ID == "" || t.PID == "" || max(t.Since, t.Sent, t.Left, t.Forgotten) > s.Last {
-			return errors.New("it has a socket that is none")
+	for _, one := range s.Sockets {
+		state := &one.State
+		if one.ID == "" || state.PID == "" || max(state.Start, state.LastSent, state.Left, state.Dropped) > s.Last {
+			return errors.New("it has an invalid socket")
 		}
-		if a.Authentication != "" {
-			if _, err := parseFingerprint(a.Authentication); err != nil {
+		if one.Authentication != "" {
+			if _, err := parseFingerprint(one.Authentication); err != nil {
 				return err
 			}
 		}
@@ -227,92 +224,93 @@ func (s *namespaceSnapshot) check() error {
 	return nil
 }
 
-// restoreAll takes over what another process owed, and returns how many sockets
-// that is about. Those with the same fingerprint share it.
-func (r *recovery) restoreAll(s *namespaceSnapshot, fingerprints map[string]*fingerprint) (sockets int) {
+// restoreAll restores a namespace's sockets and history, and returns how many sockets there are.
+// Sockets with the same fingerprint share one.
+func (r *recoveryStore) restoreAll(s *namespaceSnapshot, fingerprints map[string]*fingerprint) (sockets int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed || r.history.last > 0 || r.absentees.oldest() != nil {
+	if r.closed || r.history.last > 0 || r.disconnected.oldest() != nil {
 		return 0
 	}
 	if !r.restoreHistory(s) {
 		return 0
 	}
-	for i := range s.Absentees {
-		r.restoreAbsentee(&s.Absentees[i], fingerprints)
+	for i := range s.Sockets {
+		r.restoreSocket(&s.Sockets[i], fingerprints)
 	}
-	r.tidy()
+	r.prune()
 	r.startTimer()
-	return r.absentees.len()
+	return r.disconnected.len()
 }
 
-func (r *recovery) restoreAbsentee(s *absenteeSnapshot, fingerprints map[string]*fingerprint) {
-	n, t := r.namespace, s.Trail.trail(r)
+func (r *recoveryStore) restoreSocket(s *socketSnapshot, fingerprints map[string]*fingerprint) {
+	n, state := r.namespace, s.State.restore(r)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if r.trails[t.pid] != nil || n.owned(s.ID) {
+	if r.states[state.pid] != nil || n.isSocketRoomLocked(s.ID) {
 		return
 	}
 	if text := s.Authentication; text != "" {
 		if fingerprints[text] == nil {
 			f, err := parseFingerprint(text)
 			if err != nil {
-				return // it has been read before
+				return // cannot happen: check has parsed it
 			}
 			fingerprints[text] = f
 		}
-		t.fingerprint = fingerprints[text]
+		state.fingerprint = fingerprints[text]
 	}
-	t.state.data = s.Data
-	a := &absentee{
+	state.data.members = s.Data
+	d := &disconnectedSocket{
 		socket: &Socket{
 			id:        s.ID,
 			namespace: n,
-			endpoint:  n.hub.restored(s.Endpoint),
+			endpoint:  n.hub.restoredEndpoint(s.Endpoint),
 			conn:      noConn{},
 			session:   s.Session,
 			user:      s.User,
 			connected: s.Left,
 			expires:   s.Expires,
-			trail:     t,
+			recovery:  state,
 			gone:      true,
 		},
 		since: s.Left,
 		ready: true,
 	}
-	a.socket.events.Store(s.Events)
-	r.trails[t.pid] = t
-	r.remember(a, s.Rooms)
+	d.socket.events.Store(s.Events)
+	r.states[state.pid] = state
+	r.addDisconnected(d, s.Rooms)
 }
 
-// restoreHistory reports whether all of the events make sense.
-func (r *recovery) restoreHistory(s *namespaceSnapshot) bool {
+// restoreHistory reports whether all events are valid.
+func (r *recoveryStore) restoreHistory(s *namespaceSnapshot) bool {
 	restored := history{epoch: s.Epoch, last: s.Last - uint64(len(s.Records))}
 	for _, one := range s.Records {
-		m, err := one.message(r.namespace.oldMessage)
+		m, err := one.message(r.namespace.restoreMessage)
 		if err != nil {
 			return false
 		}
-		restored.append(m, one.audience())
+		restored.append(m, one.target())
 		restored.records[len(restored.records)-1].at = one.At
 	}
 	r.namespace.mu.Lock()
 	defer r.namespace.mu.Unlock()
 	if len(r.namespace.sockets) > 0 {
-		return false // they have the numbers of another history
+		return false // they count the events of another history
 	}
 	r.history = restored
 	return true
 }
 
-func (s *trailSnapshot) trail(r *recovery) *trail {
-	t := &trail{recovery: r, pid: s.PID, epoch: r.history.epoch, since: s.Since, sent: s.Sent, left: s.Left, forgotten: s.Forgotten}
-	t.follow(s.Sessions...)
-	for _, one := range s.Stays {
+func (s *recoveryStateSnapshot) restore(r *recoveryStore) *recoveryState {
+	state := &recoveryState{store: r, pid: s.PID, epoch: r.history.epoch, start: s.Start, lastSent: s.LastSent, left: s.Left}
+	state.addSessions(s.Sessions...)
+	for _, one := range s.Memberships {
 		if one.To == 0 {
-			one.To = stillThere
+			one.To = stillMember
 		}
-		t.stays = append(t.stays, stay{one.Room, one.From, one.To})
+		state.memberships.entries = append(state.memberships.entries, membership{one.Room, one.From, one.To})
 	}
-	return t
+	state.memberships.dropped = s.Dropped
+	return state
 }

@@ -226,12 +226,12 @@ func TestRestoreRefuses(t *testing.T) {
 	good := string(sealed(t))
 	for name, bad := range map[string]string{
 		"no JSON":            `x`,
-		"another version":    strings.Replace(good, `"v":1`, `"v":2`, 1),
-		"no version":         strings.Replace(good, `"v":1,`, ``, 1),
+		"another version":    strings.Replace(good, `"v":2`, `"v":3`, 1),
+		"no version":         strings.Replace(good, `"v":2,`, ``, 1),
 		"too many events":    strings.Replace(good, `"last":2`, `"last":1`, 1),
 		"no epoch":           strings.Replace(good, `"epoch":"`, `"epoch":"","x":"`, 1),
-		"a socket of no id":  strings.Replace(good, `"absentees":[{"id":"`, `"absentees":[{"id":"","x":"`, 1),
-		"a future of events": strings.Replace(good, `"sent":2`, `"sent":3`, 1),
+		"a socket of no id":  strings.Replace(good, `"sockets":[{"id":"`, `"sockets":[{"id":"","x":"`, 1),
+		"a future of events": strings.Replace(good, `"last_sent":2`, `"last_sent":3`, 1),
 	} {
 		h := hub(t, realtime.Options{Recovery: realtime.Recovery{Window: recoveryWindow}})
 		if bad == good {

@@ -13,8 +13,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
 )
 
-// A Socket is one client in one namespace. All methods may be called
-// concurrently.
+// A Socket is one client in one namespace. All methods may be called concurrently.
 type Socket struct {
 	id        string
 	namespace *Namespace
@@ -24,121 +23,119 @@ type Socket struct {
 	peer      Peer
 	user      string
 	connected time.Time
-	expires   time.Time // zero: never
-	trail     *trail    // nil if the client cannot come back to it
+	expires   time.Time      // zero means never
+	recovery  *recoveryState // nil if the client cannot recover it
 
-	rooms   []string // guarded by the namespace, like its place in it
-	present bool     // in the namespace, and guarded by it
+	rooms   []string // guarded by the namespace, like present
+	present bool     // connected to the namespace
 
-	next, previous *Socket // of the same user; guarded by the namespace
-	expiry         int     // its place among the hub's expiries, which guard it
+	next, previous *Socket // in the user's list; guarded by the namespace
+	expiry         int     // its index among the hub's expiries, which guard it
 
-	lane   lane          // what the handlers do
-	ended  bool          // the handlers know that it is gone; belongs to who is in the lane
-	events atomic.Uint64 // that have come
+	queue  serialQueue   // of calls of the handlers
+	ended  bool          // HandleDisconnect has been called; whoever has acquired queue owns it
+	events atomic.Uint64 // how many have been received
 
 	mu   sync.Mutex
 	acks map[uint64]func([]Arg, error)
-	gone bool
+	gone bool // the client has disconnected
 
-	state     state // unless the trail has it
-	recovered bool  // never changes
+	data      socketData // unless recovery has it
+	recovered bool       // the client has recovered it; never changes
 }
 
-// A state is the data of a socket, and of those that take its place.
-type state struct {
-	mu   sync.Mutex
-	data map[string]json.RawMessage
+// socketData is the data of a socket, and of those that recover it.
+type socketData struct {
+	mu      sync.Mutex
+	members map[string]json.RawMessage
 }
 
-func (s *Socket) shared() *state {
-	if s.trail != nil {
-		return &s.trail.state
+func (s *Socket) sharedData() *socketData {
+	if s.recovery != nil {
+		return &s.recovery.data
 	}
-	return &s.state
+	return &s.data
 }
 
-// expired reports whether the socket's identity has ended.
+// expired reports whether the socket's identity has expired.
 func (s *Socket) expired() bool { return !s.expires.IsZero() && !s.expires.After(time.Now()) }
 
-// ID returns the socket's id, which is also the name of a room of its own.
+// ID returns the socket's id, which is also the name of its own room.
 func (s *Socket) ID() string { return s.id }
 
-// Session returns what identifies the connection that the socket shares with
-// the same client's sockets in other namespaces, for logs.
+// Session returns the id of the connection, which the socket shares with the same client's sockets
+// in other namespaces.
 func (s *Socket) Session() string { return s.session }
 
-// PrivateID returns what the socket's client, and nobody else, must know to come
-// back to it: a secret. It is "" where recovery is off.
+// PrivateID returns the secret by which the client recovers the socket. Nobody else must learn it.
+// It is "" if the socket is not recoverable.
 func (s *Socket) PrivateID() string {
-	if s.trail == nil {
+	if s.recovery == nil {
 		return ""
 	}
-	return s.trail.pid
+	return s.recovery.pid
 }
 
-// Recovered reports whether the client has come back to the socket that it had:
-// with its id, user, data and rooms, and with the events that it missed.
+// Recovered reports whether the client has recovered a socket that it had before: with its id,
+// user, data and rooms, and the events that it missed.
 func (s *Socket) Recovered() bool { return s.recovered }
 
 // Namespace returns the namespace that the socket is in.
 func (s *Socket) Namespace() *Namespace { return s.namespace }
 
-// Endpoint returns the endpoint that the client came in by.
+// Endpoint returns the endpoint by which the client connected.
 func (s *Socket) Endpoint() *Endpoint { return s.endpoint }
 
-// ConnectedAt returns when the client connected, or came back.
+// ConnectedAt returns when the client connected, or recovered the socket.
 func (s *Socket) ConnectedAt() time.Time { return s.connected }
 
 // Peer returns where the client connected from, and to.
 func (s *Socket) Peer() Peer { return s.peer }
 
-// User returns the user's id. It is "" where no authenticator said one.
+// User returns the user's id. It is "" if no authenticator gave one.
 func (s *Socket) User() string { return s.user }
 
 // Data returns a copy of the socket's data.
 func (s *Socket) Data() map[string]json.RawMessage {
-	state := s.shared()
+	state := s.sharedData()
 	state.mu.Lock()
 	defer state.mu.Unlock()
-	return maps.Clone(state.data)
+	return maps.Clone(state.members)
 }
 
-// SetData replaces the members of the socket's data that patch has.
+// SetData sets the members of patch in the socket's data, and leaves its other members.
 func (s *Socket) SetData(patch map[string]json.RawMessage) {
-	state := s.shared()
+	state := s.sharedData()
 	state.mu.Lock()
 	defer state.mu.Unlock()
-	if state.data == nil {
-		state.data = make(map[string]json.RawMessage, len(patch))
+	if state.members == nil {
+		state.members = make(map[string]json.RawMessage, len(patch))
 	}
-	maps.Copy(state.data, patch)
+	maps.Copy(state.members, patch)
 }
 
-// Rooms returns the rooms that the socket is in, but for its own.
+// Rooms returns the rooms that the socket is in, without its own.
 func (s *Socket) Rooms() []string { return s.namespace.roomsOf(s) }
 
-// Join enters the socket into rooms, but for those that are other sockets' own, or
-// have a name that is empty or longer than MaxRoomName, and for more than the
-// endpoint's limits allow.
-// It does nothing for a socket that is gone and that nobody can come back to.
+// Join adds the socket to rooms. It logs and skips rooms that belong to other sockets, whose name
+// is empty or longer than MaxRoomName, or that exceed the endpoint's limit. It does nothing for a
+// socket that has disconnected and is not recoverable.
 func (s *Socket) Join(rooms ...string) {
 	if refused := s.namespace.join(s, rooms); len(refused) > 0 {
-		s.namespace.hub.logger.Warn("a socket may not join rooms: "+whyRefused, zap.String("socket", s.id), someRooms(refused))
+		s.namespace.hub.logger.Warn("socket may not join rooms: "+roomsRefused, zap.String("socket", s.id), roomsField(refused))
 	}
 }
 
-// CanJoin reports whether the socket would be in so many rooms at most if it joined
-// more.
-func (s *Socket) CanJoin(rooms []string, most int) bool {
+// CanJoin reports whether the socket would be in at most limit rooms if it joined more.
+func (s *Socket) CanJoin(rooms []string, limit int) bool {
 	n := s.namespace
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	if heir := n.heir(s); heir != nil {
+	if heir := n.holderLocked(s); heir != nil {
 		s = heir
 	}
 	set, all := n.setOf(s), len(s.rooms)
-	if all+len(rooms) <= most {
+	if all+len(rooms) <= limit {
 		return true
 	}
 	for _, room := range rooms {
@@ -146,28 +143,29 @@ func (s *Socket) CanJoin(rooms []string, most int) bool {
 			all++
 		}
 	}
-	return all <= most
+	return all <= limit
 }
 
-// Leave takes the socket out of rooms.
+// Leave removes the socket from rooms.
 func (s *Socket) Leave(rooms ...string) { s.namespace.leave(s, rooms) }
 
-// To returns a broadcast to the rooms, without the socket itself. Without
-// rooms it goes to everyone else in the namespace.
+// To returns a broadcast to the rooms, or to the whole namespace if there are none, without the
+// socket itself.
 func (s *Socket) To(rooms ...string) Broadcast {
 	return s.namespace.To(rooms...).Except(s.id)
 }
 
-// Emit sends an event to the socket's client. One that can come back gets it then
-// if it cannot now. The error is ErrDisconnected if it never will.
+// Emit sends an event to the socket's client. If the client is disconnected and can recover the
+// socket, it gets the event then; if not, the error is ErrDisconnected. Emit uses ctx for its batch
+// only.
 func (s *Socket) Emit(ctx context.Context, event string, args ...Arg) error {
 	m, err := s.namespace.newMessage(event, args)
 	if err != nil {
 		return err
 	}
-	if s.trail != nil {
+	if s.recovery != nil {
 		m.Args = compact(m.Args)
-		return s.trail.recovery.emit(s, m, batchOf(ctx))
+		return s.recovery.store.emit(s, m, batchOf(ctx))
 	}
 	if s.isGone() {
 		return ErrDisconnected
@@ -175,47 +173,47 @@ func (s *Socket) Emit(ctx context.Context, event string, args ...Arg) error {
 	return s.conn.Deliver(m, batchOf(ctx))
 }
 
-// Disconnect makes the client leave the namespace. With closing, it leaves all
-// of its namespaces, and its connection is closed. Socket.IO's clients do not
-// come back by themselves from either. A client that is away cannot come back to
-// the socket: it starts anew, and is authenticated. The error is ErrDisconnected
-// if nobody can come back anyway.
+// Disconnect disconnects the client from the namespace. With closing, it disconnects the client
+// from all of its namespaces and closes the connection. Socket.IO's clients do not reconnect by
+// themselves after either, and cannot recover the socket. The error is ErrDisconnected if the
+// client has disconnected already and cannot recover it.
 func (s *Socket) Disconnect(closing bool) error {
-	if s.trail != nil {
-		return s.trail.disconnect(closing)
+	if s.recovery != nil {
+		return s.recovery.disconnectHolder(closing)
 	}
-	if !s.begone() {
+	if !s.markGone() {
 		return ErrDisconnected
 	}
-	s.namespace.remove(s) // nothing follows what Disconnect sends
+	s.namespace.remove(s) // before, so that nothing is sent after Conn.Disconnect
 	err := s.conn.Disconnect(closing)
-	s.finish(reason.ServerDisconnect)
+	s.finishDisconnect(reason.ServerDisconnect)
 	return err
 }
 
-// Close closes the client's whole connection for a reason, in a way that the
-// client comes back from by itself.
+// Close closes the client's whole connection for a reason, in a way that makes the client reconnect
+// by itself.
 func (s *Socket) Close(reason string) {
-	if heir := s.namespace.heirOf(s); heir != nil {
+	if heir := s.namespace.holder(s); heir != nil {
 		s = heir
 	}
 	s.conn.Close(reason)
 }
 
-// Busy reports whether something of the client's is under way: an event that is
-// handled, or waits for that, or an answer of its own that is awaited.
-func (s *Socket) Busy() bool { return s.lane.isBusy() || s.awaitsAcks() }
+// Busy reports whether something of the client's is in progress: an event that is handled or
+// queued, or an ack that is awaited from it.
+func (s *Socket) Busy() bool { return s.queue.isBusy() || s.awaitsAcks() }
 
-// HandleDisconnect takes from the socket's protocol that its client has left,
-// or that the connection has ended.
+// HandleDisconnect is called by the socket's protocol when its client has left or the connection
+// has ended. Why is a reason in Socket.IO's words.
 func (s *Socket) HandleDisconnect(why string) {
-	if s.begone() {
-		s.finish(why)
+	if s.markGone() {
+		s.finishDisconnect(why)
 	}
 }
 
-// begone reports whether the caller is the one to say that the socket is gone.
-func (s *Socket) begone() bool {
+// markGone marks the socket as disconnected. It reports false if it was already: then another
+// caller tells the handlers.
+func (s *Socket) markGone() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	first := !s.gone
@@ -229,34 +227,33 @@ func (s *Socket) isGone() bool {
 	return s.gone
 }
 
-// finish takes the socket out of the namespace and lets the handlers know, when
-// they are done with what came before.
-func (s *Socket) finish(why string) {
-	var away *absentee
-	if s.trail != nil {
-		away = s.trail.recovery.part(s, recoverable(why))
+// finishDisconnect removes the socket from the namespace. The handlers learn of it when they have
+// handled everything before.
+func (s *Socket) finishDisconnect(why string) {
+	var disconnected *disconnectedSocket
+	if s.recovery != nil {
+		disconnected = s.recovery.store.detach(s, recoverable(why))
 	} else {
 		s.namespace.remove(s)
 	}
-	s.namespace.hub.vacate(s.namespace)
+	s.namespace.hub.removeIfUnused(s.namespace)
 	s.failAcks()
 	policy, release := s.endpoint.acquire()
-	s.lane.add(s.namespace.hub.crew, job{run: func() {
+	s.queue.add(s.namespace.hub.workers, task{run: func() {
 		defer release()
-		policy.farewell(s, why, away)
+		policy.announceDisconnect(s, why, disconnected)
 	}})
 }
 
-// farewell lets the handlers know that a socket is gone. Only then may its
-// client be back, if away says that it can: the handlers learn of one thing
-// after the other.
-func (p *Policy) farewell(s *Socket, why string, away *absentee) {
+// announceDisconnect tells the handlers that a socket has disconnected, and logs it. Only then may
+// the client recover it, so that handlers learn of one thing after the other.
+func (p *Policy) announceDisconnect(s *Socket, why string, disconnected *disconnectedSocket) {
 	s.ended = true
 	for _, handler := range p.Handlers {
 		p.callDisconnect(s.namespace.hub.Context(), handler, s, why)
 	}
-	if away != nil && !s.trail.recovery.settle(away, s) {
-		p.noReturn(s)
+	if disconnected != nil && !s.recovery.store.markReady(disconnected, s) {
+		p.notifyUnrecoverable(s)
 	}
 	p.logger().Info("socket disconnected",
 		zap.String("socket", s.id),

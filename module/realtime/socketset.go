@@ -1,7 +1,6 @@
 package realtime
 
-// A socketSet is sockets that can be found by their ids, rooms and users. It is
-// guarded by its namespace.
+// A socketSet holds sockets by their ids, rooms and users. The namespace guards it.
 type socketSet struct {
 	sockets map[string]*Socket
 	rooms   rooms
@@ -17,18 +16,17 @@ func (set *socketSet) add(s *Socket) {
 	set.users.add(s)
 }
 
-// remove takes a socket out of the set. The rooms that it was in can still be
-// read from the socket.
+// remove removes a socket. The socket keeps the list of its rooms.
 func (set *socketSet) remove(s *Socket) {
-	if set.sockets[s.id] == s { // a client that is back already may have the same id
+	if set.sockets[s.id] == s { // not if the client has recovered it: then another socket has the id
 		delete(set.sockets, s.id)
 	}
 	set.rooms.removeAll(s)
 	set.users.remove(s)
 }
 
-// appendTo appends the sockets that meet a query: by the condition that fewest
-// are likely to meet, and of these those that meet the others.
+// appendTo appends the sockets that match a query. It looks them up by the most selective
+// condition, and checks the others.
 func (set *socketSet) appendTo(list []*Socket, q Query) []*Socket {
 	add := func(s *Socket) {
 		if q.matches(s, set.rooms) {
@@ -59,14 +57,13 @@ func (set *socketSet) appendTo(list []*Socket, q Query) []*Socket {
 	return list
 }
 
-// A Query says which sockets are meant: those for which all of its conditions
-// hold. One that is "" is none.
+// A Query selects the sockets that meet all of its conditions. An empty string is no condition.
 type Query struct {
 	ID   string
 	User string
-	Room string // the id of a socket is the name of its own room
+	Room string // a socket's id is the name of its own room
 
-	ConnectedOnly bool // only those that are connected
+	ConnectedOnly bool // without those that are disconnected and recoverable
 }
 
 func (q *Query) matches(s *Socket, in rooms) bool {
@@ -75,11 +72,10 @@ func (q *Query) matches(s *Socket, in rooms) bool {
 		(q.Room == "" || q.Room == s.id || in.has(q.Room, s))
 }
 
-// Find returns the sockets of this node that a query means, in no particular
-// order: those that are connected, and those whose clients are away and may come
-// back. What is done to one of the latter holds when its client comes back: the
-// rooms that it has joined or left and its data, what was emitted to it, and that
-// it was disconnected, by which it cannot come back.
+// Find returns the sockets of this node that a query selects, in no particular order: connected
+// ones, and disconnected ones that are recoverable. What is done to the latter holds when their
+// client recovers them: rooms that they have joined or left, data, and events that were emitted to
+// them. One that was disconnected cannot be recovered.
 func (n *Namespace) Find(q Query) []*Socket {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
@@ -87,7 +83,7 @@ func (n *Namespace) Find(q Query) []*Socket {
 	if q.ConnectedOnly {
 		return all
 	}
-	for _, s := range n.recoverable.appendTo(nil, q) {
+	for _, s := range n.disconnected.appendTo(nil, q) {
 		if !s.expired() {
 			all = append(all, s)
 		}

@@ -2,9 +2,8 @@ package realtime
 
 import "iter"
 
-// users is who of a namespace's sockets belongs to which user: a list for each,
-// linked through the sockets, since most have one. It is guarded by its
-// namespace. Sockets of no user are not in it.
+// users are the sockets of each user: a list that is linked through the sockets, since most users
+// have one. The namespace guards them. Sockets without a user are left out.
 type users map[string]*Socket
 
 func (u users) add(s *Socket) {
@@ -42,7 +41,7 @@ func (u users) sockets(user string) iter.Seq[*Socket] {
 	}
 }
 
-// UserSockets returns a user's sockets in the namespace, on this node.
+// UserSockets returns a user's connected sockets in the namespace, on this node.
 func (n *Namespace) UserSockets(user string) []*Socket {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
@@ -53,8 +52,8 @@ func (n *Namespace) UserSockets(user string) []*Socket {
 	return all
 }
 
-// UserConnections returns how many connections a user has, in all namespaces
-// of this node. Sockets that share one count once.
+// UserConnections returns how many connections a user has on this node, in all namespaces. Sockets
+// that share a connection count once.
 func (h *Hub) UserConnections(user string) int {
 	sessions := make(map[string]struct{})
 	for _, n := range h.Namespaces() {

@@ -18,7 +18,7 @@ type polled struct {
 	err     error
 }
 
-func poll(ctx context.Context, b realtime.Broadcast, sockets int, event string) <-chan polled {
+func ackCollector(ctx context.Context, b realtime.Broadcast, sockets int, event string) <-chan polled {
 	outcome := make(chan polled, 1)
 	go func() {
 		answers, missing, err := b.Request(ctx, sockets, event)
@@ -38,7 +38,7 @@ func TestPoll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := open(hub(t, realtime.Options{}), realtime.Policy{})
 		a, b, outside := join(t, e, "room"), join(t, e, "room"), join(t, e)
-		outcome := poll(t.Context(), e.Hub().Namespace("/").To("room"), 2, "question")
+		outcome := ackCollector(t.Context(), e.Hub().Namespace("/").To("room"), 2, "question")
 		synctest.Wait()
 		first, second := a.client.received()[0], b.client.received()[0]
 		if first != second || first.Ack == 0 {
@@ -67,7 +67,7 @@ func TestPollMisses(t *testing.T) {
 		answers, leaves, silent := join(t, e, "a"), join(t, e, "b"), join(t, e, "c")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		outcome := poll(ctx, e.Hub().Namespace("/").To("a", "b", "c"), 3, "question")
+		outcome := ackCollector(ctx, e.Hub().Namespace("/").To("a", "b", "c"), 3, "question")
 		synctest.Wait()
 		number := answers.client.received()[0].Ack
 		leaves.HandleDisconnect("transport close")
@@ -84,7 +84,7 @@ func TestPollLarge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := open(hub(t, realtime.Options{}), realtime.Policy{})
 		a, b := join(t, e), join(t, e)
-		outcome := poll(t.Context(), e.Hub().Namespace("/").To(), 2, "question")
+		outcome := ackCollector(t.Context(), e.Hub().Namespace("/").To(), 2, "question")
 		synctest.Wait()
 		large := []realtime.Arg{realtime.Bytes(make([]byte, 9<<20))}
 		a.HandleAck(a.client.received()[0].Ack, large)
@@ -99,13 +99,13 @@ func TestPollRefuses(t *testing.T) {
 	e := open(hub(t, realtime.Options{}), realtime.Policy{})
 	a, _ := join(t, e), join(t, e)
 	all := e.Hub().Namespace("/").To()
-	if got := <-poll(t.Context(), all, 1, "question"); !errors.Is(got.err, realtime.ErrTooManySockets) {
+	if got := <-ackCollector(t.Context(), all, 1, "question"); !errors.Is(got.err, realtime.ErrTooManySockets) {
 		t.Errorf("error %v", got.err)
 	}
-	if got := <-poll(t.Context(), all, 2, "disconnect"); got.err == nil {
+	if got := <-ackCollector(t.Context(), all, 2, "disconnect"); got.err == nil {
 		t.Error("a reserved name is sent")
 	}
-	if got := <-poll(t.Context(), all.To("nobody"), 2, "question"); got.err != nil || len(got.answers)+len(got.missing) != 0 {
+	if got := <-ackCollector(t.Context(), all.To("nobody"), 2, "question"); got.err != nil || len(got.answers)+len(got.missing) != 0 {
 		t.Errorf("nobody is asked, and there is %+v", got)
 	}
 	equal(t, "events", a.client.events(), []string{})

@@ -150,7 +150,7 @@ func TestPublish(t *testing.T) {
 		// Nothing is encoded for nobody.
 		for listeners, want := range []int{0, 0, 1, 1} {
 			b := &fakeBroker{}
-			h := hub(t, realtime.Options{Broker: audience{b, listeners}})
+			h := hub(t, realtime.Options{Broker: target{b, listeners}})
 			err := h.Namespace("/").To().Emit(t.Context(), "event")
 			synctest.Wait()
 			if n := len(b.envelopes()); err != nil || n != want {
@@ -300,5 +300,5 @@ func FuzzReceive(f *testing.F) {
 // Interface guards
 var (
 	_ cluster.Broker          = (*fakeBroker)(nil)
-	_ cluster.ListenerCounter = audience{}
+	_ cluster.ListenerCounter = target{}
 )

@@ -8,12 +8,11 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/internal/rawjson"
 )
 
-// Plain JSON is how arguments are told to those who have no frames for binary
-// data: backends, and plain WebSockets. Binary data is {"$binary":"<base64>"},
-// at any depth of an argument.
+// Inline JSON is the form of arguments for backends and plain WebSockets, which have no frames for
+// binary data. Binary data stands in the JSON as {"$binary":"<base64>"}, at any depth.
 
-// ParseInline reads an argument of plain JSON, which must be valid. The error
-// says what would be right.
+// ParseInline reads an argument of inline JSON, which must be valid JSON. The error says what would
+// be right.
 func ParseInline(raw json.RawMessage) (Arg, error) {
 	arg := Arg{JSON: raw}
 	data, err := rawjson.Binaries(raw, func(dst []byte, value json.RawMessage) ([]byte, error) {
@@ -30,7 +29,7 @@ func ParseInline(raw json.RawMessage) (Arg, error) {
 	if err != nil || len(arg.Binary) == 0 {
 		return arg, err
 	}
-	// A placeholder that was written by hand would be taken for one of ours.
+	// A placeholder in the input would be mistaken for one that stands for binary data.
 	_, err = rawjson.Placeholders(raw, func([]byte, json.RawMessage) ([]byte, error) {
 		return nil, errors.New(`an argument with "$binary" has no "_placeholder"`)
 	})
@@ -38,15 +37,14 @@ func ParseInline(raw json.RawMessage) (Arg, error) {
 	return arg, err
 }
 
-// maxPlain bounds what arguments with binary data become, in bytes. A Socket.IO
-// client may name one attachment a thousand times and send it once; here it
-// would be there a thousand times.
-const maxPlain = 16 << 20
+// maxInline bounds the size in bytes of arguments with inline binary data. A Socket.IO client may
+// send one attachment and name it a thousand times; inline, it would be there a thousand times.
+const maxInline = 16 << 20
 
-var errPlain = errors.New("argument is too large with its binary data in it")
+var errInlineTooLarge = errors.New("argument is too large with its binary data in it")
 
-// AppendInline appends the argument as plain JSON. What would make the result
-// larger than 16 MiB becomes null.
+// AppendInline appends the argument as inline JSON. If that would make dst longer than 16 MiB, it
+// appends null instead.
 func (a Arg) AppendInline(dst []byte) []byte {
 	if len(a.Binary) == 0 {
 		return append(dst, a.JSON...)
@@ -55,10 +53,10 @@ func (a Arg) AppendInline(dst []byte) []byte {
 	data, err := rawjson.Placeholders(a.JSON, func(dst []byte, num json.RawMessage) ([]byte, error) {
 		n, ok := rawjson.Index(num, len(a.Binary))
 		if !ok {
-			return append(dst, "null"...), nil // an Arg made by hand, and wrongly
+			return append(dst, "null"...), nil // the Arg is invalid
 		}
-		if before+len(dst)+base64.StdEncoding.EncodedLen(len(a.Binary[n])) > maxPlain {
-			return nil, errPlain
+		if before+len(dst)+base64.StdEncoding.EncodedLen(len(a.Binary[n])) > maxInline {
+			return nil, errInlineTooLarge
 		}
 		return rawjson.AppendBinary(dst, a.Binary[n]), nil
 	})
@@ -68,7 +66,7 @@ func (a Arg) AppendInline(dst []byte) []byte {
 	return append(dst, data...)
 }
 
-// AppendInlineArgs appends arguments as an array of plain JSON.
+// AppendInlineArgs appends arguments as an array of inline JSON.
 func AppendInlineArgs(dst []byte, args []Arg) []byte {
 	dst = append(dst, '[')
 	for i, arg := range args {
@@ -80,7 +78,7 @@ func AppendInlineArgs(dst []byte, args []Arg) []byte {
 	return append(dst, ']')
 }
 
-// ParseInlineArgs reads arguments of plain JSON.
+// ParseInlineArgs reads arguments of inline JSON. It shares MaxAttachments among them.
 func ParseInlineArgs(raws []json.RawMessage) ([]Arg, error) {
 	args := make([]Arg, len(raws))
 	parts := 0

@@ -1,0 +1,126 @@
+package realtime
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"unsafe"
+)
+
+// ErrTooManySockets means that a request would go to more sockets than its caller allows.
+var ErrTooManySockets = errors.New("event is for too many sockets")
+
+// maxAnswers is how many bytes the answers to one request can take together. answerSize is about
+// how many an answer takes besides its arguments.
+const (
+	maxAnswers = 16 << 20
+	answerSize = 2 * int(unsafe.Sizeof(Answer{}))
+)
+
+// An Answer is one client's ack of an event that went to many.
+type Answer struct {
+	Socket *Socket
+	Args   []Arg
+}
+
+// Request sends the event to at most maxSockets sockets and waits until each of their clients has
+// acked it, or ctx ends. It returns the answers in the order in which they came, and as missing the
+// sockets whose clients did not answer: they disconnected, were awaited for too many other acks, or
+// their answer would have brought the total above 16 MiB.
+//
+// Only the sockets of this node get the event, and clients that come back later do not. If there
+// are more than maxSockets, nobody gets it and the error is ErrTooManySockets. On a sealed hub it
+// is ErrSealed. Any other error means that the event is not valid. Like Socket.Request, it must not
+// be called from a Handler's method.
+func (b Broadcast) Request(ctx context.Context, maxSockets int, event string, args ...Arg) (answers []Answer, missing []*Socket, err error) {
+	n := b.namespace.current()
+	b.namespace = n
+	m, err := n.newMessage(event, args)
+	if err != nil {
+		return nil, nil, err
+	}
+	m.Volatile = b.volatile
+	m.Ack = n.acks.Add(1) // one number for all, so that the message is encoded once
+	c, err := b.sendRequest(m, maxSockets)
+	if err != nil {
+		return nil, nil, err
+	}
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+	}
+	for _, s := range c.sockets {
+		s.forgetAck(m.Ack)
+	}
+	answers, missing = c.result()
+	return answers, missing, nil
+}
+
+// sendRequest delivers the message and returns the collector of its acks.
+func (b Broadcast) sendRequest(m *Message, maxSockets int) (*ackCollector, error) {
+	defer b.namespace.order.lock(&b.to)()
+	if b.namespace.sealed.Load() {
+		return nil, ErrSealed
+	}
+	c := &ackCollector{done: make(chan struct{}), sockets: b.chooseRecipients(nil, m, nil)}
+	if len(c.sockets) > maxSockets {
+		return nil, ErrTooManySockets
+	}
+	c.awaited = len(c.sockets) + 1 // one for this function, so that done closes at its end at the earliest
+	for _, s := range c.sockets {
+		if s.expectAck(m.Ack, func(args []Arg, err error) { c.add(s, args, err) }) != nil {
+			c.countDown()
+			continue
+		}
+		_ = s.conn.Deliver(m, nil) // a client that cannot get it is being disconnected
+	}
+	c.countDown()
+	return c, nil
+}
+
+// An ackCollector collects the clients' acks of one event.
+type ackCollector struct {
+	sockets []*Socket
+	done    chan struct{} // closed when no ack is awaited any more
+
+	mu      sync.Mutex
+	awaited int
+	size    int // bytes of answers
+	answers []Answer
+}
+
+func (c *ackCollector) add(s *Socket, args []Arg, err error) {
+	defer c.countDown()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	size := answerSize + sizeOf(args)
+	if err != nil || c.size+size > maxAnswers {
+		return
+	}
+	c.size += size
+	c.answers = append(c.answers, Answer{s, compact(args)})
+}
+
+// countDown records that one ack less is awaited.
+func (c *ackCollector) countDown() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.awaited--; c.awaited == 0 {
+		close(c.done)
+	}
+}
+
+func (c *ackCollector) result() (answers []Answer, missing []*Socket) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	answered := make(map[*Socket]struct{}, len(c.answers))
+	for _, a := range c.answers {
+		answered[a.Socket] = struct{}{}
+	}
+	for _, s := range c.sockets {
+		if _, ok := answered[s]; !ok {
+			missing = append(missing, s)
+		}
+	}
+	return c.answers[:len(c.answers):len(c.answers)], missing
+}

@@ -1,0 +1,81 @@
+package realtime
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A pool runs all of its tasks at once, and keeps only maxIdle workers for the next ones.
+func TestPoolKeepsFewWorkers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		p := newPool(ctx)
+		for range 2 {
+			const tasks = 3 * maxIdle
+			finish := make(chan struct{})
+			started := make(chan struct{}, tasks)
+			for range tasks {
+				p.run(func() {
+					started <- struct{}{}
+					<-finish
+				})
+			}
+			for range tasks {
+				<-started
+			}
+			if n := p.idle.Load(); n != 0 {
+				t.Errorf("%d workers are idle while tasks run", n)
+			}
+			close(finish)
+			synctest.Wait()
+			if n := p.idle.Load(); n != maxIdle {
+				t.Errorf("%d workers are idle, want %d", n, maxIdle)
+			}
+		}
+		cancel()
+		synctest.Wait()
+		if n := p.idle.Load(); n != 0 {
+			t.Errorf("%d workers are idle after the context has ended", n)
+		}
+		ran := false
+		p.run(func() { ran = true })
+		synctest.Wait()
+		if !ran {
+			t.Error("a task did not run after the context had ended")
+		}
+	})
+}
+
+// A pool's close waits for its workers, but not for ever, and a closed pool still runs tasks.
+func TestPoolCloseWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		p := newPool(ctx)
+		ended := false
+		p.run(func() {
+			time.Sleep(time.Second)
+			ended = true
+		})
+		cancel()
+		if err := p.close(time.Minute); err != nil || !ended {
+			t.Errorf("close returned %v, and the task has ended: %v", err, ended)
+		}
+		ran := false
+		p.run(func() { ran = true })
+		if !ran {
+			t.Error("a closed pool did not have its caller run the task")
+		}
+
+		hanging := newPool(ctx)
+		finish := make(chan struct{})
+		hanging.run(func() { <-finish })
+		begin := time.Now()
+		if err := hanging.close(time.Minute); !errors.Is(err, errTasksRunning) || time.Since(begin) != time.Minute {
+			t.Errorf("close returned %v after %v", err, time.Since(begin))
+		}
+		close(finish)
+	})
+}

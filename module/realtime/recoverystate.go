@@ -1,0 +1,115 @@
+package realtime
+
+import "slices"
+
+// A recoveryState is what the server must know of a socket to give its client exactly the events
+// that it missed. It passes from a socket to the one that recovers it. Events are named by their
+// numbers in the history.
+type recoveryState struct {
+	store *recoveryStore
+	pid   string // proves that a client is the socket's; a secret
+	start uint64 // the last event before the socket connected first
+	epoch string // of the history at that time
+	data  socketData
+
+	authentication string       // Policy.Authentication of the policy that accepted the client
+	fingerprint    *fingerprint // of the same, if that was in another process; nil otherwise
+
+	// The store guards these.
+	lastSent     uint64              // the last event for the socket while it was connected
+	disconnected *disconnectedSocket // nil while the client is connected
+	changed      chan struct{}       // closed when disconnected or its ready changes; nil if nobody waits
+	sessions     []string            // the last maxEarlierSessions sessions of the client before this one
+
+	// The holder is the connected socket or the disconnected one. It is nil once the client cannot
+	// recover any more. To change it, hold the mutexes of the store and the namespace; to read it,
+	// hold either.
+	holder *Socket
+
+	// The namespace guards these.
+	left        uint64 // the last event before the client disconnected
+	memberships membershipLog
+}
+
+// wait returns a channel that is closed when disconnected or its ready changes. The caller of wait
+// and wake holds the store's mutex.
+func (state *recoveryState) wait() <-chan struct{} {
+	if state.changed == nil {
+		state.changed = make(chan struct{})
+	}
+	return state.changed
+}
+
+func (state *recoveryState) wake() {
+	if state.changed != nil {
+		close(state.changed)
+		state.changed = nil
+	}
+}
+
+// maxEarlierSessions is how many earlier sessions of a client are remembered. By them its sockets
+// in other namespaces are found, which it may not have recovered yet.
+const maxEarlierSessions = 16
+
+// addSessions remembers sessions that the client had before. The caller holds the store's mutex.
+func (state *recoveryState) addSessions(sessions ...string) {
+	state.sessions = append(slices.Clip(state.sessions), sessions...)
+	state.sessions = state.sessions[max(0, len(state.sessions)-maxEarlierSessions):]
+}
+
+// inheritSessions is addSessions for a caller that does not hold the mutex.
+func (state *recoveryState) inheritSessions(sessions []string) {
+	state.store.mu.Lock()
+	defer state.store.mu.Unlock()
+	state.addSessions(sessions...)
+}
+
+// delivered records that the newest event of r, which may be nil, was for the socket.
+func (state *recoveryState) delivered(r *recoveryStore) {
+	if state.store == r {
+		state.lastSent = r.history.last
+	}
+}
+
+// begin records that the socket connects to the namespace.
+func (state *recoveryState) begin() {
+	state.start = state.store.history.last
+	state.epoch = state.store.history.epoch
+	state.lastSent = state.start
+}
+
+// end records that the socket disconnects. It is still in its rooms.
+func (state *recoveryState) end() { state.left = state.store.history.last }
+
+func (state *recoveryState) join(room string) { state.memberships.join(room, state.store.history.last) }
+
+func (state *recoveryState) leave(room string) {
+	state.memberships.leave(room, state.store.history.last, state.store.history.floor())
+}
+
+// missed returns the messages that were for the socket, among the records of all events after a
+// number.
+func (state *recoveryState) missed(number uint64, records []record) []*Message {
+	rooms := state.memberships.byRoom()
+	var missed []*Message
+	for i := range records {
+		number++
+		in := func(room string) bool {
+			return room == state.holder.id ||
+				slices.ContainsFunc(rooms[room], func(m membership) bool { return m.includes(number) })
+		}
+		to := &records[i].to
+		if (to.everyone() || slices.ContainsFunc(to.rooms, in) || to.hasUser(state.holder.user)) &&
+			!slices.ContainsFunc(to.except, in) {
+			missed = append(missed, records[i].message)
+		}
+	}
+	return missed
+}
+
+// isDisconnected reports whether the client is disconnected and may recover its socket.
+func (state *recoveryState) isDisconnected() bool {
+	state.store.mu.Lock()
+	defer state.store.mu.Unlock()
+	return state.disconnected != nil
+}

@@ -1,0 +1,121 @@
+package realtime
+
+import (
+	"slices"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
+)
+
+// A revocation says what became of a socket that nobody can recover any more.
+type revocation struct {
+	socket       *Socket  // nil if nobody could recover it before
+	sessions     []string // earlier ones of its client
+	disconnected bool     // its client was disconnected, and may not know of the revocation
+	ready        bool     // HandleDisconnect had been called
+	conn         Conn     // its connection, unless ready
+}
+
+// revoke makes a socket unrecoverable and removes it, connected or not. The caller tells whoever
+// has to know.
+func (state *recoveryState) revoke() (d revocation) {
+	r := state.store
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := r.namespace
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	d.socket, d.sessions = state.holder, state.sessions
+	switch gone := state.disconnected; {
+	case d.socket == nil:
+	case gone != nil:
+		d.disconnected, d.ready, d.conn = true, gone.ready, gone.conn
+		r.removeDisconnected(gone)
+	default:
+		d.conn = d.socket.conn
+		state.end()
+		n.removeLocked(d.socket)
+		r.deleteState(state)
+	}
+	return d
+}
+
+// revokeStale revokes a socket whose client has given up its connection. The client may have
+// another socket instead; nil if not.
+func (state *recoveryState) revokeStale(instead *Socket) {
+	d := state.revoke()
+	if d.socket != nil && instead != nil && instead.recovery != nil {
+		instead.recovery.inheritSessions(append(slices.Clip(d.sessions), d.socket.session))
+	}
+	switch {
+	case d.socket == nil:
+	case d.ready:
+		d.socket.notifyUnrecoverable()
+	case !d.disconnected:
+		d.socket.closeReplaced()
+	}
+}
+
+// disconnectHolder is Socket.Disconnect for the state's holder. With closing, it also revokes the
+// sockets in other namespaces that the client had in earlier sessions and has not recovered yet.
+func (state *recoveryState) disconnectHolder(closing bool) (err error) {
+	if state.store.namespace.sealed.Load() && state.isDisconnected() {
+		return ErrSealed
+	}
+	d := state.revoke()
+	sessions := d.sessions
+	switch {
+	case d.socket == nil:
+		return ErrDisconnected
+	case !d.disconnected && d.socket.markGone():
+		err = d.conn.Disconnect(closing) // with closing, this ends the session's other sockets, too
+		d.socket.finishDisconnect(reason.ServerDisconnect)
+	case d.ready:
+		d.socket.notifyUnrecoverable()
+		sessions = append(slices.Clip(sessions), d.socket.session)
+	default:
+		if closing {
+			_ = d.conn.Disconnect(true) // its other sockets may still be connected
+		}
+		sessions = append(slices.Clip(sessions), d.socket.session)
+	}
+	if closing && len(sessions) > 0 {
+		state.store.namespace.hub.revokeSessions(sessions)
+	}
+	return err
+}
+
+// notifyUnrecoverable tells the handlers that the client cannot recover the socket any more.
+func (s *Socket) notifyUnrecoverable() {
+	policy, release := s.endpoint.acquire()
+	defer release()
+	policy.notifyUnrecoverable(s)
+}
+
+func (p *Policy) notifyUnrecoverable(s *Socket) {
+	for _, handler := range p.Handlers {
+		if h, ok := handler.(UnrecoverableHandler); ok {
+			p.callUnrecoverable(h, s)
+		}
+	}
+}
+
+// revokeSessions disconnects the recoverable sockets of several sessions.
+func (h *Hub) revokeSessions(sessions []string) {
+	for _, n := range h.Namespaces() {
+		if r := n.recovery.Load(); r != nil {
+			r.revokeSessions(sessions)
+		}
+	}
+}
+
+func (r *recoveryStore) revokeSessions(sessions []string) {
+	var revoked []*disconnectedSocket
+	r.mu.Lock()
+	for _, session := range sessions {
+		revoked = append(revoked, r.disconnected.sessions[session]...)
+	}
+	r.mu.Unlock()
+	for _, d := range revoked {
+		_ = d.socket.recovery.disconnectHolder(false) // or the socket that has recovered it meanwhile
+	}
+}

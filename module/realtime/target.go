@@ -1,0 +1,96 @@
+package realtime
+
+import (
+	"slices"
+	"unsafe"
+)
+
+// A target says whom a broadcast is for: the sockets in any of the rooms and those of any of the
+// users. Without rooms and users it is everyone in the namespace. Sockets in a room of except are
+// left out. A socket's id is the name of its own room.
+type target struct {
+	rooms  []string
+	users  []string
+	except []string
+}
+
+func (t *target) everyone() bool { return len(t.rooms) == 0 && len(t.users) == 0 }
+
+func (t *target) hasUser(user string) bool { return user != "" && slices.Contains(t.users, user) }
+
+// size returns about how many bytes the target holds besides itself.
+func (t *target) size() int {
+	n := 0
+	for _, names := range [...][]string{t.rooms, t.users, t.except} {
+		n += cap(names) * int(unsafe.Sizeof(""))
+		for _, name := range names {
+			n += len(name)
+		}
+	}
+	return n
+}
+
+// fewNames is how many rooms and users are compared with one another before a map is built.
+const fewNames = 8
+
+// appendSockets appends the namespace's sockets that the target selects, each once. They are
+// collected first, so that no lock is held while they are written to. The caller holds the
+// namespace's mutex.
+func (t *target) appendSockets(list []*Socket, n *Namespace) []*Socket {
+	in := func(room string, s *Socket) bool { return room == s.id || n.rooms.has(room, s) }
+	excluded := func(s *Socket) bool {
+		return slices.ContainsFunc(t.except, func(room string) bool { return in(room, s) })
+	}
+	if len(t.except) > fewNames {
+		exempt := make(map[*Socket]struct{})
+		for _, room := range t.except {
+			for s := range n.rooms[room] {
+				exempt[s] = struct{}{}
+			}
+			if s, ok := n.sockets[room]; ok {
+				exempt[s] = struct{}{}
+			}
+		}
+		excluded = func(s *Socket) bool { _, ok := exempt[s]; return ok }
+	}
+	if t.everyone() {
+		for _, s := range n.sockets {
+			if !excluded(s) {
+				list = append(list, s)
+			}
+		}
+		return list
+	}
+	// A socket that is selected twice is added for the first of its rooms or users. With few names,
+	// a look at the earlier ones takes no memory; with many, a map takes less time.
+	var seen map[*Socket]struct{}
+	if len(t.rooms)+len(t.users) > fewNames {
+		seen = make(map[*Socket]struct{})
+	}
+	add := func(s *Socket, rooms, users []string) {
+		if seen == nil && (slices.ContainsFunc(rooms, func(room string) bool { return in(room, s) }) || slices.Contains(users, s.user)) {
+			return
+		}
+		if _, twice := seen[s]; twice || excluded(s) {
+			return
+		}
+		if seen != nil {
+			seen[s] = struct{}{}
+		}
+		list = append(list, s)
+	}
+	for i, room := range t.rooms {
+		for s := range n.rooms[room] {
+			add(s, t.rooms[:i], nil)
+		}
+		if s, ok := n.sockets[room]; ok && !n.rooms.has(room, s) {
+			add(s, t.rooms[:i], nil)
+		}
+	}
+	for i, user := range t.users {
+		for s := range n.users.sockets(user) {
+			add(s, t.rooms, t.users[:i])
+		}
+	}
+	return list
+}
