@@ -22,7 +22,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/refusal"
-	"github.com/caddy-realtime/caddy-realtime/module/internal/roster"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/registry"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/wsconn"
 	"github.com/caddy-realtime/caddy-realtime/module/origin"
 )
@@ -284,7 +284,7 @@ func (s *Server) open(session *Session, o *Options) bool {
 }
 
 // Shut takes no more sessions.
-func (s *Server) Shut() { s.sessions.Shut() }
+func (s *Server) Shut() { s.sessions.Stop() }
 
 // Close takes no more sessions and ends those that are open, spread evenly over
 // the window, the newest last. Who is in the midst of something has a little
@@ -292,9 +292,9 @@ func (s *Server) Shut() { s.sessions.Shut() }
 // the rest has been ended at once.
 func (s *Server) Close(ctx context.Context, window time.Duration) error {
 	defer s.forget()
-	return s.sessions.Close(ctx, roster.Ending[*Session]{
+	return s.sessions.Close(ctx, registry.DrainOptions[*Session]{
 		Window: window,
 		Busy:   (*Session).busy,
-		End:    func(session *Session) { session.Close(reason.ShuttingDown) },
+		Close:  func(session *Session) { session.Close(reason.ShuttingDown) },
 	})
 }

@@ -3,14 +3,14 @@ package engineio
 import (
 	"sync"
 
-	"github.com/caddy-realtime/caddy-realtime/module/internal/roster"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/registry"
 )
 
 // sessions are those of a server: the open ones, and by their ids also those
 // that have ended but still owe their clients a last answer. The zero value is
 // empty.
 type sessions struct {
-	roster.Roster[*Session]
+	registry.Registry[*Session]
 
 	mu   sync.RWMutex
 	byID map[string]*Session
@@ -18,7 +18,7 @@ type sessions struct {
 
 // add enters a session, unless the server takes no more of them.
 func (t *sessions) add(s *Session) bool {
-	if !t.Roster.Add(s) {
+	if !t.Registry.Add(s) {
 		return false
 	}
 	t.mu.Lock()

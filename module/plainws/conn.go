@@ -40,10 +40,10 @@ type conn struct {
 	pinged bool        // an answer is due
 }
 
-// Opened implements roster.Member.
+// Opened implements registry.Conn.
 func (c *conn) Opened() time.Time { return c.opened }
 
-// open enters the connection into the server's roster and starts its clock.
+// open enters the connection into the server's registry and starts its clock.
 func (c *conn) open(o *Options) bool {
 	c.mu.Lock() // from here on the server may end it
 	defer c.mu.Unlock()

@@ -15,7 +15,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/refusal"
-	"github.com/caddy-realtime/caddy-realtime/module/internal/roster"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/registry"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/wsconn"
 	"github.com/caddy-realtime/caddy-realtime/module/origin"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
@@ -32,7 +32,7 @@ type Server struct {
 	options  func() *Options
 	limit    func() int   // of what waits for one connection; made once for all of them
 	payload  func() int64 // limits a message
-	conns    roster.Roster[*conn]
+	conns    registry.Registry[*conn]
 	forget   func() // ends what the hub's budget knows of the connections
 
 	// The keys of its frames among a message's encodings. They are made here,
@@ -188,15 +188,15 @@ func (s *Server) logRefused(r *http.Request, message string, details ...zap.Fiel
 }
 
 // Shut takes no more connections.
-func (s *Server) Shut() { s.conns.Shut() }
+func (s *Server) Shut() { s.conns.Stop() }
 
 // Close takes no more connections and ends those that are open, like
 // engineio.Server.Close.
 func (s *Server) Close(ctx context.Context, window time.Duration) error {
 	defer s.forget()
-	return s.conns.Close(ctx, roster.Ending[*conn]{
+	return s.conns.Close(ctx, registry.DrainOptions[*conn]{
 		Window: window,
 		Busy:   (*conn).busy,
-		End:    func(c *conn) { c.end(reason.ShuttingDown) },
+		Close:  func(c *conn) { c.end(reason.ShuttingDown) },
 	})
 }
