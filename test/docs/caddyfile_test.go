@@ -31,8 +31,10 @@ func TestCaddyfiles(t *testing.T) {
 	}
 	t.Setenv("XDG_DATA_HOME", t.TempDir())
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	pages := readPages(t)
+	workIn(t, clients(t))
 	var kinds tally
-	problems := checkCaddyfiles(readPages(t), &kinds)
+	problems := checkCaddyfiles(pages, &kinds)
 	t.Logf("Caddyfiles: %v", kinds)
 	report(t, problems)
 }

@@ -17,13 +17,10 @@ import (
 func lookTool(name string) (string, error) { return exec.LookPath(name) }
 
 // TestShell runs the commands of the pages, each page's in a folder of its own, and
-// compares what they print where the page says it.
+// compares what they print where the page says it. Where testdata/browser has a
+// script of a page's name, that then looks at the page's site.
 func TestShell(t *testing.T) {
-	modules, err := filepath.Abs(filepath.Join(root, "test/node_modules"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	pages, path := readPages(t), linkTools(t)
+	pages, path, modules := readPages(t), linkTools(t), clients(t)
 	var counts tally
 	for _, p := range pages {
 		if !p.has("sh") {
@@ -57,19 +54,20 @@ type terminal struct {
 // runPage runs all of a page. What is wrong with a block does not end it.
 func runPage(t *testing.T, p *page, path, modules string, counts *tally) (problems []error) {
 	t.Helper()
-	folder := t.TempDir()
-	for name, value := range environment {
-		t.Setenv(name, value)
+	browser, err := filepath.Abs("testdata/browser/" + strings.TrimSuffix(filepath.Base(p.path), ".md") + ".mjs")
+	if err != nil {
+		t.Fatal(err)
 	}
+	folder := workIn(t, modules)
+	env := append(os.Environ(), "PATH="+path, "HOME="+folder)
 	for _, name := range []string{"XDG_DATA_HOME", "XDG_CONFIG_HOME"} {
 		t.Setenv(name, t.TempDir())
 	}
-	t.Chdir(folder)
-	if err := os.Symlink(modules, filepath.Join(folder, "node_modules")); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"REALTIME_KEY", "REALTIME_SECRET"} {
+		t.Setenv(name, "") // so that what takeExports sets ends with the test
 	}
 	s := newSite(t)
-	terminal := &terminal{site: s, folder: folder, env: append(os.Environ(), "PATH="+path, "HOME="+folder), exports: filepath.Join(t.TempDir(), "exports")}
+	terminal := &terminal{site: s, folder: folder, env: env, exports: filepath.Join(t.TempDir(), "exports")}
 	defer s.close(t)
 	defer terminal.close()
 	for i := range p.blocks {
@@ -82,7 +80,36 @@ func runPage(t *testing.T, p *page, path, modules string, counts *tally) (proble
 			counts.add(kind)
 		}
 	}
+	if _, err := os.Stat(browser); err == nil {
+		if output, err := exec.Command("node", browser, "http://localhost:"+s.front).CombinedOutput(); err != nil {
+			problems = append(problems, fmt.Errorf("%s: in the browser: %w\n%s", p.path, err, output))
+		}
+	}
 	return problems
+}
+
+// clients returns the folder with the packages of npm that make deps installs.
+func clients(t *testing.T) string {
+	t.Helper()
+	modules, err := filepath.Abs(filepath.Join(root, "test/node_modules"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(modules); err != nil {
+		t.Fatalf("what make deps installs is needed: %v", err)
+	}
+	return modules
+}
+
+// workIn has the test work in a folder of its own, with the packages of npm.
+func workIn(t *testing.T, modules string) string {
+	t.Helper()
+	folder := t.TempDir()
+	t.Chdir(folder)
+	if err := os.Symlink(modules, filepath.Join(folder, "node_modules")); err != nil {
+		t.Fatal(err)
+	}
+	return folder
 }
 
 // do does what a block asks for. It returns what that was, "" for nothing.
@@ -114,12 +141,9 @@ func (t *terminal) do(b *block, ownBackend bool) (kind string, err error) {
 }
 
 // takeExports has this process, and so the Caddy in it, know what blocks have
-// exported.
+// exported, or written into a file .env.
 func (t *terminal) takeExports() {
-	text, err := exec.Command("bash", "-c", `source "$0" 2>/dev/null; env -0`, t.exports).Output()
-	if err != nil {
-		return // there are none
-	}
+	text, _ := exec.Command("bash", "-c", `set -a; source .env; source "$0"; env -0`, t.exports).Output() // either file may be missing
 	for variable := range strings.SplitSeq(string(text), "\x00") {
 		if name, value, ok := strings.Cut(variable, "="); ok && strings.HasPrefix(name, "REALTIME_") {
 			_ = os.Setenv(name, value) // runPage restores it
