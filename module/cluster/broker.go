@@ -1,8 +1,11 @@
-// Package cluster carries bytes between nodes.
+// Package cluster carries bytes between the nodes of a cluster.
 //
-// A hub tells the other nodes' hubs what its own sockets cannot know. It does so through a [Broker], of which membroker
-// is the one for a single process. What the bytes mean is the hub's affair. Whoever writes a broker runs
-// clustertest.Run over it: that is this contract as a test.
+// A hub tells the hubs of other nodes what it broadcasts, through a [Broker]. Package membroker has
+// the broker of a single process. A broker does not know what the bytes mean.
+//
+// To write a broker for another messaging system, implement [Broker], and [ListenerCounter] if the
+// system can tell how many subscriptions a topic has. Then run clustertest.Run over it, which is
+// this contract as a test.
 package cluster
 
 import (
@@ -13,58 +16,68 @@ import (
 // ErrClosed is what a Broker's methods return after its Close.
 var ErrClosed = errors.New("broker is closed")
 
-// A Broker is one node's connection to all the others. What is published through any of the brokers that are connected to
-// one another reaches the topic's subscriptions at all of them, the publishing one included: a node that does not want
-// its own envelopes back knows them by their Node.
+// A Broker is one node's connection to all others. Brokers that are connected to one another share
+// their topics: what is published through any of them reaches the topic's subscriptions at all of
+// them, including the publishing one. A node recognizes its own envelopes by their Node.
 //
 // All methods may be called concurrently.
 //
-// Order: a subscription receives in order what one Broker publishes to one topic, where a Publish returned before the next
-// began. Nothing is promised between brokers, or between topics.
+// Order: a subscription receives what one Broker publishes to one topic in order, provided that
+// each Publish returned before the next began. There is no order between brokers or topics.
 //
-// Loss: each envelope is delivered at most once. One that could not be is never left out in silence: the subscription
-// receives an [Envelope] with Gap set in its place, as soon as it takes one and whether or not another follows. That holds for a subscriber that is too slow and for a connection that
-// was lost and is there again, whatever the reason. (Only what a publisher lost before it left the node, with an error
-// from Publish, leaves no gap.)
+// Loss: each envelope is delivered at most once. If envelopes are lost, for whatever reason, the
+// subscription receives an [Envelope] with Gap set in their place, as soon as it can receive one,
+// whether or not another envelope follows. A subscriber that is too slow causes a gap, and so does
+// a connection that was lost and is back. The only exception is an envelope that never left the
+// publishing node, because Publish returned an error.
 //
-// Topics are any 1 to 1,024 bytes and are compared byte by byte: no character is special, no topic contains another. A
-// broker whose own names are more limited encodes them. A Broker carries payloads of 1,000,000 bytes at least.
+// Topics are any 1 to 1,024 bytes, compared byte by byte: no character is special, and no topic
+// contains another. A broker whose system has narrower names encodes them. Payloads may have
+// 1,000,000 bytes at least.
 type Broker interface {
-	// Publish hands e over for delivery. It does not wait for a subscriber, however slow; a networked broker may wait for
-	// room on its connection, until ctx is done. That e was taken, a nil error, does not say that anybody got it.
+	// Publish accepts e for delivery. It does not wait for subscribers. A networked broker may wait
+	// for room on its connection, until ctx is done. A nil error does not mean that anybody has
+	// received e.
 	//
-	// Once ctx is done it returns ctx's error, once the broker is closed ErrClosed, and nothing is delivered.
-	// e.Payload must not be modified any more, even after the return: it is shared with those who receive it. e.Gap
-	// is not delivered. A hub publishes one envelope after the other, and one that failed again: it knows what it gets twice.
+	// Once ctx is done, Publish returns ctx's error, and once the broker is closed ErrClosed. In
+	// both cases e is not delivered. The caller must never modify e.Payload afterwards: it is
+	// shared with the receivers. Gap is ignored. A hub publishes one envelope at a time, and may
+	// publish one that failed again: receivers recognize duplicates.
 	Publish(ctx context.Context, e Envelope) error
 
-	// Subscribe calls receive with each envelope published to topic from now on: where a Publish, on any of the
-	// connected brokers, begins after the return, its envelope is delivered. Ctx bounds the call only; that it ends
-	// later does not matter to the subscription. A topic may have any number of subscriptions, each of which gets all.
+	// Subscribe calls receive with each envelope of the topic from now on: if a Publish begins
+	// after Subscribe has returned, on any of the connected brokers, its envelope is delivered. Ctx
+	// bounds the call only, not the subscription. A topic may have any number of subscriptions, and
+	// each gets all envelopes.
 	//
-	// Receive is called by one goroutine at a time, for each subscription. It may call Publish and Subscribe, must not call
-	// a Close (which would wait for itself), and must not block for long: what comes in meanwhile is kept up to a limit
-	// and then becomes a gap. It may keep e but never modify e.Payload, which others read.
+	// Receive is called by one goroutine at a time for each subscription. It may call Publish and
+	// Subscribe. It must not call any Close, which would wait for it, and must not block for long:
+	// envelopes wait for it up to a limit, and beyond that are lost with a gap. It may keep e, but
+	// must never modify e.Payload.
 	Subscribe(ctx context.Context, topic string, receive func(e Envelope)) (Subscription, error)
 
-	// Close ends all subscriptions as their own Close does, and returns when all goroutines of the broker have ended.
-	// The brokers that it was connected to go on. Further calls wait for the first and return nil.
+	// Close ends all subscriptions as their own Close does. It returns when all goroutines of the
+	// broker have ended. The brokers that it was connected to go on. Further calls wait for the
+	// first one and return nil.
 	Close() error
 }
 
-// A Subscription is what Subscribe began.
+// A Subscription is what Subscribe returns.
 type Subscription interface {
-	// Close ends it. It waits for the receive in progress; after it, receive is not called any more, and what was not
-	// delivered is lost. It may be called concurrently, again, and after the broker's Close, then returning nil.
+	// Close ends the subscription. It waits for the receive in progress. After it has returned,
+	// receive is not called any more, and envelopes that still waited are lost. It may be called
+	// concurrently and repeatedly, also after the broker's Close, and then returns nil.
 	Close() error
 }
 
-// ListenerCounter is what a Broker has, if it can, to spare a hub the encoding of what nobody else would read.
+// A ListenerCounter is a Broker that knows how many subscriptions a topic has. It spares a hub the
+// encoding of broadcasts that no other node would receive.
 type ListenerCounter interface {
-	// Listeners returns how many subscriptions topic has at all connected brokers, the caller's own included, and 0 after
-	// Close. A subscription counts from the return of its Subscribe at the latest until its Close at the earliest. A number
-	// too large costs an envelope that nobody reads, one too small loses an event: who is not sure says more.
+	// Listeners returns how many subscriptions the topic has at all connected brokers, including
+	// this one, and 0 after Close. A subscription counts at the latest from the return of
+	// Subscribe, and at least until its Close begins. A broker that is not sure must return the
+	// higher number: one too high costs an envelope that nobody reads, one too low loses an event.
 	//
-	// It is called for each broadcast: it never waits for the network.
+	// It is called for each broadcast, so it must not wait for the network.
 	Listeners(topic string) int
 }

@@ -1,19 +1,19 @@
 package cluster
 
-// An Envelope is what one node tells the others. A broker carries Node, Topic and Payload as they are.
+// An Envelope is a message between nodes. A broker delivers Node, Topic and Payload unchanged.
 type Envelope struct {
-	// Node identifies the publisher, in its own words. A broker does not check it.
+	// Node names the publisher. A broker does not check it.
 	Node string
 
-	// Topic is whom it is for.
+	// Topic selects the subscriptions that receive the envelope.
 	Topic string
 
-	// Payload is opaque. An empty one may arrive as nil.
-	//
-	// It is shared by the publisher and all who receive it, and read-only for all of them and for ever.
+	// Payload is opaque to brokers. An empty one may arrive as nil. The publisher and all receivers
+	// share it, and none of them may ever modify it.
 	Payload []byte
 
-	// Gap says, in an envelope that has nothing else but its Topic, that between the one received before and the one
-	// after it envelopes may be missing: somebody who promised completeness has to take that back. Only brokers set it.
+	// Gap means that envelopes may be missing between the one received before and the one received
+	// next. Such an envelope has nothing else but its Topic. Only brokers set it. A receiver that
+	// relies on complete delivery must act on it.
 	Gap bool
 }

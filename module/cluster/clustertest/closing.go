@@ -9,55 +9,57 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/cluster"
 )
 
-// unsubscribe: a closed subscription gets nothing more, and the others go on.
+// unsubscribe checks that a closed subscription receives nothing more, and that others go on.
 func unsubscribe(t *trial) {
 	const topic = "unsubscribe"
 	for b := range t.brokers {
-		stays, goes := t.subscribe(b, topic), t.subscribe(b, topic)
+		kept, closed := t.subscribe(b, topic), t.subscribe(b, topic)
 		t.publish(0, topic, number(0, 0))
-		t.await(stays, 1)
-		t.await(goes, 1)
+		t.await(kept, 1)
+		t.await(closed, 1)
 
-		t.closeSubscription(goes.subscription)
+		t.closeSubscription(closed.subscription)
 		t.publish(0, topic, number(1, 0))
-		t.await(stays, 2)
-		t.closeSubscription(goes.subscription)
+		t.await(kept, 2)
+		t.closeSubscription(closed.subscription)
 		t.publish(0, topic, number(2, 0))
-		t.await(stays, 3)
+		t.await(kept, 3)
 
 		again := t.subscribe(b, topic)
 		t.publish(0, topic, number(3, 0))
 		t.await(again, 1)
-		t.await(stays, 4)
+		t.await(kept, 4)
 		t.closeSubscription(again.subscription)
-		t.closeSubscription(stays.subscription)
+		t.closeSubscription(kept.subscription)
 
-		// Now nobody listens at this broker.
+		// Now the broker has no subscription to the topic.
 		t.publish(0, topic, number(4, 0))
 		fence := t.subscribe(b, "fence")
 		t.publish(0, "fence", nil)
 		t.await(fence, 1)
 
-		stays.expectInOrder(t, topic, 4, node(0))
-		goes.expectInOrder(t, topic, 1, node(0))
+		kept.expectInOrder(t, topic, 4, node(0))
+		closed.expectInOrder(t, topic, 1, node(0))
 		if got := again.all(); len(got) != 1 || numberOf(got[0].Payload) != 3 {
 			t.Errorf("subscribed again: %v, want number 3", got)
 		}
 		defer func() {
-			if n := len(goes.all()); n != 1 {
-				t.Errorf("%s: %d envelopes at the end, want 1", goes.name, n)
+			if n := len(closed.all()); n != 1 {
+				t.Errorf("%s: %d envelopes at the end, want 1", closed.name, n)
 			}
 		}()
 	}
 	t.closeAll()
 }
 
-// subscriptionCloseWaits: a subscription's Close returns after the receive in progress, and what is queued is not received.
+// subscriptionCloseWaits checks that a subscription's Close returns after the receive in progress,
+// and that queued envelopes are not received.
 func subscriptionCloseWaits(t *trial) {
 	closeWaits(t, func(s cluster.Subscription) []func() error { return []func() error{s.Close, s.Close} })
 }
 
-// brokerCloseWaits: the same for a broker's Close, even for a subscription that is being closed already.
+// brokerCloseWaits checks the same of a broker's Close, even while the subscription is being
+// closed.
 func brokerCloseWaits(t *trial) {
 	closeWaits(t, func(s cluster.Subscription) []func() error {
 		return []func() error{s.Close, t.brokers[0].Close, t.brokers[0].Close}
@@ -82,12 +84,12 @@ func closeWaits(t *trial, closing func(cluster.Subscription) []func() error) {
 	}
 	select {
 	case <-entered:
-	case <-time.After(t.patience):
+	case <-time.After(t.timeout):
 		t.Fatal("nothing is received")
 	}
 
-	// Several may close at once, and all of them wait. A Close that does not is back long before the time is over; one
-	// that does cannot fail here, whatever the time.
+	// Several calls of Close at once all wait. One that does not wait returns long before the time
+	// is over. One that does cannot fail here, however slow the machine is.
 	closes := closing(s)
 	closed := make(chan error, len(closes))
 	for _, act := range closes {
@@ -108,7 +110,7 @@ func closeWaits(t *trial, closing func(cluster.Subscription) []func() error) {
 			if n := len(in.all()); n != 1 {
 				t.Errorf("received %d envelopes by the time of the return, want the one in progress", n)
 			}
-		case <-time.After(t.patience):
+		case <-time.After(t.timeout):
 			t.Fatal("Close does not return")
 		}
 	}
@@ -118,13 +120,13 @@ func closeWaits(t *trial, closing func(cluster.Subscription) []func() error) {
 	}
 }
 
-// closedBroker: Close is final and idempotent, and the other brokers do not notice.
+// closedBroker checks that Close is final and idempotent, and does not affect the other brokers.
 func closedBroker(t *trial) {
 	const topic = "closed"
-	gone, stays := t.subscribe(0, topic), t.subscribe(1, topic)
+	gone, kept := t.subscribe(0, topic), t.subscribe(1, topic)
 	t.publish(0, topic, number(0, 0))
 	t.await(gone, 1)
-	t.await(stays, 1)
+	t.await(kept, 1)
 
 	t.closeBroker(0)
 	t.closeBroker(0)
@@ -141,14 +143,15 @@ func closedBroker(t *trial) {
 	late := t.subscribe(1, topic)
 	t.publish(1, topic, number(0, 0))
 	t.await(late, 1)
-	t.await(stays, 2)
+	t.await(kept, 2)
 	t.closeAll()
 	gone.expectInOrder(t, topic, 1, node(0))
-	stays.expectInOrder(t, topic, 1, node(0), node(1))
+	kept.expectInOrder(t, topic, 1, node(0), node(1))
 	late.expectInOrder(t, topic, 1, node(1))
 }
 
-// contexts: one that is done stops a call before it does anything; what a call began does not end with its context.
+// contexts checks that a call with a context that is done has no effect, and that a subscription
+// outlives the context of its Subscribe.
 func contexts(t *trial) {
 	const topic = "context"
 	ctx, cancel := context.WithCancel(context.Background())

@@ -10,15 +10,17 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/cluster"
 )
 
-// Run checks the brokers that open makes, one subtest for each part of the contract. Open returns n brokers that are
-// connected to one another and to nothing else: not to those of another call either. What it starts besides, such as a
-// server, it stops in a t.Cleanup; Run closes the brokers.
+// Run checks the brokers that open returns, with a subtest for each part of the contract. Open
+// returns n brokers that are connected to one another, and to no others, not even those of another
+// call. If it starts anything else, such as a server, it stops that in a t.Cleanup. Run closes the
+// brokers.
 //
-// A network between them must be up. Outside the subtest "slow subscriber" at most 1,000 envelopes or 8 MB wait for a
-// subscription: brokers that can be told to should queue not much more, so that the subtest, with 4,000 envelopes and 16 MB,
-// sees what they lose.
+// A network between the brokers must be up. Except in the subtest "slow subscriber", at most 1,000
+// envelopes or 8 MB wait for a subscription. That subtest sends 4,000 envelopes with 16 MB: a
+// broker with a configurable queue should have a limit in between, so that it loses some.
 //
-// Every goroutine that appears in the meantime is the broker's and must end: nothing else may run in parallel.
+// Every goroutine that appears meanwhile is considered the broker's, and must end. So nothing else
+// may run in parallel.
 func Run(t *testing.T, open func(t testing.TB, n int) []cluster.Broker) {
 	for _, c := range checks {
 		t.Run(c.name, func(t *testing.T) { c.on(t, open, 20*time.Second) })
@@ -28,7 +30,7 @@ func Run(t *testing.T, open func(t testing.TB, n int) []cluster.Broker) {
 // A check is one part of the contract.
 type check struct {
 	name    string
-	brokers int // how many it takes
+	brokers int // how many it needs
 	run     func(t *trial)
 }
 
@@ -47,16 +49,16 @@ var checks = []check{
 	{"payloads are kept", 2, keptPayloads},
 	{"slow subscriber", 2, slowSubscriber},
 	{"concurrent use", 3, concurrentUse},
-	{"audience", 2, audience},
+	{"listener count", 2, listenerCount},
 }
 
-// on runs c, waiting for whatever has to happen no longer than patience.
-func (c check) on(t testing.TB, open func(t testing.TB, n int) []cluster.Broker, patience time.Duration) {
-	// Cleanups run last to first, so this one after all that open registers.
+// on runs the check. It waits for each expected event for as long as timeout.
+func (c check) on(t testing.TB, open func(t testing.TB, n int) []cluster.Broker, timeout time.Duration) {
+	// Cleanups run last to first: this one runs after those that open registers.
 	present := goleak.IgnoreCurrent()
 	t.Cleanup(func() {
 		err := goleak.Find(present)
-		for began := time.Now(); err != nil && time.Since(began) < patience; { // goleak itself waits for half a second
+		for began := time.Now(); err != nil && time.Since(began) < timeout; { // each Find waits for half a second
 			err = goleak.Find(present)
 		}
 		if err != nil {
@@ -68,7 +70,7 @@ func (c check) on(t testing.TB, open func(t testing.TB, n int) []cluster.Broker,
 	if len(brokers) != c.brokers {
 		t.Fatalf("open made %d brokers, want %d", len(brokers), c.brokers)
 	}
-	trial := &trial{TB: t, brokers: brokers, patience: patience}
+	trial := &trial{TB: t, brokers: brokers, timeout: timeout}
 	t.Cleanup(trial.closeAll)
 	c.run(trial)
 }

@@ -10,7 +10,8 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/cluster"
 )
 
-// delivery: what was published arrives at the publisher's own subscription and at the others', as it was.
+// delivery checks that an envelope arrives unchanged at the publisher's own subscription and at the
+// others.
 func delivery(t *trial) {
 	const topic = "delivery"
 	inboxes := []*inbox{t.subscribe(0, topic), t.subscribe(1, topic)}
@@ -49,8 +50,8 @@ func delivery(t *trial) {
 	}
 }
 
-// order: each publisher's envelopes arrive once and in the order of their publishing, at whichever broker, while another
-// publishes to the same topic.
+// order checks that each publisher's envelopes arrive once and in order at every broker, while
+// another publishes to the same topic.
 func order(t *trial) {
 	const topic, n = "order", 400
 	var inboxes []*inbox
@@ -78,7 +79,7 @@ func order(t *trial) {
 	}
 }
 
-// fanOut: each of several subscriptions of a topic gets everything, once.
+// fanOut checks that each of several subscriptions of a topic receives everything once.
 func fanOut(t *trial) {
 	const topic, n = "fan-out", 20
 	var inboxes []*inbox
@@ -99,7 +100,8 @@ func fanOut(t *trial) {
 	}
 }
 
-// oddTopics are each other's prefixes, patterns, spellings and encodings, as various servers understand them.
+// oddTopics contain prefixes, patterns, spellings and encodings of one another, as various servers
+// understand them.
 var oddTopics = []string{
 	"a", "aa", "ab", "A", "b", "a.b", "a.*", "a.>", "*", ">", "a*", "a?", "a[ab]", "a/b", "a:b", "a/+", "a/#", "#", "+", "?", "$", "%", "%61", "a%62",
 	".", "..", ".a", "a.", "a..b", "/", "//", "/a", "a/", "../a", " ", " a", "a ", "a b", "\t", "a\n", "a\r\nb", "\x00", "a\x00", "a\x00b", "\xff", "a\xff",
@@ -107,7 +109,7 @@ var oddTopics = []string{
 	strings.Repeat("t", 1024), strings.Repeat("t", 1023) + "u", strings.Repeat("t", 1023), strings.Repeat("\xff", 1024),
 }
 
-// topics: no topic gets what is another's.
+// topics checks that no subscription receives envelopes of another topic.
 func topics(t *trial) {
 	inboxes := make(map[string][]*inbox)
 	for _, topic := range oddTopics {
@@ -134,7 +136,7 @@ func topics(t *trial) {
 	}
 }
 
-// reentrance: receive may publish and subscribe.
+// reentrance checks that receive may publish and subscribe.
 func reentrance(t *trial) {
 	answers := t.subscribe(1, "answer")
 	var once sync.Once
@@ -162,7 +164,7 @@ func reentrance(t *trial) {
 	late.expectInOrder(t, "answer", n, node(0))
 }
 
-// largePayloads: one of 1,000,000 bytes arrives whole and in its place.
+// largePayloads checks that payloads of up to 1,000,000 bytes arrive complete and in order.
 func largePayloads(t *trial) {
 	const topic = "large"
 	sizes := []int{8, 1_000_000, 100, 65_535, 65_536, 65_537, 999_999, 8}
@@ -184,14 +186,14 @@ func largePayloads(t *trial) {
 	}
 }
 
-// keptPayloads: what was received stays as it is when more comes in.
+// keptPayloads checks that a received payload stays the same when more envelopes arrive.
 func keptPayloads(t *trial) {
 	const topic, n = "kept", 200
 	inboxes := []*inbox{t.subscribe(0, topic), t.subscribe(1, topic), t.subscribe(1, topic)}
 	for i := range n {
 		t.publish(0, topic, number(i, 100+i%7))
 		if i%10 == 0 {
-			// Brokers reuse a buffer, if at all, when they have delivered what was in it.
+			// A broker that reuses buffers does so when their content has been delivered.
 			for _, in := range inboxes {
 				t.await(in, i+1)
 			}

@@ -10,14 +10,14 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/cluster"
 )
 
-// An inbox keeps what one subscription receives.
+// An inbox records what one subscription receives.
 type inbox struct {
 	name         string
 	subscription cluster.Subscription
-	more         chan struct{} // has a token after something came in
+	more         chan struct{} // has a token after an envelope has arrived
 
-	busy       atomic.Bool // receive is being called
-	overlapped atomic.Bool // and was called by another goroutine meanwhile
+	busy       atomic.Bool // receive is running
+	overlapped atomic.Bool // receive was called while it was running
 
 	mu  sync.Mutex
 	got []cluster.Envelope
@@ -29,7 +29,7 @@ func (in *inbox) receive(e cluster.Envelope) {
 	if in.busy.Swap(true) {
 		in.overlapped.Store(true)
 	}
-	runtime.Gosched() // makes room for whoever should not be here
+	runtime.Gosched() // gives a concurrent call a chance
 	in.mu.Lock()
 	in.got = append(in.got, e)
 	in.mu.Unlock()
@@ -40,22 +40,22 @@ func (in *inbox) receive(e cluster.Envelope) {
 	}
 }
 
-// all returns what has come in so far.
+// all returns what has been received so far.
 func (in *inbox) all() []cluster.Envelope {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	return slices.Clone(in.got)
 }
 
-// count returns how many all returns.
+// count returns the length of all.
 func (in *inbox) count() int {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	return len(in.got)
 }
 
-// expectInOrder fails unless in has the numbers 0 to n-1 of each node of publishers, each once and in order, on topic, and
-// nothing else.
+// expectInOrder fails unless the inbox has exactly the numbers 0 to n-1 of each publisher, each
+// once and in order, on topic.
 func (in *inbox) expectInOrder(t testing.TB, topic string, n int, publishers ...string) {
 	t.Helper()
 	next := make(map[string]int)

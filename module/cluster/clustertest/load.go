@@ -12,7 +12,8 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/cluster"
 )
 
-// slowSubscriber: one that blocks in receive stops neither publishers nor other topics, and is told where it lost something.
+// slowSubscriber checks that a subscriber that blocks in receive delays neither publishers nor
+// other topics, and receives a gap wherever it lost envelopes.
 func slowSubscriber(t *trial) {
 	const topic, n, size = "slow", 2000, 4 << 10
 	gate := make(chan struct{})
@@ -20,7 +21,7 @@ func slowSubscriber(t *trial) {
 	defer open()
 	slow := newInbox("slow subscriber")
 	var gapped atomic.Bool
-	var due [2]atomic.Int64 // behind the last number of each broker
+	var due [2]atomic.Int64 // the next number of each broker
 	t.subscribeFunc(0, topic, func(e cluster.Envelope) {
 		<-gate
 		if b := slices.Index([]string{node(0), node(1)}, e.Node); b >= 0 {
@@ -35,21 +36,22 @@ func slowSubscriber(t *trial) {
 
 	for i := range n {
 		for b := range t.brokers {
-			t.publish(b, topic, number(i, size)) // which fails if it has to wait
+			t.publish(b, topic, number(i, size)) // fails if it has to wait
 		}
 	}
 	t.publish(0, "other", number(0, 0))
 	t.await(other, 1)
 	open()
 
-	// A gap does not wait for an envelope to come after it.
+	// A gap must arrive even if no envelope follows it.
 	t.awaitThat(slow, "the last envelope or a gap", func() bool {
 		return gapped.Load() || due[0].Load() == n && due[1].Load() == n
 	})
 
-	// Now that it is not slow any more, something gets through from everyone, however long a broker takes to recover.
+	// When it is not slow any more, it receives from every broker again. A broker may take a while
+	// for that.
 	sent := n
-	for deadline := time.Now().Add(t.patience); due[0].Load() <= n || due[1].Load() <= n; {
+	for deadline := time.Now().Add(t.timeout); due[0].Load() <= n || due[1].Load() <= n; {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: nothing arrives any more; %d and %d were due", slow.name, due[0].Load(), due[1].Load())
 		}
@@ -65,7 +67,7 @@ func slowSubscriber(t *trial) {
 	t.closeAll()
 
 	next := make(map[string]int)
-	excused := make(map[string]bool) // a gap has been seen since the last envelope of this node
+	excused := make(map[string]bool) // a gap came after the last envelope of this node
 	gaps, lost := 0, 0
 	for _, e := range slow.all() {
 		if e.Gap {
@@ -90,14 +92,15 @@ func slowSubscriber(t *trial) {
 	slow.expectAlone(t)
 }
 
-// concurrentUse: everything at once, until the brokers are closed in the middle of it. The race detector sees more.
+// concurrentUse calls everything at once, and closes the brokers meanwhile. Run it with the race
+// detector.
 func concurrentUse(t *trial) {
 	const publishers, n = 2, 40
 	steady := make([]*inbox, len(t.brokers))
 	for b := range t.brokers {
 		steady[b] = t.subscribe(b, "steady")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), t.patience)
+	ctx, cancel := context.WithTimeout(context.Background(), t.timeout)
 	defer cancel()
 	var finite, endless sync.WaitGroup
 	var stop atomic.Bool
@@ -126,8 +129,8 @@ func concurrentUse(t *trial) {
 				if failed("subscribing", err) {
 					return
 				}
-				if audience, ok := broker.(cluster.ListenerCounter); ok {
-					audience.Listeners(topic)
+				if counter, ok := broker.(cluster.ListenerCounter); ok {
+					counter.Listeners(topic)
 				}
 				err = broker.Publish(ctx, cluster.Envelope{Topic: topic, Payload: number(i, 0)})
 				if failed("closing a subscription", s.Close()) || failed("publishing", err) {
@@ -156,9 +159,9 @@ func concurrentUse(t *trial) {
 	}
 }
 
-// audience: no listener is overlooked.
-func audience(t *trial) {
-	const topic = "audience"
+// listenerCount checks that Listeners never returns too few.
+func listenerCount(t *trial) {
+	const topic = "listeners"
 	expect := func(when string, least int) {
 		t.Helper()
 		for b, broker := range t.brokers {

@@ -10,27 +10,27 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/cluster"
 )
 
-// A trial is one check on fresh brokers.
+// A trial runs one check on fresh brokers.
 type trial struct {
 	testing.TB
-	brokers  []cluster.Broker
-	patience time.Duration
+	brokers []cluster.Broker
+	timeout time.Duration
 }
 
-// node names broker b in its envelopes.
+// node returns the Node of broker b's envelopes.
 func node(b int) string { return fmt.Sprintf("node-%d", b) }
 
-// publish publishes payload through broker b, which must not fail.
+// publish publishes through broker b.
 func (t *trial) publish(b int, topic string, payload []byte) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), t.patience)
+	ctx, cancel := context.WithTimeout(context.Background(), t.timeout)
 	defer cancel()
 	if err := t.brokers[b].Publish(ctx, cluster.Envelope{Node: node(b), Topic: topic, Payload: payload}); err != nil {
 		t.Fatalf("publishing through broker %d: %v", b, err)
 	}
 }
 
-// subscribe returns what broker b delivers of topic from now on.
+// subscribe returns an inbox of what broker b delivers of topic from now on.
 func (t *trial) subscribe(b int, topic string) *inbox {
 	t.Helper()
 	in := newInbox(fmt.Sprintf("%.30q at broker %d", topic, b))
@@ -40,7 +40,7 @@ func (t *trial) subscribe(b int, topic string) *inbox {
 
 func (t *trial) subscribeFunc(b int, topic string, receive func(cluster.Envelope)) cluster.Subscription {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), t.patience)
+	ctx, cancel := context.WithTimeout(context.Background(), t.timeout)
 	defer cancel()
 	subscription, err := t.brokers[b].Subscribe(ctx, topic, receive)
 	if err != nil {
@@ -52,17 +52,17 @@ func (t *trial) subscribeFunc(b int, topic string, receive func(cluster.Envelope
 	return subscription
 }
 
-// await returns once in has n envelopes, and all it has then.
+// await waits until the inbox has n envelopes, and returns all that it has.
 func (t *trial) await(in *inbox, n int) []cluster.Envelope {
 	t.Helper()
 	t.awaitThat(in, fmt.Sprintf("%d envelopes", n), func() bool { return in.count() >= n })
 	return in.all()
 }
 
-// awaitThat returns once enough does, which is asked after something came in.
+// awaitThat waits until enough reports true. It asks again after each envelope.
 func (t *trial) awaitThat(in *inbox, what string, enough func() bool) {
 	t.Helper()
-	deadline := time.After(t.patience)
+	deadline := time.After(t.timeout)
 	for !enough() {
 		select {
 		case <-in.more:
@@ -82,12 +82,12 @@ func (t *trial) within(what string, act func()) {
 	}()
 	select {
 	case <-done:
-	case <-time.After(t.patience):
+	case <-time.After(t.timeout):
 		t.Fatalf("%s does not return", what)
 	}
 }
 
-// closeBroker closes broker b, which must not fail.
+// closeBroker closes broker b.
 func (t *trial) closeBroker(b int) {
 	t.Helper()
 	t.within("Close of a broker", func() {
@@ -97,7 +97,7 @@ func (t *trial) closeBroker(b int) {
 	})
 }
 
-// closeAll closes all brokers, again perhaps: what is received from then on is an error that the inboxes show.
+// closeAll closes all brokers. Envelopes that an inbox receives afterwards are errors.
 func (t *trial) closeAll() {
 	t.Helper()
 	for b := range t.brokers {
@@ -105,7 +105,7 @@ func (t *trial) closeAll() {
 	}
 }
 
-// closeSubscription closes s, which must not fail.
+// closeSubscription closes s.
 func (t *trial) closeSubscription(s cluster.Subscription) {
 	t.Helper()
 	t.within("Close of a subscription", func() {
@@ -115,7 +115,7 @@ func (t *trial) closeSubscription(s cluster.Subscription) {
 	})
 }
 
-// number is a payload that says n; the rest of its size is filled up.
+// number returns a payload that encodes n and is padded to size bytes.
 func number(n, size int) []byte {
 	payload := make([]byte, max(size, 8))
 	binary.BigEndian.PutUint64(payload, uint64(n))
@@ -125,7 +125,7 @@ func number(n, size int) []byte {
 	return payload
 }
 
-// numberOf is what a payload made by number says, or -1 if it has been spoilt.
+// numberOf returns the number that a payload encodes, or -1 if the payload has been altered.
 func numberOf(payload []byte) int {
 	if len(payload) < 8 {
 		return -1

@@ -1,4 +1,4 @@
-// Package membroker is the broker within a process: the default, for a single node.
+// Package membroker is a broker within a process: the default, for a single node.
 package membroker
 
 import (
@@ -8,13 +8,14 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/cluster"
 )
 
-// Options bound what a slow subscriber may pile up. What exceeds either is dropped, and the subscription receives a gap in
-// its place.
+// Options limit what waits for a slow subscriber. What exceeds either limit is dropped, and the
+// subscription receives a gap in its place.
 type Options struct {
-	// Queue is how many envelopes wait for one subscription. Default 16,384.
+	// Queue is how many envelopes may wait for one subscription. Default: 16,384.
 	Queue int
 
-	// QueueBytes is how many bytes of payloads wait for one subscription, one envelope more than which may. Default 16 MiB.
+	// QueueBytes is how many bytes of payloads may wait for one subscription, and one envelope
+	// more. Default: 16 MiB.
 	QueueBytes int
 }
 
@@ -28,8 +29,9 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// A Broker is a [cluster.Broker] and a [cluster.ListenerCounter] that connects whoever shares it, and the other brokers of its
-// process that came from it by Peer. It copies no payload, and has no goroutine while nothing is on its way.
+// A Broker is a [cluster.Broker] and a [cluster.ListenerCounter]. It connects all who share it, and
+// the Brokers made of it by Peer. It does not copy payloads, and runs a goroutine only while
+// envelopes wait.
 type Broker struct {
 	options Options
 	bus     *bus
@@ -41,7 +43,7 @@ type Broker struct {
 	end sync.Once
 }
 
-// New returns a Broker that is connected to no other.
+// New returns a Broker that is not connected to any other.
 func New(o Options) *Broker {
 	return newBroker(o.withDefaults(), &bus{topics: make(map[string][]*subscription)})
 }
@@ -50,11 +52,11 @@ func newBroker(o Options, bus *bus) *Broker {
 	return &Broker{options: o, bus: bus, subscriptions: make(map[*subscription]struct{})}
 }
 
-// Peer returns a new Broker with the same options that is connected to b, and to whatever b is connected to: another node
-// in the same process. Either is closed by itself.
+// Peer returns a new Broker with the same options that is connected to b and to all that b is
+// connected to: another node in the same process. Each must be closed.
 func (b *Broker) Peer() *Broker { return newBroker(b.options, b.bus) }
 
-// Publish is [cluster.Broker]'s. It waits for nothing.
+// Publish implements [cluster.Broker]. It does not wait.
 func (b *Broker) Publish(ctx context.Context, e cluster.Envelope) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -71,7 +73,7 @@ func (b *Broker) Publish(ctx context.Context, e cluster.Envelope) error {
 	return nil
 }
 
-// Subscribe is [cluster.Broker]'s.
+// Subscribe implements [cluster.Broker].
 func (b *Broker) Subscribe(ctx context.Context, topic string, receive func(cluster.Envelope)) (cluster.Subscription, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -87,7 +89,7 @@ func (b *Broker) Subscribe(ctx context.Context, topic string, receive func(clust
 	return s, nil
 }
 
-// Listeners is [cluster.ListenerCounter]'s, and exact.
+// Listeners implements [cluster.ListenerCounter]. The number is exact.
 func (b *Broker) Listeners(topic string) int {
 	b.bus.mu.RLock()
 	defer b.bus.mu.RUnlock()
@@ -97,7 +99,7 @@ func (b *Broker) Listeners(topic string) int {
 	return len(b.bus.topics[topic])
 }
 
-// Close is [cluster.Broker]'s.
+// Close implements [cluster.Broker].
 func (b *Broker) Close() error {
 	b.end.Do(func() {
 		b.bus.mu.Lock()

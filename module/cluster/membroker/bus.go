@@ -5,16 +5,16 @@ import (
 	"sync"
 )
 
-// A bus is what connected brokers have in common.
+// A bus is what connected brokers share.
 type bus struct {
 	mu     sync.RWMutex
-	topics map[string][]*subscription // a topic is there while it has subscriptions
+	topics map[string][]*subscription // without topics that have no subscriptions
 }
 
-// add lets s have what is published from now on. The caller holds mu.
+// add adds a subscription to its topic. The caller holds mu.
 func (b *bus) add(s *subscription) { b.topics[s.topic] = append(b.topics[s.topic], s) }
 
-// remove undoes add; again, it does nothing. The caller holds mu.
+// remove removes a subscription. Removing it again does nothing. The caller holds mu.
 func (b *bus) remove(s *subscription) {
 	listeners := b.topics[s.topic]
 	i := slices.Index(listeners, s)

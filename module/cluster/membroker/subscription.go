@@ -6,35 +6,35 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/cluster"
 )
 
-// A subscription is a bounded queue, and a goroutine while there is something in it.
+// A subscription is a bounded queue, with a goroutine while it is not empty.
 type subscription struct {
 	broker  *Broker
 	topic   string
 	receive func(cluster.Envelope)
 
 	mu       sync.Mutex
-	queue    []cluster.Envelope // what the goroutine has not taken
-	waiting  int                // how many envelopes receive has not been called with: those in queue, and those taken
+	queue    []cluster.Envelope // envelopes that the goroutine has not taken
+	waiting  int                // envelopes that receive has not been called with: those in queue, and those taken
 	bytes    int                // of their payloads
-	gap      bool               // the last that came in is a gap
-	draining bool               // the goroutine is there
+	gap      bool               // the last envelope in the queue is a gap
+	draining bool               // the goroutine is running
 	closed   bool
 
 	drained sync.WaitGroup // the goroutine
 }
 
-// enqueue adds e, or what says that it is missing.
+// enqueue adds e, or a gap if the queue is full.
 func (s *subscription) enqueue(e cluster.Envelope) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return
 	}
-	// An envelope of any size passes where nothing waits.
+	// An empty queue takes an envelope of any size.
 	full := s.waiting >= s.broker.options.Queue || s.bytes >= s.broker.options.QueueBytes
 	if full {
-		// One gap stands for all that is lost at that place. It is still in the queue: once the last one there is taken
-		// nothing is full.
+		// One gap stands for all envelopes that are lost in its place. It is still in the queue: a
+		// queue whose last envelope has been taken is not full.
 		if s.gap {
 			return
 		}
@@ -50,7 +50,7 @@ func (s *subscription) enqueue(e cluster.Envelope) {
 	}
 }
 
-// drain delivers until nothing is left.
+// drain delivers until the queue is empty.
 func (s *subscription) drain() {
 	var taken []cluster.Envelope
 	for {
@@ -60,7 +60,7 @@ func (s *subscription) drain() {
 			s.mu.Unlock()
 			return
 		}
-		// The two slices take turns.
+		// The two slices take turns as the queue.
 		taken, s.queue = s.queue, taken[:0]
 		s.mu.Unlock()
 		for i, e := range taken {
@@ -73,7 +73,7 @@ func (s *subscription) drain() {
 	}
 }
 
-// next makes room for what e took, and reports whether e is still wanted.
+// next subtracts e from what waits, and reports whether the subscription is still open.
 func (s *subscription) next(e cluster.Envelope) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -82,7 +82,7 @@ func (s *subscription) next(e cluster.Envelope) bool {
 	return !s.closed
 }
 
-// Close is [cluster.Subscription]'s.
+// Close implements [cluster.Subscription].
 func (s *subscription) Close() error {
 	s.mu.Lock()
 	s.closed = true
@@ -95,7 +95,7 @@ func (s *subscription) Close() error {
 
 	s.drained.Wait()
 
-	// The broker knows s until now, so that its Close has waited for a Close of s in progress.
+	// The broker keeps s until now, so that its Close waits for this one.
 	bus.mu.Lock()
 	delete(s.broker.subscriptions, s)
 	bus.mu.Unlock()

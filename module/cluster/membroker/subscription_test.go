@@ -11,12 +11,12 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/cluster"
 )
 
-// TestOverflow lets a subscriber take one envelope at a time, and writes down what it takes.
+// A subscriber that takes one envelope at a time receives gaps in place of those that do not fit.
 func TestOverflow(t *testing.T) {
 	tests := []struct {
 		name    string
 		options Options
-		steps   string // numbers are published with as many bytes, "take" lets receive return
+		steps   string // a number publishes so many bytes; "take" lets receive return
 		want    string
 	}{
 		{"fits", Options{Queue: 3}, "1 2 3 take take take", "1 2 3"},
@@ -31,8 +31,8 @@ func TestOverflow(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				// What receive has been called with does not count as waiting any more. An envelope of 0 bytes goes first, and
-				// keeps receive from taking others.
+				// The envelope that receive has been called with does not count as waiting. So the first
+				// one, of 0 bytes, keeps receive busy.
 				b := New(test.options)
 				var got []string
 				take := make(chan struct{})
@@ -77,8 +77,8 @@ func TestOverflow(t *testing.T) {
 	}
 }
 
-// That no goroutine waits for the next envelope is what synctest sees: it fails where one is left at the end.
-func TestNothingIsLeftWhenIdle(t *testing.T) {
+// An idle subscription holds no memory and has no goroutine: synctest fails if one is left.
+func TestIdleSubscriptionHoldsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := New(Options{})
 		peer := b.Peer()
@@ -104,8 +104,8 @@ func TestNothingIsLeftWhenIdle(t *testing.T) {
 	})
 }
 
-// A topic that a client had made up must not be remembered for ever.
-func TestNothingIsLeftWhenClosed(t *testing.T) {
+// A topic without subscriptions is forgotten: clients can make up any number of topics.
+func TestClosedSubscriptionHoldsNothing(t *testing.T) {
 	b := New(Options{})
 	for i := range 100 {
 		for range 2 {

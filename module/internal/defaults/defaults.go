@@ -1,4 +1,4 @@
-// Package defaults fills in the options of servers, where they do not differ.
+// Package defaults has the defaults that several servers share.
 package defaults
 
 import (
@@ -6,10 +6,10 @@ import (
 	"net/http"
 )
 
-// KeepHeaders are the names of the request headers that are remembered.
+// KeepHeaders are the request headers that servers keep by default.
 var KeepHeaders = []string{"Cookie", "Authorization", "User-Agent"}
 
-// Set sets a field that has its zero value.
+// Set sets a field to value if it is zero.
 func Set[T comparable](field *T, value T) {
 	var zero T
 	if *field == zero {
@@ -17,7 +17,7 @@ func Set[T comparable](field *T, value T) {
 	}
 }
 
-// ClientIP returns the address of the peer that sent a request.
+// ClientIP returns the IP address that a request came from.
 func ClientIP(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package leak has the tests of a package fail if they leave goroutines behind.
+// Package leak makes the tests of a package fail if they leave goroutines behind.
 package leak
 
 import (
@@ -7,28 +7,27 @@ import (
 	"go.uber.org/goleak"
 )
 
-// patience is how long goroutines that are on their way to their end are waited
-// for. goleak itself gives up within half a second, which is little on a busy
-// machine.
-const patience = 30 * time.Second
+// timeout is how long Main waits for goroutines to end. goleak itself waits for half a second,
+// which is too little on a busy machine.
+const timeout = 30 * time.Second
 
-// Main runs tests, and ends the process with their status. It is called by
-// TestMain. Goroutines that options ignore may stay; none may be goleak.Cleanup.
+// Main runs the tests and ends the process with their status. TestMain calls it. Goroutines that
+// options ignore may remain. The options must not contain goleak.Cleanup.
 func Main(m goleak.TestingM, options ...goleak.Option) {
-	goleak.VerifyTestMain(patient{m, options}, options...)
+	goleak.VerifyTestMain(patientRun{m, options}, options...)
 }
 
-// A patient run of tests returns when nothing is left of them, or late.
-type patient struct {
+// A patientRun runs tests, and returns when their goroutines have ended or timeout is over.
+type patientRun struct {
 	goleak.TestingM
 	options []goleak.Option
 }
 
 // Run implements goleak.TestingM.
-func (p patient) Run() int {
-	status := p.TestingM.Run()
-	for began := time.Now(); status == 0 && goleak.Find(p.options...) != nil && time.Since(began) < patience; {
-		continue // Find has waited
+func (r patientRun) Run() int {
+	status := r.TestingM.Run()
+	for began := time.Now(); status == 0 && goleak.Find(r.options...) != nil && time.Since(began) < timeout; {
+		continue // Find has waited for half a second
 	}
 	return status
 }

@@ -1,6 +1,5 @@
-// Package ratelog limits how often a log has the same message: a backend that
-// hangs fails every request, and a line each would only be one more thing that is
-// in trouble.
+// Package ratelog is a rate-limited logger: it writes each message once a second at most. When a
+// backend hangs, every request to it fails, and a line for each would only add to the trouble.
 package ratelog
 
 import (
@@ -11,23 +10,23 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// window is how long a message keeps others like it out of the log.
+// window is how long a message keeps later ones like it out of the log.
 const window = time.Second
 
-// A Limiter lets the first line of a message through, and then one in a second,
-// which has the fields of the last one and, as "times", for how many it stands. It
-// takes a line for each message that there is, where zap's own sampler takes half
-// a megabyte and drops lines without a count. The zero value is ready.
+// A Limiter writes the first line of a message at once, and then at most one a second: the last one
+// of that second, with the number of lines it stands for as "times". Unlike zap's sampler, it does
+// not drop lines without counting them, and holds only one line for each message. The zero value is
+// ready. All methods may be called concurrently.
 type Limiter struct {
 	mu       sync.Mutex
 	messages map[string]*message
 }
 
-// A message is what is known of lines that have the same one.
+// A message is the state of all lines with the same text.
 type message struct {
-	written time.Time // when a line was let through
-	held    line      // the last that was not
-	times   int       // how many were not
+	written time.Time // when a line was last written
+	held    line      // the last line that was not
+	times   int       // how many lines were not
 }
 
 type line struct {
@@ -36,10 +35,10 @@ type line struct {
 	fields []zapcore.Field
 }
 
-// New returns a core that is limited by itself.
+// New returns a core with a limiter of its own.
 func New(core zapcore.Core) zapcore.Core { return new(Limiter).Wrap(core) }
 
-// Wrap returns a core that is limited together with all others of the limiter.
+// Wrap returns a core that shares the limiter with all other cores that it has wrapped.
 func (l *Limiter) Wrap(core zapcore.Core) zapcore.Core { return &limited{core, l} }
 
 type limited struct {
@@ -68,7 +67,7 @@ func (c *limited) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	return nil
 }
 
-// hold reports whether a line is to be written later.
+// hold reports whether it keeps the line, to be written later.
 func (l *Limiter) hold(of line) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -106,7 +105,7 @@ func (l *Limiter) release(m *message) {
 	of.write()
 }
 
-// write asks the cores within, some of which may want other levels.
+// write writes the line unless the core refuses its level.
 func (l line) write() {
 	if checked := l.core.Check(l.entry, nil); checked != nil {
 		checked.Write(l.fields...)

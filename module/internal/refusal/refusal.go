@@ -1,5 +1,5 @@
-// Package refusal has the errors with which Engine.IO's servers answer a
-// request, for everything here that clients expect them from.
+// Package refusal has the answers to requests that are refused, in the form that Engine.IO's
+// clients expect.
 package refusal
 
 import (
@@ -9,13 +9,13 @@ import (
 	"go.uber.org/zap"
 )
 
-// An Error is why a request is refused, in the words of Socket.IO's own server.
+// An Error says why a request is refused, in the words of Socket.IO's server.
 type Error struct {
 	Code    int    `json:"code"`
 	Message string `json:"message"`
 }
 
-// The errors of Engine.IO, by their codes.
+// The errors of Engine.IO.
 var (
 	UnknownTransport = &Error{0, "Transport unknown"}
 	UnknownSession   = &Error{1, "Session ID unknown"}
@@ -28,9 +28,9 @@ var (
 // Error implements error.
 func (e *Error) Error() string { return e.Message }
 
-// Write answers a request with the error: status 403 for Forbidden, else 400.
-// Socket.IO's server answers otherwise where a WebSocket was asked for, with
-// plain text or even with a 101; a proper answer serves everyone.
+// Write answers a request with the error: with status 403 for Forbidden, otherwise 400. Socket.IO's
+// server answers a WebSocket request differently, with plain text or even a 101; a proper HTTP
+// answer works for everyone.
 func (e *Error) Write(w http.ResponseWriter) {
 	status := http.StatusBadRequest
 	if e == Forbidden {
@@ -38,35 +38,34 @@ func (e *Error) Write(w http.ResponseWriter) {
 	}
 	body, err := json.Marshal(e)
 	if err != nil {
-		panic(err) // an int and a constant string
+		panic(err) // cannot happen: an int and a string
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, _ = w.Write(body)
 }
 
-// Unavailable answers a request for which a server that is closing has no room.
+// Unavailable answers 503: the server is shutting down.
 func Unavailable(w http.ResponseWriter) {
 	w.Header().Set("Retry-After", "1")
 	http.Error(w, "server shutting down", http.StatusServiceUnavailable)
 }
 
-// Crowded is why a connection is refused where too many wait.
+// Crowded is the log message for Full.
 const Crowded = "too many connections wait to be let in"
 
-// Full answers a request for a connection where too many wait to be let in.
+// Full answers 503: too many connections wait to be accepted.
 func Full(w http.ResponseWriter) {
 	w.Header().Set("Retry-After", "5")
 	http.Error(w, Crowded, http.StatusServiceUnavailable)
 }
 
-// TooLarge answers a request of which more would have to be kept than may be.
+// TooLarge answers 431: the request's URL and headers are larger than the server may keep.
 func TooLarge(w http.ResponseWriter) {
 	http.Error(w, "the URL and the headers are too large", http.StatusRequestHeaderFieldsTooLarge)
 }
 
-// Log writes the one line that a refused request gets. The query is not in it,
-// since it may hold a secret.
+// Log writes the line for a refused request. It leaves the query out, which may hold a secret.
 func Log(logger *zap.Logger, r *http.Request, clientIP, message string, details ...zap.Field) {
 	logger.Info("refused", append([]zap.Field{
 		zap.String("message", message),
