@@ -9,16 +9,18 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/caddy-realtime/caddy-realtime/test/harness"
 )
 
-// asking is a site whose backend is asked with both secrets, and has more time than
+// backendConfig is a site whose backend is asked with both secrets, and has more time than
 // it needs.
-func asking(backend, more string) config {
-	return config{site: `realtime {
+func backendConfig(backend, more string) harness.Config {
+	return harness.Config{Site: `realtime {
 		websocket /ws
 		namespaces / /tenant-*
 		backend ` + backend + ` {
-			secret ` + firstSecret + ` ` + secondSecret + `
+			secret ` + harness.FirstSecret + ` ` + harness.SecondSecret + `
 			timeout 30s 30s
 			` + more + `
 		}
@@ -31,16 +33,16 @@ func TestBackend(t *testing.T) {
 	t.Parallel()
 	for _, transports := range []string{"websocket", "polling", "polling,websocket"} {
 		t.Run(transports, func(t *testing.T) {
-			a := newService(t, "a")
-			s := start(t, shipped, asking(a.url(), ""))
-			s.mayLog("backend is unavailable") // of the event that fails
-			n := s.startNode(t, "backend.mjs", "TRANSPORTS", transports)
-			n.finish()
-			gone := a.wait(t, "socket.disconnect", "one for each connect that was let in", func(gone []message) bool {
-				return len(once(gone)) == len(a.all("socket.connect"))-refusals
+			a := harness.NewBackend(t, "a")
+			s := harness.Start(t, harness.Shipped, backendConfig(a.URL(), ""))
+			s.AllowError("backend is unavailable") // of the event that fails
+			n := s.StartNode(t, "backend.mjs", "TRANSPORTS", transports)
+			n.Finish()
+			gone := a.WaitMessages(t, "socket.disconnect", "one for each connect that was let in", func(gone []harness.Message) bool {
+				return len(harness.UniqueMessages(gone)) == len(a.Messages("socket.connect"))-refusals
 			})
 			reasons := make(map[string]int)
-			for _, m := range once(gone) {
+			for _, m := range harness.UniqueMessages(gone) {
 				reasons[m.Data.Initiator+" "+m.Data.Reason]++
 			}
 			for _, why := range []string{"server expired", "server server namespace disconnect", "client client namespace disconnect"} {
@@ -50,13 +52,13 @@ func TestBackend(t *testing.T) {
 			}
 			for _, path := range []string{"/realtime", "/realtime/", "/REALTIME", "//realtime", "/./realtime", "/realtime?x=1", "/realtime;x=1", "/%72ealtime", "/realtime/more"} {
 				for _, method := range []string{http.MethodPost, http.MethodGet, http.MethodOptions} {
-					if got := s.request(t, method, path, "{}"); got.status != http.StatusNotFound {
-						t.Errorf("from outside %s %s is answered %d %s", method, path, got.status, got.body)
+					if got := s.Request(t, method, path, "{}"); got.Status != http.StatusNotFound {
+						t.Errorf("from outside %s %s is answered %d %s", method, path, got.Status, got.Body)
 					}
 				}
 			}
-			if got := s.request(t, http.MethodGet, "/realtimes", ""); got.body != "the API behind it" {
-				t.Errorf("a path beside it is answered %d %s", got.status, got.body)
+			if got := s.Request(t, http.MethodGet, "/realtimes", ""); got.Body != "the API behind it" {
+				t.Errorf("a path beside it is answered %d %s", got.Status, got.Body)
 			}
 		})
 	}
@@ -68,22 +70,22 @@ const refusals = 2
 // TestBackendUpstreams: of two backends one dies, and no event is lost.
 func TestBackendUpstreams(t *testing.T) {
 	t.Parallel()
-	a, b := newService(t, "a"), newService(t, "b")
-	s := start(t, shipped, asking("", fmt.Sprintf(`handle {
+	a, b := harness.NewBackend(t, "a"), harness.NewBackend(t, "b")
+	s := harness.Start(t, harness.Shipped, backendConfig("", fmt.Sprintf(`handle {
 			reverse_proxy %s %s {
 				lb_policy round_robin
 				lb_try_duration 5s
 				fail_duration 30s
 			}
-		}`, a.address(), b.address())))
-	w := s.openWire(t)
-	w.connect()
+		}`, a.Address(), b.Address())))
+	w := s.OpenWebSocket(t)
+	w.Connect()
 	by := make(map[string]int)
 	ask := func(n int) {
 		t.Helper()
 		for i := range n {
-			w.send(fmt.Sprintf(`42%d["who"]`, i))
-			answer := w.next()
+			w.Send(fmt.Sprintf(`42%d["who"]`, i))
+			answer := w.Next()
 			for _, name := range []string{"a", "b"} {
 				if answer == fmt.Sprintf(`43%d[{"by":"%s","rooms":[],"state":{},"user":""}]`, i, name) {
 					by[name]++
@@ -95,20 +97,20 @@ func TestBackendUpstreams(t *testing.T) {
 	if by["a"] != 10 || by["b"] != 10 {
 		t.Errorf("the backends answered %v", by)
 	}
-	a.kill()
-	awaitHungUp(t, a.port)
+	a.Kill()
+	harness.WaitHungUp(t, a.Port)
 	clear(by)
 	ask(20)
 	if by["b"] != 20 {
 		t.Errorf("without the first one the backends answered %v", by)
 	}
-	a.start()
+	a.Start()
 }
 
 // TestBackendUnixSocket: a backend that has no port, behind a chain of handlers.
 func TestBackendUnixSocket(t *testing.T) {
 	t.Parallel()
-	a := newService(t, "a")
+	a := harness.NewBackend(t, "a")
 	dir := shortDir(t)
 	listener, err := net.Listen("unix", dir+"/app.sock")
 	if err != nil {
@@ -124,28 +126,28 @@ func TestBackendUnixSocket(t *testing.T) {
 	})}
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(func() { server.Close() })
-	s := start(t, shipped, asking("/hooks/realtime", `handle {
+	s := harness.Start(t, harness.Shipped, backendConfig("/hooks/realtime", `handle {
 			request_header X-From caddy
 			reverse_proxy unix/`+dir+`/app.sock
 		}`))
-	w := s.openWire(t, "Cookie", "user=ann")
-	w.connect()
+	w := s.OpenWebSocket(t, "Cookie", "user=ann")
+	w.Connect()
 	for range 2 {
-		w.next() // the welcome
+		w.Next() // the welcome
 	}
-	w.send(`420["echo",1]`)
-	if got := w.next(); got != "430[1]" {
+	w.Send(`420["echo",1]`)
+	if got := w.Next(); got != "430[1]" {
 		t.Errorf("the ack is %s", got)
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	for name, want := range map[string]string{"X-From": "caddy", "X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "http", "X-Forwarded-Host": s.address(), "Cookie": ""} {
+	for name, want := range map[string]string{"X-From": "caddy", "X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "http", "X-Forwarded-Host": s.Address(), "Cookie": ""} {
 		if got := asked.Get(name); got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
 	}
-	if got := s.request(t, http.MethodPost, "/hooks/realtime", "{}"); got.status != http.StatusNotFound {
-		t.Errorf("from outside its path is answered %d", got.status)
+	if got := s.Request(t, http.MethodPost, "/hooks/realtime", "{}"); got.Status != http.StatusNotFound {
+		t.Errorf("from outside its path is answered %d", got.Status)
 	}
 }
 
@@ -163,28 +165,28 @@ func shortDir(t *testing.T) string {
 // TestBackendFastCGI: a backend that does not speak HTTP at all.
 func TestBackendFastCGI(t *testing.T) {
 	t.Parallel()
-	a := newService(t, "a")
-	s := start(t, shipped, asking("/app.php", `handle {
-			reverse_proxy `+a.serveFastCGI()+` {
+	a := harness.NewBackend(t, "a")
+	s := harness.Start(t, harness.Shipped, backendConfig("/app.php", `handle {
+			reverse_proxy `+a.ServeFastCGI()+` {
 				transport fastcgi {
 					split .php
 				}
 			}
 		}`))
-	w := s.openWire(t, "Cookie", "user=ann")
-	w.connect()
-	if got := w.next(); got != `451-["welcome","ann",{"_placeholder":true,"num":0}]` {
+	w := s.OpenWebSocket(t, "Cookie", "user=ann")
+	w.Connect()
+	if got := w.Next(); got != `451-["welcome","ann",{"_placeholder":true,"num":0}]` {
 		t.Errorf("the client is welcomed with %s", got)
 	}
-	if got := w.next(); got != "\x01\x02" {
+	if got := w.Next(); got != "\x01\x02" {
 		t.Errorf("and with %q", got)
 	}
-	w.send(`420["echo",{"a":["ü",1]}]`)
-	if got := w.next(); got != `430[{"a":["ü",1]}]` {
+	w.Send(`420["echo",{"a":["ü",1]}]`)
+	if got := w.Next(); got != `430[{"a":["ü",1]}]` {
 		t.Errorf("the ack is %s", got)
 	}
-	w.send(`421["refuse"]`)
-	if got := w.next(); got != `431[{"error":{"code":"no_stock","message":"none left"}}]` {
+	w.Send(`421["refuse"]`)
+	if got := w.Next(); got != `431[{"error":{"code":"no_stock","message":"none left"}}]` {
 		t.Errorf("the ack is %s", got)
 	}
 }
@@ -193,11 +195,11 @@ func TestBackendFastCGI(t *testing.T) {
 // that an event has, loses none, and nobody notices.
 func TestBackendRestart(t *testing.T) {
 	t.Parallel()
-	for name, backend := range map[string]func(a *service) config{
-		"url": func(a *service) config { return asking(a.url(), "") },
-		"lb_try_duration": func(a *service) config {
-			return asking("", `handle {
-				reverse_proxy `+a.address()+` {
+	for name, backend := range map[string]func(a *harness.Backend) harness.Config{
+		"url": func(a *harness.Backend) harness.Config { return backendConfig(a.URL(), "") },
+		"lb_try_duration": func(a *harness.Backend) harness.Config {
+			return backendConfig("", `handle {
+				reverse_proxy `+a.Address()+` {
 					lb_try_duration 20s
 					transport http {
 						keepalive_idle_conns_per_host 256
@@ -207,31 +209,31 @@ func TestBackendRestart(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := newService(t, "a")
-			s := start(t, shipped, backend(a))
-			n := s.startNode(t, "backend-crowd.mjs", "CLIENTS", "200")
-			n.expect("ready", nil)
+			a := harness.NewBackend(t, "a")
+			s := harness.Start(t, harness.Shipped, backend(a))
+			n := s.StartNode(t, "backend-crowd.mjs", "CLIENTS", "200")
+			n.Expect("ready", nil)
 			for range 3 {
-				a.stop()
-				time.Sleep(2 * stopPause) // how long it is away: some is asked again in vain
-				a.start()
-				n.tell("progress")
-				n.expect("progress", nil)
+				a.Stop()
+				time.Sleep(2 * harness.StopPause) // how long it is away: some is asked again in vain
+				a.Start()
+				n.Tell("progress")
+				n.Expect("progress", nil)
 			}
-			n.tell("finish")
+			n.Tell("finish")
 			var result struct {
 				Acked    int
 				Failures []string
 			}
-			if n.expect("finished", &result); len(result.Failures) > 0 {
+			if n.Expect("finished", &result); len(result.Failures) > 0 {
 				t.Fatalf("%d of %d failed: %q", len(result.Failures), result.Acked, result.Failures[:min(len(result.Failures), 10)])
 			}
-			n.finish()
+			n.Finish()
 			// Each event that was acked has come, once, or more often by the same id.
-			if got := len(once(a.all("socket.event"))); got != result.Acked {
+			if got := len(harness.UniqueMessages(a.Messages("socket.event"))); got != result.Acked {
 				t.Errorf("%d events were acked, and %d came", result.Acked, got)
 			}
-			if got := len(a.all("socket.connect")); got != 200 {
+			if got := len(a.Messages("socket.connect")); got != 200 {
 				t.Errorf("%d clients connected", got)
 			}
 			t.Logf("%d events of 200 clients, acked through 3 restarts", result.Acked)
@@ -243,44 +245,44 @@ func TestBackendRestart(t *testing.T) {
 // says so.
 func TestBackendKilled(t *testing.T) {
 	t.Parallel()
-	needNode(t)
-	port := freePort(t)
-	run := func() *node {
-		n := launch(t, "node", "clients/backend-server.mjs", "PORT", fmt.Sprint(port))
-		n.expect("listening", nil)
+	harness.NeedNode(t)
+	port := harness.FreePort(t)
+	run := func() *harness.Program {
+		n := harness.StartProgram(t, "node", "clients/backend-server.mjs", "PORT", fmt.Sprint(port))
+		n.Expect("listening", nil)
 		return n
 	}
 	backend := run()
-	s := start(t, shipped, asking(fmt.Sprintf("http://127.0.0.1:%d/realtime", port), ""))
-	s.mayLog("backend is unavailable")
-	s.mayLog("backend will not learn of disconnects") // it is killed again at the end
-	crowd := s.startNode(t, "backend-crowd.mjs", "CLIENTS", "200")
-	crowd.expect("ready", nil)
-	var held []*wire
+	s := harness.Start(t, harness.Shipped, backendConfig(fmt.Sprintf("http://127.0.0.1:%d/realtime", port), ""))
+	s.AllowError("backend is unavailable")
+	s.AllowError("backend will not learn of disconnects") // it is killed again at the end
+	crowd := s.StartNode(t, "backend-crowd.mjs", "CLIENTS", "200")
+	crowd.Expect("ready", nil)
+	var held []*harness.WebSocket
 	for range 10 {
-		w := s.openWire(t)
-		w.connect()
-		w.send(`420["hold"]`)
+		w := s.OpenWebSocket(t)
+		w.Connect()
+		w.Send(`420["hold"]`)
 		held = append(held, w)
 	}
-	backend.tell("await 10")
-	backend.expect("holding", nil)
-	backend.kill()
+	backend.Tell("await 10")
+	backend.Expect("holding", nil)
+	backend.Kill()
 	for _, w := range held {
-		if got := w.next(); got != `430[{"error":{"code":"backend_unavailable","message":"the backend did not answer the event"}}]` {
+		if got := w.Next(); got != `430[{"error":{"code":"backend_unavailable","message":"the backend did not answer the event"}}]` {
 			t.Errorf("an ack that the backend owed is %s", got)
 		}
 	}
 	backend = run()
-	crowd.tell("progress")
-	crowd.expect("progress", nil)
-	crowd.tell("finish")
+	crowd.Tell("progress")
+	crowd.Expect("progress", nil)
+	crowd.Tell("finish")
 	var result struct {
 		Acked    int
 		Failures []string
 	}
-	crowd.expect("finished", &result)
-	crowd.finish()
+	crowd.Expect("finished", &result)
+	crowd.Finish()
 	for _, failure := range result.Failures {
 		if failure != "backend_unavailable" {
 			t.Errorf("a client of the crowd failed: %s", failure)
@@ -291,37 +293,39 @@ func TestBackendKilled(t *testing.T) {
 		t.Errorf("%d events failed", len(result.Failures))
 	}
 	for _, w := range held {
-		w.send(`421["echo",1]`)
-		if got := w.next(); got != "431[1]" {
+		w.Send(`421["echo",1]`)
+		if got := w.Next(); got != "431[1]" {
 			t.Errorf("afterwards an ack is %s", got)
 		}
 	}
 	t.Logf("%d events acked, %d and 10 held ones were in work when the backend was killed", result.Acked, len(result.Failures))
-	backend.kill()
+	backend.Kill()
 }
 
 // TestBackendLearnsWhoLeft: a thousand at once, some of whom must be told again.
 func TestBackendLearnsWhoLeft(t *testing.T) {
 	t.Parallel()
 	const clients = 1000
-	a := newService(t, "a")
-	s := start(t, shipped, asking(a.url(), ""))
-	wires := s.crowd(t, clients)
-	a.mu.Lock()
-	a.failing = 100
-	a.mu.Unlock()
+	a := harness.NewBackend(t, "a")
+	s := harness.Start(t, harness.Shipped, backendConfig(a.URL(), ""))
+	wires := connectMany(t, s, clients)
+	a.Mu.Lock()
+	a.Failing = 100
+	a.Mu.Unlock()
 	for _, w := range wires {
-		w.reset()
+		w.Reset()
 	}
-	gone := a.wait(t, "socket.disconnect", "one for each client", func(gone []message) bool { return len(once(gone)) >= clients && len(gone) >= clients+100 })
+	gone := a.WaitMessages(t, "socket.disconnect", "one for each client", func(gone []harness.Message) bool {
+		return len(harness.UniqueMessages(gone)) >= clients && len(gone) >= clients+100
+	})
 	sockets := make(map[string]int)
 	least := clients
-	for _, m := range once(gone) {
+	for _, m := range harness.UniqueMessages(gone) {
 		sockets[m.Data.Socket.ID]++
 		least = min(least, m.Data.Left)
 	}
-	if len(sockets) != clients || len(once(gone)) != clients || least != 0 {
-		t.Errorf("%d messages of %d sockets, with %d connections left", len(once(gone)), len(sockets), least)
+	if len(sockets) != clients || len(harness.UniqueMessages(gone)) != clients || least != 0 {
+		t.Errorf("%d messages of %d sockets, with %d connections left", len(harness.UniqueMessages(gone)), len(sockets), least)
 	}
 	t.Logf("%d requests said that %d clients had left", len(gone), len(sockets))
 }
@@ -331,25 +335,25 @@ func TestBackendLearnsWhoLeft(t *testing.T) {
 func TestBackendAtExit(t *testing.T) {
 	t.Parallel()
 	const clients = 50
-	a := newService(t, "a")
-	s := start(t, shipped, asking(a.url(), ""))
-	leave(t, s.crowd(t, clients))
+	a := harness.NewBackend(t, "a")
+	s := harness.Start(t, harness.Shipped, backendConfig(a.URL(), ""))
+	readUntilClosed(t, connectMany(t, s, clients))
 	began := time.Now()
-	s.signal(syscall.SIGTERM)
-	if code := s.wait(); code != 0 {
+	s.Signal(syscall.SIGTERM)
+	if code := s.Wait(); code != 0 {
 		t.Errorf("the server ended with status %d", code)
 	}
 	took := time.Since(began)
 	t.Logf("the exit took %v", took)
-	if known := len(once(a.all("socket.disconnect"))); known < clients {
+	if known := len(harness.UniqueMessages(a.Messages("socket.disconnect"))); known < clients {
 		// An exit waits a second for the backend. On a busy machine that may not be
 		// enough, and then it learns of the rest after the next start.
 		if took < time.Second {
 			t.Errorf("the backend knows of %d that they are gone", known)
 		}
-		s.run()
+		s.Run()
 	}
-	gone := once(a.wait(t, "socket.disconnect", "one for each", func(gone []message) bool { return len(once(gone)) == clients }))
+	gone := harness.UniqueMessages(a.WaitMessages(t, "socket.disconnect", "one for each", func(gone []harness.Message) bool { return len(harness.UniqueMessages(gone)) == clients }))
 	for _, m := range gone {
 		if m.Data.Reason != "server shutting down" || m.Data.Initiator != "drain" {
 			t.Errorf("one was gone for %s by %s", m.Data.Reason, m.Data.Initiator)
@@ -361,25 +365,25 @@ func TestBackendAtExit(t *testing.T) {
 // another one is asked already.
 func TestBackendReload(t *testing.T) {
 	t.Parallel()
-	a, b := newService(t, "a"), newService(t, "b")
-	s := start(t, shipped, asking(a.url(), ""))
-	slow, other := s.openWire(t), s.openWire(t)
-	slow.connect()
-	other.connect()
-	slow.send(`420["hold","x"]`)
-	a.wait(t, "socket.event", "the one that is held", func(m []message) bool { return len(m) == 1 })
-	done := s.reloading(asking(b.url(), ""))
-	for i := 0; len(b.all("socket.event")) == 0; i++ {
-		other.send(fmt.Sprintf(`42%d["echo"]`, i))
-		if got := other.next(); got != fmt.Sprintf("43%d[]", i) {
+	a, b := harness.NewBackend(t, "a"), harness.NewBackend(t, "b")
+	s := harness.Start(t, harness.Shipped, backendConfig(a.URL(), ""))
+	slow, other := s.OpenWebSocket(t), s.OpenWebSocket(t)
+	slow.Connect()
+	other.Connect()
+	slow.Send(`420["hold","x"]`)
+	a.WaitMessages(t, "socket.event", "the one that is held", func(m []harness.Message) bool { return len(m) == 1 })
+	done := s.StartReload(backendConfig(b.URL(), ""))
+	for i := 0; len(b.Messages("socket.event")) == 0; i++ {
+		other.Send(fmt.Sprintf(`42%d["echo"]`, i))
+		if got := other.Next(); got != fmt.Sprintf("43%d[]", i) {
 			t.Fatalf("the ack is %s", got)
 		}
 	}
-	a.release()
-	if got := slow.next(); got != `430["x"]` {
+	a.Release()
+	if got := slow.Next(); got != `430["x"]` {
 		t.Errorf("the ack is %s", got)
 	}
 	done()
-	slow.reset()
-	b.wait(t, "socket.disconnect", "the one that left", func(m []message) bool { return len(m) == 1 })
+	slow.Reset()
+	b.WaitMessages(t, "socket.disconnect", "the one that left", func(m []harness.Message) bool { return len(m) == 1 })
 }

@@ -5,42 +5,44 @@ import (
 	"net/http"
 	"path/filepath"
 	"testing"
+
+	"github.com/caddy-realtime/caddy-realtime/test/harness"
 )
 
 // Pages that load the client from the server itself, in a real browser: each of its
 // bundles, and as a module from another site.
 func TestServedClient(t *testing.T) {
 	t.Parallel()
-	needNode(t)
+	harness.NeedNode(t)
 	dist, err := filepath.Abs("node_modules/socket.io-client/dist")
 	if err != nil {
 		t.Fatal(err)
 	}
-	friend := freePort(t)
+	friend := harness.FreePort(t)
 	page := func(scripts string) string {
 		return fmt.Sprintf("header Content-Type text/html\n respond `<!doctype html><title>A page</title><link rel=icon href=data:,>%s`\n", scripts)
 	}
 	script := func(name string) string { return page("<script src=/socket.io/" + name + "></script>") }
-	s := newServer(t, withGuest)
-	module := fmt.Sprintf("<script type=module>import { io } from \"%s/socket.io/socket.io.esm.min.js\"; window.io = io</script>", s.url())
-	s.write("Caddyfile", config{
-		site: fmt.Sprintf("encode\n realtime {\n serve_client %s \n origins http://localhost:%d \n authenticator token \n handler echo \n}\n", dist, friend) +
+	s := harness.NewServer(t, harness.WithGuests)
+	module := fmt.Sprintf("<script type=module>import { io } from \"%s/socket.io/socket.io.esm.min.js\"; window.io = io</script>", s.URL())
+	s.WriteConfig("Caddyfile", harness.Config{
+		Site: fmt.Sprintf("encode\n realtime {\n serve_client %s \n origins http://localhost:%d \n authenticator token \n handler echo \n}\n", dist, friend) +
 			"handle /plain {\n" + script("socket.io.js") + "}\n" +
 			"handle /min {\n" + script("socket.io.min.js") + "}\n" +
 			"handle /msgpack {\n" + script("socket.io.msgpack.min.js") + "}\n" +
 			"handle /module {\n" + page(module) + "}\n",
-		more: fmt.Sprintf("http://localhost:%d {\n bind 127.0.0.1 \n %s}\n", friend, page(module)),
+		More: fmt.Sprintf("http://localhost:%d {\n bind 127.0.0.1 \n %s}\n", friend, page(module)),
 	})
-	s.run()
-	n := s.startNode(t, "bundle.mjs", "FRIEND", fmt.Sprintf("http://localhost:%d/", friend))
-	n.expect("finished", nil)
-	n.finish()
-	s.settle(t, 0)
+	s.Run()
+	n := s.StartNode(t, "bundle.mjs", "FRIEND", fmt.Sprintf("http://localhost:%d/", friend))
+	n.Expect("finished", nil)
+	n.Finish()
+	s.LogSince(t, 0)
 	for name, status := range map[string]int{
 		"socket.io.min.js": http.StatusOK, "socket.io.min.js.map": http.StatusOK, "package.json": http.StatusBadRequest, "..%2fpackage.json": http.StatusBadRequest,
 	} {
-		if a := s.request(t, "GET", "/socket.io/"+name, ""); a.status != status {
-			t.Errorf("%s is answered %d %.60s", name, a.status, a.body)
+		if a := s.Request(t, "GET", "/socket.io/"+name, ""); a.Status != status {
+			t.Errorf("%s is answered %d %.60s", name, a.Status, a.Body)
 		}
 	}
 }

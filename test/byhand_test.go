@@ -4,94 +4,96 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/caddy-realtime/caddy-realtime/test/harness"
 )
 
 // Clients that are no browsers, and those that are written by hand, take other ways
 // than socket.io-client does. Socket.IO's own server lets them.
 func TestClientsByHand(t *testing.T) {
 	t.Parallel()
-	s := start(t, withGuest, config{site: strings.Replace(specified(quiet, "1m"), "{\n", "{\n\t\tsocketio {\n\t\t\teio3\n\t\t}\n\t\twebsocket /ws\n", 1)})
-	s.mayLog("handling event") // the echo's one that fails
-	hold(t, s, map[string]requirement{
-		"a session moves to WebSocket without a probe, and without a GET": func(t *testing.T, s *server) { // .NET
-			c := s.openSession(t)
-			c.mustPost("40")
-			w := s.mustDial(t, overWebSocket+"&sid="+c.id)
-			w.send("5")
+	s := harness.Start(t, harness.WithGuests, harness.Config{Site: strings.Replace(specificationSite(quiet, "1m"), "{\n", "{\n\t\tsocketio {\n\t\t\teio3\n\t\t}\n\t\twebsocket /ws\n", 1)})
+	s.AllowError("handling event") // the echo's one that fails
+	runChecks(t, s, map[string]check{
+		"a session moves to WebSocket without a probe, and without a GET": func(t *testing.T, s *harness.Server) { // .NET
+			c := s.OpenSession(t)
+			c.MustPost("40")
+			w := s.MustDial(t, harness.WebSocketPath+"&sid="+c.ID)
+			w.Send("5")
 			wantConnected(t, w)
 		},
-		"a probe, the upgrade and CONNECT are sent at once": func(t *testing.T, s *server) { // ESP32
-			c := s.openSession(t)
-			w := s.mustDial(t, overWebSocket+"&sid="+c.id)
+		"a probe, the upgrade and CONNECT are sent at once": func(t *testing.T, s *harness.Server) { // ESP32
+			c := s.OpenSession(t)
+			w := s.MustDial(t, harness.WebSocketPath+"&sid="+c.ID)
 			for _, packet := range []string{"2probe", "5", "40"} {
-				w.send(packet)
+				w.Send(packet)
 			}
-			w.expect("3probe")
+			w.Expect("3probe")
 			wantConnected(t, w)
 		},
-		"a WebSocket begins with an upgrade and a noop": func(t *testing.T, s *server) {
-			w := s.openWire(t)
-			w.send("5")
-			w.send("6")
-			w.send("40")
+		"a WebSocket begins with an upgrade and a noop": func(t *testing.T, s *harness.Server) {
+			w := s.OpenWebSocket(t)
+			w.Send("5")
+			w.Send("6")
+			w.Send("40")
 			wantConnected(t, w)
 		},
-		"a POST holds what only servers send": func(t *testing.T, s *server) {
-			c := s.openSession(t)
-			c.mustPost("0{}\x1e5\x1e6\x1e40")
-			if a := c.get(); a.status != http.StatusOK || !strings.HasPrefix(a.body, `40{"sid":`) {
-				t.Errorf("the answer is %d %q", a.status, a.body)
+		"a POST holds what only servers send": func(t *testing.T, s *harness.Server) {
+			c := s.OpenSession(t)
+			c.MustPost("0{}\x1e5\x1e6\x1e40")
+			if a := c.Get(); a.Status != http.StatusOK || !strings.HasPrefix(a.Body, `40{"sid":`) {
+				t.Errorf("the answer is %d %q", a.Status, a.Body)
 			}
 		},
-		"a request without EIO is of Socket.IO 2": func(t *testing.T, s *server) {
-			w := s.mustDial(t, "/socket.io/?transport=websocket")
-			if open := w.next(); !strings.HasPrefix(open, `0{"sid":`) {
+		"a request without EIO is of Socket.IO 2": func(t *testing.T, s *harness.Server) {
+			w := s.MustDial(t, "/socket.io/?transport=websocket")
+			if open := w.Next(); !strings.HasPrefix(open, `0{"sid":`) {
 				t.Fatalf("the first packet is %s", open)
 			}
-			w.expect("40")
-			if auth := w.next(); !strings.HasPrefix(auth, `42["auth"`) {
+			w.Expect("40")
+			if auth := w.Next(); !strings.HasPrefix(auth, `42["auth"`) {
 				t.Errorf("the application says %s", auth)
 			}
 		},
-		"binary data is sent as base64 over WebSocket": func(t *testing.T, s *server) {
-			w := s.mustDial(t, overWebSocket+"&b64=1")
-			w.next()
-			w.enter("40", "40")
-			w.send(`451-["message",{"_placeholder":true,"num":0}]`)
-			w.send("bAQID")
-			w.expect(`451-["message-back",{"_placeholder":true,"num":0}]`)
-			if answer := w.next(); answer != "bAQID" {
+		"binary data is sent as base64 over WebSocket": func(t *testing.T, s *harness.Server) {
+			w := s.MustDial(t, harness.WebSocketPath+"&b64=1")
+			w.Next()
+			w.ConnectTo("40", "40")
+			w.Send(`451-["message",{"_placeholder":true,"num":0}]`)
+			w.Send("bAQID")
+			w.Expect(`451-["message-back",{"_placeholder":true,"num":0}]`)
+			if answer := w.Next(); answer != "bAQID" {
 				t.Errorf("the attachment is %q", answer)
 			}
 		},
-		"the path has no slash at its end": func(t *testing.T, s *server) {
-			w := s.mustDial(t, "/socket.io?EIO=4&transport=websocket")
-			w.next()
-			w.send("40")
+		"the path has no slash at its end": func(t *testing.T, s *harness.Server) {
+			w := s.MustDial(t, "/socket.io?EIO=4&transport=websocket")
+			w.Next()
+			w.Send("40")
 			wantConnected(t, w)
 		},
-		"the path of a plain WebSocket has a slash at its end": func(t *testing.T, s *server) {
-			if text := s.mustDial(t, "/ws/").next(); !strings.HasPrefix(text, `{"event":"connect"`) {
+		"the path of a plain WebSocket has a slash at its end": func(t *testing.T, s *harness.Server) {
+			if text := s.MustDial(t, "/ws/").Next(); !strings.HasPrefix(text, `{"event":"connect"`) {
 				t.Errorf("the first frame is %s", text)
 			}
 		},
-		"a message that is too large is logged as what it is": func(t *testing.T, s *server) {
-			for path, protocol := range map[string]string{overWebSocket: "socket.io", "/ws": "websocket"} {
-				mark := s.log.mark()
-				w := s.mustDial(t, path)
-				w.next()
-				w.send(strings.Repeat("4", 1_000_001))
-				w.closed()
-				s.log.wait(t, mark, "disconnected", "protocol", protocol, "reason", "transport error", "error", "message is larger than limits payload")
+		"a message that is too large is logged as what it is": func(t *testing.T, s *harness.Server) {
+			for path, protocol := range map[string]string{harness.WebSocketPath: "socket.io", "/ws": "websocket"} {
+				mark := s.Log.Mark()
+				w := s.MustDial(t, path)
+				w.Next()
+				w.Send(strings.Repeat("4", 1_000_001))
+				w.WaitClosed()
+				s.Log.Wait(t, mark, "disconnected", "protocol", protocol, "reason", "transport error", "error", "message is larger than limits payload")
 			}
 		},
 	})
 }
 
 // wantConnected wants the next packet to be the answer to a CONNECT.
-func wantConnected(t *testing.T, w *wire) {
+func wantConnected(t *testing.T, w *harness.WebSocket) {
 	t.Helper()
-	if got := w.next(); !strings.HasPrefix(got, `40{"sid":`) {
+	if got := w.Next(); !strings.HasPrefix(got, `40{"sid":`) {
 		t.Errorf("the CONNECT is answered %s", got)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-realtime/caddy-realtime/test/harness"
+
 	"github.com/caddy-realtime/caddy-realtime/test/chaos"
 )
 
@@ -16,28 +18,28 @@ import (
 // wire, by clients over each transport.
 func TestChaosFaults(t *testing.T) {
 	t.Parallel()
-	s := start(t, withGuest, config{site: `realtime {
+	s := harness.Start(t, harness.WithGuests, harness.Config{Site: `realtime {
 		api /api/realtime {
-			key ` + firstKey + `
+			key ` + harness.FirstKey + `
 		}
 		relay {
 			events chat:*
 			rooms room:*
 		}
 	}`})
-	c := &caller{s: s, t: t, key: firstKey}
+	c := &harness.APIClient{Server: s, T: t, Key: harness.FirstKey}
 	for _, transport := range []string{"websocket", "polling"} {
 		t.Run(transport, func(t *testing.T) {
 			liar := chaos.NewSource("liar")
 			crowd := func(checker *chaos.Checker) *chaos.Crowd {
 				crowd := &chaos.Crowd{
-					Checker: checker, Publishers: []*chaos.Publisher{{Source: liar}}, Pace: 10 * time.Millisecond, Patience: patience,
-					Kinds:   []chaos.Kind{{Name: transport, Count: 4, URL: s.url(), Transport: transport}},
+					Checker: checker, Publishers: []*chaos.Publisher{{Source: liar}}, Pace: 10 * time.Millisecond, Patience: harness.Timeout,
+					Kinds:   []chaos.Kind{{Name: transport, Count: 4, URL: s.URL(), Transport: transport}},
 					Manner:  func(int) string { return chaos.Chat },
 					Backoff: chaos.Backoff{Delay: 10 * time.Millisecond, DelayMax: 100 * time.Millisecond},
 				}
 				t.Cleanup(crowd.Leave)
-				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				ctx, cancel := context.WithTimeout(t.Context(), harness.Timeout)
 				defer cancel()
 				if err := crowd.Gather(ctx); err != nil {
 					t.Fatal(err)
@@ -51,8 +53,8 @@ func TestChaosFaults(t *testing.T) {
 				return crowd
 			}
 			emit := func(event string, args ...any) {
-				c.t = t
-				c.do("POST", "emit", fmt.Sprintf(`{"event":%q,"everyone":true,"args":[%q,%v]}`, event, args[0], args[1]), http.StatusAccepted, nil)
+				c.T = t
+				c.Do("POST", "emit", fmt.Sprintf(`{"event":%q,"everyone":true,"args":[%q,%v]}`, event, args[0], args[1]), http.StatusAccepted, nil)
 			}
 			for range 6 {
 				liar.Ack(liar.Next())
@@ -67,7 +69,7 @@ func TestChaosFaults(t *testing.T) {
 			}
 			emit("news", "nobody", 1)
 			emit(chaos.Chat, "c0", 1) // for c0 itself, or once more
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			ctx, cancel := context.WithTimeout(t.Context(), harness.Timeout)
 			defer cancel()
 			if err := first.Progress(ctx, 2); err != nil { // what was emitted before has arrived
 				t.Fatal(err)
@@ -99,12 +101,12 @@ func TestChaosFaults(t *testing.T) {
 				t.Errorf("nothing is said of %q, but\n%s", want, said)
 			}
 			first.Leave()
-			s.waitHealth("without sockets", func(h health) bool { return h.Sockets == 0 })
+			s.WaitHealth("without sockets", func(h harness.Health) bool { return h.Sockets == 0 })
 
 			// Whoever is sent away has lost a connection.
 			var other chaos.Checker
 			second := crowd(&other)
-			if n := c.change("disconnect", `{"where":{"namespace":"/"},"close":false}`); n != 4 {
+			if n := c.ChangeSockets("disconnect", `{"where":{"namespace":"/"},"close":false}`); n != 4 {
 				t.Fatalf("%d sockets were disconnected", n)
 			}
 			if !chaos.Await(ctx, func() bool { return second.Losses.Count() == 4 }) {

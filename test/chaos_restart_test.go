@@ -10,37 +10,39 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-realtime/caddy-realtime/test/harness"
+
 	"github.com/caddy-realtime/caddy-realtime/test/chaos"
 )
 
 // TestChaosDrain: the server exits and starts again under load. Every client comes
 // back as who it was and has missed nothing, and they do not come all at once.
 func TestChaosDrain(t *testing.T) {
-	window := sized(2*time.Second, 5*time.Second)
-	a := enter(t, arenaOptions{
+	window := harness.Sized(2*time.Second, 5*time.Second)
+	a := newTestBed(t, bedOptions{
 		title:  "Exit and restart under load",
 		global: fmt.Sprintf("realtime {\n drain %v \n recovery 2m 200000 \n}", window),
-		mix:    sized([4]int{150, 20, 20, 10}, [4]int{4000, 200, 700, 100}),
-		manner: mixed, pace: sized(time.Second, 2*time.Second), publishers: 2, restarts: true,
+		mix:    harness.Sized([4]int{150, 20, 20, 10}, [4]int{4000, 200, 700, 100}),
+		manner: mixed, pace: harness.Sized(time.Second, 2*time.Second), publishers: 2, restarts: true,
 	})
-	real := a.bringNode(sized(6, 24))
+	real := a.startNodeClients(harness.Sized(6, 24))
 	here := a.crowd.Size()
 	begin := time.Now()
-	a.signal(syscall.SIGTERM)
-	if code := a.wait(); code != 0 {
+	a.Signal(syscall.SIGTERM)
+	if code := a.Wait(); code != 0 {
 		t.Errorf("the server ended with status %d", code)
 	}
 	exit := time.Since(begin)
 	before := a.published()
-	a.run()
+	a.Run()
 	restarted := time.Now()
 	if !chaos.Await(a.deadline(), func() bool { return a.crowd.Returns.Count() == here && a.crowd.Present() == here }) {
 		t.Errorf("%d of %d clients are back, %d times", a.crowd.Present(), here, a.crowd.Returns.Count())
 	}
 	back := time.Since(restarted)
-	real.awaitBack(a)
+	real.waitReturned(a)
 	a.progress(1)
-	v := a.judge()
+	v := a.check()
 	real.finish()
 
 	if n := a.crowd.Anew(); n > 0 || v.Excused > 0 {
@@ -56,11 +58,11 @@ func TestChaosDrain(t *testing.T) {
 	t.Logf("and lost, as their clients see it:\n%s", chaos.Histogram(losses, width))
 	t.Logf("and new ones since the restart:\n%s", chaos.Histogram(returns, width))
 	worst := chaos.Worst(closings, int(window/width))
-	if worst > 2 && full { // a machine that is busy with other tests has bins of its own
+	if worst > 2 && harness.Full { // a machine that is busy with other tests has bins of its own
 		t.Errorf("%.1f times as many connections as on average were closed within %v", worst, width)
 	}
 	// How long it takes beside that is the machine's.
-	if slack := sized(hung, time.Second); exit < window || exit > window+slack {
+	if slack := harness.Sized(harness.ExitTimeout, time.Second); exit < window || exit > window+slack {
 		t.Errorf("the exit took %v, with a drain of %v", exit, window)
 	}
 	a.table.Add("drain, and what the exit took", "%v, %.1f s", window, exit.Seconds())
@@ -75,11 +77,11 @@ func TestChaosDrain(t *testing.T) {
 
 // closings counts the ends of connections that the server has logged since it was
 // told to exit, by bins, and returns when the last one was.
-func (a *arena) closings(since time.Time, width time.Duration) (bins []int, last time.Duration) {
+func (a *testBed) closings(since time.Time, width time.Duration) (bins []int, last time.Duration) {
 	var ends chaos.Timeline
-	for _, l := range a.log.since(0) {
-		if l.is("disconnected", "reason", "server shutting down") {
-			at := time.UnixMicro(int64(l.fields["ts"].(float64) * 1e6))
+	for _, l := range a.Log.Since(0) {
+		if l.Is("disconnected", "reason", "server shutting down") {
+			at := time.UnixMicro(int64(l.Fields["ts"].(float64) * 1e6))
 			ends.AddAt(at)
 			last = max(last, at.Sub(since))
 		}
@@ -90,21 +92,21 @@ func (a *arena) closings(since time.Time, width time.Duration) (bins []int, last
 // TestChaosKill: the server is killed under load and started again. What was on its
 // way may be lost, clients are told so, and the backend learns of all that are gone.
 func TestChaosKill(t *testing.T) {
-	a := enter(t, arenaOptions{
+	a := newTestBed(t, bedOptions{
 		title:  "Kill and restart under load",
 		global: "realtime {\n drain 0s \n recovery 2m 200000 \n}",
-		mix:    sized([4]int{100, 15, 25, 10}, [4]int{1300, 200, 400, 100}),
-		manner: mixed, pace: sized(400*time.Millisecond, 200*time.Millisecond), publishers: 2, restarts: true,
+		mix:    harness.Sized([4]int{100, 15, 25, 10}, [4]int{1300, 200, 400, 100}),
+		manner: mixed, pace: harness.Sized(400*time.Millisecond, 200*time.Millisecond), publishers: 2, restarts: true,
 	})
 	here := a.crowd.Size()
-	a.awaitStored(t, here) // whom the server has not noted nobody can be told of
+	a.WaitStored(t, here) // whom the server has not noted nobody can be told of
 	held := a.crowd.IDs()
 	if len(held) != here {
 		t.Fatalf("%d of %d clients are connected", len(held), here)
 	}
-	a.kill()
+	a.Kill()
 	before := a.published()
-	a.run()
+	a.Run()
 	restarted := time.Now()
 	if !chaos.Await(a.deadline(), func() bool { return a.crowd.Returns.Count() >= here && a.crowd.Present() == here }) {
 		t.Errorf("%d of %d clients are back, %d times", a.crowd.Present(), here, a.crowd.Returns.Count())
@@ -113,7 +115,7 @@ func TestChaosKill(t *testing.T) {
 	a.progress(2)
 
 	untold := 0
-	long, cancel := context.WithTimeout(t.Context(), 3*patience) // they are told of a few at a time
+	long, cancel := context.WithTimeout(t.Context(), 3*harness.Timeout) // they are told of a few at a time
 	defer cancel()
 	chaos.Await(long, func() bool {
 		gone := a.backend.Dismissed()
@@ -135,7 +137,7 @@ func TestChaosKill(t *testing.T) {
 		}
 	}
 	learned := time.Since(restarted)
-	v := a.judge()
+	v := a.check()
 	a.table.Add("broadcasts accepted before the kill", "%d", before)
 	a.table.Add("deliveries lost, of which clients were told", "%d", v.Excused)
 	a.table.Add("events whose ack was on its way", "%d", a.crowd.Torn())
@@ -150,7 +152,7 @@ func TestChaosKill(t *testing.T) {
 }
 
 // published returns how many broadcasts have been accepted.
-func (a *arena) published() int {
+func (a *testBed) published() int {
 	n := 0
 	for _, p := range a.crowd.Publishers {
 		n += p.Source.Acked()
@@ -159,22 +161,22 @@ func (a *arena) published() int {
 }
 
 // Real clients, of npm, whose logs the checker judges as well.
-type realClients struct {
-	n     *node
-	count int
-	heard sync.WaitGroup
-	stop  chan struct{}
+type nodeClients struct {
+	n       *harness.Program
+	count   int
+	reading sync.WaitGroup
+	stop    chan struct{}
 
 	mu        sync.Mutex
 	connects  []int // of each
 	recovered []int
 }
 
-// bringNode connects real clients to the arena.
-func (a *arena) bringNode(count int) *realClients {
+// startNodeClients connects real clients to the arena.
+func (a *testBed) startNodeClients(count int) *nodeClients {
 	a.t.Helper()
-	r := &realClients{
-		n: a.startNode(a.t, "returning.mjs", "CLIENTS", fmt.Sprint(count)), count: count, stop: make(chan struct{}),
+	r := &nodeClients{
+		n: a.StartNode(a.t, "returning.mjs", "CLIENTS", fmt.Sprint(count)), count: count, stop: make(chan struct{}),
 		connects: make([]int, count), recovered: make([]int, count),
 	}
 	logs := make([]map[string]*chaos.Log, count)
@@ -185,31 +187,31 @@ func (a *arena) bringNode(count int) *realClients {
 		}
 	}
 	here := make(chan struct{})
-	r.heard.Go(func() {
+	r.reading.Go(func() {
 		for {
 			select {
-			case w := <-r.n.words:
+			case w := <-r.n.Reports:
 				if w.Tell == "all here" {
 					close(here)
 					continue
 				}
-				r.hear(a, w, logs)
+				r.record(a, w, logs)
 			case <-r.stop:
 				return
 			}
 		}
 	})
-	a.t.Cleanup(r.hush)
+	a.t.Cleanup(r.stopReading)
 	select {
 	case <-here:
-	case <-time.After(patience):
-		a.t.Fatalf("the real clients are not connected; they said\n%s", r.n.said())
+	case <-time.After(harness.Timeout):
+		a.t.Fatalf("the real clients are not connected; they said\n%s", r.n.Output())
 	}
 	return r
 }
 
-// hear logs what a client has told.
-func (r *realClients) hear(a *arena, w word, logs []map[string]*chaos.Log) {
+// record logs what a client has told.
+func (r *nodeClients) record(a *testBed, w harness.Report, logs []map[string]*chaos.Log) {
 	var told struct {
 		Client    int
 		Recovered bool
@@ -236,8 +238,8 @@ func (r *realClients) hear(a *arena, w word, logs []map[string]*chaos.Log) {
 	}
 }
 
-// awaitBack waits until each client has come back and been recovered.
-func (r *realClients) awaitBack(a *arena) {
+// waitReturned waits until each client has come back and been recovered.
+func (r *nodeClients) waitReturned(a *testBed) {
 	a.t.Helper()
 	if !chaos.Await(a.deadline(), func() bool {
 		r.mu.Lock()
@@ -261,17 +263,17 @@ func (r *realClients) awaitBack(a *arena) {
 }
 
 // finish has the clients leave.
-func (r *realClients) finish() {
-	r.n.tell("leave")
-	r.n.finish()
-	r.hush()
+func (r *nodeClients) finish() {
+	r.n.Tell("leave")
+	r.n.Finish()
+	r.stopReading()
 }
 
-func (r *realClients) hush() {
+func (r *nodeClients) stopReading() {
 	select {
 	case <-r.stop:
 	default:
 		close(r.stop)
 	}
-	r.heard.Wait()
+	r.reading.Wait()
 }

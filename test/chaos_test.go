@@ -6,27 +6,16 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/caddy-realtime/caddy-realtime/test/harness"
+
 	"github.com/caddy-realtime/caddy-realtime/test/chaos"
 )
-
-// full says that the fault tests are to be run as large as the README's figures
-// are: without the race detector, and one after the other.
-var full = os.Getenv("CHAOS") == "full"
-
-// sized returns one of two sizes.
-func sized[T any](small, large T) T {
-	if full {
-		return large
-	}
-	return small
-}
 
 // appOrigin is where the crowd's pages are from.
 const appOrigin = "https://app.example.com"
@@ -34,26 +23,26 @@ const appOrigin = "https://app.example.com"
 // TestChaosReload: the configuration changes again and again under load, or fails
 // to, and no client notices.
 func TestChaosReload(t *testing.T) {
-	a := enter(t, arenaOptions{
-		title: "Reloads under load", mix: sized([4]int{100, 15, 25, 10}, [4]int{1300, 200, 400, 100}),
-		manner: mixed, pace: sized(400*time.Millisecond, 100*time.Millisecond), publishers: 2,
+	a := newTestBed(t, bedOptions{
+		title: "Reloads under load", mix: harness.Sized([4]int{100, 15, 25, 10}, [4]int{1300, 200, 400, 100}),
+		manner: mixed, pace: harness.Sized(400*time.Millisecond, 100*time.Millisecond), publishers: 2,
 	})
-	a.mayLog("request error") // of the reloads that fail
-	broken := a.brokenSettings()
-	farewell := a.receive()
+	a.AllowError("request error") // of the reloads that fail
+	broken := a.brokenVariants()
+	farewell := a.startVisitors()
 	begin := time.Now()
 	var took []time.Duration
-	var before, after weight
+	var before, after footprint
 	var measuring time.Duration
-	reloads := sized(20, 100)
+	reloads := harness.Sized(20, 100)
 	for i := 1; i <= reloads; i++ {
-		v, isBroken := settings[i%len(settings)], i%10 == 9
+		v, isBroken := variants[i%len(variants)], i%10 == 9
 		if isBroken {
 			v = broken[i/10%len(broken)]
 		}
-		path := a.write("Caddyfile.new", a.config(v))
+		path := a.WriteConfig("Caddyfile.new", a.config(v))
 		start := time.Now()
-		status, answer := a.reload(path)
+		status, answer := a.Reload(path)
 		took = append(took, time.Since(start))
 		if (status != http.StatusOK) != isBroken {
 			t.Errorf("reload %d is answered %d %s", i, status, answer)
@@ -62,22 +51,22 @@ func TestChaosReload(t *testing.T) {
 		start = time.Now()
 		switch i {
 		case 5:
-			before = a.weigh()
+			before = a.measureFootprint()
 		case reloads:
-			after = a.weigh()
+			after = a.measureFootprint()
 		}
 		measuring += time.Since(start)
 	}
 	talking := time.Since(begin) - measuring
 	came := farewell()
-	if n := a.log.count(0, "closing connections"); n > 0 {
-		t.Errorf("the log says that connections have been closed:\n%s", a.log.text(0))
+	if n := a.Log.Count(0, "closing connections"); n > 0 {
+		t.Errorf("the log says that connections have been closed:\n%s", a.Log.Text(0))
 	}
-	a.judge()
+	a.check()
 
 	slices.Sort(took)
 	a.table.Add("reloads, every tenth of which fails", "%d", reloads)
-	a.table.Add("time of a reload, median / max", "%s / %s", brief(took[len(took)/2]), brief(took[len(took)-1]))
+	a.table.Add("time of a reload, median / max", "%s / %s", shortDuration(took[len(took)/2]), shortDuration(took[len(took)-1]))
 	a.acks(talking)
 	losses, _ := a.crowd.Problems()
 	a.table.Add("newcomers let in meanwhile", "%d", came)
@@ -89,30 +78,30 @@ func TestChaosReload(t *testing.T) {
 	a.table.Add("live heap after 5 reloads, and at the end", "%.2f MiB, %.2f MiB", mebibytes(before.heap), mebibytes(after.heap))
 	a.table.Add("resident memory after 5 reloads, and at the end", "%.0f MiB, %.0f MiB", mebibytes(before.resident), mebibytes(after.resident))
 	a.report()
-	if grown(before.goroutines, after.goroutines) > tolerance {
+	if growth(before.goroutines, after.goroutines) > tolerance {
 		t.Errorf("there were %d goroutines, and are %d", before.goroutines, after.goroutines)
 	}
 	// Under the race detector memory is not what users have.
-	if full && grown(before.heap, after.heap) > tolerance {
+	if harness.Full && growth(before.heap, after.heap) > tolerance {
 		t.Errorf("the live heap had %d bytes, and has %d", before.heap, after.heap)
 	}
 }
 
-// A newcomer connects, and leaves.
-type newcomer struct {
+// A visitor connects, and leaves.
+type visitor struct {
 	crowd *chaos.Crowd
 	kind  chaos.Kind
 }
 
-func (n newcomer) Connected(string, bool)          {}
-func (n newcomer) Event(string, []json.RawMessage) {}
-func (n newcomer) Lost(reason string, err error)   { n.Wrong(fmt.Errorf("%s: %w", reason, err)) }
-func (n newcomer) Refused(err error)               { n.Wrong(err) }
-func (n newcomer) Wrong(err error)                 { n.crowd.Note("a newcomer (%s): %v", n.kind.Name, err) }
+func (n visitor) Connected(string, bool)          {}
+func (n visitor) Event(string, []json.RawMessage) {}
+func (n visitor) Lost(reason string, err error)   { n.Wrong(fmt.Errorf("%s: %w", reason, err)) }
+func (n visitor) Refused(err error)               { n.Wrong(err) }
+func (n visitor) Wrong(err error)                 { n.crowd.Note("a newcomer (%s): %v", n.kind.Name, err) }
 
-// receive has newcomers of each kind come and go until farewell is called, which
+// startVisitors has newcomers of each kind come and go until farewell is called, which
 // returns how many have been let in.
-func (a *arena) receive() (farewell func() int) {
+func (a *testBed) startVisitors() (farewell func() int) {
 	ctx, cancel := context.WithCancel(a.t.Context())
 	var coming sync.WaitGroup
 	var came atomic.Int64
@@ -124,8 +113,8 @@ func (a *arena) receive() (farewell func() int) {
 				a.crowd.Turn(func() {
 					c := chaos.NewClient(&chaos.Options{
 						URL: kind.URL, Transport: kind.Transport, TLS: kind.TLS, Origin: appOrigin,
-						Auth: map[string]any{"client": "newcomer"}, Resend: true, Repeats: &a.crowd.Repeats, NoReconnect: true, Timeout: patience,
-					}, newcomer{a.crowd, kind})
+						Auth: map[string]any{"client": "newcomer"}, Resend: true, Repeats: &a.crowd.Repeats, NoReconnect: true, Timeout: harness.Timeout,
+					}, visitor{a.crowd, kind})
 					defer c.Close()
 					select {
 					case <-c.Connected():
@@ -152,19 +141,19 @@ func (a *arena) receive() (farewell func() int) {
 // tolerance is by how much a server may take up more than before.
 const tolerance = 0.02
 
-func grown(before, after int) float64 { return float64(after)/float64(before) - 1 }
+func growth(before, after int) float64 { return float64(after)/float64(before) - 1 }
 
 func mebibytes(n int) float64 { return float64(n) / (1 << 20) }
 
-// brokenSettings cannot be loaded, for whatever reason and at whatever stage.
-func (a *arena) brokenSettings() []setting {
+// brokenVariants cannot be loaded, for whatever reason and at whatever stage.
+func (a *testBed) brokenVariants() []variant {
 	a.t.Helper()
 	occupied, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		a.t.Fatal(err)
 	}
 	a.t.Cleanup(func() { occupied.Close() })
-	return []setting{
+	return []variant{
 		{site: "realtime }"},
 		{more: "orgins " + newOrigin},
 		{origins: newOrigin + "/path"},
@@ -176,12 +165,12 @@ func (a *arena) brokenSettings() []setting {
 // TestChaosBackend: two backends are restarted in turn, as a deploy does, under
 // load, and no client notices.
 func TestChaosBackend(t *testing.T) {
-	other := newService(t, "b")
-	a := enter(t, arenaOptions{
-		title: "Rolling restarts of two backends under load", mix: sized([4]int{80, 10, 20, 10}, [4]int{1300, 200, 400, 100}),
-		manner: sized(asking5th, mixed), pace: sized(400*time.Millisecond, 100*time.Millisecond), publishers: 2,
-		upstreams: func(a *arena) string {
-			other.instead = a.backend
+	other := harness.NewBackend(t, "b")
+	a := newTestBed(t, bedOptions{
+		title: "Rolling restarts of two backends under load", mix: harness.Sized([4]int{80, 10, 20, 10}, [4]int{1300, 200, 400, 100}),
+		manner: harness.Sized(asking5th, mixed), pace: harness.Sized(400*time.Millisecond, 100*time.Millisecond), publishers: 2,
+		upstreams: func(a *testBed) string {
+			other.Handler = a.backend
 			return fmt.Sprintf(`handle {
 				reverse_proxy %s %s {
 					lb_policy round_robin
@@ -190,21 +179,21 @@ func TestChaosBackend(t *testing.T) {
 						keepalive_idle_conns_per_host 256
 					}
 				}
-			}`, a.service.address(), other.address())
+			}`, a.service.Address(), other.Address())
 		},
 	})
 	begin := time.Now()
-	rounds := sized(2, 10)
+	rounds := harness.Sized(2, 10)
 	for range rounds {
-		for _, s := range []*service{a.service, other} {
-			s.stop()
+		for _, s := range []*harness.Backend{a.service, other} {
+			s.Stop()
 			a.progress(1)
-			s.start()
+			s.Start()
 			a.progress(1)
 		}
 	}
 	talking := time.Since(begin)
-	a.judge()
+	a.check()
 	a.table.Add("restarts of a backend", "%d", 2*rounds)
 	a.acks(talking)
 	losses, _ := a.crowd.Problems()

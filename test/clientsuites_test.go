@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"testing"
+
+	"github.com/caddy-realtime/caddy-realtime/test/harness"
 )
 
 // A clientSuite is the test suite of one of Socket.IO's clients, and the server
@@ -79,12 +81,12 @@ func buildForClients(t *testing.T) (binary string) {
 
 // run runs the suite of the packages of a checkout, as often as asked.
 func (c clientSuite) run(t *testing.T, binary, packages string, runs int) {
-	s := newServer(t, binary)
-	s.port = c.port
-	s.write("Caddyfile", config{global: "realtime {\n\tdrain 0s\n\trecovery 2m\n}", site: c.site})
-	s.run()
+	s := harness.NewServer(t, binary)
+	s.Port = c.port
+	s.WriteConfig("Caddyfile", harness.Config{Global: "realtime {\n\tdrain 0s\n\trecovery 2m\n}", Site: c.site})
+	s.Run()
 	folder := c.install(t, packages)
-	var sum tally
+	var sum suiteResult
 	for range runs {
 		sum = sum.plus(c.runOnce(t, folder))
 	}
@@ -93,14 +95,14 @@ func (c clientSuite) run(t *testing.T, binary, packages string, runs int) {
 	}
 	t.Logf("%d runs: %d passed, %d of them only when repeated; %d not applicable, %d failed",
 		runs, sum.passed, sum.repeated, sum.inapplicable, sum.failed)
-	s.waitIdle()
+	s.WaitIdle()
 }
 
-// A tally says how many tests have ended how.
-type tally struct{ passed, repeated, inapplicable, failed int }
+// A suiteResult says how many tests have ended how.
+type suiteResult struct{ passed, repeated, inapplicable, failed int }
 
-func (a tally) plus(b tally) tally {
-	return tally{a.passed + b.passed, a.repeated + b.repeated, a.inapplicable + b.inapplicable, a.failed + b.failed}
+func (a suiteResult) plus(b suiteResult) suiteResult {
+	return suiteResult{a.passed + b.passed, a.repeated + b.repeated, a.inapplicable + b.inapplicable, a.failed + b.failed}
 }
 
 // repetitions is how often a test that fails is repeated. A busy machine takes longer
@@ -108,7 +110,7 @@ func (a tally) plus(b tally) tally {
 // Socket.IO's own server does not pass all of them there either.
 const repetitions = 3
 
-func (c clientSuite) runOnce(t *testing.T, folder string) (sum tally) {
+func (c clientSuite) runOnce(t *testing.T, folder string) (sum suiteResult) {
 	t.Helper()
 	outcomes := c.mocha(t, folder)
 	for title, problem := range outcomes {

@@ -10,44 +10,46 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/caddy-realtime/caddy-realtime/test/harness"
+
 	"github.com/klauspost/compress/zstd"
 )
 
-// compressing is a site with everything that compresses.
-func compressing(more string) string {
+// compressionSite is a site with everything that compresses.
+func compressionSite(more string) string {
 	return strings.Replace(application, "realtime {", "realtime {\n"+more, 1)
 }
 
 func TestCompression(t *testing.T) {
 	t.Parallel()
-	on, off := config{site: compressing("compression on")}, config{site: compressing("compression off")}
-	s := start(t, withGuest, on)
-	n := s.startNode(t, "compression.mjs")
-	for _, next := range []config{off, on} {
-		n.expect("reload", nil)
-		s.mustReload(next)
-		n.tell("reloaded")
+	on, off := harness.Config{Site: compressionSite("compression on")}, harness.Config{Site: compressionSite("compression off")}
+	s := harness.Start(t, harness.WithGuests, on)
+	n := s.StartNode(t, "compression.mjs")
+	for _, next := range []harness.Config{off, on} {
+		n.Expect("reload", nil)
+		s.MustReload(next)
+		n.Tell("reloaded")
 	}
-	n.expect("finished", nil)
-	n.finish()
-	s.waitHealth("empty", func(h health) bool { return h.WebSocket.Connections == 0 && h.Sockets == 0 })
+	n.Expect("finished", nil)
+	n.Finish()
+	s.WaitHealth("empty", func(h harness.Health) bool { return h.WebSocket.Connections == 0 && h.Sockets == 0 })
 }
 
-// A counter is a TCP proxy that counts what goes through it.
-type counter struct {
+// A countingProxy is a TCP proxy that counts what goes through it.
+type countingProxy struct {
 	net.Listener
 	to        string
 	up, down  atomic.Int64
 	transfers sync.WaitGroup
 }
 
-func newCounter(t *testing.T, to string) *counter {
+func startCountingProxy(t *testing.T, to string) *countingProxy {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &counter{Listener: listener, to: to}
+	c := &countingProxy{Listener: listener, to: to}
 	c.transfers.Go(c.serve)
 	t.Cleanup(func() {
 		c.Close()
@@ -56,7 +58,7 @@ func newCounter(t *testing.T, to string) *counter {
 	return c
 }
 
-func (c *counter) serve() {
+func (c *countingProxy) serve() {
 	for {
 		near, err := c.Accept()
 		if err != nil {
@@ -67,13 +69,13 @@ func (c *counter) serve() {
 			near.Close()
 			continue
 		}
-		c.transfers.Go(func() { transfer(far, near, &c.up) })
-		c.transfers.Go(func() { transfer(near, far, &c.down) })
+		c.transfers.Go(func() { copyCounting(far, near, &c.up) })
+		c.transfers.Go(func() { copyCounting(near, far, &c.down) })
 	}
 }
 
-// transfer ends both connections with the one that it reads from.
-func transfer(to, from net.Conn, count *atomic.Int64) {
+// copyCounting ends both connections with the one that it reads from.
+func copyCounting(to, from net.Conn, count *atomic.Int64) {
 	defer to.Close()
 	defer from.Close()
 	buffer := make([]byte, 32<<10)
@@ -89,7 +91,7 @@ func transfer(to, from net.Conn, count *atomic.Int64) {
 // A browser compresses what it sends, and takes compressed what it gets.
 func TestCompressionInBrowser(t *testing.T) {
 	t.Parallel()
-	s := start(t, withGuest, config{site: `realtime {
+	s := harness.Start(t, harness.WithGuests, harness.Config{Site: `realtime {
 		websocket /ws
 		compression on
 		authenticator token
@@ -97,24 +99,24 @@ func TestCompressionInBrowser(t *testing.T) {
 	}
 	header Content-Type text/html
 	respond "<!doctype html><title>A page</title>"`})
-	proxy := newCounter(t, s.address())
-	n := s.startNode(t, "compression-browser.mjs", "PROXY", "http://"+proxy.Addr().String()+"/")
+	proxy := startCountingProxy(t, s.Address())
+	n := s.StartNode(t, "compression-browser.mjs", "PROXY", "http://"+proxy.Addr().String()+"/")
 	for range 3 {
 		var transport string
 		var size int64
-		n.expect("connected", &transport)
+		n.Expect("connected", &transport)
 		up, down := proxy.up.Load(), proxy.down.Load()
-		n.tell("counting")
-		n.expect("counted", &size)
+		n.Tell("counting")
+		n.Expect("counted", &size)
 		up, down = proxy.up.Load()-up, proxy.down.Load()-down
 		t.Logf("%s: %d bytes up and %d down for %d", transport, up, down, size)
 		if down > size/5 || up > size/5 && transport != "polling" {
 			t.Errorf("%s: %d bytes up and %d down for %d", transport, up, down, size)
 		}
-		n.tell("next")
+		n.Tell("next")
 	}
-	n.expect("finished", nil)
-	n.finish()
+	n.Expect("finished", nil)
+	n.Finish()
 }
 
 // Caddy's own compression stands before ours: nothing is compressed twice, and
@@ -124,7 +126,7 @@ func TestCompressionBehindEncode(t *testing.T) {
 	large := strings.Repeat("hello ", 1000)
 	for _, outer := range []string{"", "encode gzip zstd"} {
 		for _, inner := range []string{"", "compression on", "compression on 100KB"} {
-			s := start(t, withGuest, config{site: outer + "\n" + compressing(inner)})
+			s := harness.Start(t, harness.WithGuests, harness.Config{Site: outer + "\n" + compressionSite(inner)})
 			for _, test := range []struct{ accept, want string }{
 				{"", ""},
 				{"identity", ""},
@@ -138,28 +140,28 @@ func TestCompressionBehindEncode(t *testing.T) {
 				if !ours && outer == "" {
 					want = ""
 				}
-				session := s.openSession(t)
-				session.connect()
-				session.mustPost(`42["message","` + large + `"]`)
+				session := s.OpenSession(t)
+				session.Connect()
+				session.MustPost(`42["message","` + large + `"]`)
 				var header []string
 				if test.accept != "" {
 					header = []string{"Accept-Encoding", test.accept}
 				}
-				a := s.request(t, "GET", session.path(), "", header...)
-				got := a.header.Get("Content-Encoding")
+				a := s.Request(t, "GET", session.Path(), "", header...)
+				got := a.Header.Get("Content-Encoding")
 				if want == "gzip" && !ours {
 					want = got // the outer handler prefers what it likes
 				}
-				if got != want || len(a.header.Values("Content-Encoding")) > 1 {
-					t.Errorf("%s, %s: asked for %q, got %q", outer, inner, test.accept, a.header.Values("Content-Encoding"))
+				if got != want || len(a.Header.Values("Content-Encoding")) > 1 {
+					t.Errorf("%s, %s: asked for %q, got %q", outer, inner, test.accept, a.Header.Values("Content-Encoding"))
 				}
 				if text := decoded(t, a); text != `42["message-back","`+large+`"]` {
 					t.Errorf("%s, %s: asked for %q, got %.100q", outer, inner, test.accept, text)
 				}
-				if length := a.header.Get("Content-Length"); length != "" && length != fmt.Sprint(len(a.body)) {
-					t.Errorf("%s, %s: asked for %q, the length of %d bytes is %s", outer, inner, test.accept, len(a.body), length)
+				if length := a.Header.Get("Content-Length"); length != "" && length != fmt.Sprint(len(a.Body)) {
+					t.Errorf("%s, %s: asked for %q, the length of %d bytes is %s", outer, inner, test.accept, len(a.Body), length)
 				}
-				vary := strings.Join(a.header.Values("Vary"), ", ")
+				vary := strings.Join(a.Header.Values("Vary"), ", ")
 				if !strings.Contains(vary, "Origin") || got != "" && strings.Count(vary, "Accept-Encoding") != 1 {
 					t.Errorf("%s, %s: asked for %q, varies by %q", outer, inner, test.accept, vary)
 				}
@@ -169,11 +171,11 @@ func TestCompressionBehindEncode(t *testing.T) {
 }
 
 // decoded returns the body as it was before it was compressed, once.
-func decoded(t *testing.T, a answer) string {
+func decoded(t *testing.T, a harness.Answer) string {
 	t.Helper()
-	var r io.Reader = strings.NewReader(a.body)
+	var r io.Reader = strings.NewReader(a.Body)
 	var err error
-	switch a.header.Get("Content-Encoding") {
+	switch a.Header.Get("Content-Encoding") {
 	case "gzip":
 		r, err = gzip.NewReader(r)
 	case "zstd":

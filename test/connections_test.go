@@ -4,127 +4,85 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddy-realtime/caddy-realtime/test/harness"
 
 	"github.com/gorilla/websocket"
 )
 
 // A guest of the counting tests: it arrives, and returns how it leaves.
-type arrival func(t *testing.T, s *server) (leave func())
+type clientKind func(t *testing.T, s *harness.Server) (leave func())
 
 // Over WebSocket, with Engine.IO or without.
-func overWire(open func(t *testing.T, s *server) *wire, leave func(*wire)) arrival {
-	return func(t *testing.T, s *server) func() {
+func viaWebSocket(open func(t *testing.T, s *harness.Server) *harness.WebSocket, leave func(*harness.WebSocket)) clientKind {
+	return func(t *testing.T, s *harness.Server) func() {
 		w := open(t, s)
 		return func() { leave(w) }
 	}
 }
 
-func engineWire(t *testing.T, s *server) *wire {
-	w := s.openWire(t)
-	w.connect()
-	return w
-}
-
-// upgradedWire is a session that began with polling.
-func upgradedWire(t *testing.T, s *server) *wire {
-	c := s.openSession(t)
-	c.connect()
-	return c.upgrade()
-}
-
-func plainWire(t *testing.T, s *server) *wire {
-	w := s.mustDial(t, "/ws")
-	if got := w.receive(); !strings.HasPrefix(got, `{"event":"connect"`) {
-		t.Fatalf("the first frame is %s", got)
-	}
-	return w
-}
-
-func rawWire(t *testing.T, s *server) *wire { return s.mustDial(t, "/raw") }
-
-func overPolling(leave func(*session)) arrival {
-	return func(t *testing.T, s *server) func() {
-		c := s.openSession(t)
-		c.connect()
+func viaPolling(leave func(*harness.Session)) clientKind {
+	return func(t *testing.T, s *harness.Server) func() {
+		c := s.OpenSession(t)
+		c.Connect()
 		return func() { leave(c) }
 	}
 }
 
-func overNode(transports string, leave func(*node)) arrival {
-	return func(t *testing.T, s *server) func() {
-		n := s.startNode(t, "client.mjs", "TRANSPORTS", transports)
-		n.expect("connected", nil)
-		n.tell("rest")
-		n.expect("resting", nil)
+func viaNode(transports string, leave func(*harness.Program)) clientKind {
+	return func(t *testing.T, s *harness.Server) func() {
+		n := s.StartNode(t, "client.mjs", "TRANSPORTS", transports)
+		n.Expect("connected", nil)
+		n.Tell("rest")
+		n.Expect("resting", nil)
 		return func() { leave(n) }
 	}
 }
 
-// abort sends the beginning of a request, or all of one, and ends the
-// connection.
-func (c *session) abort(request string) {
-	c.t.Helper()
-	conn, err := c.s.connect()
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	defer conn.Close()
-	fmt.Fprintf(conn, request, c.path(), c.s.address())
-}
-
-// neglect asks for much and reads nothing of it.
-func neglect(w *wire, ask string) {
-	if _, ok := w.NetConn().(*stream); !ok {
-		_ = tcp(w.NetConn()).SetReadBuffer(4096)
-	}
-	w.send(ask)
-}
-
-// wireArrivals are the ways of a client that speaks WebSocket.
-func wireArrivals() map[string]arrival {
+// webSocketKinds are the ways of a client that speaks WebSocket.
+func webSocketKinds() map[string]clientKind {
 	const (
 		closeFrame = websocket.CloseNormalClosure
 		flood      = `42["flood",400,50000]` // much more than the kernel's buffers and the queue hold
 		plainFlood = `{"event":"flood","args":[400,50000]}`
 	)
-	say := func(text string) func(*wire) { return func(w *wire) { w.send(text) } }
-	sayClose := func(w *wire) {
+	say := func(text string) func(*harness.WebSocket) { return func(w *harness.WebSocket) { w.Send(text) } }
+	sayClose := func(w *harness.WebSocket) {
 		_ = w.WriteMessage(websocket.CloseMessage, websocket.FormatCloseMessage(closeFrame, ""))
 	}
-	hangUp := func(w *wire) { w.NetConn().Close() }
-	return map[string]arrival{
-		"websocket: close frame":        overWire(engineWire, sayClose),
-		"websocket: close packet":       overWire(engineWire, say("1")),
-		"websocket: end of stream":      overWire(engineWire, hangUp),
-		"websocket: reset":              overWire(engineWire, (*wire).reset),
-		"websocket: namespace left":     overWire(engineWire, func(w *wire) { w.send("41"); sayClose(w) }),
-		"websocket: sent away":          overWire(engineWire, func(w *wire) { w.send(`42["kick"]`); sayClose(w) }),
-		"websocket: sent away for good": overWire(engineWire, say(`42["kick","all"]`)),
-		"websocket: nonsense":           overWire(engineWire, say("49")),
-		"websocket: bad frame":          overWire(engineWire, func(w *wire) { _, _ = w.NetConn().Write([]byte{0xff, 0xff}) }),
-		"websocket: slow":               overWire(engineWire, func(w *wire) { neglect(w, flood) }),
-		"websocket: never connected":    overWire(func(t *testing.T, s *server) *wire { return s.openWire(t) }, (*wire).reset),
-		"upgraded: close frame":         overWire(upgradedWire, sayClose),
-		"upgraded: reset":               overWire(upgradedWire, (*wire).reset),
-		"upgraded: sent away for good":  overWire(upgradedWire, say(`42["kick","all"]`)),
-		"upgraded: slow":                overWire(upgradedWire, func(w *wire) { neglect(w, flood) }),
-		"json: close frame":             overWire(plainWire, sayClose),
-		"json: reset":                   overWire(plainWire, (*wire).reset),
-		"json: sent away":               overWire(plainWire, say(`{"event":"kick"}`)),
-		"json: nonsense":                overWire(plainWire, say("{")),
-		"json: slow":                    overWire(plainWire, func(w *wire) { neglect(w, plainFlood) }),
-		"raw: close frame":              overWire(rawWire, sayClose),
-		"raw: end of stream":            overWire(rawWire, hangUp),
-		"polling: upgrade broken off": overPolling(func(c *session) {
-			w := c.s.mustDial(c.t, overWebSocket+"&sid="+c.id)
-			w.send("2probe")
-			w.receive()
-			w.reset()
-			c.alive()
-			c.mustPost("1")
+	hangUp := func(w *harness.WebSocket) { w.NetConn().Close() }
+	return map[string]clientKind{
+		"websocket: close frame":        viaWebSocket(harness.ConnectWebSocket, sayClose),
+		"websocket: close packet":       viaWebSocket(harness.ConnectWebSocket, say("1")),
+		"websocket: end of stream":      viaWebSocket(harness.ConnectWebSocket, hangUp),
+		"websocket: reset":              viaWebSocket(harness.ConnectWebSocket, (*harness.WebSocket).Reset),
+		"websocket: namespace left":     viaWebSocket(harness.ConnectWebSocket, func(w *harness.WebSocket) { w.Send("41"); sayClose(w) }),
+		"websocket: sent away":          viaWebSocket(harness.ConnectWebSocket, func(w *harness.WebSocket) { w.Send(`42["kick"]`); sayClose(w) }),
+		"websocket: sent away for good": viaWebSocket(harness.ConnectWebSocket, say(`42["kick","all"]`)),
+		"websocket: nonsense":           viaWebSocket(harness.ConnectWebSocket, say("49")),
+		"websocket: bad frame":          viaWebSocket(harness.ConnectWebSocket, func(w *harness.WebSocket) { _, _ = w.NetConn().Write([]byte{0xff, 0xff}) }),
+		"websocket: slow":               viaWebSocket(harness.ConnectWebSocket, func(w *harness.WebSocket) { harness.SendWithoutReading(w, flood) }),
+		"websocket: never connected":    viaWebSocket(func(t *testing.T, s *harness.Server) *harness.WebSocket { return s.OpenWebSocket(t) }, (*harness.WebSocket).Reset),
+		"upgraded: close frame":         viaWebSocket(harness.ConnectUpgraded, sayClose),
+		"upgraded: reset":               viaWebSocket(harness.ConnectUpgraded, (*harness.WebSocket).Reset),
+		"upgraded: sent away for good":  viaWebSocket(harness.ConnectUpgraded, say(`42["kick","all"]`)),
+		"upgraded: slow":                viaWebSocket(harness.ConnectUpgraded, func(w *harness.WebSocket) { harness.SendWithoutReading(w, flood) }),
+		"json: close frame":             viaWebSocket(harness.ConnectPlain, sayClose),
+		"json: reset":                   viaWebSocket(harness.ConnectPlain, (*harness.WebSocket).Reset),
+		"json: sent away":               viaWebSocket(harness.ConnectPlain, say(`{"event":"kick"}`)),
+		"json: nonsense":                viaWebSocket(harness.ConnectPlain, say("{")),
+		"json: slow":                    viaWebSocket(harness.ConnectPlain, func(w *harness.WebSocket) { harness.SendWithoutReading(w, plainFlood) }),
+		"raw: close frame":              viaWebSocket(harness.ConnectRaw, sayClose),
+		"raw: end of stream":            viaWebSocket(harness.ConnectRaw, hangUp),
+		"polling: upgrade broken off": viaPolling(func(c *harness.Session) {
+			w := c.Server.MustDial(c.T, harness.WebSocketPath+"&sid="+c.ID)
+			w.Send("2probe")
+			w.Receive()
+			w.Reset()
+			c.CheckAlive()
+			c.MustPost("1")
 		}),
 	}
 }
@@ -132,33 +90,35 @@ func wireArrivals() map[string]arrival {
 // Whatever way a client comes and goes, the number of connections is that of
 // those who are there.
 func TestConnectionsCount(t *testing.T) {
-	overHTTPAndTLS(t, connectionsCount)
+	harness.OverHTTPAndTLS(t, connectionsCount)
 }
 
 func connectionsCount(t *testing.T, secure bool) {
-	cases := wireArrivals()
-	maps.Copy(cases, map[string]arrival{
-		"polling: close packet":       overPolling(func(c *session) { c.mustPost("1") }),
-		"polling: GET aborted":        overPolling(func(c *session) { c.abort("GET %s HTTP/1.1\r\nHost: %s\r\n\r\n") }),
-		"polling: POST aborted":       overPolling(func(c *session) { c.abort("POST %s HTTP/1.1\r\nHost: %s\r\nContent-Length: 9\r\n\r\n42[") }),
-		"polling: sent away for good": overPolling(func(c *session) { c.mustPost(`42["kick","all"]`) }),
-		"polling: nonsense":           overPolling(func(c *session) { c.post("49") }),
-		"polling: binary POST":        overPolling(func(c *session) { c.post("4", "Content-Type", "application/octet-stream") }),
-		"polling: slow":               overPolling(func(c *session) { c.mustPost(`42["flood",400,50000]`) }),
-		"node: websocket killed":      overNode("websocket", (*node).kill),
-		"node: polling killed":        overNode("polling", (*node).kill),
-		"node: upgraded killed":       overNode("polling,websocket", (*node).kill),
-		"node: left":                  overNode("websocket", func(n *node) { n.tell("disconnect") }),
+	cases := webSocketKinds()
+	maps.Copy(cases, map[string]clientKind{
+		"polling: close packet": viaPolling(func(c *harness.Session) { c.MustPost("1") }),
+		"polling: GET aborted":  viaPolling(func(c *harness.Session) { c.AbortRequest("GET %s HTTP/1.1\r\nHost: %s\r\n\r\n") }),
+		"polling: POST aborted": viaPolling(func(c *harness.Session) {
+			c.AbortRequest("POST %s HTTP/1.1\r\nHost: %s\r\nContent-Length: 9\r\n\r\n42[")
+		}),
+		"polling: sent away for good": viaPolling(func(c *harness.Session) { c.MustPost(`42["kick","all"]`) }),
+		"polling: nonsense":           viaPolling(func(c *harness.Session) { c.Post("49") }),
+		"polling: binary POST":        viaPolling(func(c *harness.Session) { c.Post("4", "Content-Type", "application/octet-stream") }),
+		"polling: slow":               viaPolling(func(c *harness.Session) { c.MustPost(`42["flood",400,50000]`) }),
+		"node: websocket killed":      viaNode("websocket", (*harness.Program).Kill),
+		"node: polling killed":        viaNode("polling", (*harness.Program).Kill),
+		"node: upgraded killed":       viaNode("polling,websocket", (*harness.Program).Kill),
+		"node: left":                  viaNode("websocket", func(n *harness.Program) { n.Tell("disconnect") }),
 	})
-	s := start(t, withGuest, config{secure: secure, site: visited})
-	s.receiveGuests(t, cases)
+	s := harness.Start(t, harness.WithGuests, harness.Config{Secure: secure, Site: countingSite})
+	checkCounts(t, s, cases)
 	for reason, least := range map[string]int{"slow consumer": 12, "forced close": 9, "parse error": 9, "transport error": 6} {
-		s.log.waitFor(t, least, "disconnected", "reason", reason)
+		s.Log.WaitCount(t, least, "disconnected", "reason", reason)
 	}
 }
 
-// visited is the site of the counting tests.
-const visited = `realtime {
+// countingSite is the site of the counting tests.
+const countingSite = `realtime {
 		websocket /ws
 		websocket /raw raw
 		authenticator token
@@ -169,13 +129,13 @@ const visited = `realtime {
 		}
 	}`
 
-// receiveGuests has guests arrive and leave in each way, while residents stay.
-func (s *server) receiveGuests(t *testing.T, cases map[string]arrival) {
+// checkCounts has guests arrive and leave in each way, while residents stay.
+func checkCounts(t *testing.T, s *harness.Server, cases map[string]clientKind) {
 	// Some that stay, and are none the worse for the others.
-	stayPolling := s.openSession(t)
-	stayPolling.connect()
-	stay := []interface{ alive() }{engineWire(t, s), upgradedWire(t, s), stayPolling}
-	plain := plainWire(t, s)
+	stayPolling := s.OpenSession(t)
+	stayPolling.Connect()
+	stay := []interface{ CheckAlive() }{harness.ConnectWebSocket(t, s), harness.ConnectUpgraded(t, s), stayPolling}
+	plain := harness.ConnectPlain(t, s)
 	residents := len(stay) + 1
 
 	for name, arrive := range cases {
@@ -184,23 +144,23 @@ func (s *server) receiveGuests(t *testing.T, cases map[string]arrival) {
 			var leave []func()
 			for i := range guests {
 				leave = append(leave, arrive(t, s))
-				s.waitCount(t, residents+i, residents+i+1)
+				waitCount(t, s, residents+i, residents+i+1)
 			}
 			for i := range guests {
 				leave[i]()
-				s.waitCount(t, residents+guests-i, residents+guests-i-1)
+				waitCount(t, s, residents+guests-i, residents+guests-i-1)
 			}
-			s.waitHealth("without the guests' sockets", func(h health) bool { return h.Sockets == residents })
+			s.WaitHealth("without the guests' sockets", func(h harness.Health) bool { return h.Sockets == residents })
 			for _, resident := range stay {
-				resident.alive()
+				resident.CheckAlive()
 			}
-			plain.send(`{"event":"message","args":["here"]}`)
-			if got := plain.receive(); got != `{"event":"message-back","args":["here"]}` {
+			plain.Send(`{"event":"message","args":["here"]}`)
+			if got := plain.Receive(); got != `{"event":"message-back","args":["here"]}` {
 				t.Errorf("the plain resident got %s", got)
 			}
 		})
 	}
-	h := s.health()
+	h := s.Health()
 	if h.Transports["websocket"] != 3 || h.Transports["polling"] != 1 {
 		t.Errorf("the transports are %v", h.Transports)
 	}
@@ -208,9 +168,9 @@ func (s *server) receiveGuests(t *testing.T, cases map[string]arrival) {
 
 // waitCount waits until the number of connections has gone from one to another,
 // by way of nothing else.
-func (s *server) waitCount(t *testing.T, from, to int) {
+func waitCount(t *testing.T, s *harness.Server, from, to int) {
 	t.Helper()
-	s.waitHealth(fmt.Sprintf("of %d connections", to), func(h health) bool {
+	s.WaitHealth(fmt.Sprintf("of %d connections", to), func(h harness.Health) bool {
 		n := h.WebSocket.Connections
 		if n != from && n != to {
 			t.Fatalf("there are %d connections between %d and %d", n, from, to)
@@ -223,29 +183,29 @@ func (s *server) waitCount(t *testing.T, from, to int) {
 // transport; those that answer them stay.
 func TestConnectionsPing(t *testing.T) {
 	t.Parallel()
-	s := start(t, withGuest, config{site: `realtime {
+	s := harness.Start(t, harness.WithGuests, harness.Config{Site: `realtime {
 		websocket /ws
 		websocket /raw raw
 		ping 500ms 8s
 		handler echo
 	}`})
-	n := s.startNode(t, "client.mjs", "TRANSPORTS", "websocket")
-	n.expect("connected", nil)
+	n := s.StartNode(t, "client.mjs", "TRANSPORTS", "websocket")
+	n.Expect("connected", nil)
 	begin := time.Now()
-	engineWire(t, s)
-	upgradedWire(t, s)
-	plainWire(t, s) // its library answers pings only while it reads
-	rawWire(t, s)
-	s.openSession(t).connect()
-	s.log.waitFor(t, 5, "disconnected", "reason", "ping timeout")
-	s.waitHealth("down to 1", func(h health) bool { return h.WebSocket.Connections == 1 })
+	harness.ConnectWebSocket(t, s)
+	harness.ConnectUpgraded(t, s)
+	harness.ConnectPlain(t, s) // its library answers pings only while it reads
+	harness.ConnectRaw(t, s)
+	s.OpenSession(t).Connect()
+	s.Log.WaitCount(t, 5, "disconnected", "reason", "ping timeout")
+	s.WaitHealth("down to 1", func(h harness.Health) bool { return h.WebSocket.Connections == 1 })
 	if took := time.Since(begin); took < 8*time.Second {
 		t.Errorf("they were given up after %v", took)
 	}
-	n.tell("ask message-with-ack alive")
-	n.expect("answered", nil)
-	s.settle(t, 0)
-	if n := s.log.count(0, "disconnected", "reason", "ping timeout"); n != 5 {
+	n.Tell("ask message-with-ack alive")
+	n.Expect("answered", nil)
+	s.LogSince(t, 0)
+	if n := s.Log.Count(0, "disconnected", "reason", "ping timeout"); n != 5 {
 		t.Errorf("the log has %d ping timeouts, not 5", n)
 	}
 }
@@ -254,8 +214,8 @@ func TestConnectionsPing(t *testing.T) {
 // one that enters no namespace is sent away.
 func TestConnectionsRefused(t *testing.T) {
 	t.Parallel()
-	site := func(handshake string) config {
-		return config{site: `realtime {
+	site := func(handshake string) harness.Config {
+		return harness.Config{Site: `realtime {
 			websocket /ws
 			authenticator token
 			handler echo
@@ -264,49 +224,49 @@ func TestConnectionsRefused(t *testing.T) {
 			}
 		}`}
 	}
-	s := start(t, withGuest, site("1m"))
-	s.mayLog("socket cannot be connected") // the authenticator that fails
+	s := harness.Start(t, harness.WithGuests, site("1m"))
+	s.AllowError("socket cannot be connected") // the authenticator that fails
 	for _, transports := range everyTransport {
 		for _, token := range []string{"forbidden", "expired"} {
-			n := s.startNode(t, "client.mjs", "TRANSPORTS", transports, "TOKEN", token)
-			n.expect("refused", nil)
-			s.waitHealth("empty", func(h health) bool { return h.WebSocket.Connections == 0 && h.Sockets == 0 })
+			n := s.StartNode(t, "client.mjs", "TRANSPORTS", transports, "TOKEN", token)
+			n.Expect("refused", nil)
+			s.WaitHealth("empty", func(h harness.Health) bool { return h.WebSocket.Connections == 0 && h.Sockets == 0 })
 		}
 	}
 
 	// A failure of the server's own: the client shall try again by itself, and
 	// so is not told that it may not.
-	mark := s.log.mark()
-	w := s.openWire(t)
-	w.send(`40{"token":"broken"}`)
-	if code := w.closed(); code == websocket.CloseAbnormalClosure {
+	mark := s.Log.Mark()
+	w := s.OpenWebSocket(t)
+	w.Send(`40{"token":"broken"}`)
+	if code := w.WaitClosed(); code == websocket.CloseAbnormalClosure {
 		t.Error("the connection is not closed in order")
 	}
-	s.log.wait(t, mark, "disconnected", "session", w.id)
+	s.Log.Wait(t, mark, "disconnected", "session", w.ID)
 
-	for name, a := range map[string]answer{
-		"origin":   s.request(t, "GET", polling, "", "Origin", "https://evil.test"),
-		"version":  s.request(t, "GET", "/socket.io/?EIO=3&transport=polling", ""),
-		"plain":    s.request(t, "GET", "/ws", "", "Connection", "Upgrade", "Upgrade", "websocket", "Authorization", "Bearer expired"),
-		"no frame": s.request(t, "GET", "/ws", ""),
+	for name, a := range map[string]harness.Answer{
+		"origin":   s.Request(t, "GET", harness.PollingPath, "", "Origin", "https://evil.test"),
+		"version":  s.Request(t, "GET", "/socket.io/?EIO=3&transport=polling", ""),
+		"plain":    s.Request(t, "GET", "/ws", "", "Connection", "Upgrade", "Upgrade", "websocket", "Authorization", "Bearer expired"),
+		"no frame": s.Request(t, "GET", "/ws", ""),
 	} {
-		if a.status < 400 {
-			t.Errorf("%s: the answer is %d", name, a.status)
+		if a.Status < 400 {
+			t.Errorf("%s: the answer is %d", name, a.Status)
 		}
 	}
-	if n := s.health().WebSocket.Connections; n != 0 {
+	if n := s.Health().WebSocket.Connections; n != 0 {
 		t.Errorf("there are %d connections", n)
 	}
 
 	// Idlers: each says something of Engine.IO, but enters no namespace.
-	s.mustReload(site("1s"))
-	idle := s.openWire(t)
-	s.log.wait(t, 0, "disconnected", "session", idle.id, "reason", "forced close")
-	c := s.openSession(t)
+	s.MustReload(site("1s"))
+	idle := s.OpenWebSocket(t)
+	s.Log.Wait(t, 0, "disconnected", "session", idle.ID, "reason", "forced close")
+	c := s.OpenSession(t)
 	begin := time.Now()
-	s.log.wait(t, 0, "disconnected", "session", c.id, "reason", "forced close")
-	if a := c.get(); (a.status != http.StatusOK || a.body != "6\x1e1") && !forgotten(a, begin) {
-		t.Errorf("the idle session's GET is answered %d %q", a.status, a.body)
+	s.Log.Wait(t, 0, "disconnected", "session", c.ID, "reason", "forced close")
+	if a := c.Get(); (a.Status != http.StatusOK || a.Body != "6\x1e1") && !harness.SessionForgotten(a, begin) {
+		t.Errorf("the idle session's GET is answered %d %q", a.Status, a.Body)
 	}
-	s.waitHealth("empty", func(h health) bool { return h.WebSocket.Connections == 0 })
+	s.WaitHealth("empty", func(h harness.Health) bool { return h.WebSocket.Connections == 0 })
 }

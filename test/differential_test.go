@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/caddy-realtime/caddy-realtime/test/harness"
 )
 
 // A configuration is what scenarios of ./differential ask for, by its name
@@ -155,13 +157,13 @@ func (c *comparison) outcome() string {
 // configurations.
 func startReference(t *testing.T, env ...string) map[string]string {
 	t.Helper()
-	needNode(t)
+	harness.NeedNode(t)
 	var names []string
 	for _, c := range configurations {
 		names = append(names, c.name)
 	}
 	var urls map[string]string
-	launch(t, "node", "differential/reference.mjs", append(env, "CONFIGURATIONS", strings.Join(names, " "))...).expect("listening", &urls)
+	harness.StartProgram(t, "node", "differential/reference.mjs", append(env, "CONFIGURATIONS", strings.Join(names, " "))...).Expect("listening", &urls)
 	return urls
 }
 
@@ -169,14 +171,14 @@ func startReference(t *testing.T, env ...string) map[string]string {
 // that it can have, and returns their addresses.
 func startConfigurations(t *testing.T) map[string]string {
 	t.Helper()
-	s := newServer(t, withGuest)
+	s := harness.NewServer(t, harness.WithGuests)
 	urls := make(map[string]string)
 	var hubs, sites strings.Builder
 	for _, c := range configurations {
 		if c.missed != "" || c.like != "" {
 			continue
 		}
-		port := freePort(t)
+		port := harness.FreePort(t)
 		urls[c.name] = fmt.Sprintf("http://127.0.0.1:%d", port)
 		fmt.Fprintf(&hubs, "realtime %s {\n drain 0s\n %s\n}\n", c.name, c.hub)
 		fmt.Fprintf(&sites, `http://:%d {
@@ -198,8 +200,8 @@ func startConfigurations(t *testing.T) map[string]string {
 			urls[c.name] = urls[c.like]
 		}
 	}
-	s.writeText("Caddyfile", s.globalOptions(hubs.String())+sites.String())
-	s.run()
+	s.WriteFile("Caddyfile", s.GlobalOptions(hubs.String())+sites.String())
+	s.Run()
 	return urls
 }
 
@@ -218,18 +220,18 @@ func runScenarios(t *testing.T, sides map[string]map[string]string, only []strin
 		}
 		env = append(env, "ONLY", string(names))
 	}
-	n := launch(t, "node", "differential/run.mjs", env...)
+	n := harness.StartProgram(t, "node", "differential/run.mjs", env...)
 	compared := make(map[string]*comparison)
 	for {
-		w := n.next("scenario")
+		w := n.Next("scenario")
 		if w.Tell == "done" {
 			break
 		}
 		c := &comparison{times: 1}
-		words{w.Tell: w.Data}.decode(t, w.Tell, c)
+		harness.Reports{w.Tell: w.Data}.Decode(t, w.Tell, c)
 		compared[c.Name] = c
 	}
-	n.finish()
+	n.Finish()
 	return compared
 }
 

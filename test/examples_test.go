@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-realtime/caddy-realtime/test/harness"
+
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
@@ -27,9 +29,9 @@ var examples = map[string]func(t *testing.T) []string{
 		}
 		return []string{binary}
 	},
-	"python": func(*testing.T) []string { return []string{python, "backend.py"} },
+	"python": func(*testing.T) []string { return []string{harness.Python, "backend.py"} },
 	"fastify": func(t *testing.T) []string {
-		needNode(t)
+		harness.NeedNode(t)
 		if err := buildFastify(); err != nil {
 			t.Fatal(err)
 		}
@@ -76,7 +78,7 @@ func (e *example) run() {
 	if err := e.cmd.Start(); err != nil {
 		e.t.Fatal(err)
 	}
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) { // between two attempts
+	for deadline := time.Now().Add(harness.Timeout); ; time.Sleep(20 * time.Millisecond) { // between two attempts
 		if a, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/health", e.port)); err == nil {
 			a.Body.Close()
 			return
@@ -96,7 +98,7 @@ func (e *example) stop() {
 		return
 	}
 	_ = e.cmd.Process.Signal(syscall.SIGTERM)
-	kill := time.AfterFunc(patience, func() { _ = e.cmd.Process.Kill() })
+	kill := time.AfterFunc(harness.Timeout, func() { _ = e.cmd.Process.Kill() })
 	err := e.cmd.Wait()
 	e.cmd = nil
 	if kill.Stop(); err != nil {
@@ -105,16 +107,16 @@ func (e *example) stop() {
 }
 
 // startExample runs a backend, and Caddy with the example's own Caddyfile.
-func startExample(t *testing.T, name string) (*server, *example) {
+func startExample(t *testing.T, name string) (*harness.Server, *example) {
 	t.Helper()
-	e := &example{t: t, dir: "../examples/" + name, port: freePort(t)}
+	e := &example{t: t, dir: "../examples/" + name, port: harness.FreePort(t)}
 	e.command = examples[name](t)
-	s := newServer(t, shipped)
+	s := harness.NewServer(t, harness.Shipped)
 	e.env = []string{
-		fmt.Sprintf("SITE_ADDRESS=http://localhost:%[1]d, http://127.0.0.1:%[1]d", s.port),
+		fmt.Sprintf("SITE_ADDRESS=http://localhost:%[1]d, http://127.0.0.1:%[1]d", s.Port),
 		fmt.Sprintf("API_ADDRESS=127.0.0.1:%d", e.port),
-		fmt.Sprintf("REALTIME_URL=http://localhost:%d/api/realtime", s.port),
-		"REALTIME_SECRET=" + firstSecret, "REALTIME_KEY=" + firstKey, "SESSION_SECRET=of-the-tests-and-at-least-32-long-0123456789",
+		fmt.Sprintf("REALTIME_URL=http://localhost:%d/api/realtime", s.Port),
+		"REALTIME_SECRET=" + harness.FirstSecret, "REALTIME_KEY=" + harness.FirstKey, "SESSION_SECRET=of-the-tests-and-at-least-32-long-0123456789",
 	}
 	e.run()
 	t.Cleanup(e.stop)
@@ -128,9 +130,9 @@ func startExample(t *testing.T, name string) (*server, *example) {
 	if patient == string(text) {
 		t.Fatalf("the Caddyfile has not %q, which the test adds to", secret)
 	}
-	s.writeText("Caddyfile", s.globalOptions("default_bind 127.0.0.1\nrealtime {\n\tdrain 0s\n}")+patient)
-	s.folder, s.env = e.dir, e.env
-	s.run()
+	s.WriteFile("Caddyfile", s.GlobalOptions("default_bind 127.0.0.1\nrealtime {\n\tdrain 0s\n}")+patient)
+	s.WorkingDir, s.Env = e.dir, e.env
+	s.Run()
 	return s, e
 }
 
@@ -140,13 +142,13 @@ func TestExamples(t *testing.T) {
 	for name := range examples {
 		t.Run(name, func(t *testing.T) {
 			s, e := startExample(t, name)
-			n := s.startNode(t, "example.mjs", "SITE_URL", fmt.Sprintf("http://localhost:%d", s.port))
-			n.expect("stop", nil)
+			n := s.StartNode(t, "example.mjs", "SITE_URL", fmt.Sprintf("http://localhost:%d", s.Port))
+			n.Expect("stop", nil)
 			e.stop() // and the others wait for their acks
 			e.run()
-			n.tell("running")
-			n.finish()
-			s.waitIdle()
+			n.Tell("running")
+			n.Finish()
+			s.WaitIdle()
 			e.stop()
 			log := e.output.String()
 			for _, want := range []string{"ann@example.com", "connected", "disconnected", "client namespace disconnect"} {
@@ -164,7 +166,7 @@ func TestExamplePage(t *testing.T) {
 	for name := range examples {
 		t.Run(name, func(t *testing.T) {
 			s, _ := startExample(t, name)
-			s.runNode(t, "example-page.mjs", "NAME", name, "PAGE_URL", fmt.Sprintf("http://localhost:%d/", s.port))
+			s.RunNode(t, "example-page.mjs", "NAME", name, "PAGE_URL", fmt.Sprintf("http://localhost:%d/", s.Port))
 		})
 	}
 }
@@ -173,11 +175,11 @@ func TestExamplePage(t *testing.T) {
 // is refused.
 func TestExamplesVerify(t *testing.T) {
 	t.Parallel()
-	ours, err := standardwebhooks.NewWebhook(firstSecret)
+	ours, err := standardwebhooks.NewWebhook(harness.FirstSecret)
 	if err != nil {
 		t.Fatal(err)
 	}
-	theirs, err := standardwebhooks.NewWebhook(secondSecret)
+	theirs, err := standardwebhooks.NewWebhook(harness.SecondSecret)
 	if err != nil {
 		t.Fatal(err)
 	}

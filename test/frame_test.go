@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddy-realtime/caddy-realtime/test/harness"
+
 	"github.com/gorilla/websocket"
 )
 
@@ -33,7 +35,7 @@ func rawFrame(first byte, masked bool, length uint64, payload string) []byte {
 // Breaches of RFC 6455 get its close codes.
 func TestMalformedFrames(t *testing.T) {
 	t.Parallel()
-	s, w := hostile(t)
+	s, w := startForMalformed(t)
 	const (
 		protocolError = websocket.CloseProtocolError
 		invalid       = websocket.CloseInvalidFramePayloadData
@@ -68,14 +70,14 @@ func TestMalformedFrames(t *testing.T) {
 			[]int{tooBig}},
 	}
 	for name, c := range cases {
-		for kind, open := range map[string]func(*testing.T, *server) *wire{"engine.io": engineWire, "plain": plainWire} {
+		for kind, open := range map[string]func(*testing.T, *harness.Server) *harness.WebSocket{"engine.io": harness.ConnectWebSocket, "plain": harness.ConnectPlain} {
 			t.Run(kind+"/"+name, func(t *testing.T) {
-				mark := s.fence(t)
+				mark := s.LogEnd(t)
 				ws := open(t, s)
 				if _, err := ws.NetConn().Write(c.bytes); err != nil {
 					t.Fatal(err)
 				}
-				code := ws.closed()
+				code := ws.WaitClosed()
 				ok := false
 				for _, want := range c.codes {
 					ok = ok || code == want
@@ -83,16 +85,16 @@ func TestMalformedFrames(t *testing.T) {
 				if !ok {
 					t.Errorf("the close code is %d, not of %v", code, c.codes)
 				}
-				s.log.wait(t, mark, "disconnected")
-				if ended := only(s.settle(t, mark), "disconnected"); len(ended) != 1 {
-					t.Errorf("the log has not one line of the end:\n%s", s.log.text(mark))
+				s.Log.Wait(t, mark, "disconnected")
+				if ended := harness.WithMessage(s.LogSince(t, mark), "disconnected"); len(ended) != 1 {
+					t.Errorf("the log has not one line of the end:\n%s", s.Log.Text(mark))
 				}
-				w.check(t)
+				w.Check(t)
 			})
 		}
 	}
 	t.Run("a message in a thousand fragments", func(t *testing.T) {
-		ws := engineWire(t, s)
+		ws := harness.ConnectWebSocket(t, s)
 		text := `429["message-with-ack","` + strings.Repeat("x", 1000) + `"]`
 		var all []byte
 		for i := range len(text) {
@@ -109,7 +111,7 @@ func TestMalformedFrames(t *testing.T) {
 		if _, err := ws.NetConn().Write(all); err != nil {
 			t.Fatal(err)
 		}
-		if got := ws.receive(); got != `439["`+strings.Repeat("x", 1000)+`"]` {
+		if got := ws.Receive(); got != `439["`+strings.Repeat("x", 1000)+`"]` {
 			t.Errorf("the ack is %.100s", got)
 		}
 	})

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-realtime/caddy-realtime/test/harness"
+
 	"github.com/caddy-realtime/caddy-realtime/test/chaos"
 )
 
@@ -22,53 +24,53 @@ import (
 // of their requests fails.
 func TestHandover(t *testing.T) {
 	t.Parallel()
-	overHTTPAndTLS(t, func(t *testing.T, secure bool) {
-		site := func(more string) config {
-			return config{secure: secure, site: talkers("api /api/realtime {\n key " + firstKey + "\n }\n" + more)}
+	harness.OverHTTPAndTLS(t, func(t *testing.T, secure bool) {
+		site := func(more string) harness.Config {
+			return harness.Config{Secure: secure, Site: relaySite("api /api/realtime {\n key " + harness.FirstKey + "\n }\n" + more)}
 		}
 		before, after := site("origins "+oldOrigin), site("origins "+newOrigin)
-		s := start(t, withGuest, before)
-		s.mayLog("request error") // of the reloads that fail
+		s := harness.Start(t, harness.WithGuests, before)
+		s.AllowError("request error") // of the reloads that fail
 		occupied, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer occupied.Close()
 		broken := after // what it has in common with the others opens, and closes again
-		broken.more = "http://" + occupied.Addr().String() + " {\n bind 127.0.0.1 \n respond ok \n}"
+		broken.More = "http://" + occupied.Addr().String() + " {\n bind 127.0.0.1 \n respond ok \n}"
 
 		reloads := 21
 		if secure {
 			reloads = 9 // each has every client make TLS's handshake again, which takes its time here
 		}
-		n := s.startNode(t, "handover.mjs", "ROUNDS", strconv.Itoa(reloads))
-		n.wantNoFailures("talking")
-		leave := s.keepCalling(t)
+		n := s.StartNode(t, "handover.mjs", "ROUNDS", strconv.Itoa(reloads))
+		WantNoFailures(n, "talking")
+		leave := keepCalling(t, s)
 		defer leave()
 		for i := range reloads {
 			if i%2 == 0 {
-				s.mustReload(after)
+				s.MustReload(after)
 			} else {
-				if status, answer := s.reload(s.write("Caddyfile.broken", broken)); status == http.StatusOK {
+				if status, answer := s.Reload(s.WriteConfig("Caddyfile.broken", broken)); status == http.StatusOK {
 					t.Errorf("a broken configuration is answered %d %s", status, answer)
 				}
-				s.mustReload(before) // at once, whatever the broken one has left
+				s.MustReload(before) // at once, whatever the broken one has left
 			}
-			n.tell("done")
-			n.wantNoFailures("talking")
+			n.Tell("done")
+			WantNoFailures(n, "talking")
 		}
 		t.Logf("%d calls were made", leave())
 		var said int
-		n.expect("finished", &said)
+		n.Expect("finished", &said)
 		t.Logf("%d lines have been said", said)
-		n.finish()
+		n.Finish()
 	})
 }
 
 // keepCalling makes calls of the API, and asks for the health, all the time, on
 // connections that are kept. What it returns ends that, and returns how many
 // calls were made.
-func (s *server) keepCalling(t *testing.T) (leave func() int64) {
+func keepCalling(t *testing.T, s *harness.Server) (leave func() int64) {
 	t.Helper()
 	stop := make(chan struct{})
 	var calls atomic.Int64
@@ -76,19 +78,19 @@ func (s *server) keepCalling(t *testing.T) (leave func() int64) {
 	for i := range 2 {
 		callers.Go(func() {
 			transport := new(http.Transport)
-			if s.trust != nil {
-				transport.TLSClientConfig = s.trust.Clone()
+			if s.Trust != nil {
+				transport.TLSClientConfig = s.Trust.Clone()
 				transport.ForceAttemptHTTP2 = i%2 == 1
 			}
 			defer transport.CloseIdleConnections()
-			client := http.Client{Transport: transport, Timeout: patience}
+			client := http.Client{Transport: transport, Timeout: harness.Timeout}
 			for {
 				select {
 				case <-stop:
 					return
 				default:
 				}
-				if err := s.callOnce(&client); err != nil {
+				if err := callOnce(s, &client); err != nil {
 					t.Errorf("caller %d: %v", i, err)
 					return
 				}
@@ -110,14 +112,14 @@ func (s *server) keepCalling(t *testing.T) (leave func() int64) {
 
 // callOnce calls the API, which Go's client does not try again, and asks for the
 // health.
-func (s *server) callOnce(client *http.Client) error {
-	call, err := http.NewRequest(http.MethodPost, s.url()+"/api/realtime/emit", strings.NewReader(`{"event":"nobody listens","everyone":true}`))
+func callOnce(s *harness.Server, client *http.Client) error {
+	call, err := http.NewRequest(http.MethodPost, s.URL()+"/api/realtime/emit", strings.NewReader(`{"event":"nobody listens","everyone":true}`))
 	if err != nil {
 		return err
 	}
-	call.Header.Set("Authorization", "Bearer "+firstKey)
+	call.Header.Set("Authorization", "Bearer "+harness.FirstKey)
 	call.Header.Set("Content-Type", "application/json")
-	ask, err := http.NewRequest(http.MethodGet, s.url()+"/health/realtime", nil)
+	ask, err := http.NewRequest(http.MethodGet, s.URL()+"/health/realtime", nil)
 	if err != nil {
 		return err
 	}

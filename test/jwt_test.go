@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-realtime/caddy-realtime/test/harness"
+
 	gojwt "github.com/golang-jwt/jwt/v5"
 	"golang.org/x/crypto/bcrypt"
 )
@@ -42,8 +44,8 @@ func newKeyServer(t *testing.T) *keyServer {
 	return s
 }
 
-// mint signs a token; without a key server by the secret.
-func mint(t *testing.T, by *keyServer, user string, life time.Duration, issuer string) string {
+// signToken signs a token; without a key server by the secret.
+func signToken(t *testing.T, by *keyServer, user string, life time.Duration, issuer string) string {
 	t.Helper()
 	claims := gojwt.MapClaims{
 		"sub": user, "iss": issuer, "aud": "realtime", "exp": time.Now().Add(life).Unix(),
@@ -64,9 +66,9 @@ func mint(t *testing.T, by *keyServer, user string, life time.Duration, issuer s
 // TestJWT has real clients show tokens wherever they can.
 func TestJWT(t *testing.T) {
 	t.Parallel()
-	a := newService(t, "a")
+	a := harness.NewBackend(t, "a")
 	keys := newKeyServer(t)
-	s := start(t, shipped, config{site: `log
+	s := harness.Start(t, harness.Shipped, harness.Config{Site: `log
 	realtime {
 		websocket /ws
 		authenticator jwt {
@@ -80,44 +82,44 @@ func TestJWT(t *testing.T) {
 			data email
 			rooms org:{claims.org_id} team:{claims.teams}
 		}
-		handler backend ` + a.url() + ` {
-			secret ` + firstSecret + ` ` + secondSecret + `
+		handler backend ` + a.URL() + ` {
+			secret ` + harness.FirstSecret + ` ` + harness.SecondSecret + `
 			timeout 30s 30s
 		}
 	}`})
 	const issuer = "https://login.example.com/"
 	tokens := map[string]string{
-		"SECRET":  mint(t, nil, "ann", time.Hour, issuer),
-		"JWKS":    mint(t, keys, "bob", time.Hour, issuer),
-		"EXPIRED": mint(t, nil, "ann", -time.Hour, issuer),
-		"FOREIGN": mint(t, nil, "ann", time.Hour, "https://evil.example.com/"),
-		"FORGED":  mint(t, newKeyServer(t), "ann", time.Hour, issuer),
+		"SECRET":  signToken(t, nil, "ann", time.Hour, issuer),
+		"JWKS":    signToken(t, keys, "bob", time.Hour, issuer),
+		"EXPIRED": signToken(t, nil, "ann", -time.Hour, issuer),
+		"FOREIGN": signToken(t, nil, "ann", time.Hour, "https://evil.example.com/"),
+		"FORGED":  signToken(t, newKeyServer(t), "ann", time.Hour, issuer),
 	}
 	for _, transports := range []string{"websocket", "polling"} {
 		env := []string{"TRANSPORTS", transports}
 		for name, token := range tokens {
 			env = append(env, "TOKEN_"+name, token)
 		}
-		n := s.startNode(t, "jwt.mjs", env...)
-		n.expect("short", nil)
-		short := mint(t, keys, "tim", 10*time.Second, issuer)
-		n.tell(short)
-		n.finish()
+		n := s.StartNode(t, "jwt.mjs", env...)
+		n.Expect("short", nil)
+		short := signToken(t, keys, "tim", 10*time.Second, issuer)
+		n.Tell(short)
+		n.Finish()
 		tokens["SHORT over "+transports] = short
 	}
 	for name, token := range tokens {
-		if name != "JWKS" && strings.Contains(s.log.text(0), token[len(token)-20:]) { // that one was in a query, too
+		if name != "JWKS" && strings.Contains(s.Log.Text(0), token[len(token)-20:]) { // that one was in a query, too
 			t.Errorf("the log has the token %s", name)
 		}
 	}
-	s.log.wait(t, 0, "socket disconnected", "reason", "expired", "user", "tim")
+	s.Log.Wait(t, 0, "socket disconnected", "reason", "expired", "user", "tim")
 }
 
 // TestTokenInSubprotocol: a page that cannot set headers hands its token over as
 // a subprotocol. It is sent back to nobody, and in no log.
 func TestTokenInSubprotocol(t *testing.T) {
 	t.Parallel()
-	s := start(t, shipped, config{site: `log {
+	s := harness.Start(t, harness.Shipped, harness.Config{Site: `log {
 		format filter {
 			request>headers>Sec-Websocket-Protocol delete
 			request>uri query {
@@ -132,31 +134,31 @@ func TestTokenInSubprotocol(t *testing.T) {
 			token auth.token header:Sec-WebSocket-Protocol query:token
 		}
 	}`})
-	token := mint(t, nil, "ann", time.Hour, "")
-	for _, path := range []string{overWebSocket, "/ws"} {
-		w, a := s.dial(t, path, "Sec-WebSocket-Protocol", "bearer, "+token)
-		if w == nil || a.header.Get("Sec-WebSocket-Protocol") != "bearer" {
-			t.Fatalf("%s is answered %d %v", path, a.status, a.header)
+	token := signToken(t, nil, "ann", time.Hour, "")
+	for _, path := range []string{harness.WebSocketPath, "/ws"} {
+		w, a := s.Dial(t, path, "Sec-WebSocket-Protocol", "bearer, "+token)
+		if w == nil || a.Header.Get("Sec-WebSocket-Protocol") != "bearer" {
+			t.Fatalf("%s is answered %d %v", path, a.Status, a.Header)
 		}
 		if path != "/ws" {
-			w.receive() // the handshake
-			w.connect()
+			w.Receive() // the handshake
+			w.Connect()
 		}
-		s.log.wait(t, 0, "socket connected", "user", "ann")
+		s.Log.Wait(t, 0, "socket connected", "user", "ann")
 		w.Close()
-		s.log.wait(t, 0, "handled request", "status", 101.0)
+		s.Log.Wait(t, 0, "handled request", "status", 101.0)
 	}
-	if w, a := s.dial(t, "/ws", "Sec-WebSocket-Protocol", "bearer, "+token+"x"); w != nil || a.status != http.StatusUnauthorized {
-		t.Errorf("a forged token is answered %d", a.status)
+	if w, a := s.Dial(t, "/ws", "Sec-WebSocket-Protocol", "bearer, "+token+"x"); w != nil || a.Status != http.StatusUnauthorized {
+		t.Errorf("a forged token is answered %d", a.Status)
 	}
-	if w, a := s.dial(t, "/ws", "Sec-WebSocket-Protocol", token); w != nil || a.status != http.StatusUnauthorized || strings.Contains(fmt.Sprint(a), token) {
-		t.Errorf("a token without bearer is answered %d %v", a.status, a.header)
+	if w, a := s.Dial(t, "/ws", "Sec-WebSocket-Protocol", token); w != nil || a.Status != http.StatusUnauthorized || strings.Contains(fmt.Sprint(a), token) {
+		t.Errorf("a token without bearer is answered %d %v", a.Status, a.Header)
 	}
-	if w, a := s.dial(t, "/ws?token=Bearer%20"+token); w == nil {
-		t.Errorf("a token in the query is answered %d", a.status)
+	if w, a := s.Dial(t, "/ws?token=Bearer%20"+token); w == nil {
+		t.Errorf("a token in the query is answered %d", a.Status)
 	}
-	s.log.waitFor(t, 5, "handled request")
-	if log := s.log.text(0); strings.Contains(log, token[len(token)-20:]) {
+	s.Log.WaitCount(t, 5, "handled request")
+	if log := s.Log.Text(0); strings.Contains(log, token[len(token)-20:]) {
 		t.Errorf("the log has the token:\n%s", log)
 	}
 }
@@ -168,7 +170,7 @@ func TestPlaceholder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := start(t, withGuest, config{site: fmt.Sprintf(`route {
+	s := harness.Start(t, harness.WithGuests, harness.Config{Site: fmt.Sprintf(`route {
 		basic_auth /private/* {
 			ann %s
 		}
@@ -189,19 +191,19 @@ func TestPlaceholder(t *testing.T) {
 		}
 	}`, hash)})
 	// A client that has passed, and one for whom the placeholder is empty.
-	w := s.mustDial(t, "/private/socket.io/?EIO=4&transport=websocket", "Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("ann:pw")), "X-Tenant", "{env.HOME}")
-	w.receive()
-	w.connect()
-	s.log.wait(t, 0, "socket connected", "user", "ann")
-	nobody := s.openWire(t)
-	nobody.send("40")
-	if got := nobody.next(); got != `44{"message":"not authorized"}` {
+	w := s.MustDial(t, "/private/socket.io/?EIO=4&transport=websocket", "Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("ann:pw")), "X-Tenant", "{env.HOME}")
+	w.Receive()
+	w.Connect()
+	s.Log.Wait(t, 0, "socket connected", "user", "ann")
+	nobody := s.OpenWebSocket(t)
+	nobody.Send("40")
+	if got := nobody.Next(); got != `44{"message":"not authorized"}` {
 		t.Errorf("who is nobody gets %s", got)
 	}
-	bob := s.openWire(t, "X-User", "bob")
-	bob.connect()
-	s.log.wait(t, 0, "socket connected", "user", "bob")
-	if _, refused := s.dial(t, "/private/socket.io/?EIO=4&transport=websocket"); refused.status != http.StatusUnauthorized {
-		t.Errorf("without a password it is answered %d", refused.status)
+	bob := s.OpenWebSocket(t, "X-User", "bob")
+	bob.Connect()
+	s.Log.Wait(t, 0, "socket connected", "user", "bob")
+	if _, refused := s.Dial(t, "/private/socket.io/?EIO=4&transport=websocket"); refused.Status != http.StatusUnauthorized {
+		t.Errorf("without a password it is answered %d", refused.Status)
 	}
 }

@@ -12,38 +12,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-realtime/caddy-realtime/test/harness"
+
 	"github.com/gorilla/websocket"
 )
 
-// A witness is a client that has nothing to do with what the others do, and
-// must not notice it.
-type witness struct {
-	ws    *wire
-	plain *wire
-	poll  *session
-}
-
-func (s *server) witness(t *testing.T) *witness {
-	w := &witness{ws: s.openWire(t), plain: plainWire(t, s), poll: s.openSession(t)}
-	w.ws.connect()
-	w.poll.connect()
-	return w
-}
-
-func (w *witness) check(t *testing.T) {
-	t.Helper()
-	w.ws.t, w.plain.t, w.poll.t = t, t, t
-	w.ws.alive()
-	w.poll.alive()
-	w.plain.send(`{"event":"message-with-ack","args":["alive"],"id":7}`)
-	if got := w.plain.receive(); got != `{"ack":7,"args":["alive"]}` {
-		t.Fatalf("the plain witness got %s", got)
-	}
-}
-
-// hostile is a server whose clients' pings do not come into the way.
-func hostile(t *testing.T) (*server, *witness) {
-	s := start(t, withGuest, config{site: `realtime {
+// startForMalformed is a server whose clients' pings do not come into the way.
+func startForMalformed(t *testing.T) (*harness.Server, *harness.Observer) {
+	s := harness.Start(t, harness.WithGuests, harness.Config{Site: `realtime {
 		namespaces / /custom
 		websocket /ws
 		authenticator token
@@ -51,25 +27,25 @@ func hostile(t *testing.T) (*server, *witness) {
 		ping 10m 1m
 	}
 	respond 404`})
-	return s, s.witness(t)
+	return s, s.Observe(t)
 }
 
 // wantOneEnd wants exactly one line about a session's end, and none about
 // anything else.
-func (s *server) wantOneEnd(t *testing.T, mark int, session, reason string) {
+func wantOneEnd(t *testing.T, s *harness.Server, mark int, session, reason string) {
 	t.Helper()
-	s.log.wait(t, mark, "disconnected", "session", session)
-	lines := s.settle(t, mark)
-	if refused := only(lines, "refused"); len(refused) > 0 {
-		t.Errorf("a refusal was logged besides: %s", refused[0].text)
+	s.Log.Wait(t, mark, "disconnected", "session", session)
+	lines := s.LogSince(t, mark)
+	if refused := harness.WithMessage(lines, "refused"); len(refused) > 0 {
+		t.Errorf("a refusal was logged besides: %s", refused[0].Text)
 	}
-	ended := only(lines, "disconnected")
-	if len(ended) != 1 || ended[0].string("session") != session || ended[0].string("reason") != reason {
-		t.Errorf("the log has not one %q of the session %s:\n%s", reason, session, s.log.text(mark))
+	ended := harness.WithMessage(lines, "disconnected")
+	if len(ended) != 1 || ended[0].Field("session") != session || ended[0].Field("reason") != reason {
+		t.Errorf("the log has not one %q of the session %s:\n%s", reason, session, s.Log.Text(mark))
 	}
 	for _, l := range lines {
-		if level := l.string("level"); level != "info" {
-			t.Errorf("the fault is the client's, but there is this: %s", l.text)
+		if level := l.Field("level"); level != "info" {
+			t.Errorf("the fault is the client's, but there is this: %s", l.Text)
 		}
 	}
 }
@@ -79,7 +55,7 @@ func (s *server) wantOneEnd(t *testing.T, mark int, session, reason string) {
 // 1008 where a limit is exceeded, over polling at once, so that no GET finds it any more.
 func TestMalformedPackets(t *testing.T) {
 	t.Parallel()
-	s, w := hostile(t)
+	s, w := startForMalformed(t)
 	const (
 		parseError     = "parse error"
 		transportError = "transport error"
@@ -161,57 +137,57 @@ func TestMalformedPackets(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run("websocket/"+name, func(t *testing.T) {
-			mark := s.fence(t)
-			ws := s.openWire(t)
+			mark := s.LogEnd(t)
+			ws := s.OpenWebSocket(t)
 			if !c.unentered {
-				ws.connect()
+				ws.Connect()
 			}
 			for _, packet := range c.packets {
 				if data, isBinary := strings.CutPrefix(packet, "b"); isBinary {
-					ws.sendBinary(data)
+					ws.SendBinary(data)
 				} else {
-					ws.send(packet)
+					ws.Send(packet)
 				}
 			}
 			code := websocket.CloseNoStatusReceived
 			if c.reason == limit {
 				code = websocket.ClosePolicyViolation
 			}
-			if got := ws.closed(); got != code {
+			if got := ws.WaitClosed(); got != code {
 				t.Errorf("the close code is %d", got)
 			}
-			s.wantOneEnd(t, mark, ws.id, c.reason)
-			w.check(t)
+			wantOneEnd(t, s, mark, ws.ID, c.reason)
+			w.Check(t)
 		})
 		t.Run("polling/"+name, func(t *testing.T) {
-			mark := s.fence(t)
-			poll := s.openSession(t)
+			mark := s.LogEnd(t)
+			poll := s.OpenSession(t)
 			if !c.unentered {
-				poll.connect()
+				poll.Connect()
 			}
 			payload := strings.ReplaceAll(strings.Join(c.packets, "\x1e"), "bx", "beA==")
 			// Socket.IO's own server says ok to it, too.
 			begin := time.Now()
-			if a := poll.post(payload); a.status != http.StatusOK && a.status != http.StatusBadRequest {
-				t.Errorf("the POST is answered %d %s", a.status, a.body)
+			if a := poll.Post(payload); a.Status != http.StatusOK && a.Status != http.StatusBadRequest {
+				t.Errorf("the POST is answered %d %s", a.Status, a.Body)
 			}
-			a := poll.get()
+			a := poll.Get()
 			// A packet that is none for Engine.IO ends the session at once; after
 			// one that is none for Socket.IO the client is told so.
 			if inSocketIO := strings.ContainsAny(payload[:min(1, len(payload))], "4b"); inSocketIO {
-				if (a.status != http.StatusOK || a.body != "6\x1e1") && !forgotten(a, begin) {
-					t.Errorf("the next GET is answered %d %q", a.status, a.body)
+				if (a.Status != http.StatusOK || a.Body != "6\x1e1") && !harness.SessionForgotten(a, begin) {
+					t.Errorf("the next GET is answered %d %q", a.Status, a.Body)
 				}
-				a = poll.get()
+				a = poll.Get()
 			}
-			if a.status != http.StatusBadRequest || a.body != `{"code":1,"message":"Session ID unknown"}` {
-				t.Errorf("the GET after the end is answered %d %q", a.status, a.body)
+			if a.Status != http.StatusBadRequest || a.Body != `{"code":1,"message":"Session ID unknown"}` {
+				t.Errorf("the GET after the end is answered %d %q", a.Status, a.Body)
 			}
-			s.log.wait(t, mark, "disconnected", "session", poll.id, "reason", c.reason)
-			if n := len(only(s.settle(t, mark), "disconnected")); n != 1 {
-				t.Errorf("the log has %d lines of its end:\n%s", n, s.log.text(mark))
+			s.Log.Wait(t, mark, "disconnected", "session", poll.ID, "reason", c.reason)
+			if n := len(harness.WithMessage(s.LogSince(t, mark), "disconnected")); n != 1 {
+				t.Errorf("the log has %d lines of its end:\n%s", n, s.Log.Text(mark))
 			}
-			w.check(t)
+			w.Check(t)
 		})
 	}
 }
@@ -219,9 +195,9 @@ func TestMalformedPackets(t *testing.T) {
 // What looks odd but is allowed, and changes nothing.
 func TestOddPackets(t *testing.T) {
 	t.Parallel()
-	s, w := hostile(t)
-	ws := s.openWire(t)
-	ws.connect()
+	s, w := startForMalformed(t)
+	ws := s.OpenWebSocket(t)
+	ws.Connect()
 	for name, packets := range map[string][]string{
 		"an event without data":       {"42"},
 		"an ack without data":         {"430"},
@@ -235,80 +211,80 @@ func TestOddPackets(t *testing.T) {
 		"names of the prototype":      {`42["__proto__"]`, `42["constructor"]`, `42["hasOwnProperty"]`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ws.t = t
+			ws.T = t
 			for _, packet := range packets {
 				if data, isBinary := strings.CutPrefix(packet, "b"); isBinary {
-					ws.sendBinary(data)
+					ws.SendBinary(data)
 				} else {
-					ws.send(packet)
+					ws.Send(packet)
 				}
 			}
-			ws.alive()
+			ws.CheckAlive()
 		})
 	}
 
 	t.Run("a pong where binary is due", func(t *testing.T) {
-		ws.t = t
-		ws.send(`451-3["message-with-ack",{"_placeholder":true,"num":0}]`)
-		ws.send("3")
-		ws.sendBinary("data")
-		if got := ws.receive(); got != `461-3[{"_placeholder":true,"num":0}]` {
+		ws.T = t
+		ws.Send(`451-3["message-with-ack",{"_placeholder":true,"num":0}]`)
+		ws.Send("3")
+		ws.SendBinary("data")
+		if got := ws.Receive(); got != `461-3[{"_placeholder":true,"num":0}]` {
 			t.Errorf("the ack is %s", got)
 		}
-		if got := ws.receive(); got != "data" {
+		if got := ws.Receive(); got != "data" {
 			t.Errorf("the attachment is %q", got)
 		}
 	})
 	t.Run("one attachment named twice", func(t *testing.T) {
-		ws.t = t
-		ws.send(`451-4["message-with-ack",{"_placeholder":true,"num":0},[{"_placeholder":true,"num":0}]]`)
-		ws.sendBinary("data")
-		if got := ws.receive(); got != `461-4[{"_placeholder":true,"num":0},[{"_placeholder":true,"num":0}]]` {
+		ws.T = t
+		ws.Send(`451-4["message-with-ack",{"_placeholder":true,"num":0},[{"_placeholder":true,"num":0}]]`)
+		ws.SendBinary("data")
+		if got := ws.Receive(); got != `461-4[{"_placeholder":true,"num":0},[{"_placeholder":true,"num":0}]]` {
 			t.Errorf("the ack is %s", got)
 		}
-		ws.receive()
+		ws.Receive()
 	})
 	t.Run("a placeholder where there is nothing binary", func(t *testing.T) {
-		ws.t = t
-		ws.send(`425["message-with-ack",{"_placeholder":true,"num":7}]`)
-		if got := ws.receive(); got != `435[{"_placeholder":true,"num":7}]` {
+		ws.T = t
+		ws.Send(`425["message-with-ack",{"_placeholder":true,"num":7}]`)
+		if got := ws.Receive(); got != `435[{"_placeholder":true,"num":7}]` {
 			t.Errorf("the ack is %s", got)
 		}
 	})
 	t.Run("numbers as they came", func(t *testing.T) {
-		ws.t = t
-		ws.send(`42007["message-with-ack",12345678901234567890,1.0,-0,1e400,"\ud800"]`)
-		if got := ws.receive(); got != `43007[12345678901234567890,1.0,-0,1e400,"\ud800"]` {
+		ws.T = t
+		ws.Send(`42007["message-with-ack",12345678901234567890,1.0,-0,1e400,"\ud800"]`)
+		if got := ws.Receive(); got != `43007[12345678901234567890,1.0,-0,1e400,"\ud800"]` {
 			t.Errorf("the ack is %s", got)
 		}
 	})
 	t.Run("the name of the main namespace", func(t *testing.T) {
-		other := s.openWire(t)
-		other.send("40/,")
-		if got := other.receive(); !strings.HasPrefix(got, `40{"sid":`) {
+		other := s.OpenWebSocket(t)
+		other.Send("40/,")
+		if got := other.Receive(); !strings.HasPrefix(got, `40{"sid":`) {
 			t.Errorf("CONNECT is answered %s", got)
 		}
-		other.alive()
+		other.CheckAlive()
 	})
 	t.Run("attachments that never come", func(t *testing.T) {
-		other := s.openWire(t)
-		other.connect()
-		other.send(`4510-["message"]`)
+		other := s.OpenWebSocket(t)
+		other.Connect()
+		other.Send(`4510-["message"]`)
 		for range 9 {
-			other.sendBinary("x")
+			other.SendBinary("x")
 		}
-		w.check(t)
-		other.reset()
-		s.log.wait(t, 0, "disconnected", "session", other.id)
+		w.Check(t)
+		other.Reset()
+		s.Log.Wait(t, 0, "disconnected", "session", other.ID)
 	})
-	w.check(t)
+	w.Check(t)
 }
 
 // Requests that are wrong get Engine.IO's errors, a line in the log, and no
 // session.
 func TestMalformedRequests(t *testing.T) {
 	t.Parallel()
-	s, w := hostile(t)
+	s, w := startForMalformed(t)
 	const (
 		unknownTransport = `{"code":0,"message":"Transport unknown"}`
 		unknownSession   = `{"code":1,"message":"Session ID unknown"}`
@@ -316,11 +292,11 @@ func TestMalformedRequests(t *testing.T) {
 		badRequest       = `{"code":3,"message":"Bad request"}`
 		badVersion       = `{"code":5,"message":"Unsupported protocol version"}`
 	)
-	poll := s.openSession(t)
-	poll.connect()
-	upgraded := s.openSession(t)
-	upgraded.connect()
-	wire := upgraded.upgrade()
+	poll := s.OpenSession(t)
+	poll.Connect()
+	upgraded := s.OpenSession(t)
+	upgraded.Connect()
+	wire := upgraded.Upgrade()
 	const io = "/socket.io/"
 	upgrade := []string{
 		"Connection", "Upgrade", "Upgrade", "websocket",
@@ -340,11 +316,11 @@ func TestMalformedRequests(t *testing.T) {
 		"constructor for a transport":      {"", io + "?EIO=4&transport=constructor", nil, unknownTransport},
 		"two transports":                   {"", io + "?EIO=4&transport=polling&transport=websocket", nil, unknownTransport},
 		"a transport in an array":          {"", io + "?EIO=4&transport[]=polling", nil, unknownTransport},
-		"an unknown session":               {"", polling + "&sid=unknown", nil, unknownSession},
-		"__proto__ for a session":          {"", polling + "&sid=__proto__", nil, unknownSession},
-		"two sessions":                     {"", poll.path() + "&sid=" + poll.id, nil, unknownSession},
-		"an unknown session's POST":        {"POST", polling + "&sid=unknown", nil, unknownSession},
-		"an unknown session's WebSocket":   {"", overWebSocket + "&sid=unknown", upgrade, unknownSession},
+		"an unknown session":               {"", harness.PollingPath + "&sid=unknown", nil, unknownSession},
+		"__proto__ for a session":          {"", harness.PollingPath + "&sid=__proto__", nil, unknownSession},
+		"two sessions":                     {"", poll.Path() + "&sid=" + poll.ID, nil, unknownSession},
+		"an unknown session's POST":        {"POST", harness.PollingPath + "&sid=unknown", nil, unknownSession},
+		"an unknown session's WebSocket":   {"", harness.WebSocketPath + "&sid=unknown", upgrade, unknownSession},
 		"no version":                       {"", io + "?transport=polling", nil, badVersion},
 		"version 3":                        {"", io + "?EIO=3&transport=polling", nil, badVersion},
 		"version 5":                        {"", io + "?EIO=5&transport=polling", nil, badVersion},
@@ -355,58 +331,58 @@ func TestMalformedRequests(t *testing.T) {
 		"no version over WebSocket":        {"", io + "?transport=websocket", upgrade, badVersion},
 		"an upgrade to nothing":            {"", io + "?EIO=4", upgrade, unknownTransport},
 		"an upgrade to a tarpit":           {"", io + "?EIO=4&transport=tarpit", upgrade, unknownTransport},
-		"version 3 of a session":           {"", strings.Replace(poll.path(), "EIO=4", "EIO=3", 1), nil, badRequest},
-		"no version of a session":          {"", strings.Replace(poll.path(), "EIO=4", "", 1), nil, badRequest},
-		"POST for a handshake":             {"POST", polling, nil, badMethod},
-		"PUT for a handshake":              {"PUT", polling, nil, badMethod},
-		"DELETE for a handshake":           {"DELETE", polling, nil, badMethod},
-		"OPTIONS that is no preflight":     {"OPTIONS", polling, nil, badMethod},
-		"HEAD for a handshake":             {"HEAD", polling, nil, ""},
-		"PUT for a session":                {"PUT", poll.path(), nil, badRequest},
-		"DELETE for a session":             {"DELETE", poll.path(), nil, badRequest},
-		"websocket without an upgrade":     {"", overWebSocket, nil, badRequest},
-		"an upgrade to polling":            {"", polling, upgrade, badRequest},
-		"an upgrade of a session's":        {"", poll.path(), upgrade, badRequest},
-		"another transport of a session's": {"", overWebSocket + "&sid=" + poll.id, nil, badRequest},
-		"a GET after the upgrade":          {"", upgraded.path(), nil, badRequest},
-		"a POST after the upgrade":         {"POST", upgraded.path(), nil, badRequest},
+		"version 3 of a session":           {"", strings.Replace(poll.Path(), "EIO=4", "EIO=3", 1), nil, badRequest},
+		"no version of a session":          {"", strings.Replace(poll.Path(), "EIO=4", "", 1), nil, badRequest},
+		"POST for a handshake":             {"POST", harness.PollingPath, nil, badMethod},
+		"PUT for a handshake":              {"PUT", harness.PollingPath, nil, badMethod},
+		"DELETE for a handshake":           {"DELETE", harness.PollingPath, nil, badMethod},
+		"OPTIONS that is no preflight":     {"OPTIONS", harness.PollingPath, nil, badMethod},
+		"HEAD for a handshake":             {"HEAD", harness.PollingPath, nil, ""},
+		"PUT for a session":                {"PUT", poll.Path(), nil, badRequest},
+		"DELETE for a session":             {"DELETE", poll.Path(), nil, badRequest},
+		"websocket without an upgrade":     {"", harness.WebSocketPath, nil, badRequest},
+		"an upgrade to polling":            {"", harness.PollingPath, upgrade, badRequest},
+		"an upgrade of a session's":        {"", poll.Path(), upgrade, badRequest},
+		"another transport of a session's": {"", harness.WebSocketPath + "&sid=" + poll.ID, nil, badRequest},
+		"a GET after the upgrade":          {"", upgraded.Path(), nil, badRequest},
+		"a POST after the upgrade":         {"POST", upgraded.Path(), nil, badRequest},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			mark := s.fence(t)
+			mark := s.LogEnd(t)
 			if c.method == "" {
 				c.method = "GET"
 			}
-			a := s.request(t, c.method, c.path, "", c.header...)
-			if a.status != http.StatusBadRequest || a.body != c.body {
-				t.Errorf("the answer is %d %s", a.status, a.body)
+			a := s.Request(t, c.method, c.path, "", c.header...)
+			if a.Status != http.StatusBadRequest || a.Body != c.body {
+				t.Errorf("the answer is %d %s", a.Status, a.Body)
 			}
-			if lines := only(s.settle(t, mark), "refused"); len(lines) != 1 || !lines[0].is("refused", "client_ip", "127.0.0.1") {
-				t.Errorf("the log has not one refusal:\n%s", s.log.text(mark))
+			if lines := harness.WithMessage(s.LogSince(t, mark), "refused"); len(lines) != 1 || !lines[0].Is("refused", "client_ip", "127.0.0.1") {
+				t.Errorf("the log has not one refusal:\n%s", s.Log.Text(mark))
 			}
 		})
 	}
-	poll.alive()
-	wire.alive()
-	w.check(t)
+	poll.CheckAlive()
+	wire.CheckAlive()
+	w.Check(t)
 
 	// The path is that of Socket.IO to the letter, but for its last slash.
 	for _, path := range []string{"/socket.iox?EIO=4&transport=polling", "/Socket.io/?EIO=4&transport=polling", "/x/socket.io/?EIO=4&transport=polling"} {
-		if a := s.request(t, "GET", path, ""); a.status != http.StatusNotFound {
-			t.Errorf("%s is answered %d %s", path, a.status, a.body)
+		if a := s.Request(t, "GET", path, ""); a.Status != http.StatusNotFound {
+			t.Errorf("%s is answered %d %s", path, a.Status, a.Body)
 		}
 	}
-	if h := s.health(); h.WebSocket.Connections != 5 {
+	if h := s.Health(); h.WebSocket.Connections != 5 {
 		t.Errorf("there are %d connections, not 5", h.WebSocket.Connections)
 	}
 
 	t.Run("a secret in the query", func(t *testing.T) {
-		s.request(t, "GET", "/socket.io/?EIO=3&transport=polling&token=hunter2", "", "Authorization", "Bearer hunter2", "Cookie", "id=hunter2")
-		s.request(t, "GET", polling+"&token=hunter2", "", "Authorization", "Bearer hunter2", "Cookie", "id=hunter2")
-		s.settle(t, 0)
-		for _, l := range s.log.since(0) {
-			if strings.Contains(l.text, "hunter2") {
-				t.Errorf("the log has it: %s", l.text)
+		s.Request(t, "GET", "/socket.io/?EIO=3&transport=polling&token=hunter2", "", "Authorization", "Bearer hunter2", "Cookie", "id=hunter2")
+		s.Request(t, "GET", harness.PollingPath+"&token=hunter2", "", "Authorization", "Bearer hunter2", "Cookie", "id=hunter2")
+		s.LogSince(t, 0)
+		for _, l := range s.Log.Since(0) {
+			if strings.Contains(l.Text, "hunter2") {
+				t.Errorf("the log has it: %s", l.Text)
 			}
 		}
 	})
@@ -415,30 +391,30 @@ func TestMalformedRequests(t *testing.T) {
 // Too much, or at the wrong time, over polling.
 func TestMalformedPolling(t *testing.T) {
 	t.Parallel()
-	s, w := hostile(t)
+	s, w := startForMalformed(t)
 
 	t.Run("an oversized body", func(t *testing.T) {
-		poll := s.openSession(t)
-		poll.connect()
-		mark := s.fence(t)
+		poll := s.OpenSession(t)
+		poll.Connect()
+		mark := s.LogEnd(t)
 		body := `42["message","` + strings.Repeat("x", 1_000_000) + `"]`
-		if a := poll.post(body); a.status != http.StatusRequestEntityTooLarge || a.body != "" {
-			t.Errorf("the answer is %d %s", a.status, a.body)
+		if a := poll.Post(body); a.Status != http.StatusRequestEntityTooLarge || a.Body != "" {
+			t.Errorf("the answer is %d %s", a.Status, a.Body)
 		}
-		if lines := only(s.settle(t, mark), "refused"); len(lines) != 1 || !lines[0].is("refused", "session", poll.id) {
-			t.Errorf("the log has not one refusal:\n%s", s.log.text(mark))
+		if lines := harness.WithMessage(s.LogSince(t, mark), "refused"); len(lines) != 1 || !lines[0].Is("refused", "session", poll.ID) {
+			t.Errorf("the log has not one refusal:\n%s", s.Log.Text(mark))
 		}
-		s.log.wait(t, mark, "disconnected", "session", poll.id, "reason", "transport error", "error", "the body is larger than the limit of a payload")
-		poll.wantStatus(http.StatusBadRequest) // as with Socket.IO's own server, it has ended
+		s.Log.Wait(t, mark, "disconnected", "session", poll.ID, "reason", "transport error", "error", "the body is larger than the limit of a payload")
+		poll.WantStatus(http.StatusBadRequest) // as with Socket.IO's own server, it has ended
 	})
 	t.Run("an oversized body of unknown length", func(t *testing.T) {
-		poll := s.openSession(t)
-		poll.connect()
-		request, err := http.NewRequest("POST", s.url()+poll.path(), io.LimitReader(rand.Reader, 10_000_000))
+		poll := s.OpenSession(t)
+		poll.Connect()
+		request, err := http.NewRequest("POST", s.URL()+poll.Path(), io.LimitReader(rand.Reader, 10_000_000))
 		if err != nil {
 			t.Fatal(err)
 		}
-		response, err := s.http.Do(request)
+		response, err := s.HTTP.Do(request)
 		// The server may close the connection before all of it is sent.
 		if err == nil {
 			response.Body.Close()
@@ -446,120 +422,120 @@ func TestMalformedPolling(t *testing.T) {
 				t.Errorf("the answer is %d", response.StatusCode)
 			}
 		}
-		s.log.wait(t, 0, "disconnected", "session", poll.id, "reason", "transport error")
+		s.Log.Wait(t, 0, "disconnected", "session", poll.ID, "reason", "transport error")
 	})
 	t.Run("a body of the largest size", func(t *testing.T) {
-		poll := s.openSession(t)
-		poll.connect()
-		poll.mustPost(`42["never","` + strings.Repeat("x", 1_000_000-len(`42["never",""]`)) + `"]`)
-		poll.alive()
+		poll := s.OpenSession(t)
+		poll.Connect()
+		poll.MustPost(`42["never","` + strings.Repeat("x", 1_000_000-len(`42["never",""]`)) + `"]`)
+		poll.CheckAlive()
 	})
 	t.Run("a binary body", func(t *testing.T) {
-		poll := s.openSession(t)
-		poll.connect()
-		mark := s.fence(t)
-		if a := poll.post(`42["message"]`, "Content-Type", "application/octet-stream"); a.status != http.StatusBadRequest {
-			t.Errorf("the answer is %d %s", a.status, a.body)
+		poll := s.OpenSession(t)
+		poll.Connect()
+		mark := s.LogEnd(t)
+		if a := poll.Post(`42["message"]`, "Content-Type", "application/octet-stream"); a.Status != http.StatusBadRequest {
+			t.Errorf("the answer is %d %s", a.Status, a.Body)
 		}
-		s.wantOneEnd(t, mark, poll.id, "transport error")
+		wantOneEnd(t, s, mark, poll.ID, "transport error")
 	})
 	t.Run("no base64", func(t *testing.T) {
-		poll := s.openSession(t)
-		poll.connect()
-		mark := s.fence(t)
-		poll.post("b%%%")
-		s.wantOneEnd(t, mark, poll.id, "parse error")
+		poll := s.OpenSession(t)
+		poll.Connect()
+		mark := s.LogEnd(t)
+		poll.Post("b%%%")
+		wantOneEnd(t, s, mark, poll.ID, "parse error")
 	})
 	t.Run("an empty payload", func(t *testing.T) {
-		poll := s.openSession(t)
-		poll.connect()
-		mark := s.fence(t)
-		poll.post("")
-		s.wantOneEnd(t, mark, poll.id, "parse error")
+		poll := s.OpenSession(t)
+		poll.Connect()
+		mark := s.LogEnd(t)
+		poll.Post("")
+		wantOneEnd(t, s, mark, poll.ID, "parse error")
 	})
 	t.Run("many packets in one payload", func(t *testing.T) {
-		poll := s.openSession(t)
-		poll.connect()
+		poll := s.OpenSession(t)
+		poll.Connect()
 		begin := time.Now()
-		poll.mustPost(strings.TrimSuffix(strings.Repeat("3\x1e", 450_000), "\x1e"))
-		if took := time.Since(begin); took > patience/2 {
+		poll.MustPost(strings.TrimSuffix(strings.Repeat("3\x1e", 450_000), "\x1e"))
+		if took := time.Since(begin); took > harness.Timeout/2 {
 			t.Errorf("it took %v", took)
 		}
-		poll.alive()
+		poll.CheckAlive()
 	})
 	t.Run("a packet of bad UTF-8", func(t *testing.T) {
-		poll := s.openSession(t)
-		poll.connect()
-		poll.post("42[\"message-with-ack\",\"\xff\"]") // whatever becomes of it
-		w.check(t)
+		poll := s.OpenSession(t)
+		poll.Connect()
+		poll.Post("42[\"message-with-ack\",\"\xff\"]") // whatever becomes of it
+		w.Check(t)
 	})
 	t.Run("a GET beside a GET", func(t *testing.T) {
-		poll := s.openSession(t)
-		poll.connect()
-		mark := s.fence(t)
+		poll := s.OpenSession(t)
+		poll.Connect()
+		mark := s.LogEnd(t)
 		// Neither knows which of them came first.
-		answers := make(chan answer, 2)
+		answers := make(chan harness.Answer, 2)
 		for range 2 {
 			go func() {
-				a, err := s.try(context.Background(), "GET", poll.path(), "")
+				a, err := s.TryRequest(context.Background(), "GET", poll.Path(), "")
 				if err != nil {
-					a.body = err.Error()
+					a.Body = err.Error()
 				}
 				answers <- a
 			}()
 		}
 		first, second := <-answers, <-answers
-		if first.status > second.status {
+		if first.Status > second.Status {
 			first, second = second, first
 		}
-		if first.status != http.StatusOK || first.body != "1" || second.status != http.StatusBadRequest {
-			t.Errorf("the answers are %d %q and %d %q", first.status, first.body, second.status, second.body)
+		if first.Status != http.StatusOK || first.Body != "1" || second.Status != http.StatusBadRequest {
+			t.Errorf("the answers are %d %q and %d %q", first.Status, first.Body, second.Status, second.Body)
 		}
-		s.wantOneEnd(t, mark, poll.id, "transport error")
-		if a := poll.get(); a.status != http.StatusBadRequest {
-			t.Errorf("the next GET is answered %d %q", a.status, a.body)
+		wantOneEnd(t, s, mark, poll.ID, "transport error")
+		if a := poll.Get(); a.Status != http.StatusBadRequest {
+			t.Errorf("the next GET is answered %d %q", a.Status, a.Body)
 		}
 	})
 	t.Run("a POST beside a POST", func(t *testing.T) {
-		poll := s.openSession(t)
-		poll.connect()
-		mark := s.fence(t)
-		conn, err := net.Dial("tcp", s.address())
+		poll := s.OpenSession(t)
+		poll.Connect()
+		mark := s.LogEnd(t)
+		conn, err := net.Dial("tcp", s.Address())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer conn.Close()
 		// The server asks for the body once the request is being handled.
-		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n", poll.path())
-		_ = conn.SetDeadline(time.Now().Add(patience))
+		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n", poll.Path())
+		_ = conn.SetDeadline(time.Now().Add(harness.Timeout))
 		if text, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.Contains(text, "100") {
 			t.Fatalf("the first POST is answered %q: %v", text, err)
 		}
-		if a := poll.post(`42["message"]`); a.status != http.StatusBadRequest {
-			t.Errorf("the second POST is answered %d %s", a.status, a.body)
+		if a := poll.Post(`42["message"]`); a.Status != http.StatusBadRequest {
+			t.Errorf("the second POST is answered %d %s", a.Status, a.Body)
 		}
-		s.wantOneEnd(t, mark, poll.id, "transport error")
+		wantOneEnd(t, s, mark, poll.ID, "transport error")
 	})
-	w.check(t)
+	w.Check(t)
 }
 
-// wantTurnedAway wants a WebSocket of a session that has one, or is about to
+// wantUpgradeRefused wants a WebSocket of a session that has one, or is about to
 // have it, to be closed as soon as it is open, and one line about it.
-func (s *server) wantTurnedAway(t *testing.T, session string) {
+func wantUpgradeRefused(t *testing.T, s *harness.Server, session string) {
 	t.Helper()
-	mark := s.fence(t)
-	if code := s.mustDial(t, overWebSocket+"&sid="+session).closed(); code != websocket.CloseNoStatusReceived {
+	mark := s.LogEnd(t)
+	if code := s.MustDial(t, harness.WebSocketPath+"&sid="+session).WaitClosed(); code != websocket.CloseNoStatusReceived {
 		t.Errorf("the close code is %d", code)
 	}
-	if lines := s.settle(t, mark); len(only(lines, "refused")) != 1 {
-		t.Errorf("the log has not one refusal:\n%s", s.log.text(mark))
+	if lines := s.LogSince(t, mark); len(harness.WithMessage(lines, "refused")) != 1 {
+		t.Errorf("the log has not one refusal:\n%s", s.Log.Text(mark))
 	}
 }
 
 // An upgrade that goes wrong ends the WebSocket, and leaves the session alone.
 func TestMalformedUpgrades(t *testing.T) {
 	t.Parallel()
-	s, w := hostile(t)
+	s, w := startForMalformed(t)
 	for name, packets := range map[string][]string{
 		"a wrong probe":        {"2prob"},
 		"a message":            {`42["message"]`},
@@ -568,43 +544,43 @@ func TestMalformedUpgrades(t *testing.T) {
 		"a packet of nonsense": {"2probe", "x"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			poll := s.openSession(t)
-			poll.connect()
-			ws := s.mustDial(t, overWebSocket+"&sid="+poll.id)
+			poll := s.OpenSession(t)
+			poll.Connect()
+			ws := s.MustDial(t, harness.WebSocketPath+"&sid="+poll.ID)
 			for _, packet := range packets {
-				ws.send(packet)
+				ws.Send(packet)
 			}
-			if code := ws.closed(); code != websocket.CloseNoStatusReceived {
+			if code := ws.WaitClosed(); code != websocket.CloseNoStatusReceived {
 				t.Errorf("the close code is %d", code)
 			}
-			poll.alive()
-			poll.upgrade().alive()
+			poll.CheckAlive()
+			poll.Upgrade().CheckAlive()
 		})
 	}
 	t.Run("a second while one is going on", func(t *testing.T) {
-		poll := s.openSession(t)
-		poll.connect()
-		ws := s.mustDial(t, overWebSocket+"&sid="+poll.id)
-		ws.send("2probe")
-		if got := ws.receive(); got != "3probe" {
+		poll := s.OpenSession(t)
+		poll.Connect()
+		ws := s.MustDial(t, harness.WebSocketPath+"&sid="+poll.ID)
+		ws.Send("2probe")
+		if got := ws.Receive(); got != "3probe" {
 			t.Fatalf("the probe is answered %s", got)
 		}
-		s.wantTurnedAway(t, poll.id)
-		ws.send("5")
-		ws.id = poll.id
-		ws.alive()
-		s.wantTurnedAway(t, poll.id) // after the upgrade, too
-		ws.alive()
+		wantUpgradeRefused(t, s, poll.ID)
+		ws.Send("5")
+		ws.ID = poll.ID
+		ws.CheckAlive()
+		wantUpgradeRefused(t, s, poll.ID) // after the upgrade, too
+		ws.CheckAlive()
 	})
 	t.Run("a session that ends meanwhile", func(t *testing.T) {
-		poll := s.openSession(t)
-		poll.connect()
-		ws := s.mustDial(t, overWebSocket+"&sid="+poll.id)
-		ws.send("2probe")
-		ws.receive()
-		poll.mustPost("1")
-		ws.closed()
-		s.log.wait(t, 0, "disconnected", "session", poll.id)
+		poll := s.OpenSession(t)
+		poll.Connect()
+		ws := s.MustDial(t, harness.WebSocketPath+"&sid="+poll.ID)
+		ws.Send("2probe")
+		ws.Receive()
+		poll.MustPost("1")
+		ws.WaitClosed()
+		s.Log.Wait(t, 0, "disconnected", "session", poll.ID)
 	})
-	w.check(t)
+	w.Check(t)
 }

@@ -6,13 +6,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/caddy-realtime/caddy-realtime/test/harness"
 )
 
 // TestOpenAPIClient: the description of the HTTP API is one by the rules of OpenAPI,
 // and a backend compiles that calls the API by a client generated from it.
 func TestOpenAPIClient(t *testing.T) {
 	t.Parallel()
-	needNode(t)
+	harness.NeedNode(t)
 	text, err := os.ReadFile(filepath.Join("..", "module", "publish", "openapi.yaml"))
 	if err != nil {
 		t.Fatal(err)

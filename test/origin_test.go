@@ -5,23 +5,25 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/caddy-realtime/caddy-realtime/test/harness"
 )
 
-// entrances are the ways in which a page can reach an endpoint: long-polling
+// entryPaths are the ways in which a page can reach an endpoint: long-polling
 // and both kinds of WebSocket.
-var entrances = map[string]string{
-	"polling":         polling,
-	"websocket":       overWebSocket,
+var entryPaths = map[string]string{
+	"polling":         harness.PollingPath,
+	"websocket":       harness.WebSocketPath,
 	"plain websocket": "/ws",
 }
 
-// knock sends the first request of an entrance.
-func (s *server) knock(t *testing.T, path string, header ...string) answer {
+// firstRequest sends the first request of an entrance.
+func firstRequest(t *testing.T, s *harness.Server, path string, header ...string) harness.Answer {
 	t.Helper()
-	if path == polling {
-		return s.request(t, "GET", path, "", header...)
+	if path == harness.PollingPath {
+		return s.Request(t, "GET", path, "", header...)
 	}
-	w, a := s.dial(t, path, header...)
+	w, a := s.Dial(t, path, header...)
 	if w != nil {
 		w.Close()
 	}
@@ -29,11 +31,11 @@ func (s *server) knock(t *testing.T, path string, header ...string) answer {
 }
 
 // corsHeaders are the headers of an answer that say something about origins.
-func corsHeaders(a answer) []string {
+func corsHeaders(a harness.Answer) []string {
 	var names []string
-	for name := range a.header {
+	for name := range a.Header {
 		if strings.HasPrefix(name, "Access-Control-") || name == "Vary" {
-			names = append(names, name+": "+strings.Join(a.header[name], " | "))
+			names = append(names, name+": "+strings.Join(a.Header[name], " | "))
 		}
 	}
 	slices.Sort(names)
@@ -44,7 +46,7 @@ const allowed = "https://app.example.com"
 
 func TestOrigins(t *testing.T) {
 	t.Parallel()
-	s := start(t, shipped, config{site: `realtime {
+	s := harness.Start(t, harness.Shipped, harness.Config{Site: `realtime {
 		websocket /ws
 		origins https://app.example.com https://*.wild.example http://localhost:*
 	}`})
@@ -76,85 +78,85 @@ func TestOrigins(t *testing.T) {
 		"a full-width dot":       "https://app．example．com",
 		"a percent-encoded dot":  "https://app%2eexample.com",
 	}
-	for entrance, path := range entrances {
+	for entrance, path := range entryPaths {
 		for name, origin := range forbidden {
 			t.Run("forbidden/"+entrance+"/"+name, func(t *testing.T) {
-				mark := s.fence(t)
-				a := s.knock(t, path, "Origin", origin)
-				if a.status != http.StatusForbidden || a.body != `{"code":4,"message":"Forbidden"}` {
-					t.Errorf("the answer is %d %s", a.status, a.body)
+				mark := s.LogEnd(t)
+				a := firstRequest(t, s, path, "Origin", origin)
+				if a.Status != http.StatusForbidden || a.Body != `{"code":4,"message":"Forbidden"}` {
+					t.Errorf("the answer is %d %s", a.Status, a.Body)
 				}
-				if a.header.Get("Content-Type") != "application/json" {
-					t.Errorf("the answer is %s", a.header.Get("Content-Type"))
+				if a.Header.Get("Content-Type") != "application/json" {
+					t.Errorf("the answer is %s", a.Header.Get("Content-Type"))
 				}
 				if headers := corsHeaders(a); len(headers) > 0 {
 					t.Errorf("the answer has %q", headers)
 				}
-				s.wantOneRefusal(t, mark, origin)
+				wantOneRefusal(t, s, mark, origin)
 			})
 		}
 		t.Run("forbidden/"+entrance+"/two of them", func(t *testing.T) {
-			mark := s.fence(t)
-			a := s.knock(t, path, "Origin", allowed, "Origin", allowed)
-			if a.status != http.StatusForbidden || len(corsHeaders(a)) > 0 {
-				t.Errorf("the answer is %d with %q", a.status, corsHeaders(a))
+			mark := s.LogEnd(t)
+			a := firstRequest(t, s, path, "Origin", allowed, "Origin", allowed)
+			if a.Status != http.StatusForbidden || len(corsHeaders(a)) > 0 {
+				t.Errorf("the answer is %d with %q", a.Status, corsHeaders(a))
 			}
-			s.wantOneRefusal(t, mark, allowed)
+			wantOneRefusal(t, s, mark, allowed)
 		})
 	}
 
-	for entrance, path := range entrances {
+	for entrance, path := range entryPaths {
 		for _, origin := range []string{
 			allowed, "HTTPS://App.EXAMPLE.com", "https://app.example.com:443", "https://a.b.wild.example",
 			"http://localhost:5173", "http://localhost", "wss://app.example.com", "ws://localhost:5173",
 		} {
 			t.Run("allowed/"+entrance+"/"+origin, func(t *testing.T) {
-				mark := s.fence(t)
-				a := s.knock(t, path, "Origin", origin)
+				mark := s.LogEnd(t)
+				a := firstRequest(t, s, path, "Origin", origin)
 				want := http.StatusSwitchingProtocols
-				if path == polling {
+				if path == harness.PollingPath {
 					want = http.StatusOK
 					headers := []string{"Access-Control-Allow-Credentials: true", "Access-Control-Allow-Origin: " + origin, "Vary: Origin"}
 					if got := corsHeaders(a); !slices.Equal(got, headers) {
 						t.Errorf("the answer has %q, want %q", got, headers)
 					}
 				}
-				if a.status != want {
-					t.Errorf("the answer is %d %s", a.status, a.body)
+				if a.Status != want {
+					t.Errorf("the answer is %d %s", a.Status, a.Body)
 				}
-				s.log.wait(t, mark, "connected", "origin", origin)
+				s.Log.Wait(t, mark, "connected", "origin", origin)
 			})
 		}
 		t.Run("allowed/"+entrance+"/a native client", func(t *testing.T) {
-			a := s.knock(t, path)
-			if a.status != http.StatusOK && a.status != http.StatusSwitchingProtocols {
-				t.Errorf("the answer is %d %s", a.status, a.body)
+			a := firstRequest(t, s, path)
+			if a.Status != http.StatusOK && a.Status != http.StatusSwitchingProtocols {
+				t.Errorf("the answer is %d %s", a.Status, a.Body)
 			}
 			if strings.Contains(strings.Join(corsHeaders(a), " "), "Access-Control") {
 				t.Errorf("the answer has %q", corsHeaders(a))
 			}
 		})
 		t.Run("allowed/"+entrance+"/the same origin", func(t *testing.T) {
-			if a := s.knock(t, path, "Origin", s.url()); a.status >= 300 {
-				t.Errorf("the answer is %d %s", a.status, a.body)
+			if a := firstRequest(t, s, path, "Origin", s.URL()); a.Status >= 300 {
+				t.Errorf("the answer is %d %s", a.Status, a.Body)
 			}
 		})
 	}
 }
 
 // wantOneRefusal wants exactly one line since a mark, which says why.
-func (s *server) wantOneRefusal(t *testing.T, mark int, origin string) {
+func wantOneRefusal(t *testing.T, s *harness.Server, mark int, origin string) {
 	t.Helper()
-	lines := only(s.settle(t, mark), "refused")
-	if len(lines) != 1 || !lines[0].is("refused", "message", "Forbidden") {
-		t.Fatalf("the log has not one refusal:\n%s", s.log.text(mark))
+	lines := harness.WithMessage(s.LogSince(t, mark), "refused")
+	if len(lines) != 1 || !lines[0].Is("refused", "message", "Forbidden") {
+		t.Fatalf("the log has not one refusal:\n%s", s.Log.Text(mark))
 	}
 	l := lines[0]
-	if !strings.Contains(l.string("reason"), "is forbidden: ") || l.string("client_ip") != "127.0.0.1" || l.string("path") == "" {
-		t.Errorf("the line does not say enough: %s", l.text)
+	if !strings.Contains(l.Field("reason"), "is forbidden: ") || l.Field("client_ip") != "127.0.0.1" || l.Field("path") == "" {
+		t.Errorf("the line does not say enough: %s", l.Text)
 	}
-	if origins, ok := l.fields["origin"].([]any); !ok || len(origins) == 0 || origins[0] != origin {
-		t.Errorf("the line has not the origin: %s", l.text)
+	if origins, ok := l.Fields["origin"].([]any); !ok || len(origins) == 0 || origins[0] != origin {
+		t.Errorf("the line has not the origin: %s", l.Text)
 	}
 }
 
@@ -162,23 +164,23 @@ func (s *server) wantOneRefusal(t *testing.T, mark int, origin string) {
 // that leaked is of no use to another site.
 func TestOriginOfLaterRequests(t *testing.T) {
 	t.Parallel()
-	s := start(t, withGuest, config{site: "realtime {\n origins https://app.example.com \n handler echo \n}"})
-	c := s.openSession(t, "Origin", allowed)
-	c.connect()
-	thief := &session{s, t, c.id, []string{"Origin", "https://evil.test"}}
-	for what, a := range map[string]answer{
-		"GET":  thief.get(),
-		"POST": thief.post(`42["message"]`),
+	s := harness.Start(t, harness.WithGuests, harness.Config{Site: "realtime {\n origins https://app.example.com \n handler echo \n}"})
+	c := s.OpenSession(t, "Origin", allowed)
+	c.Connect()
+	thief := c.WithHeader("Origin", "https://evil.test")
+	for what, a := range map[string]harness.Answer{
+		"GET":  thief.Get(),
+		"POST": thief.Post(`42["message"]`),
 	} {
-		if a.status != http.StatusForbidden || len(corsHeaders(a)) > 0 {
-			t.Errorf("%s: the answer is %d %s with %q", what, a.status, a.body, corsHeaders(a))
+		if a.Status != http.StatusForbidden || len(corsHeaders(a)) > 0 {
+			t.Errorf("%s: the answer is %d %s with %q", what, a.Status, a.Body, corsHeaders(a))
 		}
 	}
-	if _, a := s.dial(t, overWebSocket+"&sid="+c.id, "Origin", "https://evil.test"); a.status != http.StatusForbidden {
-		t.Errorf("upgrade: the answer is %d %s", a.status, a.body)
+	if _, a := s.Dial(t, harness.WebSocketPath+"&sid="+c.ID, "Origin", "https://evil.test"); a.Status != http.StatusForbidden {
+		t.Errorf("upgrade: the answer is %d %s", a.Status, a.Body)
 	}
-	c.alive()
-	a := c.post(`42["message"]`)
+	c.CheckAlive()
+	a := c.Post(`42["message"]`)
 	want := []string{"Access-Control-Allow-Credentials: true", "Access-Control-Allow-Origin: " + allowed, "Vary: Origin"}
 	if got := corsHeaders(a); !slices.Equal(got, want) {
 		t.Errorf("the answer to a POST has %q, want %q", got, want)
@@ -187,57 +189,57 @@ func TestOriginOfLaterRequests(t *testing.T) {
 
 func TestPreflight(t *testing.T) {
 	t.Parallel()
-	s := start(t, shipped, config{site: "realtime {\n origins https://app.example.com \n}"})
+	s := harness.Start(t, harness.Shipped, harness.Config{Site: "realtime {\n origins https://app.example.com \n}"})
 	preflight := []string{"Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "content-type,x-tenant"}
 
-	a := s.request(t, "OPTIONS", polling, "", append(preflight, "Origin", allowed)...)
-	if a.status != http.StatusNoContent || a.body != "" {
-		t.Errorf("the answer is %d %q", a.status, a.body)
+	a := s.Request(t, "OPTIONS", harness.PollingPath, "", append(preflight, "Origin", allowed)...)
+	if a.Status != http.StatusNoContent || a.Body != "" {
+		t.Errorf("the answer is %d %q", a.Status, a.Body)
 	}
 	for name, want := range map[string]string{
 		"Access-Control-Allow-Origin":      allowed,
 		"Access-Control-Allow-Credentials": "true",
 		"Access-Control-Allow-Headers":     "content-type,x-tenant",
 	} {
-		if got := a.header.Get(name); got != want {
+		if got := a.Header.Get(name); got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
 	}
-	if methods := a.header.Get("Access-Control-Allow-Methods"); !strings.Contains(methods, "POST") || !strings.Contains(methods, "GET") {
+	if methods := a.Header.Get("Access-Control-Allow-Methods"); !strings.Contains(methods, "POST") || !strings.Contains(methods, "GET") {
 		t.Errorf("the methods are %q", methods)
 	}
-	if vary := strings.Join(a.header.Values("Vary"), ", "); !strings.Contains(vary, "Origin") || !strings.Contains(vary, "Access-Control-Request-Headers") {
+	if vary := strings.Join(a.Header.Values("Vary"), ", "); !strings.Contains(vary, "Origin") || !strings.Contains(vary, "Access-Control-Request-Headers") {
 		t.Errorf("Vary is %q", vary)
 	}
 
-	mark := s.fence(t)
-	a = s.request(t, "OPTIONS", polling, "", append(preflight, "Origin", "https://evil.test")...)
-	if a.status != http.StatusForbidden || len(corsHeaders(a)) > 0 {
-		t.Errorf("to another site the answer is %d with %q", a.status, corsHeaders(a))
+	mark := s.LogEnd(t)
+	a = s.Request(t, "OPTIONS", harness.PollingPath, "", append(preflight, "Origin", "https://evil.test")...)
+	if a.Status != http.StatusForbidden || len(corsHeaders(a)) > 0 {
+		t.Errorf("to another site the answer is %d with %q", a.Status, corsHeaders(a))
 	}
-	s.wantOneRefusal(t, mark, "https://evil.test")
+	wantOneRefusal(t, s, mark, "https://evil.test")
 }
 
 // Without any origins, only the endpoint's own pages may connect.
 func TestOriginByDefault(t *testing.T) {
 	t.Parallel()
-	s := start(t, shipped, config{site: "realtime {\n websocket /ws \n}"})
-	for entrance, path := range entrances {
-		if a := s.knock(t, path, "Origin", allowed); a.status != http.StatusForbidden || len(corsHeaders(a)) > 0 {
-			t.Errorf("%s: another site is answered %d with %q", entrance, a.status, corsHeaders(a))
+	s := harness.Start(t, harness.Shipped, harness.Config{Site: "realtime {\n websocket /ws \n}"})
+	for entrance, path := range entryPaths {
+		if a := firstRequest(t, s, path, "Origin", allowed); a.Status != http.StatusForbidden || len(corsHeaders(a)) > 0 {
+			t.Errorf("%s: another site is answered %d with %q", entrance, a.Status, corsHeaders(a))
 		}
-		if a := s.knock(t, path, "Origin", s.url()); a.status >= 300 {
-			t.Errorf("%s: the same origin is answered %d", entrance, a.status)
+		if a := firstRequest(t, s, path, "Origin", s.URL()); a.Status >= 300 {
+			t.Errorf("%s: the same origin is answered %d", entrance, a.Status)
 		}
-		if a := s.knock(t, path, "Origin", strings.Replace(s.url(), "127.0.0.1", "localhost", 1)); a.status != http.StatusForbidden {
-			t.Errorf("%s: another name of the same address is answered %d", entrance, a.status)
+		if a := firstRequest(t, s, path, "Origin", strings.Replace(s.URL(), "127.0.0.1", "localhost", 1)); a.Status != http.StatusForbidden {
+			t.Errorf("%s: another name of the same address is answered %d", entrance, a.Status)
 		}
 	}
 }
 
 func TestOriginStrictAndAny(t *testing.T) {
 	t.Parallel()
-	s := start(t, shipped, config{site: `
+	s := harness.Start(t, harness.Shipped, harness.Config{Site: `
 		realtime /strict/* {
 			name strict
 			socketio /strict/io/
@@ -249,43 +251,43 @@ func TestOriginStrictAndAny(t *testing.T) {
 			origins *
 		}`})
 	const strict = "/strict/io/?EIO=4&transport=polling"
-	if a := s.request(t, "GET", strict, ""); a.status != http.StatusForbidden {
-		t.Errorf("strict: a native client is answered %d", a.status)
+	if a := s.Request(t, "GET", strict, ""); a.Status != http.StatusForbidden {
+		t.Errorf("strict: a native client is answered %d", a.Status)
 	}
-	if a := s.request(t, "GET", strict, "", "Origin", allowed); a.status != http.StatusOK {
-		t.Errorf("strict: an allowed origin is answered %d", a.status)
+	if a := s.Request(t, "GET", strict, "", "Origin", allowed); a.Status != http.StatusOK {
+		t.Errorf("strict: an allowed origin is answered %d", a.Status)
 	}
-	a := s.request(t, "GET", polling, "", "Origin", "https://anyone.test")
-	if want := []string{"Access-Control-Allow-Origin: *", "Vary: Origin"}; a.status != http.StatusOK || !slices.Equal(corsHeaders(a), want) {
-		t.Errorf("any: the answer is %d with %q, want %q", a.status, corsHeaders(a), want)
+	a := s.Request(t, "GET", harness.PollingPath, "", "Origin", "https://anyone.test")
+	if want := []string{"Access-Control-Allow-Origin: *", "Vary: Origin"}; a.Status != http.StatusOK || !slices.Equal(corsHeaders(a), want) {
+		t.Errorf("any: the answer is %d with %q, want %q", a.Status, corsHeaders(a), want)
 	}
 	for _, origin := range []string{"file://", "wss://other.test", "anything, at all", ""} {
-		if a := s.request(t, "GET", polling, "", "Origin", origin); a.status != http.StatusOK || !slices.Equal(corsHeaders(a), []string{"Access-Control-Allow-Origin: *", "Vary: Origin"}) {
-			t.Errorf("any: %q is answered %d with %q", origin, a.status, corsHeaders(a))
+		if a := s.Request(t, "GET", harness.PollingPath, "", "Origin", origin); a.Status != http.StatusOK || !slices.Equal(corsHeaders(a), []string{"Access-Control-Allow-Origin: *", "Vary: Origin"}) {
+			t.Errorf("any: %q is answered %d with %q", origin, a.Status, corsHeaders(a))
 		}
 	}
-	if a := s.request(t, "GET", polling, "", "Origin", "https://a.test", "Origin", "https://b.test"); a.status != http.StatusForbidden {
-		t.Errorf("any: two origins are answered %d", a.status)
+	if a := s.Request(t, "GET", harness.PollingPath, "", "Origin", "https://a.test", "Origin", "https://b.test"); a.Status != http.StatusForbidden {
+		t.Errorf("any: two origins are answered %d", a.Status)
 	}
 }
 
 // TestOriginInLog: who reads the log of a refusal knows what to write.
 func TestOriginInLog(t *testing.T) {
 	t.Parallel()
-	s := start(t, shipped, config{site: "realtime {\n websocket /ws \n origins https://app.example.com \n}"})
-	for entrance, path := range entrances {
-		mark := s.fence(t)
-		s.knock(t, path, "Origin", "capacitor://localhost")
-		l := s.log.wait(t, mark, "refused", "message", "Forbidden")
+	s := harness.Start(t, harness.Shipped, harness.Config{Site: "realtime {\n websocket /ws \n origins https://app.example.com \n}"})
+	for entrance, path := range entryPaths {
+		mark := s.LogEnd(t)
+		firstRequest(t, s, path, "Origin", "capacitor://localhost")
+		l := s.Log.Wait(t, mark, "refused", "message", "Forbidden")
 		for _, part := range []string{`"capacitor://localhost"`, "this site is http(s)://127.0.0.1:", "listed are https://app.example.com", "write origins https://app.example.com capacitor://localhost"} {
-			if !strings.Contains(l.string("reason"), part) {
-				t.Errorf("%s: the reason lacks %s: %s", entrance, part, l.string("reason"))
+			if !strings.Contains(l.Field("reason"), part) {
+				t.Errorf("%s: the reason lacks %s: %s", entrance, part, l.Field("reason"))
 			}
 		}
-		mark = s.fence(t)
-		s.knock(t, path, "Origin", "https://"+strings.Repeat("a", 10_000))
-		if l := s.log.wait(t, mark, "refused", "message", "Forbidden"); len(l.text) > 3000 {
-			t.Errorf("%s: a line has %d bytes", entrance, len(l.text))
+		mark = s.LogEnd(t)
+		firstRequest(t, s, path, "Origin", "https://"+strings.Repeat("a", 10_000))
+		if l := s.Log.Wait(t, mark, "refused", "message", "Forbidden"); len(l.Text) > 3000 {
+			t.Errorf("%s: a line has %d bytes", entrance, len(l.Text))
 		}
 	}
 }

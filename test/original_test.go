@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
+
+	"github.com/caddy-realtime/caddy-realtime/test/harness"
 )
 
 // TestOriginals runs the test suites that the protocols and the clients of
@@ -24,7 +26,7 @@ import (
 // protocols' suites ask for is in specification_test.go, too, in our own words,
 // and so part of every test run.
 func TestOriginals(t *testing.T) {
-	needNode(t)
+	harness.NeedNode(t)
 	suites := os.Getenv("SUITES")
 	if suites == "" {
 		t.Fatal("the variable SUITES has to name a checkout of socketio/socket.io")
@@ -46,10 +48,10 @@ func TestOriginals(t *testing.T) {
 // runProtocols runs the suites of the two protocols' specifications, all of whose
 // tests have to pass. npm installs what each suite asks for.
 func runProtocols(t *testing.T, docs string, runs int) {
-	s := newServer(t, withGuest)
-	s.port = 3000
-	s.write("Caddyfile", config{site: "engineio_echo /engine.io/* " + impatient + "\n" + specified(impatient, "1s")})
-	s.run()
+	s := harness.NewServer(t, harness.WithGuests)
+	s.Port = 3000
+	s.WriteConfig("Caddyfile", harness.Config{Site: "engineio_echo /engine.io/* " + impatient + "\n" + specificationSite(impatient, "1s")})
+	s.Run()
 	for _, suite := range []string{"engine.io-protocol/v4-test-suite", "socket.io-protocol/v5-test-suite"} {
 		t.Run(suite, func(t *testing.T) {
 			folder := install(t, filepath.Join(docs, suite))
@@ -68,7 +70,7 @@ func runProtocols(t *testing.T, docs string, runs int) {
 			t.Logf("%d runs: %d passed, %d failed", runs, passed, failed)
 		})
 	}
-	s.waitIdle()
+	s.WaitIdle()
 }
 
 // install copies a suite, and installs what it needs beside the copy.

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-realtime/caddy-realtime/test/harness"
+
 	"github.com/gorilla/websocket"
 )
 
@@ -54,13 +56,13 @@ func TestPassThrough(t *testing.T) {
 	defer backend.Close()
 	upgrader.CheckOrigin = func(*http.Request) bool { return true } // the application's own business
 
-	s := start(t, shipped, config{site: "realtime\nreverse_proxy " + strings.TrimPrefix(backend.URL, "http://")})
+	s := harness.Start(t, harness.Shipped, harness.Config{Site: "realtime\nreverse_proxy " + strings.TrimPrefix(backend.URL, "http://")})
 
-	if a := s.request(t, "GET", "/health", ""); a.status != http.StatusOK || a.body != `{"status":"pass"}` || a.header.Get("Content-Type") != "application/health+json" {
-		t.Errorf("the application's health is %d %s", a.status, a.body)
+	if a := s.Request(t, "GET", "/health", ""); a.Status != http.StatusOK || a.Body != `{"status":"pass"}` || a.Header.Get("Content-Type") != "application/health+json" {
+		t.Errorf("the application's health is %d %s", a.Status, a.Body)
 	}
-	if a := s.request(t, "GET", "/health/realtime", ""); a.status != http.StatusOK || a.body != `{"websocket":{"enabled":true,"connections":0}}` {
-		t.Errorf("the health of realtime is %d %s", a.status, a.body)
+	if a := s.Request(t, "GET", "/health/realtime", ""); a.Status != http.StatusOK || a.Body != `{"websocket":{"enabled":true,"connections":0}}` {
+		t.Errorf("the health of realtime is %d %s", a.Status, a.Body)
 	}
 
 	for _, method := range []string{"GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"} {
@@ -72,9 +74,9 @@ func TestPassThrough(t *testing.T) {
 			if strings.Contains(path, "//") {
 				continue // ServeMux, and not Caddy, redirects it
 			}
-			a := s.request(t, method, path, "payload", "Origin", "https://evil.test", "Cookie", "id=1")
-			if a.status != http.StatusTeapot || a.body != want || a.header.Get("X-Application") != "yes" {
-				t.Errorf("the answer to %s %s is %d %s", method, path, a.status, a.body)
+			a := s.Request(t, method, path, "payload", "Origin", "https://evil.test", "Cookie", "id=1")
+			if a.Status != http.StatusTeapot || a.Body != want || a.Header.Get("X-Application") != "yes" {
+				t.Errorf("the answer to %s %s is %d %s", method, path, a.Status, a.Body)
 			}
 			if got := corsHeaders(a); !slices.Equal(got, []string{"Vary: Accept"}) {
 				t.Errorf("the answer to %s %s has %q", method, path, got)
@@ -84,21 +86,21 @@ func TestPassThrough(t *testing.T) {
 
 	// A big body, as it is.
 	body := strings.Repeat("payload ", 1_000_000)
-	if a := s.request(t, "POST", "/upload", body); !strings.HasSuffix(a.body, "body="+body) {
-		t.Errorf("the answer to a big body is %d, of %d bytes", a.status, len(a.body))
+	if a := s.Request(t, "POST", "/upload", body); !strings.HasSuffix(a.Body, "body="+body) {
+		t.Errorf("the answer to a big body is %d, of %d bytes", a.Status, len(a.Body))
 	}
 
 	// The application's own WebSockets, whatever the origin.
-	ws := s.mustDial(t, "/chat", "Origin", "https://anyone.test")
+	ws := s.MustDial(t, "/chat", "Origin", "https://anyone.test")
 	for _, text := range []string{"2probe", "40", "{}"} {
-		ws.send(text)
-		if got := ws.next(); got != "the application got "+text {
+		ws.Send(text)
+		if got := ws.Next(); got != "the application got "+text {
 			t.Errorf("the application's WebSocket says %q", got)
 		}
 	}
 	ws.Close()
 
-	response, err := (&http.Client{Timeout: patience}).Get(s.url() + "/stream")
+	response, err := (&http.Client{Timeout: harness.Timeout}).Get(s.URL() + "/stream")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,25 +111,25 @@ func TestPassThrough(t *testing.T) {
 	response.Body.Close()
 
 	// And Socket.IO beside all that, with nothing configured.
-	n := s.startNode(t, "client.mjs", "TRANSPORTS", "polling,websocket")
-	n.expect("connected", nil)
-	if a := s.request(t, "GET", "/health/realtime", ""); a.body != `{"websocket":{"enabled":true,"connections":1}}` {
-		t.Errorf("the health of realtime is %s", a.body)
+	n := s.StartNode(t, "client.mjs", "TRANSPORTS", "polling,websocket")
+	n.Expect("connected", nil)
+	if a := s.Request(t, "GET", "/health/realtime", ""); a.Body != `{"websocket":{"enabled":true,"connections":1}}` {
+		t.Errorf("the health of realtime is %s", a.Body)
 	}
-	if a := s.request(t, "POST", "/health/realtime", ""); a.status != http.StatusMethodNotAllowed {
-		t.Errorf("a POST to the health is answered %d", a.status)
+	if a := s.Request(t, "POST", "/health/realtime", ""); a.Status != http.StatusMethodNotAllowed {
+		t.Errorf("a POST to the health is answered %d", a.Status)
 	}
-	n.tell("disconnect")
+	n.Tell("disconnect")
 	begin := time.Now()
-	s.waitHealth("empty", func(h health) bool { return h.WebSocket.Connections == 0 })
+	s.WaitHealth("empty", func(h harness.Health) bool { return h.WebSocket.Connections == 0 })
 	if took := time.Since(begin); took > 20*time.Second {
 		t.Errorf("it took %v to be empty", took)
 	}
 	// An endpoint without handlers says so to whoever asks, and goes on.
-	w := s.openWire(t)
-	w.connect()
-	w.send(`421["hello"]`)
-	if got := w.receive(); !strings.HasPrefix(got, `431[{"error":{"code":"unhandled_event"`) {
+	w := s.OpenWebSocket(t)
+	w.Connect()
+	w.Send(`421["hello"]`)
+	if got := w.Receive(); !strings.HasPrefix(got, `431[{"error":{"code":"unhandled_event"`) {
 		t.Errorf("an event is answered %s", got)
 	}
 }

@@ -1,15 +1,19 @@
 package test
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/caddy-realtime/caddy-realtime/test/harness"
+)
 
 func TestPlainWebSocket(t *testing.T) {
-	overHTTPAndTLS(t, func(t *testing.T, secure bool) {
-		s := start(t, withGuest, config{site: application, secure: secure})
-		s.runNode(t, "plainws.mjs")
-		s.waitIdle()
-		s.settle(t, 0)
+	harness.OverHTTPAndTLS(t, func(t *testing.T, secure bool) {
+		s := harness.Start(t, harness.WithGuests, harness.Config{Site: application, Secure: secure})
+		s.RunNode(t, "plainws.mjs")
+		s.WaitIdle()
+		s.LogSince(t, 0)
 		for reason, want := range map[string]int{"parse error": 5, "limit": 4, "transport error": 3, "server namespace disconnect": 1} {
-			if n := s.log.count(0, "socket disconnected", "reason", reason); n != want {
+			if n := s.Log.Count(0, "socket disconnected", "reason", reason); n != want {
 				t.Errorf("the log has %q %d times, not %d", reason, n, want)
 			}
 		}
@@ -17,8 +21,8 @@ func TestPlainWebSocket(t *testing.T) {
 }
 
 func TestMixedClients(t *testing.T) {
-	overHTTPAndTLS(t, func(t *testing.T, secure bool) {
-		s := start(t, withGuest, config{secure: secure, site: `realtime {
+	harness.OverHTTPAndTLS(t, func(t *testing.T, secure bool) {
+		s := harness.Start(t, harness.WithGuests, harness.Config{Secure: secure, Site: `realtime {
 			websocket /ws
 			websocket /raw raw
 			authenticator token
@@ -28,7 +32,7 @@ func TestMixedClients(t *testing.T) {
 			}
 			handler echo
 		}`})
-		s.runNode(t, "mixed.mjs")
-		s.waitIdle()
+		s.RunNode(t, "mixed.mjs")
+		s.WaitIdle()
 	})
 }

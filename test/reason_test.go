@@ -3,6 +3,8 @@ package test
 import (
 	"syscall"
 	"testing"
+
+	"github.com/caddy-realtime/caddy-realtime/test/harness"
 )
 
 // Why a connection ended is told in the same words as by Socket.IO's own
@@ -16,60 +18,60 @@ func TestReasons(t *testing.T) {
 	const exits = "the server exits"
 	cases := map[string]struct {
 		ping    string // how the server finds out that a client is dead
-		end     func(s *server, n *node)
+		end     func(s *harness.Server, n *harness.Program)
 		client  string // the client's reason; "" where it cannot say
 		socket  string
 		session string
 		polling string // the last two over polling, where they differ
 	}{
 		"the client leaves": {
-			slow, func(_ *server, n *node) { n.tell("disconnect") },
+			slow, func(_ *harness.Server, n *harness.Program) { n.Tell("disconnect") },
 			"io client disconnect", "client namespace disconnect", "transport close", "",
 		},
 		"the client closes its connection": {
-			slow, func(_ *server, n *node) { n.tell("close") },
+			slow, func(_ *harness.Server, n *harness.Program) { n.Tell("close") },
 			"forced close", "transport close", "transport close", "",
 		},
 		"the client is killed": {
-			slow, func(_ *server, n *node) { n.kill() },
+			slow, func(_ *harness.Server, n *harness.Program) { n.Kill() },
 			"", "transport close", "transport close", "transport error",
 		},
 		"the client breaks the protocol": {
-			slow, func(_ *server, n *node) { n.tell("garbage") },
+			slow, func(_ *harness.Server, n *harness.Program) { n.Tell("garbage") },
 			"transport close", "parse error", "parse error", "",
 		},
 		"the client does not answer pings": {
-			quick, func(_ *server, n *node) { n.tell("silence"); n.expect("silent", nil) },
+			quick, func(_ *harness.Server, n *harness.Program) { n.Tell("silence"); n.Expect("silent", nil) },
 			"transport close", "ping timeout", "ping timeout", "",
 		},
 		"the client is sent away": {
-			slow, func(_ *server, n *node) { n.tell("emit kick") },
+			slow, func(_ *harness.Server, n *harness.Program) { n.Tell("emit kick") },
 			"io server disconnect", "server namespace disconnect", "transport close", "",
 		},
 		"the client is sent away altogether": {
-			slow, func(_ *server, n *node) { n.tell("emit kick all") },
+			slow, func(_ *harness.Server, n *harness.Program) { n.Tell("emit kick all") },
 			"io server disconnect", "server namespace disconnect", "forced close", "",
 		},
 		exits: {
-			slow, func(s *server, _ *node) { s.signal(syscall.SIGTERM); s.wait() },
+			slow, func(s *harness.Server, _ *harness.Program) { s.Signal(syscall.SIGTERM); s.Wait() },
 			"transport close", "server shutting down", "server shutting down", "",
 		},
 	}
-	overHTTPAndTLS(t, func(t *testing.T, secure bool) {
+	harness.OverHTTPAndTLS(t, func(t *testing.T, secure bool) {
 		for _, transports := range everyTransport {
 			for name, c := range cases {
 				t.Run(transports+"/"+name, func(t *testing.T) {
 					t.Parallel()
-					s := start(t, withGuest, config{secure: secure, site: "realtime {\n handler echo \n" + c.ping + "\n}"})
-					n := s.startNode(t, "client.mjs", "TRANSPORTS", transports)
+					s := harness.Start(t, harness.WithGuests, harness.Config{Secure: secure, Site: "realtime {\n handler echo \n" + c.ping + "\n}"})
+					n := s.StartNode(t, "client.mjs", "TRANSPORTS", transports)
 					var connected struct{ ID, Session string }
-					n.expect("connected", &connected)
-					n.tell("rest") // else a poll could be on its way that the server has not seen
-					n.expect("resting", nil)
+					n.Expect("connected", &connected)
+					n.Tell("rest") // else a poll could be on its way that the server has not seen
+					n.Expect("resting", nil)
 					c.end(s, n)
 					if c.client != "" {
 						var reason string
-						n.expect("disconnected", &reason)
+						n.Expect("disconnected", &reason)
 						if reason != c.client && !(transports == "polling" && name == exits) {
 							t.Errorf("the client's reason is %q, not %q", reason, c.client)
 						}
@@ -77,23 +79,23 @@ func TestReasons(t *testing.T) {
 					if transports == "polling" && c.polling != "" {
 						c.socket, c.session = c.polling, c.polling
 					}
-					got := s.log.wait(t, 0, "socket disconnected", "socket", connected.ID).string("reason")
+					got := s.Log.Wait(t, 0, "socket disconnected", "socket", connected.ID).Field("reason")
 					if got == "ping timeout" && c.polling != "" && transports == "polling" {
 						c.socket, c.session = got, got // it was killed between two polls
 					}
 					if got != c.socket {
 						t.Errorf("the socket's reason is %q, not %q", got, c.socket)
 					}
-					l := s.log.wait(t, 0, "disconnected", "session", connected.Session)
-					if got := l.string("reason"); got != c.session {
+					l := s.Log.Wait(t, 0, "disconnected", "session", connected.Session)
+					if got := l.Field("reason"); got != c.session {
 						t.Errorf("the session's reason is %q, not %q", got, c.session)
 					}
 					if name != exits {
-						s.waitIdle()
+						s.WaitIdle()
 					}
 					for _, field := range []string{"duration", "received", "sent", "transport", "protocol"} {
-						if _, ok := l.fields[field]; !ok {
-							t.Errorf("the line of the session has no %s: %s", field, l.text)
+						if _, ok := l.Fields[field]; !ok {
+							t.Errorf("the line of the session has no %s: %s", field, l.Text)
 						}
 					}
 				})
@@ -108,13 +110,13 @@ func TestServerSilence(t *testing.T) {
 	for _, transports := range everyTransport {
 		t.Run(transports, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, shipped, config{site: "realtime {\n ping 1s 8s \n}"})
-			n := s.startNode(t, "client.mjs", "TRANSPORTS", transports)
-			n.expect("connected", nil)
-			s.signal(syscall.SIGSTOP)
-			defer s.signal(syscall.SIGCONT)
+			s := harness.Start(t, harness.Shipped, harness.Config{Site: "realtime {\n ping 1s 8s \n}"})
+			n := s.StartNode(t, "client.mjs", "TRANSPORTS", transports)
+			n.Expect("connected", nil)
+			s.Signal(syscall.SIGSTOP)
+			defer s.Signal(syscall.SIGCONT)
 			var reason string
-			if n.expect("disconnected", &reason); reason != "ping timeout" {
+			if n.Expect("disconnected", &reason); reason != "ping timeout" {
 				t.Errorf("the client's reason is %q", reason)
 			}
 		})

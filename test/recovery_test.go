@@ -2,107 +2,19 @@ package test
 
 import (
 	"fmt"
-	"io"
-	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"github.com/caddy-realtime/caddy-realtime/test/harness"
 )
 
-// A cutter is a TCP proxy whose connections can be cut, all at once.
-type cutter struct {
-	listener net.Listener
-	target   string
-
-	mu    sync.Mutex
-	down  bool
-	conns map[net.Conn]struct{}
-	pipes sync.WaitGroup
-}
-
-func startCutter(t *testing.T, target string) *cutter {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &cutter{listener: listener, target: target, conns: make(map[net.Conn]struct{})}
-	c.pipes.Go(c.accept)
-	t.Cleanup(func() {
-		listener.Close()
-		c.cut()
-		c.pipes.Wait()
-	})
-	return c
-}
-
-func (c *cutter) url() string { return "http://" + c.listener.Addr().String() }
-
-func (c *cutter) accept() {
-	for {
-		client, err := c.listener.Accept()
-		if err != nil {
-			return
-		}
-		server, err := net.Dial("tcp", c.target)
-		if err != nil {
-			client.Close()
-			continue
-		}
-		if !c.connect(client, server) {
-			client.Close()
-			server.Close()
-		}
-	}
-}
-
-func (c *cutter) connect(client, server net.Conn) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.down {
-		return false
-	}
-	c.conns[client], c.conns[server] = struct{}{}, struct{}{}
-	c.pipes.Go(func() { c.pipe(client, server) })
-	c.pipes.Go(func() { c.pipe(server, client) })
-	return true
-}
-
-func (c *cutter) pipe(to, from net.Conn) {
-	_, _ = io.Copy(to, from)
-	to.Close()
-	from.Close()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.conns, to)
-	delete(c.conns, from)
-}
-
-// cut resets every connection, and lets none through until mend is called: what
-// is on its way is lost.
-func (c *cutter) cut() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.down = true
-	for conn := range c.conns {
-		_ = conn.(*net.TCPConn).SetLinger(0)
-		conn.Close()
-	}
-}
-
-func (c *cutter) mend() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.down = false
-}
-
-// recovering is a configuration with recovery.
-func recovering(options, more string) config {
-	return config{
-		global: "realtime {\n\t\tdrain 0s\n\t\trecovery " + options + "\n\t}",
+// recoveryConfig is a configuration with recovery.
+func recoveryConfig(options, more string) harness.Config {
+	return harness.Config{
+		Global: "realtime {\n\t\tdrain 0s\n\t\trecovery " + options + "\n\t}",
 		// Whoever is lost between two polls is missed only when a ping is due.
-		site: "realtime {\n\t\twebsocket /ws\n\t\thandler echo\n\t\tping 500ms 5s\n" + more + "\t}",
+		Site: "realtime {\n\t\twebsocket /ws\n\t\thandler echo\n\t\tping 500ms 5s\n" + more + "\t}",
 	}
 }
 
@@ -115,46 +27,46 @@ func TestRecovery(t *testing.T) {
 		for _, how := range []string{"cut", "close"} {
 			t.Run(transports+"/"+how, func(t *testing.T) {
 				t.Parallel()
-				s := start(t, withGuest, recovering("5m", ""))
-				proxy := startCutter(t, s.address())
-				n := s.startNode(t, "recovery.mjs", "TRANSPORTS", transports, "HOW", how,
-					"ROUNDS", fmt.Sprint(rounds), "PROXY_URL", proxy.url())
+				s := harness.Start(t, harness.WithGuests, recoveryConfig("5m", ""))
+				proxy := harness.StartProxy(t, s.Address())
+				n := s.StartNode(t, "recovery.mjs", "TRANSPORTS", transports, "HOW", how,
+					"ROUNDS", fmt.Sprint(rounds), "PROXY_URL", proxy.URL())
 				for round := range rounds {
-					mark := s.log.mark()
+					mark := s.Log.Mark()
 					var client struct{ ID string }
-					n.expect(how, &client)
+					n.Expect(how, &client)
 					if how == "cut" {
-						proxy.cut()
+						proxy.Cut()
 					}
-					s.log.wait(t, mark, "socket disconnected", "socket", client.ID)
+					s.Log.Wait(t, mark, "socket disconnected", "socket", client.ID)
 					if round%5 == 2 {
-						s.mustReload(recovering("5m 20000", fmt.Sprintf("\t\tnamespaces / /round-%d\n", round)))
+						s.MustReload(recoveryConfig("5m 20000", fmt.Sprintf("\t\tnamespaces / /round-%d\n", round)))
 					}
-					proxy.mend()
-					n.tell("back")
+					proxy.Restore()
+					n.Tell("back")
 				}
 				var whole struct {
 					PID   string
 					Count int
 				}
-				n.expect("whole", &whole)
+				n.Expect("whole", &whole)
 				t.Logf("%d events have been heard", whole.Count)
-				for _, l := range s.log.since(0) {
-					if strings.Contains(l.text, whole.PID) {
-						t.Errorf("the log has the private id: %s", l.text)
+				for _, l := range s.Log.Since(0) {
+					if strings.Contains(l.Text, whole.PID) {
+						t.Errorf("the log has the private id: %s", l.Text)
 					}
 				}
 
-				s.mustReload(recovering("200ms", ""))
-				mark := s.log.mark()
-				n.tell("leave")
+				s.MustReload(recoveryConfig("200ms", ""))
+				mark := s.Log.Mark()
+				n.Tell("leave")
 				var client struct{ ID string }
-				n.expect("late", &client)
-				s.log.wait(t, mark, "socket disconnected", "socket", client.ID)
+				n.Expect("late", &client)
+				s.Log.Wait(t, mark, "socket disconnected", "socket", client.ID)
 				time.Sleep(time.Second) // the window itself is what is tested
-				n.tell("back")
-				n.expect("anew", nil)
-				n.finish()
+				n.Tell("back")
+				n.Expect("anew", nil)
+				n.Finish()
 			})
 		}
 	}

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-realtime/caddy-realtime/test/harness"
+
 	"github.com/gorilla/websocket"
 
 	"github.com/caddy-realtime/caddy-realtime/test/chaos"
@@ -22,8 +24,8 @@ const (
 	newOrigin = "https://new.example.com"
 )
 
-// talkers is the site of the crowd.
-func talkers(more string) string {
+// relaySite is the site of the crowd.
+func relaySite(more string) string {
 	return `realtime {
 		websocket /ws
 		relay {
@@ -35,11 +37,11 @@ func talkers(more string) string {
 	}`
 }
 
-func (n *node) wantNoFailures(tell string) {
-	n.t.Helper()
+func WantNoFailures(n *harness.Program, tell string) {
+	n.T.Helper()
 	var failures []string
-	if n.expect(tell, &failures); len(failures) > 0 {
-		n.t.Fatalf("%s:\n%s", tell, strings.Join(failures, "\n"))
+	if n.Expect(tell, &failures); len(failures) > 0 {
+		n.T.Fatalf("%s:\n%s", tell, strings.Join(failures, "\n"))
 	}
 }
 
@@ -48,13 +50,13 @@ func (n *node) wantNoFailures(tell string) {
 // for whoever comes next.
 func TestReload(t *testing.T) {
 	t.Parallel()
-	before := config{site: talkers("origins " + oldOrigin)}
-	after := config{site: talkers("origins " + newOrigin)}
-	s := start(t, withGuest, before)
-	s.mayLog("request error") // of the reloads that fail
-	n := s.startNode(t, "crowd.mjs", "ROUNDS", "5")
-	n.wantNoFailures("talking")
-	if c := s.health().WebSocket.Connections; c != 100 {
+	before := harness.Config{Site: relaySite("origins " + oldOrigin)}
+	after := harness.Config{Site: relaySite("origins " + newOrigin)}
+	s := harness.Start(t, harness.WithGuests, before)
+	s.AllowError("request error") // of the reloads that fail
+	n := s.StartNode(t, "crowd.mjs", "ROUNDS", "5")
+	WantNoFailures(n, "talking")
+	if c := s.Health().WebSocket.Connections; c != 100 {
 		t.Fatalf("there are %d connections, not 100", c)
 	}
 
@@ -74,7 +76,7 @@ func TestReload(t *testing.T) {
 				default:
 				}
 				begun := time.Now()
-				a, err := s.try(t.Context(), "GET", polling, "")
+				a, err := s.TryRequest(t.Context(), "GET", harness.PollingPath, "")
 				if err != nil && chaos.Overdue(begun) {
 					continue
 				}
@@ -82,17 +84,17 @@ func TestReload(t *testing.T) {
 					t.Errorf("a handshake: %v", err)
 					return
 				}
-				if a.status != http.StatusOK {
-					t.Errorf("a handshake is answered %d %s", a.status, a.body)
+				if a.Status != http.StatusOK {
+					t.Errorf("a handshake is answered %d %s", a.Status, a.Body)
 					return
 				}
-				id, _, _ := strings.Cut(strings.TrimPrefix(a.body, `0{"sid":"`), `"`)
+				id, _, _ := strings.Cut(strings.TrimPrefix(a.Body, `0{"sid":"`), `"`)
 				begun = time.Now()
-				if a, err = s.try(t.Context(), "POST", polling+"&sid="+id, "1"); err != nil && chaos.Overdue(begun) {
+				if a, err = s.TryRequest(t.Context(), "POST", harness.PollingPath+"&sid="+id, "1"); err != nil && chaos.Overdue(begun) {
 					continue
 				}
-				if err != nil || a.status != http.StatusOK {
-					t.Errorf("a close is answered %d %s, %v", a.status, a.body, err)
+				if err != nil || a.Status != http.StatusOK {
+					t.Errorf("a close is answered %d %s, %v", a.Status, a.Body, err)
 					return
 				}
 				came.Add(1)
@@ -103,108 +105,87 @@ func TestReload(t *testing.T) {
 
 	holds := func(let, refused string) {
 		t.Helper()
-		for name, path := range entrances {
-			if a := s.knock(t, path, "Origin", let); a.status != http.StatusOK && a.status != http.StatusSwitchingProtocols {
-				t.Errorf("%s: %s is answered %d", name, let, a.status)
+		for name, path := range entryPaths {
+			if a := firstRequest(t, s, path, "Origin", let); a.Status != http.StatusOK && a.Status != http.StatusSwitchingProtocols {
+				t.Errorf("%s: %s is answered %d", name, let, a.Status)
 			}
-			if a := s.knock(t, path, "Origin", refused); a.status != http.StatusForbidden {
-				t.Errorf("%s: %s is answered %d", name, refused, a.status)
+			if a := firstRequest(t, s, path, "Origin", refused); a.Status != http.StatusForbidden {
+				t.Errorf("%s: %s is answered %d", name, refused, a.Status)
 			}
 		}
 	}
 
 	holds(oldOrigin, newOrigin)
-	s.mustReload(after)
+	s.MustReload(after)
 	holds(newOrigin, oldOrigin)
-	n.tell("done")
-	n.wantNoFailures("talking")
+	n.Tell("done")
+	WantNoFailures(n, "talking")
 
 	// By the command, and back.
-	output, err := s.command("reload", "--config", s.write("Caddyfile.new", before), "--adapter", "caddyfile", "--address", s.admin()).CombinedOutput()
+	output, err := s.Command("reload", "--config", s.WriteConfig("Caddyfile.new", before), "--adapter", "caddyfile", "--address", s.Admin()).CombinedOutput()
 	if err != nil {
 		t.Fatalf("caddy reload: %v\n%s", err, output)
 	}
 	holds(oldOrigin, newOrigin)
-	n.tell("done")
-	n.wantNoFailures("talking")
+	n.Tell("done")
+	WantNoFailures(n, "talking")
 
 	// One after the other.
 	for range 3 {
-		s.mustReload(after)
-		s.mustReload(before)
+		s.MustReload(after)
+		s.MustReload(before)
 	}
 	holds(oldOrigin, newOrigin)
-	n.tell("done")
-	n.wantNoFailures("talking")
+	n.Tell("done")
+	WantNoFailures(n, "talking")
 
-	t.Run("broken", func(t *testing.T) { s.testBrokenReloads(t, func() { holds(oldOrigin, newOrigin) }) })
-	n.tell("done")
-	n.wantNoFailures("talking")
+	t.Run("broken", func(t *testing.T) { testBrokenReloads(t, s, func() { holds(oldOrigin, newOrigin) }) })
+	n.Tell("done")
+	WantNoFailures(n, "talking")
 
-	s.mustReload(after)
+	s.MustReload(after)
 	holds(newOrigin, oldOrigin)
-	n.tell("done")
+	n.Tell("done")
 	leave()
 	comers.Wait()
 	var finished struct {
 		Failures []string
 		Said     int
 	}
-	if n.expect("finished", &finished); len(finished.Failures) > 0 {
+	if n.Expect("finished", &finished); len(finished.Failures) > 0 {
 		t.Fatalf("%s", strings.Join(finished.Failures, "\n"))
 	}
 	t.Logf("%d lines have been said, and %d clients came and went", finished.Said, came.Load())
-	n.finish()
-	s.waitHealth("without sockets", func(h health) bool { return h.Sockets == 0 })
-	if n := s.log.count(0, "closing connections"); n != 0 {
-		t.Errorf("the log says that connections have been closed:\n%s", s.log.text(0))
-	}
-}
-
-// reloading begins to reload; done waits for the end.
-func (s *server) reloading(c config) (done func()) {
-	s.t.Helper()
-	path := s.write("Caddyfile.new", c)
-	result := make(chan string, 1)
-	go func() {
-		status, answer := s.reload(path)
-		if status != http.StatusOK {
-			result <- fmt.Sprint(status, " ", answer)
-		}
-		close(result)
-	}()
-	return func() {
-		s.t.Helper()
-		if problem := <-result; problem != "" {
-			s.t.Fatalf("reload: %s", problem)
-		}
-		s.awaitListeners()
+	n.Finish()
+	s.WaitHealth("without sockets", func(h harness.Health) bool { return h.Sockets == 0 })
+	if n := s.Log.Count(0, "closing connections"); n != 0 {
+		t.Errorf("the log says that connections have been closed:\n%s", s.Log.Text(0))
 	}
 }
 
 // testBrokenReloads tries configurations that cannot be loaded, for whatever
 // reason and at whatever stage: nothing changes.
-func (s *server) testBrokenReloads(t *testing.T, holds func()) {
+func testBrokenReloads(t *testing.T, s *harness.Server, holds func()) {
 	occupied, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer occupied.Close()
-	for name, broken := range map[string]config{
-		"syntax":                   {site: "realtime }"},
-		"an unknown subdirective":  {site: talkers("orgins " + newOrigin)},
-		"a bad origin":             {site: talkers("origins https://new.example.com/path")},
-		"a path used twice":        {site: talkers("origins " + newOrigin + "\nwebsocket /ws raw")},
-		"an unknown guest":         {site: talkers("origins " + newOrigin + "\nauthenticator nobody")},
-		"found when provisioned":   {site: talkers("origins " + newOrigin + " {env.NO_SUCH_VARIABLE}https://new.example.com/path")},
-		"two of one name":          {site: talkers("origins "+newOrigin) + "\nrealtime /other/* {\n origins " + oldOrigin + "\n}"},
-		"found when started":       {site: talkers("origins " + newOrigin), more: "http://" + occupied.Addr().String() + " {\n bind 127.0.0.1 \n respond ok \n}"},
-		"an unknown hub's options": {site: talkers("origins " + newOrigin), global: "realtime other {\n broker nothing \n}"},
+	for name, broken := range map[string]harness.Config{
+		"syntax":                   {Site: "realtime }"},
+		"an unknown subdirective":  {Site: relaySite("orgins " + newOrigin)},
+		"a bad origin":             {Site: relaySite("origins https://new.example.com/path")},
+		"a path used twice":        {Site: relaySite("origins " + newOrigin + "\nwebsocket /ws raw")},
+		"an unknown guest":         {Site: relaySite("origins " + newOrigin + "\nauthenticator nobody")},
+		"found when provisioned":   {Site: relaySite("origins " + newOrigin + " {env.NO_SUCH_VARIABLE}https://new.example.com/path")},
+		"two of one name":          {Site: relaySite("origins "+newOrigin) + "\nrealtime /other/* {\n origins " + oldOrigin + "\n}"},
+		"found when started":       {Site: relaySite("origins " + newOrigin), More: "http://" + occupied.Addr().String() + " {\n bind 127.0.0.1 \n respond ok \n}"},
+		"an unknown hub's options": {Site: relaySite("origins " + newOrigin), Global: "realtime other {\n broker nothing \n}"},
 	} {
 		// What is found when Caddy starts its apps is undone in the order in which
 		// they happened to start: once is not enough.
 		for range 3 {
-			if status, answer := s.reload(s.write("Caddyfile.broken", broken)); status == http.StatusOK {
+			if status, answer := s.Reload(s.WriteConfig("Caddyfile.broken", broken)); status == http.StatusOK {
 				t.Errorf("%s: the reload is answered %d %s", name, status, answer)
 			}
 		}
@@ -216,41 +197,41 @@ func (s *server) testBrokenReloads(t *testing.T, holds func()) {
 // whichever transport.
 func TestReloadKeepsOrigins(t *testing.T) {
 	t.Parallel()
-	s := start(t, withGuest, config{site: talkers("origins " + oldOrigin)})
+	s := harness.Start(t, harness.WithGuests, harness.Config{Site: relaySite("origins " + oldOrigin)})
 	from := []string{"Origin", oldOrigin}
-	ws, poll, later := s.openWire(t, from...), s.openSession(t, from...), s.openSession(t, from...)
-	ws.connect()
-	poll.connect()
-	later.connect()
-	plain := s.mustDial(t, "/ws", from...)
-	plain.receive()
+	ws, poll, later := s.OpenWebSocket(t, from...), s.OpenSession(t, from...), s.OpenSession(t, from...)
+	ws.Connect()
+	poll.Connect()
+	later.Connect()
+	plain := s.MustDial(t, "/ws", from...)
+	plain.Receive()
 
-	s.mustReload(config{site: talkers("origins " + newOrigin)})
-	if _, a := s.dial(t, "/ws", from...); a.status != http.StatusForbidden {
-		t.Errorf("a newcomer is answered %d", a.status)
+	s.MustReload(harness.Config{Site: relaySite("origins " + newOrigin)})
+	if _, a := s.Dial(t, "/ws", from...); a.Status != http.StatusForbidden {
+		t.Errorf("a newcomer is answered %d", a.Status)
 	}
-	ws.alive()
-	plain.send(`{"event":"message-with-ack","id":1}`)
-	if got := plain.receive(); got != `{"ack":1,"args":[]}` {
+	ws.CheckAlive()
+	plain.Send(`{"event":"message-with-ack","id":1}`)
+	if got := plain.Receive(); got != `{"ack":1,"args":[]}` {
 		t.Errorf("the plain client got %s", got)
 	}
-	a := poll.post(`42["never"]`)
-	if a.status != http.StatusOK {
-		t.Fatalf("a POST is answered %d %s", a.status, a.body)
+	a := poll.Post(`42["never"]`)
+	if a.Status != http.StatusOK {
+		t.Fatalf("a POST is answered %d %s", a.Status, a.Body)
 	}
 	// Without these the page could not read the answer.
 	want := []string{"Access-Control-Allow-Credentials: true", "Access-Control-Allow-Origin: " + oldOrigin, "Vary: Origin"}
 	if got := corsHeaders(a); !slices.Equal(got, want) {
 		t.Errorf("the answer has %q, want %q", got, want)
 	}
-	poll.alive()
-	later.upgrade().alive()
+	poll.CheckAlive()
+	later.Upgrade().CheckAlive()
 }
 
 // What a configuration has no more is closed, and only that.
 func TestReloadWithout(t *testing.T) {
 	t.Parallel()
-	s := start(t, withGuest, config{site: `
+	s := harness.Start(t, harness.WithGuests, harness.Config{Site: `
 		realtime {
 			websocket /ws
 			websocket /raw raw
@@ -263,18 +244,18 @@ func TestReloadWithout(t *testing.T) {
 			socketio /other/
 			handler echo
 		}`})
-	ws, poll, upgraded := engineWire(t, s), s.openSession(t), upgradedWire(t, s)
-	poll.connect()
-	plain := plainWire(t, s)
-	raw := rawWire(t, s)
-	other := s.mustDial(t, "/other/?EIO=4&transport=websocket")
-	other.receive()
-	other.connect()
-	s.waitHealth("full", func(h health) bool { return h.WebSocket.Connections == 6 })
+	ws, poll, upgraded := harness.ConnectWebSocket(t, s), s.OpenSession(t), harness.ConnectUpgraded(t, s)
+	poll.Connect()
+	plain := harness.ConnectPlain(t, s)
+	raw := harness.ConnectRaw(t, s)
+	other := s.MustDial(t, "/other/?EIO=4&transport=websocket")
+	other.Receive()
+	other.Connect()
+	s.WaitHealth("full", func(h harness.Health) bool { return h.WebSocket.Connections == 6 })
 
 	// The reload waits for the clients whose connections it closes.
-	mark := s.log.mark()
-	done := s.reloading(config{site: `
+	mark := s.Log.Mark()
+	done := s.StartReload(harness.Config{Site: `
 		realtime {
 			websocket /ws
 			authenticator token
@@ -286,120 +267,122 @@ func TestReloadWithout(t *testing.T) {
 			socketio /other/
 			handler echo
 		}`})
-	if code := raw.closed(); code != websocket.CloseGoingAway {
+	if code := raw.WaitClosed(); code != websocket.CloseGoingAway {
 		t.Errorf("the client of /raw is closed with %d", code)
 	}
 	done()
-	if l := s.log.wait(t, mark, "closing connections"); l.fields["connections"] != 1.0 {
-		t.Errorf("the log says %s", l.text)
+	if l := s.Log.Wait(t, mark, "closing connections"); l.Fields["connections"] != 1.0 {
+		t.Errorf("the log says %s", l.Text)
 	}
-	s.log.wait(t, mark, "socket disconnected", "reason", "server shutting down")
-	if _, a := s.dial(t, "/raw"); a.status == http.StatusSwitchingProtocols {
+	s.Log.Wait(t, mark, "socket disconnected", "reason", "server shutting down")
+	if _, a := s.Dial(t, "/raw"); a.Status == http.StatusSwitchingProtocols {
 		t.Error("/raw still answers")
 	}
-	ws.alive()
-	poll.alive()
-	upgraded.alive()
-	other.alive()
-	plain.send(`{"event":"message-with-ack","id":1}`)
-	if got := plain.receive(); got != `{"ack":1,"args":[]}` {
+	ws.CheckAlive()
+	poll.CheckAlive()
+	upgraded.CheckAlive()
+	other.CheckAlive()
+	plain.Send(`{"event":"message-with-ack","id":1}`)
+	if got := plain.Receive(); got != `{"ack":1,"args":[]}` {
 		t.Errorf("the client of /ws got %s", got)
 	}
 
-	mark = s.log.mark()
-	done = s.reloading(config{site: `
+	mark = s.Log.Mark()
+	done = s.StartReload(harness.Config{Site: `
 		realtime {
 			websocket /ws
 			authenticator token
 			handler echo
 		}`})
-	if code := other.closed(); code != websocket.CloseGoingAway {
+	if code := other.WaitClosed(); code != websocket.CloseGoingAway {
 		t.Errorf("the client of the other endpoint is closed with %d", code)
 	}
 	done()
-	if l := s.log.wait(t, mark, "closing connections"); l.fields["connections"] != 1.0 || l.string("endpoint") != "other" {
-		t.Errorf("the log says %s", l.text)
+	if l := s.Log.Wait(t, mark, "closing connections"); l.Fields["connections"] != 1.0 || l.Field("endpoint") != "other" {
+		t.Errorf("the log says %s", l.Text)
 	}
-	ws.alive()
-	s.waitHealth("of four", func(h health) bool { return h.WebSocket.Connections == 4 })
+	ws.CheckAlive()
+	s.WaitHealth("of four", func(h harness.Health) bool { return h.WebSocket.Connections == 4 })
 
 	// A format is part of what a path is.
-	done = s.reloading(config{site: `
+	done = s.StartReload(harness.Config{Site: `
 		realtime {
 			websocket /ws raw
 			authenticator token
 			handler echo
 		}`})
-	if code := plain.closed(); code != websocket.CloseGoingAway {
+	if code := plain.WaitClosed(); code != websocket.CloseGoingAway {
 		t.Errorf("the json client of what is raw now is closed with %d", code)
 	}
 	done()
-	last := s.mustDial(t, "/ws")
-	s.waitHealth("of four", func(h health) bool { return h.WebSocket.Connections == 4 })
-	ws.alive()
-	poll.alive()
+	last := s.MustDial(t, "/ws")
+	s.WaitHealth("of four", func(h harness.Health) bool { return h.WebSocket.Connections == 4 })
+	ws.CheckAlive()
+	poll.CheckAlive()
 
 	// And Socket.IO as a whole.
-	done = s.reloading(config{site: "realtime {\n socketio off \n websocket /ws raw \n}"})
-	for _, w := range []*wire{ws, upgraded} {
-		if code := w.closed(); code != websocket.CloseGoingAway {
+	done = s.StartReload(harness.Config{Site: "realtime {\n socketio off \n websocket /ws raw \n}"})
+	for _, w := range []*harness.WebSocket{ws, upgraded} {
+		if code := w.WaitClosed(); code != websocket.CloseGoingAway {
 			t.Errorf("a Socket.IO client is closed with %d", code)
 		}
 	}
-	s.log.wait(t, 0, "disconnected", "session", poll.id, "reason", "server shutting down")
+	s.Log.Wait(t, 0, "disconnected", "session", poll.ID, "reason", "server shutting down")
 	done()
-	s.waitHealth("of one", func(h health) bool { return h.WebSocket.Connections == 1 })
+	s.WaitHealth("of one", func(h harness.Health) bool { return h.WebSocket.Connections == 1 })
 
 	// Nothing of it is left.
-	done = s.reloading(config{site: "respond bye"})
-	if code := last.closed(); code != websocket.CloseGoingAway {
+	done = s.StartReload(harness.Config{Site: "respond bye"})
+	if code := last.WaitClosed(); code != websocket.CloseGoingAway {
 		t.Errorf("the last client is closed with %d", code)
 	}
 	done()
-	if a := s.request(t, "GET", "/health/realtime", ""); a.body != "bye" {
-		t.Errorf("the path of health is answered %s", a.body)
+	if a := s.Request(t, "GET", "/health/realtime", ""); a.Body != "bye" {
+		t.Errorf("the path of health is answered %s", a.Body)
 	}
-	s.mustReload(config{site: talkers("")})
-	engineWire(t, s).alive()
+	s.MustReload(harness.Config{Site: relaySite("")})
+	harness.ConnectWebSocket(t, s).CheckAlive()
 }
 
 // Other settings than origins change for those who are connected, too; an event
 // that is being handled finishes with what it began with.
 func TestReloadOfHandlers(t *testing.T) {
 	t.Parallel()
-	site := func(label string) config { return config{site: "realtime {\n handler echo " + label + "\n}"} }
-	s := start(t, withGuest, site("old"))
-	w, held := engineWire(t, s), engineWire(t, s)
-	ask := func(w *wire, label string) {
+	site := func(label string) harness.Config {
+		return harness.Config{Site: "realtime {\n handler echo " + label + "\n}"}
+	}
+	s := harness.Start(t, harness.WithGuests, site("old"))
+	w, held := harness.ConnectWebSocket(t, s), harness.ConnectWebSocket(t, s)
+	ask := func(w *harness.WebSocket, label string) {
 		t.Helper()
-		w.send(`421["label"]`)
-		if got := w.receive(); got != `431["`+label+`"]` {
+		w.Send(`421["label"]`)
+		if got := w.Receive(); got != `431["`+label+`"]` {
 			t.Errorf("the label is %s, not %s", got, label)
 		}
 	}
 	ask(w, "old")
-	held.send(`422["hold","key"]`)
-	if got := held.receive(); got != `42["holding"]` {
+	held.Send(`422["hold","key"]`)
+	if got := held.Receive(); got != `42["holding"]` {
 		t.Fatalf("the held event said %s", got)
 	}
 
 	reloaded := make(chan int)
 	go func() {
-		status, _ := s.reload(s.write("Caddyfile.new", site("new")))
+		status, _ := s.Reload(s.WriteConfig("Caddyfile.new", site("new")))
 		reloaded <- status
 	}()
 	mark := time.Now()
 	for { // the reload itself waits for the held event
-		w.send(`421["label"]`)
-		if got := w.receive(); got == `431["new"]` {
+		w.Send(`421["label"]`)
+		if got := w.Receive(); got == `431["new"]` {
 			break
 		}
-		if time.Since(mark) > patience {
+		if time.Since(mark) > harness.Timeout {
 			t.Fatal("the new handler is not used")
 		}
 	}
-	w.send(`42["release","key"]`)
-	if got := held.receive(); got != `432["old"]` {
+	w.Send(`42["release","key"]`)
+	if got := held.Receive(); got != `432["old"]` {
 		t.Errorf("the held event was answered %s", got)
 	}
 	if status := <-reloaded; status != http.StatusOK {
@@ -415,79 +398,79 @@ func TestReloadOfHandlers(t *testing.T) {
 func TestExit(t *testing.T) {
 	t.Parallel()
 	const global = "realtime {\n drain 1s \n}"
-	s := start(t, withGuest, config{global: global, site: talkers("")})
-	var nodes []*node
+	s := harness.Start(t, harness.WithGuests, harness.Config{Global: global, Site: relaySite("")})
+	var nodes []*harness.Program
 	for _, transports := range slices.Concat(everyTransport, everyTransport) {
-		n := s.startNode(t, "client.mjs", "TRANSPORTS", transports, "RECONNECT", "yes")
-		n.expect("connected", nil)
+		n := s.StartNode(t, "client.mjs", "TRANSPORTS", transports, "RECONNECT", "yes")
+		n.Expect("connected", nil)
 		nodes = append(nodes, n)
 	}
-	var wires []*wire
+	var wires []*harness.WebSocket
 	for range 5 {
-		wires = append(wires, engineWire(t, s), upgradedWire(t, s), plainWire(t, s), s.mustDial(t, overWebSocket))
+		wires = append(wires, harness.ConnectWebSocket(t, s), harness.ConnectUpgraded(t, s), harness.ConnectPlain(t, s), s.MustDial(t, harness.WebSocketPath))
 	}
-	poll := s.openSession(t)
-	poll.connect()
-	s.waitHealth("full", func(h health) bool { return h.WebSocket.Connections == len(nodes)+len(wires)+1 })
+	poll := s.OpenSession(t)
+	poll.Connect()
+	s.WaitHealth("full", func(h harness.Health) bool { return h.WebSocket.Connections == len(nodes)+len(wires)+1 })
 
 	begin := time.Now()
-	s.signal(syscall.SIGTERM)
+	s.Signal(syscall.SIGTERM)
 	for i, w := range wires {
-		if code := w.closed(); code != websocket.CloseGoingAway {
+		if code := w.WaitClosed(); code != websocket.CloseGoingAway {
 			t.Errorf("client %d is closed with %d", i, code)
 		}
 	}
-	if code := s.wait(); code != 0 {
+	if code := s.Wait(); code != 0 {
 		t.Errorf("the exit status is %d", code)
 	}
 	// A second of it is the drain.
-	if took := time.Since(begin); took < time.Second || took > time.Second+hung {
+	if took := time.Since(begin); took < time.Second || took > time.Second+harness.ExitTimeout {
 		t.Errorf("the exit took %v", took)
 	}
-	if ended, open := s.log.count(0, "disconnected", "reason", "server shutting down"), len(nodes)+len(wires)+1; ended != open {
+	if ended, open := s.Log.Count(0, "disconnected", "reason", "server shutting down"), len(nodes)+len(wires)+1; ended != open {
 		t.Errorf("the log has %d ends of %d", ended, open)
 	}
 	for _, n := range nodes {
 		var reason string
-		if n.expect("disconnected", &reason); reason != "transport close" && reason != "transport error" {
+		if n.Expect("disconnected", &reason); reason != "transport close" && reason != "transport error" {
 			t.Errorf("a client's reason is %q", reason)
 		}
 	}
-	s.run()
+	s.Run()
 	for _, n := range nodes {
-		n.expect("connected", nil)
-		n.tell("ask message-with-ack back")
-		n.expect("answered", nil)
+		n.Expect("connected", nil)
+		n.Tell("ask message-with-ack back")
+		n.Expect("answered", nil)
 	}
-	s.waitHealth("full again", func(h health) bool { return h.WebSocket.Connections == len(nodes) })
+	s.WaitHealth("full again", func(h harness.Health) bool { return h.WebSocket.Connections == len(nodes) })
 }
 
 // A load balancer learns from the health that the server is about to exit, and
 // newcomers are sent elsewhere.
 func TestExitHealth(t *testing.T) {
 	t.Parallel()
-	s := start(t, withGuest, config{
+	s := harness.Start(t, harness.WithGuests, harness.Config{
 		// Caddy goes on to listen for a while: for as long as all of this takes.
-		global: "shutdown_delay 20s \n realtime {\n drain 2s \n}",
-		site:   talkers(""),
+		Global: "shutdown_delay 20s \n realtime {\n drain 2s \n}",
+		Site:   relaySite(""),
 	})
-	w := engineWire(t, s)
-	if a := s.request(t, "GET", "/health/realtime", ""); a.status != http.StatusOK || a.body != `{"websocket":{"enabled":true,"connections":1}}` {
-		t.Fatalf("the health is %d %s", a.status, a.body)
+	w := harness.ConnectWebSocket(t, s)
+	if a := s.Request(t, "GET", "/health/realtime", ""); a.Status != http.StatusOK || a.Body != `{"websocket":{"enabled":true,"connections":1}}` {
+		t.Fatalf("the health is %d %s", a.Status, a.Body)
 	}
-	s.signal(syscall.SIGTERM)
-	s.waitHealth("draining", func(h health) bool { return h.Draining })
-	a := s.request(t, "GET", "/health/realtime", "")
-	if a.status != http.StatusServiceUnavailable || !strings.HasPrefix(a.body, `{"websocket":{"enabled":false,"connections":`) {
-		t.Errorf("the health is %d %s", a.status, a.body)
+	s.Signal(syscall.SIGTERM)
+	s.WaitHealth("draining", func(h harness.Health) bool { return h.Draining })
+	a := s.Request(t, "GET", "/health/realtime", "")
+	if a.Status != http.StatusServiceUnavailable || !strings.HasPrefix(a.Body, `{"websocket":{"enabled":false,"connections":`) {
+		t.Errorf("the health is %d %s", a.Status, a.Body)
 	}
-	for name, path := range entrances {
-		if a := s.knock(t, path); a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
-			t.Errorf("%s: a handshake is answered %d %s", name, a.status, fmt.Sprint(a.header))
+	for name, path := range entryPaths {
+		if a := firstRequest(t, s, path); a.Status != http.StatusServiceUnavailable || a.Header.Get("Retry-After") == "" {
+			t.Errorf("%s: a handshake is answered %d %s", name, a.Status, fmt.Sprint(a.Header))
 		}
 	}
-	if code := w.closed(); code != websocket.CloseGoingAway {
+	if code := w.WaitClosed(); code != websocket.CloseGoingAway {
 		t.Errorf("the client is closed with %d", code)
 	}
-	s.wait()
+	s.Wait()
 }

@@ -9,21 +9,23 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/caddy-realtime/caddy-realtime/test/harness"
 )
 
-// A survivor is a client that comes back to a server which has restarted.
-type survivor struct {
-	*node
+// A returningClient is a client that comes back to a server which has restarted.
+type returningClient struct {
+	*harness.Program
 	id string
 }
 
-// survivors starts one client for each transport.
-func (s *server) survivors(t *testing.T) []*survivor {
+// startReturningClients starts one client for each transport.
+func startReturningClients(t *testing.T, s *harness.Server) []*returningClient {
 	t.Helper()
-	var all []*survivor
+	var all []*returningClient
 	for _, transports := range everyTransport {
-		c := &survivor{node: s.startNode(t, "restart.mjs", "TRANSPORTS", transports)}
-		if c.connects() {
+		c := &returningClient{Program: s.StartNode(t, "restart.mjs", "TRANSPORTS", transports)}
+		if c.waitConnected() {
 			t.Error("a new client is recovered")
 		}
 		all = append(all, c)
@@ -31,47 +33,47 @@ func (s *server) survivors(t *testing.T) []*survivor {
 	return all
 }
 
-// connects waits until the client has connected, and reports whether it is
+// waitConnected waits until the client has connected, and reports whether it is
 // recovered.
-func (c *survivor) connects() (recovered bool) {
-	c.t.Helper()
+func (c *returningClient) waitConnected() (recovered bool) {
+	c.T.Helper()
 	var how struct {
 		ID        string
 		Recovered bool
 	}
-	c.expect("connected", &how)
+	c.Expect("connected", &how)
 	if how.Recovered && how.ID != c.id {
-		c.t.Errorf("a client is recovered as %s and was %s", how.ID, c.id)
+		c.T.Errorf("a client is recovered as %s and was %s", how.ID, c.id)
 	}
 	c.id = how.ID
 	return how.Recovered
 }
 
-// returns waits until the client has lost its connection and has another one.
-func (c *survivor) returns() (recovered bool) {
-	c.t.Helper()
-	c.expect("disconnected", nil)
-	return c.connects()
+// waitReturned waits until the client has lost its connection and has another one.
+func (c *returningClient) waitReturned() (recovered bool) {
+	c.T.Helper()
+	c.Expect("disconnected", nil)
+	return c.waitConnected()
 }
 
-// lasting is a site whose clients come back, and whose backend has a key.
-func lasting(hub string) config {
-	return config{
-		global: "realtime {\n" + hub + "\n}",
-		site: `realtime {
+// restartConfig is a site whose clients come back, and whose backend has a key.
+func restartConfig(hub string) harness.Config {
+	return harness.Config{
+		Global: "realtime {\n" + hub + "\n}",
+		Site: `realtime {
 			authenticator token
 			handler echo
 			ping 500ms 20s
 			api /api/realtime {
-				key ` + firstKey + `
+				key ` + harness.FirstKey + `
 			}
 		}`,
 	}
 }
 
-// A press publishes numbered news, one after the other.
-type press struct {
-	s        *server
+// A newsPublisher publishes numbered news, one after the other.
+type newsPublisher struct {
+	s        *harness.Server
 	t        *testing.T
 	next     int
 	accepted []int
@@ -79,26 +81,26 @@ type press struct {
 }
 
 // publish says one piece of news, and reports whether it has been accepted.
-func (p *press) publish() bool {
+func (p *newsPublisher) publish() bool {
 	p.t.Helper()
 	body := fmt.Sprintf(`{"to":["org:ann"],"event":"news","args":[%d]}`, p.next)
-	a, err := p.s.try(p.t.Context(), "POST", "/api/realtime/emit", body, "Authorization", "Bearer "+firstKey, "Content-Type", "application/json")
+	a, err := p.s.TryRequest(p.t.Context(), "POST", "/api/realtime/emit", body, "Authorization", "Bearer "+harness.FirstKey, "Content-Type", "application/json")
 	p.next++
 	switch {
 	case err != nil:
 		p.unknown = append(p.unknown, p.next-1)
 		return false
-	case a.status == http.StatusAccepted:
+	case a.Status == http.StatusAccepted:
 		p.accepted = append(p.accepted, p.next-1)
 		return true
-	case a.status != http.StatusServiceUnavailable:
-		p.t.Errorf("news are answered %d %s", a.status, a.body)
+	case a.Status != http.StatusServiceUnavailable:
+		p.t.Errorf("news are answered %d %s", a.Status, a.Body)
 	}
 	return false
 }
 
 // check holds what a client has heard against what was accepted.
-func (p *press) check(heard []int) {
+func (p *newsPublisher) check(heard []int) {
 	p.t.Helper()
 	certain := slices.DeleteFunc(slices.Clone(heard), func(n int) bool { return slices.Contains(p.unknown, n) })
 	if !slices.Equal(certain, p.accepted) || !slices.IsSorted(heard) {
@@ -110,33 +112,33 @@ func (p *press) check(heard []int) {
 // it, with all that they have missed.
 func TestRestart(t *testing.T) {
 	t.Parallel()
-	s := start(t, withGuest, lasting("drain 3s\nrecovery 2m")) // long enough for some news
-	clients := s.survivors(t)
-	news := &press{s: s, t: t}
+	s := harness.Start(t, harness.WithGuests, restartConfig("drain 3s\nrecovery 2m")) // long enough for some news
+	clients := startReturningClients(t, s)
+	news := &newsPublisher{s: s, t: t}
 	for round := range 3 {
 		for range 3 {
 			news.publish()
 		}
 		for _, c := range clients { // they have to have an offset
-			c.tell("ask enter room-" + fmt.Sprint(round))
-			c.expect("answered", nil)
+			c.Tell("ask enter room-" + fmt.Sprint(round))
+			c.Expect("answered", nil)
 		}
-		s.signal(syscall.SIGTERM)
+		s.Signal(syscall.SIGTERM)
 		for news.publish() {
 			time.Sleep(10 * time.Millisecond) // between two pieces of news, while the server drains
 		}
-		s.wait()
-		s.run()
+		s.Wait()
+		s.Run()
 		for _, c := range clients {
-			if !c.returns() {
+			if !c.waitReturned() {
 				t.Errorf("round %d: a client is not recovered", round)
 			}
-			c.tell("ask whoami")
+			c.Tell("ask whoami")
 			var known struct {
 				ID, User string
 				Rooms    []string
 			}
-			c.expect("answered", &known)
+			c.Expect("answered", &known)
 			slices.Sort(known.Rooms)
 			rooms := []string{"org:ann"}
 			for i := range round + 1 {
@@ -149,15 +151,15 @@ func TestRestart(t *testing.T) {
 	}
 	news.publish()
 	for _, c := range clients {
-		c.tell("ask message-with-ack") // what is accepted before is sent before
-		c.expect("answered", nil)
-		c.tell("heard")
+		c.Tell("ask message-with-ack") // what is accepted before is sent before
+		c.Expect("answered", nil)
+		c.Tell("heard")
 		var heard []int
-		c.expect("heard", &heard)
+		c.Expect("heard", &heard)
 		news.check(heard)
-		c.tell("leave")
-		c.expect("disconnected", nil)
-		c.finish()
+		c.Tell("leave")
+		c.Expect("disconnected", nil)
+		c.Finish()
 	}
 	t.Logf("%d pieces of news were accepted, %d perhaps", len(news.accepted), len(news.unknown))
 	if len(news.accepted) < 15 {
@@ -178,17 +180,17 @@ func TestRestartAnew(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, withGuest, lasting(test.hub))
-			clients := s.survivors(t)
-			s.signal(test.end)
-			s.wait()
-			s.run()
+			s := harness.Start(t, harness.WithGuests, restartConfig(test.hub))
+			clients := startReturningClients(t, s)
+			s.Signal(test.end)
+			s.Wait()
+			s.Run()
 			for _, c := range clients {
-				if c.returns() {
+				if c.waitReturned() {
 					t.Error("a client is recovered")
 				}
 			}
-			if n := s.log.count(0, "recovery saved"); n > 0 {
+			if n := s.Log.Count(0, "recovery saved"); n > 0 {
 				t.Error("something was saved")
 			}
 		})
@@ -198,28 +200,28 @@ func TestRestartAnew(t *testing.T) {
 // An exit waits for acks that are on their way, within the window.
 func TestExitAwaitsAcks(t *testing.T) {
 	t.Parallel()
-	s := start(t, withGuest, lasting("drain 15s"))
-	clients := s.survivors(t)
+	s := harness.Start(t, harness.WithGuests, restartConfig("drain 15s"))
+	clients := startReturningClients(t, s)
 	for i, c := range clients {
-		c.tell(fmt.Sprintf("hold restart-%d-%d", s.port, i))
-		c.expect("holding", nil)
+		c.Tell(fmt.Sprintf("hold restart-%d-%d", s.Port, i))
+		c.Expect("holding", nil)
 	}
-	releaser := s.openWire(t)
-	releaser.connect()
-	s.signal(syscall.SIGTERM)
-	s.waitHealth("draining", func(h health) bool { return h.Draining })
+	releaser := s.OpenWebSocket(t)
+	releaser.Connect()
+	s.Signal(syscall.SIGTERM)
+	s.WaitHealth("draining", func(h harness.Health) bool { return h.Draining })
 	for i := range clients {
-		releaser.send(fmt.Sprintf(`42["release","restart-%d-%d"]`, s.port, i))
+		releaser.Send(fmt.Sprintf(`42["release","restart-%d-%d"]`, s.Port, i))
 	}
 	for _, c := range clients {
 		var label string
-		if c.expect("held", &label); label != "" {
+		if c.Expect("held", &label); label != "" {
 			t.Errorf("the ack is %q", label)
 		}
-		c.expect("disconnected", nil)
-		c.kill()
+		c.Expect("disconnected", nil)
+		c.Kill()
 	}
-	s.wait()
+	s.Wait()
 }
 
 // What a server owes is written down before it waits for requests that are not
@@ -227,19 +229,19 @@ func TestExitAwaitsAcks(t *testing.T) {
 func TestExitBesideOthers(t *testing.T) {
 	t.Parallel()
 	hung := hangingService(t)
-	c := lasting("drain 0s\nrecovery 2m")
-	c.site += "\nreverse_proxy /other " + hung.Addr().String()
-	s := start(t, withGuest, c)
-	client := s.survivors(t)[0]
+	c := restartConfig("drain 0s\nrecovery 2m")
+	c.Site += "\nreverse_proxy /other " + hung.Addr().String()
+	s := harness.Start(t, harness.WithGuests, c)
+	client := startReturningClients(t, s)[0]
 	for range 4 { // Caddy stops its apps in any order
-		client.tell("ask enter room")
-		client.expect("answered", nil)
-		other, err := net.Dial("tcp", s.address())
+		client.Tell("ask enter room")
+		client.Expect("answered", nil)
+		other, err := net.Dial("tcp", s.Address())
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = other.Close() }) // should the test fail, the server can end
-		if _, err := fmt.Fprintf(other, "GET /other HTTP/1.1\r\nHost: %s\r\n\r\n", s.address()); err != nil {
+		if _, err := fmt.Fprintf(other, "GET /other HTTP/1.1\r\nHost: %s\r\n\r\n", s.Address()); err != nil {
 			t.Fatal(err)
 		}
 		asked, err := hung.Accept()
@@ -247,14 +249,14 @@ func TestExitBesideOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = asked.Close() })
-		mark := s.log.mark()
-		s.signal(syscall.SIGTERM)
-		s.log.wait(t, mark, "recovery saved")
-		s.kill()
+		mark := s.Log.Mark()
+		s.Signal(syscall.SIGTERM)
+		s.Log.Wait(t, mark, "recovery saved")
+		s.Kill()
 		_ = asked.Close()
 		_ = other.Close()
-		s.run()
-		if !client.returns() {
+		s.Run()
+		if !client.waitReturned() {
 			t.Error("a client is not recovered")
 		}
 	}
@@ -264,22 +266,22 @@ func TestExitBesideOthers(t *testing.T) {
 // time before its end, does not take what is written for the next process.
 func TestReloadAtExit(t *testing.T) {
 	t.Parallel()
-	c := lasting("drain 5s\nrecovery 2m")
-	s := start(t, withGuest, c)
-	s.mayLog("request error") // of the reload
-	client := s.survivors(t)[0]
-	client.tell("ask enter room")
-	client.expect("answered", nil)
-	c.site += "\nrespond /new new"
-	path := s.write("Caddyfile.new", c)
-	s.signal(syscall.SIGTERM)
-	s.waitHealth("draining", func(h health) bool { return h.Draining })
-	if status, answer := s.reload(path); status == http.StatusOK || !strings.Contains(answer, "is exiting") {
+	c := restartConfig("drain 5s\nrecovery 2m")
+	s := harness.Start(t, harness.WithGuests, c)
+	s.AllowError("request error") // of the reload
+	client := startReturningClients(t, s)[0]
+	client.Tell("ask enter room")
+	client.Expect("answered", nil)
+	c.Site += "\nrespond /new new"
+	path := s.WriteConfig("Caddyfile.new", c)
+	s.Signal(syscall.SIGTERM)
+	s.WaitHealth("draining", func(h harness.Health) bool { return h.Draining })
+	if status, answer := s.Reload(path); status == http.StatusOK || !strings.Contains(answer, "is exiting") {
 		t.Errorf("the reload is answered %d %s", status, answer)
 	}
-	s.wait()
-	s.run()
-	if !client.returns() {
+	s.Wait()
+	s.Run()
+	if !client.waitReturned() {
 		t.Error("a client is not recovered")
 	}
 }

@@ -3,6 +3,8 @@ package test
 import (
 	"strings"
 	"testing"
+
+	"github.com/caddy-realtime/caddy-realtime/test/harness"
 )
 
 // application is the site of most tests: everything that the guests can do.
@@ -26,15 +28,15 @@ var everyTransport = []string{"websocket", "polling", "polling,websocket"}
 var everyClient = []string{"socket.io-client", "socket.io-client-3"}
 
 func TestSocketIO(t *testing.T) {
-	overHTTPAndTLS(t, func(t *testing.T, secure bool) {
+	harness.OverHTTPAndTLS(t, func(t *testing.T, secure bool) {
 		for _, client := range everyClient {
 			for _, transports := range everyTransport {
 				t.Run(client+"/"+transports, func(t *testing.T) {
 					t.Parallel()
-					s := start(t, withGuest, config{site: application, secure: secure})
-					s.mayLog("handling event") // the one that fails
-					s.runNode(t, "socketio.mjs", "CLIENT", client, "TRANSPORTS", transports)
-					s.waitIdle()
+					s := harness.Start(t, harness.WithGuests, harness.Config{Site: application, Secure: secure})
+					s.AllowError("handling event") // the one that fails
+					s.RunNode(t, "socketio.mjs", "CLIENT", client, "TRANSPORTS", transports)
+					s.WaitIdle()
 				})
 			}
 		}
@@ -43,15 +45,15 @@ func TestSocketIO(t *testing.T) {
 
 // The client in Python has nothing in common with the one in JavaScript.
 func TestPython(t *testing.T) {
-	overHTTPAndTLS(t, func(t *testing.T, secure bool) {
+	harness.OverHTTPAndTLS(t, func(t *testing.T, secure bool) {
 		for _, transports := range everyTransport {
 			t.Run(transports, func(t *testing.T) {
 				t.Parallel()
 				// Its WebSockets say an origin, and http even where they are secure.
 				site := strings.Replace(application, "{", "{\n\torigins http://127.0.0.1:*", 1)
-				s := start(t, withGuest, config{site: site, secure: secure})
-				s.runPython(t, "python.py", "TRANSPORTS", transports)
-				s.waitIdle()
+				s := harness.Start(t, harness.WithGuests, harness.Config{Site: site, Secure: secure})
+				s.RunPython(t, "python.py", "TRANSPORTS", transports)
+				s.WaitIdle()
 			})
 		}
 	})
@@ -62,10 +64,10 @@ func TestMsgpack(t *testing.T) {
 	for _, transports := range everyTransport {
 		t.Run(transports, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, withGuest, config{site: application})
-			s.mayLog("handling event") // the one that fails
-			s.runNode(t, "socketio.mjs", "TRANSPORTS", transports, "PARSER", "msgpack")
-			s.waitHealth("empty", func(h health) bool { return h.WebSocket.Connections == 0 && h.Sockets == 0 && h.Rooms == 0 })
+			s := harness.Start(t, harness.WithGuests, harness.Config{Site: application})
+			s.AllowError("handling event") // the one that fails
+			s.RunNode(t, "socketio.mjs", "TRANSPORTS", transports, "PARSER", "msgpack")
+			s.WaitHealth("empty", func(h harness.Health) bool { return h.WebSocket.Connections == 0 && h.Sockets == 0 && h.Rooms == 0 })
 		})
 	}
 }
@@ -75,37 +77,37 @@ func TestParsers(t *testing.T) {
 	for _, transports := range everyTransport {
 		t.Run(transports, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, withGuest, config{site: application})
-			s.runNode(t, "parsers.mjs", "TRANSPORTS", transports)
-			s.settle(t, 0)
+			s := harness.Start(t, harness.WithGuests, harness.Config{Site: application})
+			s.RunNode(t, "parsers.mjs", "TRANSPORTS", transports)
+			s.LogSince(t, 0)
 		})
 	}
 }
 
 func TestUpgradeKeepsOrder(t *testing.T) {
-	overHTTPAndTLS(t, func(t *testing.T, secure bool) {
-		s := start(t, withGuest, config{site: application, secure: secure})
-		n := s.startNode(t, "upgrade.mjs")
+	harness.OverHTTPAndTLS(t, func(t *testing.T, secure bool) {
+		s := harness.Start(t, harness.WithGuests, harness.Config{Site: application, Secure: secure})
+		n := s.StartNode(t, "upgrade.mjs")
 		var moves []any
-		n.expect("moved", &moves)
-		n.finish()
-		s.settle(t, 0)
-		if upgraded := s.log.count(0, "upgraded", "transport", "websocket"); upgraded != len(moves) {
+		n.Expect("moved", &moves)
+		n.Finish()
+		s.LogSince(t, 0)
+		if upgraded := s.Log.Count(0, "upgraded", "transport", "websocket"); upgraded != len(moves) {
 			t.Errorf("%d connections have been upgraded, not %d", upgraded, len(moves))
 		}
-		s.waitIdle()
+		s.WaitIdle()
 	})
 }
 
 // A server that is gone from one moment to the next is found again, and what
 // was sent in between arrives.
 func TestReconnect(t *testing.T) {
-	overHTTPAndTLS(t, func(t *testing.T, secure bool) {
+	harness.OverHTTPAndTLS(t, func(t *testing.T, secure bool) {
 		for _, client := range everyClient {
 			for _, transports := range everyTransport {
 				t.Run(client+"/"+transports, func(t *testing.T) {
 					t.Parallel()
-					s := start(t, withGuest, config{site: application, secure: secure})
+					s := harness.Start(t, harness.WithGuests, harness.Config{Site: application, Secure: secure})
 					reconnect(t, s, client, transports)
 				})
 			}
@@ -113,27 +115,27 @@ func TestReconnect(t *testing.T) {
 	})
 }
 
-func reconnect(t *testing.T, s *server, client, transports string) {
-	n := s.startNode(t, "client.mjs", "CLIENT", client, "TRANSPORTS", transports, "RECONNECT", "yes")
+func reconnect(t *testing.T, s *harness.Server, client, transports string) {
+	n := s.StartNode(t, "client.mjs", "CLIENT", client, "TRANSPORTS", transports, "RECONNECT", "yes")
 	var first, second struct {
 		ID, Session, Transport string
 		Recovered              bool
 	}
-	n.expect("connected", &first)
+	n.Expect("connected", &first)
 	for range 2 {
-		s.kill()
+		s.Kill()
 		var reason string
-		n.expect("disconnected", &reason)
+		n.Expect("disconnected", &reason)
 		if reason != "transport close" && reason != "transport error" {
 			t.Errorf("the client's reason is %q", reason)
 		}
-		n.tell("ask message-with-ack kept") // the client holds it back
-		s.run()
+		n.Tell("ask message-with-ack kept") // the client holds it back
+		s.Run()
 		// The ack can be earlier than the upgrade that "connected" waits for.
-		got := n.expectAll("connected", "answered")
-		got.decode(t, "connected", &second)
+		got := n.ExpectAll("connected", "answered")
+		got.Decode(t, "connected", &second)
 		var kept string
-		if got.decode(t, "answered", &kept); kept != "kept" {
+		if got.Decode(t, "answered", &kept); kept != "kept" {
 			t.Errorf("what was sent while the server was away came back as %q", kept)
 		}
 		if second.ID == first.ID || second.Session == first.Session || second.Recovered {
@@ -144,7 +146,7 @@ func reconnect(t *testing.T, s *server, client, transports string) {
 		}
 		first = second
 	}
-	if n := s.health().WebSocket.Connections; n != 1 {
+	if n := s.Health().WebSocket.Connections; n != 1 {
 		t.Errorf("there are %d connections", n)
 	}
 }

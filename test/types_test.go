@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/caddy-realtime/caddy-realtime/test/harness"
 )
 
 // protocol is where the schemas, the types and samples of the backend protocol are.
@@ -183,7 +185,7 @@ export const typo: EventAnswer = { emits: [] };
 // take what an application does with them.
 func TestTypes(t *testing.T) {
 	t.Parallel()
-	needNode(t)
+	harness.NeedNode(t)
 	w := &typeWriter{t: t}
 	schemas, err := filepath.Glob(filepath.Join(protocol, "schema", "*.json"))
 	if err != nil {

@@ -9,24 +9,26 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/caddy-realtime/caddy-realtime/test/harness"
+
 	"github.com/caddy-realtime/caddy-realtime/test/chaos"
 )
 
-// A weight is what a server takes up.
-type weight struct {
+// A footprint is what a server takes up.
+type footprint struct {
 	goroutines int // but for those that rest until a backend is asked again
 	heap       int // bytes that are live after a collection
 	resident   int // bytes
 }
 
-// letGo is how long memory is not counted that nothing needs any more: a timer that
+// memoryRelease is how long memory is not counted that nothing needs any more: a timer that
 // was stopped keeps what it refers to until it would have gone off, if Go does not
 // happen to look, and reverse_proxy gives an idle connection two minutes.
-const letGo = 2*time.Minute + 5*time.Second
+const memoryRelease = 2*time.Minute + 5*time.Second
 
-// weigh measures the server when nothing but heartbeats goes on and what it was
+// measureFootprint measures the server when nothing but heartbeats goes on and what it was
 // doing is done: when the lightest of some measurements is not undercut any more.
-func (a *arena) weigh() weight {
+func (a *testBed) measureFootprint() footprint {
 	a.t.Helper()
 	a.progress(1) // by its end everybody has the connections again that they keep
 	a.crowd.Pause()
@@ -35,20 +37,20 @@ func (a *arena) weigh() weight {
 		p.Pause()
 		defer p.Resume()
 	}
-	a.service.shed() // how many there are depends on how much has been asked at once
-	if full {        // then memory counts
-		time.Sleep(letGo) // no event says that Go has let go of it
+	a.service.CloseConnections() // how many there are depends on how much has been asked at once
+	if harness.Full {            // then memory counts
+		time.Sleep(memoryRelease) // no event says that Go has let go of it
 	}
-	least := weight{math.MaxInt, math.MaxInt, math.MaxInt}
+	least := footprint{math.MaxInt, math.MaxInt, math.MaxInt}
 	same := 0
 	if !chaos.Await(a.deadline(), func() bool {
-		w := a.weighOnce()
+		w := a.measureOnce()
 		lighter := w.goroutines < least.goroutines || float64(w.heap) < 0.999*float64(least.heap)
-		least = weight{min(w.goroutines, least.goroutines), min(w.heap, least.heap), w.resident}
+		least = footprint{min(w.goroutines, least.goroutines), min(w.heap, least.heap), w.resident}
 		if same++; lighter {
 			same = 0
 		}
-		return same == sized(5, 30)
+		return same == harness.Sized(5, 30)
 	}) {
 		a.t.Fatalf("the server does not settle: %+v", least)
 	}
@@ -63,7 +65,7 @@ var (
 	residentSize = regexp.MustCompile(`(?m)^VmRSS:\s+(\d+) kB`)
 )
 
-func (a *arena) weighOnce() weight {
+func (a *testBed) measureOnce() footprint {
 	a.t.Helper()
 	read := func(text string, pattern *regexp.Regexp) int {
 		a.t.Helper()
@@ -77,9 +79,9 @@ func (a *arena) weighOnce() weight {
 		}
 		return n
 	}
-	_, heap := a.askAdmin(http.MethodGet, "/debug/pprof/heap?gc=1&debug=1", nil)
-	_, stacks := a.askAdmin(http.MethodGet, "/debug/pprof/goroutine?debug=1", nil)
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", a.process.Process.Pid))
+	_, heap := a.AskAdmin(http.MethodGet, "/debug/pprof/heap?gc=1&debug=1", nil)
+	_, stacks := a.AskAdmin(http.MethodGet, "/debug/pprof/goroutine?debug=1", nil)
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", a.Process.Process.Pid))
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -87,5 +89,5 @@ func (a *arena) weighOnce() weight {
 	if resting.MatchString(stacks) {
 		goroutines -= read(stacks, resting)
 	}
-	return weight{goroutines, read(heap, heapAlloc), read(string(status), residentSize) << 10}
+	return footprint{goroutines, read(heap, heapAlloc), read(string(status), residentSize) << 10}
 }

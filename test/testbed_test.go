@@ -14,20 +14,22 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-realtime/caddy-realtime/test/harness"
+
 	"github.com/caddy-realtime/caddy-realtime/test/chaos"
 )
 
-// An arena is a server that something is done to, and a crowd that must not notice.
-type arena struct {
-	*server
+// An testBed is a server that something is done to, and a crowd that must not notice.
+type testBed struct {
+	*harness.Server
 	t       *testing.T
-	options arenaOptions
+	options bedOptions
 	secure  int // the port of the site over TLS
 	trust   *tls.Config
 
 	checker chaos.Checker
 	backend *chaos.Backend
-	service *service
+	service *harness.Backend
 	crowd   *chaos.Crowd
 	table   chaos.Table
 
@@ -36,37 +38,37 @@ type arena struct {
 	unpublish  context.CancelFunc
 }
 
-// arenaOptions are what one arena has other than another.
-type arenaOptions struct {
+// bedOptions are what one arena has other than another.
+type bedOptions struct {
 	title      string
-	global     string                // of the hub; default: as for every other server
-	mix        [4]int                // clients over WebSocket, polling, WebSocket over TLS, polling over TLS
-	manner     func(i int) string    // of the clients
-	pace       time.Duration         // between two events of a client
-	publishers int                   // each has a number for everybody four times a second
-	restarts   bool                  // the server is
-	upstreams  func(a *arena) string // what "backend" has instead of a URL; default: one service
+	global     string                  // of the hub; default: as for every other server
+	mix        [4]int                  // clients over WebSocket, polling, WebSocket over TLS, polling over TLS
+	manner     func(i int) string      // of the clients
+	pace       time.Duration           // between two events of a client
+	publishers int                     // each has a number for everybody four times a second
+	restarts   bool                    // the server is
+	upstreams  func(a *testBed) string // what "backend" has instead of a URL; default: one service
 }
 
-// A setting is what differs between two configurations of an arena.
-type setting struct {
+// A variant is what differs between two configurations of an arena.
+type variant struct {
 	origins, keys, secrets, namespaces, more string
 	site                                     string // instead of all of it
 	others                                   string // sites
 }
 
-// settings are those that reloads alternate between. The first one is that of the start.
-var settings = []setting{
+// variants are those that reloads alternate between. The first one is that of the start.
+var variants = []variant{
 	{},
 	{origins: newOrigin + " http://localhost:*", more: "ping 20s 25s"},
-	{keys: secondKey, more: "compression on\nlimits {\n payload 2MB \n queue 3MB \n}"},
-	{secrets: secondSecret, namespaces: "/more-*", more: "ping 30s 15s \n limits {\n handshake 20s \n}"},
-	{origins: oldOrigin, secrets: secondSecret, keys: secondKey, more: "compression on 4KB"},
+	{keys: harness.SecondKey, more: "compression on\nlimits {\n payload 2MB \n queue 3MB \n}"},
+	{secrets: harness.SecondSecret, namespaces: "/more-*", more: "ping 30s 15s \n limits {\n handshake 20s \n}"},
+	{origins: oldOrigin, secrets: harness.SecondSecret, keys: harness.SecondKey, more: "compression on 4KB"},
 }
 
 // config returns an arena's configuration: one endpoint in two sites.
-func (a *arena) config(v setting) config {
-	backend, upstreams := a.service.url(), ""
+func (a *testBed) config(v variant) harness.Config {
+	backend, upstreams := a.service.URL(), ""
 	if a.options.upstreams != nil {
 		backend, upstreams = "", a.options.upstreams(a)
 	}
@@ -76,10 +78,10 @@ func (a *arena) config(v setting) config {
 		origins ` + appOrigin + ` ` + v.origins + `
 		namespaces / ` + v.namespaces + `
 		api /api/realtime {
-			key ` + firstKey + ` ` + v.keys + `
+			key ` + harness.FirstKey + ` ` + v.keys + `
 		}
 		backend ` + backend + ` {
-			secret ` + firstSecret + ` ` + v.secrets + `
+			secret ` + harness.FirstSecret + ` ` + v.secrets + `
 			events asked:*
 			timeout 30s 30s
 			` + upstreams + `
@@ -92,39 +94,39 @@ func (a *arena) config(v setting) config {
 		` + v.more + `
 	}`
 	}
-	return config{
-		global: a.options.global,
-		site:   site,
-		more:   fmt.Sprintf("https://127.0.0.1:%d {\n\tbind 127.0.0.1\n\ttls internal\n\t%s\n}\n%s", a.secure, site, v.others),
+	return harness.Config{
+		Global: a.options.global,
+		Site:   site,
+		More:   fmt.Sprintf("https://127.0.0.1:%d {\n\tbind 127.0.0.1\n\ttls internal\n\t%s\n}\n%s", a.secure, site, v.others),
 	}
 }
 
-// enter starts a server, and has a crowd connected to it, which says numbers and
+// newTestBed starts a server, and has a crowd connected to it, which says numbers and
 // hears those of publishers from then on.
-func enter(t *testing.T, o arenaOptions) *arena {
+func newTestBed(t *testing.T, o bedOptions) *testBed {
 	t.Helper()
-	if !full {
+	if !harness.Full {
 		t.Parallel()
 	}
-	a := &arena{t: t, options: o, table: chaos.Table{Title: o.title}}
+	a := &testBed{t: t, options: o, table: chaos.Table{Title: o.title}}
 	a.backend = &chaos.Backend{Checker: &a.checker, Verify: func(body []byte, header http.Header) error {
-		return verify(firstSecret, body, header)
+		return harness.VerifySignature(harness.FirstSecret, body, header)
 	}}
-	a.service = newService(t, "a")
-	a.service.instead = a.backend
-	a.server = newServer(t, withGuest)
-	a.secure = freePort(t)
-	a.write("Caddyfile", a.config(setting{}))
-	a.run()
-	a.trust = a.awaitSecure()
+	a.service = harness.NewBackend(t, "a")
+	a.service.Handler = a.backend
+	a.Server = harness.NewServer(t, harness.WithGuests)
+	a.secure = harness.FreePort(t)
+	a.WriteConfig("Caddyfile", a.config(variant{}))
+	a.Run()
+	a.trust = a.waitTLS()
 
 	for i := range o.publishers {
-		a.crowdOf().Publishers = append(a.crowdOf().Publishers, &chaos.Publisher{
-			Source: chaos.NewSource(fmt.Sprint("p", i)), URL: a.url() + "/api/realtime", Key: firstKey,
+		a.newCrowd().Publishers = append(a.newCrowd().Publishers, &chaos.Publisher{
+			Source: chaos.NewSource(fmt.Sprint("p", i)), URL: a.URL() + "/api/realtime", Key: harness.FirstKey,
 			Pace: 250 * time.Millisecond, Again: !o.restarts,
 		})
 	}
-	t.Cleanup(a.leave)
+	t.Cleanup(a.close)
 	a.publish, a.unpublish = context.WithCancel(context.Background())
 	for _, p := range a.crowd.Publishers {
 		a.publishing.Go(func() {
@@ -143,14 +145,14 @@ func enter(t *testing.T, o arenaOptions) *arena {
 	return a
 }
 
-// crowdOf returns the arena's crowd, which is new at first.
-func (a *arena) crowdOf() *chaos.Crowd {
+// newCrowd returns the arena's crowd, which is new at first.
+func (a *testBed) newCrowd() *chaos.Crowd {
 	if a.crowd != nil {
 		return a.crowd
 	}
-	plain, secure := a.url(), fmt.Sprintf("https://127.0.0.1:%d", a.secure)
+	plain, secure := a.URL(), fmt.Sprintf("https://127.0.0.1:%d", a.secure)
 	a.crowd = &chaos.Crowd{
-		Checker: &a.checker, Backend: a.backend, Manner: a.options.manner, Pace: a.options.pace, Patience: patience,
+		Checker: &a.checker, Backend: a.backend, Manner: a.options.manner, Pace: a.options.pace, Patience: harness.Timeout,
 		Origin: appOrigin, Restarts: a.options.restarts,
 		Kinds: []chaos.Kind{
 			{Name: "WebSocket", Count: a.options.mix[0], URL: plain, Transport: "websocket"},
@@ -162,7 +164,7 @@ func (a *arena) crowdOf() *chaos.Crowd {
 	return a.crowd
 }
 
-func (a *arena) mix() string {
+func (a *testBed) mix() string {
 	var words []string
 	for _, kind := range a.crowd.Kinds {
 		words = append(words, fmt.Sprint(kind.Count, " ", kind.Name))
@@ -181,11 +183,11 @@ func mixed(i int) string {
 	return chaos.Told
 }
 
-// awaitSecure waits until the site over TLS serves, and returns what to trust.
-func (a *arena) awaitSecure() *tls.Config {
+// waitTLS waits until the site over TLS serves, and returns what to trust.
+func (a *testBed) waitTLS() *tls.Config {
 	a.t.Helper()
-	a.log.wait(a.t, 0, "certificate obtained successfully")
-	root, err := os.ReadFile(a.authority())
+	a.Log.Wait(a.t, 0, "certificate obtained successfully")
+	root, err := os.ReadFile(a.AuthorityFile())
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -204,14 +206,14 @@ func (a *arena) awaitSecure() *tls.Config {
 }
 
 // deadline is the end of all patience.
-func (a *arena) deadline() context.Context {
-	ctx, cancel := context.WithTimeout(a.t.Context(), patience)
+func (a *testBed) deadline() context.Context {
+	ctx, cancel := context.WithTimeout(a.t.Context(), harness.Timeout)
 	a.t.Cleanup(cancel)
 	return ctx
 }
 
 // progress waits until everybody has said some more.
-func (a *arena) progress(acks int) {
+func (a *testBed) progress(acks int) {
 	a.t.Helper()
 	ctx, cancel := context.WithCancelCause(a.deadline())
 	defer cancel(nil)
@@ -230,15 +232,15 @@ func (a *arena) progress(acks int) {
 }
 
 // fail ends the test, and says what the clients have seen.
-func (a *arena) fail(err error) {
+func (a *testBed) fail(err error) {
 	a.t.Helper()
 	_, words := a.crowd.Problems()
 	v := a.checker.Verdict()
 	a.t.Fatalf("%v\n%s\n%s", err, strings.Join(words, "\n"), strings.Join(v.Words, "\n"))
 }
 
-// leave ends all that the arena has begun.
-func (a *arena) leave() {
+// close ends all that the arena has begun.
+func (a *testBed) close() {
 	if a.unpublish != nil {
 		a.unpublish()
 	}
@@ -246,8 +248,8 @@ func (a *arena) leave() {
 	a.crowd.Leave()
 }
 
-// judge ends the talk, waits for what is due, and judges what everybody has logged.
-func (a *arena) judge() chaos.Verdict {
+// check ends the talk, waits for what is due, and judges what everybody has logged.
+func (a *testBed) check() chaos.Verdict {
 	a.t.Helper()
 	a.unpublish()
 	a.publishing.Wait()
@@ -281,14 +283,14 @@ func (a *arena) judge() chaos.Verdict {
 }
 
 // acks adds how long acks have taken, and how many came in a time.
-func (a *arena) acks(took time.Duration) {
+func (a *testBed) acks(took time.Duration) {
 	l := &a.crowd.Acks
 	a.table.Add("acked events per second", "%.0f", float64(l.Count())/took.Seconds())
-	a.table.Add("time to an ack, p50 / p99 / max", "%s / %s / %s", brief(l.Quantile(0.5)), brief(l.Quantile(0.99)), brief(l.Max()))
+	a.table.Add("time to an ack, p50 / p99 / max", "%s / %s / %s", shortDuration(l.Quantile(0.5)), shortDuration(l.Quantile(0.99)), shortDuration(l.Max()))
 }
 
-// brief writes a duration for a table.
-func brief(d time.Duration) string {
+// shortDuration writes a duration for a table.
+func shortDuration(d time.Duration) string {
 	if d < 100*time.Millisecond {
 		return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000)
 	}
@@ -296,12 +298,12 @@ func brief(d time.Duration) string {
 }
 
 // report prints the table, and keeps that of a full run for the README.
-func (a *arena) report() {
+func (a *testBed) report() {
 	a.t.Helper()
 	var text strings.Builder
 	a.table.WriteText(&text)
 	a.t.Log("\n" + text.String())
-	if !full {
+	if !harness.Full {
 		return
 	}
 	folder := "../dist"

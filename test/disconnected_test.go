@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/caddy-realtime/caddy-realtime/test/harness"
 )
 
 // TestWhoIsAway has a backend that decides something about clients whose
@@ -20,7 +22,7 @@ func TestWhoIsAway(t *testing.T) {
 	got, answers := make(chan string), make(chan string)
 	gone := make(chan string, 10)
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var m message
+		var m harness.Message
 		if err := json.NewDecoder(r.Body).Decode(&m); err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
@@ -39,36 +41,36 @@ func TestWhoIsAway(t *testing.T) {
 		}
 	}))
 	defer backend.Close()
-	s := start(t, shipped, config{
-		global: "realtime {\n\t\tdrain 0s\n\t\trecovery 5m\n\t}",
-		site: `realtime {
+	s := harness.Start(t, harness.Shipped, harness.Config{
+		Global: "realtime {\n\t\tdrain 0s\n\t\trecovery 5m\n\t}",
+		Site: `realtime {
 		api /api/realtime {
-			key ` + firstKey + `
+			key ` + harness.FirstKey + `
 		}
 		backend ` + backend.URL + `/realtime {
-			secret ` + firstSecret + `
+			secret ` + harness.FirstSecret + `
 			timeout 30s 30s
 		}
 	}`})
-	api := &caller{s: s, t: t, key: firstKey}
-	come := func(pid, offset string) *wire {
+	api := &harness.APIClient{Server: s, T: t, Key: harness.FirstKey}
+	come := func(pid, offset string) *harness.WebSocket {
 		t.Helper()
-		w := s.openWire(t)
-		w.send(fmt.Sprintf(`40{"pid":%q,"offset":%q}`, pid, offset))
+		w := s.OpenWebSocket(t)
+		w.Send(fmt.Sprintf(`40{"pid":%q,"offset":%q}`, pid, offset))
 		return w
 	}
-	ids := func(w *wire) (sid, pid string) {
+	ids := func(w *harness.WebSocket) (sid, pid string) {
 		t.Helper()
 		var connect struct{ SID, PID string }
-		if text := w.receive(); !strings.HasPrefix(text, "40{") || json.Unmarshal([]byte(text[2:]), &connect) != nil {
+		if text := w.Receive(); !strings.HasPrefix(text, "40{") || json.Unmarshal([]byte(text[2:]), &connect) != nil {
 			t.Fatalf("a CONNECT was answered %s", text)
 		}
 		return connect.SID, connect.PID
 	}
-	hear := func(w *wire, event string) (offset string) {
+	hear := func(w *harness.WebSocket, event string) (offset string) {
 		t.Helper()
 		var args []string
-		text := w.receive()
+		text := w.Receive()
 		if !strings.HasPrefix(text, "42[") || json.Unmarshal([]byte(text[2:]), &args) != nil || args[0] != event {
 			t.Fatalf("got %s, not %s", text, event)
 		}
@@ -76,9 +78,9 @@ func TestWhoIsAway(t *testing.T) {
 	}
 	rooms := func(want string) {
 		t.Helper()
-		for deadline := time.Now().Add(patience); ; { // a client hears that it is back a moment before it is listed
+		for deadline := time.Now().Add(harness.Timeout); ; { // a client hears that it is back a moment before it is listed
 			var page struct{ Sockets []struct{ Rooms []string } }
-			api.do("GET", "sockets?user=ann", "", http.StatusOK, &page)
+			api.Do("GET", "sockets?user=ann", "", http.StatusOK, &page)
 			text := fmt.Sprint(page.Sockets)
 			if text == want {
 				return
@@ -93,12 +95,12 @@ func TestWhoIsAway(t *testing.T) {
 	// at the backend.
 	first := come("", "")
 	id, pid := ids(first)
-	api.do("POST", "emit", `{"users":["ann"],"event":"hello"}`, http.StatusAccepted, nil)
+	api.Do("POST", "emit", `{"users":["ann"],"event":"hello"}`, http.StatusAccepted, nil)
 	offset := hear(first, "hello")
-	first.send(`42["slow"]`)
+	first.Send(`42["slow"]`)
 	<-got
 	second := come(pid, offset)
-	if code := first.closed(); code != 1005 {
+	if code := first.WaitClosed(); code != 1005 {
 		t.Errorf("the first connection was closed with %d", code)
 	}
 	answers <- `{"emit":[{"event":"answer"}],"leave":["before"],"join":["after"]}`
@@ -109,19 +111,19 @@ func TestWhoIsAway(t *testing.T) {
 	rooms("[{[after]}]")
 
 	// It is moved while it is away.
-	away := func(w *wire) {
+	away := func(w *harness.WebSocket) {
 		t.Helper()
-		mark := s.log.mark()
-		w.reset()
-		s.log.wait(t, mark, "socket disconnected", "socket", id)
+		mark := s.Log.Mark()
+		w.Reset()
+		s.Log.Wait(t, mark, "socket disconnected", "socket", id)
 	}
 	away(second)
 	for body, want := range map[string]int{`{"where":{"room":"after"},"rooms":["moved"]}`: 1, `{"where":{"room":"before"},"rooms":["moved"]}`: 0} {
-		if n := api.change("join", body); n != want {
+		if n := api.ChangeSockets("join", body); n != want {
 			t.Errorf("%s was done to %d, not %d", body, n, want)
 		}
 	}
-	api.do("POST", "emit", `{"to":["moved"],"event":"there"}`, http.StatusAccepted, nil)
+	api.Do("POST", "emit", `{"to":["moved"],"event":"there"}`, http.StatusAccepted, nil)
 	third := come(pid, offset)
 	offset = hear(third, "there")
 	if sid, _ := ids(third); sid != id {
@@ -131,13 +133,13 @@ func TestWhoIsAway(t *testing.T) {
 
 	// It is sent away, and the backend told at once.
 	away(third)
-	if n := api.change("disconnect", `{"where":{"user":"ann"}}`); n != 1 {
+	if n := api.ChangeSockets("disconnect", `{"where":{"user":"ann"}}`); n != 1 {
 		t.Errorf("%d were disconnected", n)
 	}
 	if sid := <-gone; sid != id {
 		t.Errorf("the backend is told of %s, not of %s", sid, id)
 	}
-	api.do("POST", "emit", `{"to":["moved"],"event":"confidential"}`, http.StatusAccepted, nil)
+	api.Do("POST", "emit", `{"to":["moved"],"event":"confidential"}`, http.StatusAccepted, nil)
 	before := asked.Load()
 	fourth := come(pid, offset)
 	if sid, again := ids(fourth); sid == id || again == pid || asked.Load() != before+1 {

@@ -1,4 +1,4 @@
-package test
+package harness
 
 import (
 	"context"
@@ -19,12 +19,12 @@ import (
 
 // The secrets that backends are asked with: requests are signed by both.
 const (
-	firstSecret  = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
-	secondSecret = "whsec_ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA="
+	FirstSecret  = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+	SecondSecret = "whsec_ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA="
 )
 
-// A message is what a backend is asked or told.
-type message struct {
+// A Message is what a backend is asked or told.
+type Message struct {
 	id      string // its webhook-id
 	header  http.Header
 	Type    string
@@ -49,61 +49,62 @@ type message struct {
 	}
 }
 
-// A service is a backend of the test's own. It wants every request signed,
+// A Backend is a backend of the test's own. It wants every request signed,
 // answers events by their names, and keeps what it gets.
-type service struct {
+type Backend struct {
 	t    *testing.T
 	name string
-	port int
+	Port int
 
-	instead http.Handler // answers in place of the service, unless nil
+	Handler http.Handler // answers in place of the service, unless nil
 
-	mu       sync.Mutex
+	Mu       sync.Mutex
 	server   *http.Server
 	stopping bool
 	latest   time.Time // when the latest request was answered, or stopping began
 	open     map[net.Conn]bool
-	messages []message
+	messages []Message
 	changed  chan struct{}
 	hold     chan struct{} // until it is closed "hold" is not answered
-	failing  int           // how many disconnects are still to be answered with 503
+	Failing  int           // how many disconnects are still to be answered with 503
 }
 
-func newService(t *testing.T, name string) *service {
+func NewBackend(t *testing.T, name string) *Backend {
 	t.Helper()
-	a := &service{t: t, name: name, port: freePort(t), changed: make(chan struct{}), hold: make(chan struct{})}
-	a.start()
+	a := &Backend{t: t, name: name, Port: FreePort(t), changed: make(chan struct{}), hold: make(chan struct{})}
+	a.Start()
 	t.Cleanup(func() {
-		a.release()
-		a.stop()
+		a.Release()
+		a.Stop()
 	})
 	return a
 }
 
-func (a *service) address() string { return fmt.Sprintf("127.0.0.1:%d", a.port) }
-func (a *service) url() string     { return "http://" + a.address() + "/realtime" }
+func (a *Backend) Address() string { return fmt.Sprintf("127.0.0.1:%d", a.Port) }
 
-// start serves; also again, after stop.
-func (a *service) start() {
+func (a *Backend) URL() string { return "http://" + a.Address() + "/realtime" }
+
+// Start serves; also again, after stop.
+func (a *Backend) Start() {
 	a.t.Helper()
-	listener, err := net.Listen("tcp", a.address())
-	for first := a.server == nil; err != nil; listener, err = net.Listen("tcp", a.address()) {
+	listener, err := net.Listen("tcp", a.Address())
+	for first := a.server == nil; err != nil; listener, err = net.Listen("tcp", a.Address()) {
 		if !first {
 			a.t.Fatal(err)
 		}
-		a.port = freePort(a.t) // somebody was faster
+		a.Port = FreePort(a.t) // somebody was faster
 	}
 	server := &http.Server{Handler: a, ConnState: a.count}
-	a.mu.Lock()
+	a.Mu.Lock()
 	a.server, a.stopping, a.open = server, false, make(map[net.Conn]bool)
-	a.mu.Unlock()
+	a.Mu.Unlock()
 	go func() { _ = server.Serve(listener) }()
 }
 
 // count knows which connections are open.
-func (a *service) count(conn net.Conn, state http.ConnState) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+func (a *Backend) count(conn net.Conn, state http.ConnState) {
+	a.Mu.Lock()
+	defer a.Mu.Unlock()
 	switch state {
 	case http.StateNew:
 		a.open[conn] = true
@@ -112,62 +113,62 @@ func (a *service) count(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// stop serves no more, when what has begun is answered. It does so as the README
+// Stop serves no more, when what has begun is answered. It does so as the README
 // says: first the answers ask that nothing be sent for a while, and when nothing
 // comes any more the socket that it listens on is closed.
-func (a *service) stop() {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+func (a *Backend) Stop() {
+	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
 	defer cancel()
-	a.mu.Lock()
+	a.Mu.Lock()
 	server := a.server
 	a.stopping, a.latest = true, time.Now()
-	a.mu.Unlock()
+	a.Mu.Unlock()
 	for quiet := false; !quiet && ctx.Err() == nil; time.Sleep(10 * time.Millisecond) { // until the requests have ended
-		a.mu.Lock()
-		quiet = time.Since(a.latest) > stopPause/2
-		a.mu.Unlock()
+		a.Mu.Lock()
+		quiet = time.Since(a.latest) > StopPause/2
+		a.Mu.Unlock()
 	}
 	if err := server.Shutdown(ctx); err != nil && !errors.Is(err, net.ErrClosed) {
 		a.t.Errorf("stopping backend: %v", err)
 	}
 }
 
-// stopPause is for how long nothing shall be sent to a service that is about to
+// StopPause is for how long nothing shall be sent to a service that is about to
 // stop.
-const stopPause = 2 * time.Second
+const StopPause = 2 * time.Second
 
-// say tells the client of a service that is about to stop that it is, and notes
+// announceStop tells the client of a service that is about to stop that it is, and notes
 // that a request has come.
-func (a *service) say(header http.Header) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+func (a *Backend) announceStop(header http.Header) {
+	a.Mu.Lock()
+	defer a.Mu.Unlock()
 	a.latest = time.Now()
 	if a.stopping {
 		header.Set("Connection", "close")
-		header.Set("Retry-After", fmt.Sprint(stopPause.Seconds()))
+		header.Set("Retry-After", fmt.Sprint(StopPause.Seconds()))
 	}
 }
 
-// kill serves no more, at once.
-func (a *service) kill() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+// Kill serves no more, at once.
+func (a *Backend) Kill() {
+	a.Mu.Lock()
+	defer a.Mu.Unlock()
 	_ = a.server.Close()
 }
 
-// shed closes all connections. It must be called while nothing is asked.
-func (a *service) shed() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+// CloseConnections closes all connections. It must be called while nothing is asked.
+func (a *Backend) CloseConnections() {
+	a.Mu.Lock()
+	defer a.Mu.Unlock()
 	for conn := range a.open {
 		conn.Close()
 	}
 }
 
-// release answers what is held, now and later.
-func (a *service) release() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+// Release answers what is held, now and later.
+func (a *Backend) Release() {
+	a.Mu.Lock()
+	defer a.Mu.Unlock()
 	select {
 	case <-a.hold:
 	default:
@@ -175,8 +176,8 @@ func (a *service) release() {
 	}
 }
 
-// serveFastCGI serves by FastCGI as well, and returns where.
-func (a *service) serveFastCGI() string {
+// ServeFastCGI serves by FastCGI as well, and returns where.
+func (a *Backend) ServeFastCGI() string {
 	a.t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -195,24 +196,24 @@ func (a *service) serveFastCGI() string {
 }
 
 // ServeHTTP implements http.Handler.
-func (a *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if a.instead != nil {
-		a.say(w.Header())
-		a.instead.ServeHTTP(w, r)
+func (a *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if a.Handler != nil {
+		a.announceStop(w.Header())
+		a.Handler.ServeHTTP(w, r)
 		return
 	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return // whoever asks has gone
 	}
-	for _, secret := range []string{firstSecret, secondSecret} {
-		if err := verify(secret, body, r.Header); err != nil {
+	for _, secret := range []string{FirstSecret, SecondSecret} {
+		if err := VerifySignature(secret, body, r.Header); err != nil {
 			a.t.Errorf("%s %s: %v", r.Method, r.URL, err)
 			http.Error(w, "not signed", http.StatusUnauthorized)
 			return
 		}
 	}
-	m := message{id: r.Header.Get("Webhook-Id"), header: r.Header}
+	m := Message{id: r.Header.Get("Webhook-Id"), header: r.Header}
 	if err := json.Unmarshal(body, &m); err != nil {
 		a.t.Errorf("%s: %v", body, err)
 		http.Error(w, "no message", http.StatusBadRequest)
@@ -227,12 +228,12 @@ func (a *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		text = nil
 	}
 	w.Header().Set("X-Service", a.name)
-	a.say(w.Header())
+	a.announceStop(w.Header())
 	w.WriteHeader(status)
 	_, _ = w.Write(text)
 }
 
-func verify(secret string, body []byte, header http.Header) error {
+func VerifySignature(secret string, body []byte, header http.Header) error {
 	webhook, err := standardwebhooks.NewWebhook(secret)
 	if err != nil {
 		return err
@@ -242,22 +243,22 @@ func verify(secret string, body []byte, header http.Header) error {
 
 type object = map[string]any
 
-func (a *service) answer(m *message) (int, any) {
-	a.mu.Lock()
+func (a *Backend) answer(m *Message) (int, any) {
+	a.Mu.Lock()
 	a.messages = append(a.messages, *m)
 	close(a.changed)
 	a.changed = make(chan struct{})
 	hold := a.hold
-	failing := m.Type == "socket.disconnect" && a.failing > 0
+	failing := m.Type == "socket.disconnect" && a.Failing > 0
 	if failing {
-		a.failing--
+		a.Failing--
 	}
-	a.mu.Unlock()
+	a.Mu.Unlock()
 	switch {
 	case failing:
 		return http.StatusServiceUnavailable, nil
 	case m.Type == "socket.connect":
-		return a.admit(m)
+		return a.connect(m)
 	case m.Type == "socket.event":
 		if m.Data.Event == "hold" {
 			<-hold
@@ -267,8 +268,8 @@ func (a *service) answer(m *message) (int, any) {
 	return http.StatusNoContent, nil
 }
 
-// admit lets clients in by their cookie, or whom the client says to be.
-func (a *service) admit(m *message) (int, any) {
+// connect lets clients in by their cookie, or whom the client says to be.
+func (a *Backend) connect(m *Message) (int, any) {
 	user, _ := m.Data.Auth["user"].(string)
 	if cookie, err := (&http.Request{Header: m.header}).Cookie("user"); err == nil {
 		user = cookie.Value
@@ -290,7 +291,7 @@ func (a *service) admit(m *message) (int, any) {
 	return http.StatusOK, answer
 }
 
-func (a *service) handle(m *message) (int, any) {
+func (a *Backend) handle(m *Message) (int, any) {
 	d := m.Data
 	switch d.Event {
 	case "echo", "hold":
@@ -315,22 +316,22 @@ func (a *service) handle(m *message) (int, any) {
 	return http.StatusNoContent, nil
 }
 
-// all returns the messages of a type so far.
-func (a *service) all(kind string) []message {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(a.messages), func(m message) bool { return m.Type != kind })
+// Messages returns the messages of a type so far.
+func (a *Backend) Messages(kind string) []Message {
+	a.Mu.Lock()
+	defer a.Mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(a.messages), func(m Message) bool { return m.Type != kind })
 }
 
-// wait waits until the messages of a type are as the test wants them.
-func (a *service) wait(t *testing.T, kind, what string, ok func([]message) bool) []message {
+// WaitMessages waits until the messages of a type are as the test wants them.
+func (a *Backend) WaitMessages(t *testing.T, kind, what string, ok func([]Message) bool) []Message {
 	t.Helper()
-	deadline := time.After(patience)
+	deadline := time.After(Timeout)
 	for {
-		a.mu.Lock()
+		a.Mu.Lock()
 		changed := a.changed
-		a.mu.Unlock()
-		got := a.all(kind)
+		a.Mu.Unlock()
+		got := a.Messages(kind)
 		if ok(got) {
 			return got
 		}
@@ -342,9 +343,9 @@ func (a *service) wait(t *testing.T, kind, what string, ok func([]message) bool)
 	}
 }
 
-// once returns messages by their ids, those that were repeated once.
-func once(messages []message) map[string]message {
-	unique := make(map[string]message)
+// UniqueMessages returns messages by their ids, those that were repeated once.
+func UniqueMessages(messages []Message) map[string]Message {
+	unique := make(map[string]Message)
 	for _, m := range messages {
 		unique[m.id] = m
 	}

@@ -1,0 +1,83 @@
+package harness
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+)
+
+// Reload posts a Caddyfile to the admin API and returns its answer.
+func (s *Server) Reload(path string) (status int, answer string) {
+	s.t.Helper()
+	body, err := os.ReadFile(path)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return s.AskAdmin(http.MethodPost, "/load", body)
+}
+
+// AskAdmin sends a request to the admin API.
+func (s *Server) AskAdmin(method, path string, body []byte) (status int, answer string) {
+	s.t.Helper()
+	admin := http.Client{
+		Transport: &http.Transport{
+			Dial:              func(string, string) (net.Conn, error) { return net.Dial("unix", s.path("admin.sock")) },
+			DisableKeepAlives: true,
+		},
+		Timeout: Timeout,
+	}
+	request, err := http.NewRequest(method, "http://admin"+path, bytes.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "text/caddyfile")
+	response, err := admin.Do(request)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		s.t.Fatal(err)
+	}
+	return response.StatusCode, string(text)
+}
+
+// MustReload is reload for configurations that are right.
+func (s *Server) MustReload(c Config) {
+	s.t.Helper()
+	s.MustReloadFile(s.WriteConfig("Caddyfile.new", c))
+}
+
+func (s *Server) MustReloadFile(path string) {
+	s.t.Helper()
+	if status, answer := s.Reload(path); status != http.StatusOK {
+		s.t.Fatalf("reload: %d %s", status, answer)
+	}
+	s.waitListeners()
+}
+
+// StartReload begins to reload; done waits for the end.
+func (s *Server) StartReload(c Config) (done func()) {
+	s.t.Helper()
+	path := s.WriteConfig("Caddyfile.new", c)
+	result := make(chan string, 1)
+	go func() {
+		status, answer := s.Reload(path)
+		if status != http.StatusOK {
+			result <- fmt.Sprint(status, " ", answer)
+		}
+		close(result)
+	}()
+	return func() {
+		s.t.Helper()
+		if problem := <-result; problem != "" {
+			s.t.Fatalf("reload: %s", problem)
+		}
+		s.waitListeners()
+	}
+}

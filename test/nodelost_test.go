@@ -1,0 +1,246 @@
+package test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/caddy-realtime/caddy-realtime/test/harness"
+)
+
+// connectMany connects clients by WebSocket, as many at a time as there are doors.
+func connectMany(t *testing.T, s *harness.Server, clients int) []*harness.WebSocket {
+	t.Helper()
+	const doors = 20
+	wires := make([]*harness.WebSocket, clients)
+	var opened sync.WaitGroup
+	for first := range doors {
+		opened.Go(func() {
+			for i := first; i < clients; i += doors {
+				wires[i] = s.OpenWebSocket(t, "Cookie", "user=ann")
+				wires[i].Connect()
+			}
+		})
+	}
+	opened.Wait()
+	return wires
+}
+
+// readUntilClosed has clients answer the server's close frames until they are gone, which
+// is to happen soon.
+func readUntilClosed(t *testing.T, wires []*harness.WebSocket) {
+	t.Helper()
+	var reading sync.WaitGroup
+	t.Cleanup(reading.Wait)
+	for _, w := range wires {
+		reading.Go(func() {
+			_ = w.SetReadDeadline(time.Now().Add(harness.Timeout))
+			for {
+				if _, _, err := w.ReadMessage(); err != nil {
+					return
+				}
+			}
+		})
+	}
+}
+
+// countByReason is how many sockets a backend knows to be gone, by who made them go and
+// why.
+func countByReason(gone []harness.Message) map[string]int {
+	counts := make(map[string]int)
+	for _, m := range harness.UniqueMessages(gone) {
+		counts[m.Data.Initiator+", "+m.Data.Reason]++
+	}
+	return counts
+}
+
+// TestNodeLost: the server is killed twice, and the backend learns of everybody
+// who was there, once.
+func TestNodeLost(t *testing.T) {
+	t.Parallel()
+	const left, stay = 50, 200
+	a := harness.NewBackend(t, "a")
+	s := harness.Start(t, harness.Shipped, backendConfig(a.URL(), ""))
+	for _, w := range connectMany(t, s, left) {
+		w.Reset()
+	}
+	a.WaitMessages(t, "socket.disconnect", "one for each that left", func(gone []harness.Message) bool { return len(harness.UniqueMessages(gone)) == left })
+	connectMany(t, s, stay)
+	nodes := make(map[string]bool)
+	for _, m := range a.Messages("socket.connect") {
+		nodes[m.Data.Socket.Node] = true
+	}
+	s.WaitStored(t, stay)
+	s.Kill()
+	began := time.Now()
+	s.Run()
+	a.WaitMessages(t, "socket.disconnect", "one for each", func(gone []harness.Message) bool { return len(harness.UniqueMessages(gone)) == left+stay })
+	t.Logf("the backend knew of all %v after the start", time.Since(began))
+	s.Kill()
+	s.Run()
+	// Whoever is told of again would be by now.
+	w := connectMany(t, s, 1)[0]
+	w.Reset()
+	a.WaitMessages(t, "socket.disconnect", "that of the last one", func(gone []harness.Message) bool { return len(harness.UniqueMessages(gone)) > left+stay })
+	time.Sleep(15 * time.Second) // for how long the journal of a process that was killed may not be touched
+	gone := a.Messages("socket.disconnect")
+	if got, want := countByReason(gone), map[string]int{"network, transport close": left + 1, "node_lost, transport close": stay}; !maps.Equal(got, want) {
+		t.Errorf("it was told %v, want %v", got, want)
+	}
+	sockets := make(map[string]int)
+	for _, m := range harness.UniqueMessages(gone) {
+		sockets[m.Data.Socket.ID]++
+		if m.Data.Initiator != "node_lost" {
+			continue
+		}
+		if !nodes[m.Data.Socket.Node] {
+			t.Errorf("a socket was lost with the node %q", m.Data.Socket.Node)
+		}
+		if d := time.Duration(m.Data.Duration) * time.Millisecond; d <= 0 || d > harness.Timeout {
+			t.Errorf("a socket that was lost had been there for %v", d)
+		}
+	}
+	if len(sockets) != left+stay+1 || len(nodes) != 1 {
+		t.Errorf("it was told of %d sockets, of %d nodes", len(sockets), len(nodes))
+	}
+	t.Logf("%d requests told of %d sockets", len(gone), len(sockets))
+}
+
+// TestExitWithoutBackend: the server exits while the backend is away, and tells it
+// after the next start.
+func TestExitWithoutBackend(t *testing.T) {
+	t.Parallel()
+	const clients = 50
+	a := harness.NewBackend(t, "a")
+	s := harness.Start(t, harness.Shipped, backendConfig(a.URL(), ""))
+	readUntilClosed(t, connectMany(t, s, clients))
+	a.Kill()
+	began := time.Now()
+	s.Signal(syscall.SIGTERM)
+	if code := s.Wait(); code != 0 {
+		t.Errorf("the server ended with status %d", code)
+	}
+	t.Logf("the exit took %v", time.Since(began))
+	a.Start()
+	mark := s.Log.Mark()
+	s.Run()
+	gone := a.WaitMessages(t, "socket.disconnect", "one for each", func(gone []harness.Message) bool { return len(harness.UniqueMessages(gone)) == clients })
+	if got := countByReason(gone); got["drain, server shutting down"] != clients {
+		t.Errorf("it was told %v", got)
+	}
+	s.Log.Wait(t, mark, "taking over what an earlier process had still to tell the backend", "gone_before", clients, "lost_with_it", 0)
+}
+
+// TestExitWithRecovery: clients come back to the next process, and of those who do
+// not the backend learns when their time is over.
+func TestExitWithRecovery(t *testing.T) {
+	t.Parallel()
+	const clients, window = 20, 20 * time.Second // the server exits and starts within it
+	a := harness.NewBackend(t, "a")
+	c := backendConfig(a.URL(), "")
+	c.Global = fmt.Sprintf("realtime {\n\t\tdrain 0s\n\t\trecovery %v\n\t}", window)
+	s := harness.Start(t, harness.Shipped, c)
+	type ticket struct{ SID, PID, Offset string }
+	tickets := make([]ticket, clients)
+	wires := make([]*harness.WebSocket, clients)
+	for i := range clients {
+		w := s.OpenWebSocket(t, "Cookie", "user=ann")
+		w.Send("40")
+		if err := json.Unmarshal([]byte(strings.TrimPrefix(w.Next(), "40")), &tickets[i]); err != nil {
+			t.Fatal(err)
+		}
+		welcome := w.Next()
+		var args []any
+		if err := json.Unmarshal([]byte(strings.TrimPrefix(welcome, "451-")), &args); err != nil {
+			t.Fatalf("%s: %v", welcome, err)
+		}
+		tickets[i].Offset = args[len(args)-1].(string)
+		wires[i] = w
+	}
+	readUntilClosed(t, wires)
+	began := time.Now() // nobody has gone before
+	s.Signal(syscall.SIGTERM)
+	if code := s.Wait(); code != 0 {
+		t.Errorf("the server ended with status %d", code)
+	}
+	if gone := a.Messages("socket.disconnect"); len(gone) > 0 {
+		t.Errorf("%d were told of whose clients may come back", len(gone))
+	}
+	s.Run()
+	var back []*harness.WebSocket
+	for _, ticket := range tickets[:clients/2] {
+		w := s.OpenWebSocket(t, "Cookie", "user=ann")
+		w.Send(fmt.Sprintf(`40{"pid":%q,"offset":%q}`, ticket.PID, ticket.Offset))
+		if got := w.Next(); !strings.Contains(got, ticket.SID) {
+			t.Errorf("who was %s is back as %s", ticket.SID, got)
+		}
+		back = append(back, w)
+	}
+	gone := a.WaitMessages(t, "socket.disconnect", "one for each who did not come back", func(gone []harness.Message) bool { return len(harness.UniqueMessages(gone)) == clients/2 })
+	if waited := time.Since(began); waited < window {
+		t.Errorf("it was told after %v already", waited)
+	}
+	if got := countByReason(gone); got["drain, server shutting down"] != clients/2 {
+		t.Errorf("it was told %v", got)
+	}
+	for _, w := range back {
+		w.Reset()
+	}
+	gone = a.WaitMessages(t, "socket.disconnect", "one for each", func(gone []harness.Message) bool { return len(harness.UniqueMessages(gone)) == clients })
+	sockets := make(map[string]string)
+	for _, m := range harness.UniqueMessages(gone) {
+		sockets[m.Data.Socket.ID] = m.Data.Initiator
+	}
+	for i, ticket := range tickets {
+		want := "drain"
+		if i < clients/2 {
+			want = "network"
+		}
+		if got := sockets[ticket.SID]; got != want {
+			t.Errorf("socket %d was made to go by %q, want %q", i, got, want)
+		}
+	}
+}
+
+// TestBackendComesLater: those who connected before the endpoint had a backend are
+// lost like all others.
+func TestBackendComesLater(t *testing.T) {
+	t.Parallel()
+	const clients = 10
+	a := harness.NewBackend(t, "a")
+	s := harness.Start(t, harness.Shipped, harness.Config{Site: "realtime"})
+	connectMany(t, s, clients)
+	s.MustReload(backendConfig(a.URL(), ""))
+	connectMany(t, s, clients)
+	s.WaitStored(t, 2*clients)
+	s.Kill()
+	s.WriteConfig("Caddyfile", backendConfig(a.URL(), ""))
+	s.Run()
+	gone := a.WaitMessages(t, "socket.disconnect", "one for each", func(gone []harness.Message) bool { return len(harness.UniqueMessages(gone)) == 2*clients })
+	if got := countByReason(gone); got["node_lost, transport close"] != 2*clients {
+		t.Errorf("it was told %v", got)
+	}
+}
+
+// TestEndpointComesBack: what a backend could not be told when its endpoint went it
+// is told when that is there again, in the same process.
+func TestEndpointComesBack(t *testing.T) {
+	t.Parallel()
+	const clients = 10
+	a := harness.NewBackend(t, "a")
+	s := harness.Start(t, harness.Shipped, backendConfig(a.URL(), ""))
+	readUntilClosed(t, connectMany(t, s, clients))
+	a.Kill()
+	s.MustReload(harness.Config{Site: `respond "nothing here"`})
+	a.Start()
+	if gone := a.Messages("socket.disconnect"); len(gone) > 0 {
+		t.Errorf("it was told of %d already", len(gone))
+	}
+	s.MustReload(backendConfig(a.URL(), ""))
+	a.WaitMessages(t, "socket.disconnect", "one for each", func(gone []harness.Message) bool { return len(harness.UniqueMessages(gone)) == clients })
+}
