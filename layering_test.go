@@ -76,7 +76,7 @@ type file struct {
 }
 
 // testOnly are the packages that only tests import.
-var testOnly = []string{"module/cluster/clustertest", "module/internal/leak", "module/internal/scenario"}
+var testOnly = []string{"module/cluster/clustertest", "module/internal/leak", "module/internal/scenario", "test/harness"}
 
 // violations returns what is wrong with the imports of a file. Tests may look
 // at anything that is not Caddy: an import cycle is the compiler's business.

@@ -60,7 +60,7 @@ func (a *testBed) measureFootprint() footprint {
 var (
 	totalGoroutines = regexp.MustCompile(`^goroutine profile: total (\d+)`)
 	// How many there are depends on how much has been asked at once.
-	resting      = regexp.MustCompile(`(?m)^(\d+) @ .*\n#.*/realtime\.\(\*crew\)\.rest\+`)
+	resting      = regexp.MustCompile(`(?m)^(\d+) @ .*\n#.*/realtime\.\(\*pool\)\.next\+`)
 	heapAlloc    = regexp.MustCompile(`(?m)^# HeapAlloc = (\d+)`)
 	residentSize = regexp.MustCompile(`(?m)^VmRSS:\s+(\d+) kB`)
 )

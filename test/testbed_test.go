@@ -235,7 +235,7 @@ func (a *testBed) progress(acks int) {
 func (a *testBed) fail(err error) {
 	a.t.Helper()
 	_, words := a.crowd.Problems()
-	v := a.checker.Verdict()
+	v := a.checker.Interim()
 	a.t.Fatalf("%v\n%s\n%s", err, strings.Join(words, "\n"), strings.Join(v.Words, "\n"))
 }
 

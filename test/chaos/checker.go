@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -63,15 +64,20 @@ func (c *Checker) Due() int {
 	return total
 }
 
-// Verdict judges, and takes what is still due for lost. It must be called once
-// nothing more is sent.
-func (c *Checker) Verdict() Verdict {
+// Verdict returns what the checker has found. Nothing may be sent any more: what is
+// still due counts as lost.
+func (c *Checker) Verdict() Verdict { return c.verdict(true) }
+
+// Interim returns what the checker has found while numbers are still on their way.
+func (c *Checker) Interim() Verdict { return c.verdict(false) }
+
+func (c *Checker) verdict(final bool) Verdict {
 	for _, l := range c.all() {
 		lost, gone, due := l.owed()
 		if gone > 0 {
 			c.violate("%s did not get %d of %s, such as %v: a gap that it was not told of", l.receiver, gone, l.source.name, lost[:min(len(lost), 10)])
 		}
-		if due > 0 {
+		if final && due > 0 {
 			c.violate("%s lacks the last %d of %s: acknowledged and not delivered", l.receiver, due, l.source.name)
 		}
 	}
@@ -86,5 +92,5 @@ func (c *Checker) Verdict() Verdict {
 func (c *Checker) all() []*Log {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.logs[:len(c.logs):len(c.logs)]
+	return slices.Clip(c.logs)
 }

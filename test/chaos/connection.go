@@ -77,6 +77,8 @@ func (c *connection) do(method, path, header string, body []byte, deadline time.
 		stale := c.used && !again
 		// A poll may wait for long: it is the way to it that must have been slow.
 		overdue := !c.used && Overdue(c.dialed) && c.asked.Sub(c.dialed) > time.Second
+		err = fmt.Errorf("%w (dialed %v before, sent %v after that, used before: %t)",
+			err, time.Since(c.dialed).Round(time.Millisecond), c.asked.Sub(c.dialed).Round(time.Millisecond), c.used)
 		c.drop()
 		if !c.resend || begun || !stale && !overdue || errors.Is(err, os.ErrDeadlineExceeded) || c.isClosed() {
 			return 0, nil, err
