@@ -14,7 +14,6 @@ package publish
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"maps"
@@ -27,6 +26,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-realtime/caddy-realtime/module/internal/defaults"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/rawjson"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/refusal"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
@@ -232,11 +232,10 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, *Problem) {
 // encode returns an answer's JSON. Arguments of events are passed on as they are.
 func encode(answer any) []byte {
 	var b bytes.Buffer
-	encoder := json.NewEncoder(&b)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(answer); err != nil {
+	if err := rawjson.Encode(&b, answer); err != nil {
 		panic(err) // it consists of strings, numbers and valid JSON
 	}
+	b.WriteByte('\n')
 	return b.Bytes()
 }
 

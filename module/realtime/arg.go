@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"unsafe"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/rawjson"
 )
 
 // An Arg is one argument of an event or an ack: a JSON value that is passed on byte by byte. If the
@@ -22,12 +24,10 @@ var binaryArg = json.RawMessage(`{"_placeholder":true,"num":0}`)
 // JSON returns v as an argument, encoded by encoding/json without escapes for HTML.
 func JSON(v any) (Arg, error) {
 	var b bytes.Buffer
-	encoder := json.NewEncoder(&b)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(v); err != nil {
+	if err := rawjson.Encode(&b, v); err != nil {
 		return Arg{}, fmt.Errorf("encoding argument: %w", err)
 	}
-	return Arg{JSON: bytes.TrimSuffix(b.Bytes(), []byte("\n"))}, nil
+	return Arg{JSON: b.Bytes()}, nil
 }
 
 // String returns a string as an argument.

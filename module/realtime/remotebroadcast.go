@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-realtime/caddy-realtime/module/cluster"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/rawjson"
 )
 
 // A remoteBroadcast is a broadcast in the form in which nodes send it to one another.
@@ -98,15 +99,13 @@ func (p *publisher) encode(m *Message, to *target) ([]byte, error) {
 		return nil, nil
 	}
 	payload := bytes.NewBuffer(make([]byte, 0, 256+m.textSize()+to.size()))
-	encoder := json.NewEncoder(payload)
-	encoder.SetEscapeHTML(false) // arguments stay as they are
-	if err := encoder.Encode(remoteMessage{
+	if err := rawjson.Encode(payload, remoteMessage{
 		header{Version: messageVersion, Kind: kindBroadcast, Incarnation: p.incarnation},
 		newRemoteBroadcast(m, to),
 	}); err != nil {
 		return nil, fmt.Errorf("encoding broadcast: %w", err)
 	}
-	return bytes.TrimSuffix(payload.Bytes(), []byte("}\n")), nil
+	return bytes.TrimSuffix(payload.Bytes(), []byte("}")), nil
 }
 
 // receive takes a message of another node from the broker, which calls it from one goroutine at a

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 	"unicode/utf8"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/rawjson"
 )
 
 // snapshotVersion is the version of the format below. Other versions are not read.
@@ -85,9 +87,7 @@ func (h *Hub) Seal() (data []byte, sockets int, err error) {
 		return nil, 0, nil
 	}
 	var b bytes.Buffer
-	encoder := json.NewEncoder(&b)
-	encoder.SetEscapeHTML(false) // arguments stay as they are
-	if err := encoder.Encode(s); err != nil {
+	if err := rawjson.Encode(&b, s); err != nil {
 		return nil, 0, fmt.Errorf("encoding snapshot: %w", err)
 	}
 	return b.Bytes(), sockets, nil

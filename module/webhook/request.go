@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/caddy-realtime/caddy-realtime/module/internal/randid"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/rawjson"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
@@ -57,12 +58,10 @@ const timeFormat = "2006-01-02T15:04:05.000Z07:00"
 func encode(v any) json.RawMessage {
 	var b bytes.Buffer
 	b.Grow(512) // as most are
-	encoder := json.NewEncoder(&b)
-	encoder.SetEscapeHTML(false) // what clients and backends said is passed on as it is
-	if err := encoder.Encode(v); err != nil {
+	if err := rawjson.Encode(&b, v); err != nil {
 		panic(err)
 	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+	return b.Bytes()
 }
 
 type connectData struct {
