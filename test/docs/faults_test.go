@@ -20,7 +20,7 @@ func TestFaults(t *testing.T) {
 		t.Fatalf("there are only %d pages: %v", len(files), err)
 	}
 	path := linkTools(t)
-	readme := readPage(t, "README.md")
+	all := readPages(t)
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".md"), func(t *testing.T) {
 			p := readPage(t, "test/docs/"+filepath.ToSlash(file))
@@ -29,7 +29,7 @@ func TestFaults(t *testing.T) {
 				t.Fatal("the page does not say what is to be found")
 			}
 			pages, kinds, excerpts := []*page{p}, make(tally), 0
-			problems := checkLinks([]*page{p, readme})
+			problems := checkLinks(pages, append(all, p))
 			problems = append(problems, checkCaddyfiles(pages, &kinds)...)
 			problems = append(problems, checkJSON(pages, &kinds)...)
 			problems = append(problems, checkHTTP(pages, &kinds)...)
