@@ -14,15 +14,15 @@ COPY . .
 ARG TARGETOS TARGETARCH VERSION
 RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath \
 	-ldflags "-s -w -X github.com/caddy-realtime/caddy-realtime/caddy.version=$VERSION" \
-	-o /root-of-image/usr/bin/caddy ./caddy/realtime
-# What is to belong to the user of the image.
-RUN mkdir -p /root-of-image/data /root-of-image/config /root-of-image/etc/ssl/certs /root-of-image/etc/caddy /root-of-image/srv/examples && \
-	cp /etc/ssl/certs/ca-certificates.crt /root-of-image/etc/ssl/certs/ && \
-	cp Caddyfile.example /root-of-image/etc/caddy/Caddyfile && \
-	cp -r examples/chat /root-of-image/srv/examples/
+	-o /image/usr/bin/caddy ./caddy/realtime
+RUN mkdir -p /image/etc/ssl/certs /image/etc/caddy /image/srv/examples /writable/data /writable/config && \
+	cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ && \
+	cp Caddyfile.example /image/etc/caddy/Caddyfile && \
+	cp -r examples/chat /image/srv/examples/
 
 FROM scratch
-COPY --from=build --chown=1000:1000 /root-of-image/ /
+COPY --from=build /image/ /
+COPY --from=build --chown=1000:1000 /writable/ /
 USER 1000:1000
 WORKDIR /srv
 # Certificates, and what a restart gives back to clients.
