@@ -19,7 +19,7 @@ func TestSleep(t *testing.T) {
 		switch {
 		case err != nil:
 			return err
-		case entry.Name() == "node_modules":
+		case entry.IsDir() && entry.Name() == "node_modules":
 			return fs.SkipDir
 		case entry.IsDir() || !strings.HasSuffix(path, ".go"):
 			return nil
