@@ -44,7 +44,7 @@ func TestHandover(t *testing.T) {
 			reloads = 9 // each has every client make TLS's handshake again, which takes its time here
 		}
 		n := s.StartNode(t, "handover.mjs", "ROUNDS", strconv.Itoa(reloads))
-		WantNoFailures(n, "talking")
+		n.WantNoFailures()
 		leave := keepCalling(t, s)
 		defer leave()
 		for i := range reloads {
@@ -57,7 +57,7 @@ func TestHandover(t *testing.T) {
 				s.MustReload(before) // at once, whatever the broken one has left
 			}
 			n.Tell("done")
-			WantNoFailures(n, "talking")
+			n.WantNoFailures()
 		}
 		t.Logf("%d calls were made", leave())
 		var said int

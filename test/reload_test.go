@@ -37,14 +37,6 @@ func relaySite(more string) string {
 	}`
 }
 
-func WantNoFailures(n *harness.Program, tell string) {
-	n.T.Helper()
-	var failures []string
-	if n.Expect(tell, &failures); len(failures) > 0 {
-		n.T.Fatalf("%s:\n%s", tell, strings.Join(failures, "\n"))
-	}
-}
-
 // While a hundred clients talk, the configuration changes again and again, or
 // fails to. Nobody is disconnected, no line is lost, and what has changed holds
 // for whoever comes next.
@@ -55,7 +47,7 @@ func TestReload(t *testing.T) {
 	s := harness.Start(t, harness.WithGuests, before)
 	s.AllowError("request error") // of the reloads that fail
 	n := s.StartNode(t, "crowd.mjs", "ROUNDS", "5")
-	WantNoFailures(n, "talking")
+	n.WantNoFailures()
 	if c := s.Health().WebSocket.Connections; c != 100 {
 		t.Fatalf("there are %d connections, not 100", c)
 	}
@@ -119,7 +111,7 @@ func TestReload(t *testing.T) {
 	s.MustReload(after)
 	holds(newOrigin, oldOrigin)
 	n.Tell("done")
-	WantNoFailures(n, "talking")
+	n.WantNoFailures()
 
 	// By the command, and back.
 	output, err := s.Command("reload", "--config", s.WriteConfig("Caddyfile.new", before), "--adapter", "caddyfile", "--address", s.Admin()).CombinedOutput()
@@ -128,7 +120,7 @@ func TestReload(t *testing.T) {
 	}
 	holds(oldOrigin, newOrigin)
 	n.Tell("done")
-	WantNoFailures(n, "talking")
+	n.WantNoFailures()
 
 	// One after the other.
 	for range 3 {
@@ -137,11 +129,11 @@ func TestReload(t *testing.T) {
 	}
 	holds(oldOrigin, newOrigin)
 	n.Tell("done")
-	WantNoFailures(n, "talking")
+	n.WantNoFailures()
 
 	t.Run("broken", func(t *testing.T) { testBrokenReloads(t, s, func() { holds(oldOrigin, newOrigin) }) })
 	n.Tell("done")
-	WantNoFailures(n, "talking")
+	n.WantNoFailures()
 
 	s.MustReload(after)
 	holds(newOrigin, oldOrigin)

@@ -2,6 +2,7 @@ package harness
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -20,12 +21,14 @@ func (s *Server) Reload(path string) (status int, answer string) {
 	return s.AskAdmin(http.MethodPost, "/load", body)
 }
 
-// AskAdmin sends a request to the admin API.
+// AskAdmin sends a request to the admin API and returns its answer.
 func (s *Server) AskAdmin(method, path string, body []byte) (status int, answer string) {
 	s.t.Helper()
 	admin := http.Client{
 		Transport: &http.Transport{
-			Dial:              func(string, string) (net.Conn, error) { return net.Dial("unix", s.path("admin.sock")) },
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, "unix", s.path("admin.sock"))
+			},
 			DisableKeepAlives: true,
 		},
 		Timeout: Timeout,
@@ -47,12 +50,14 @@ func (s *Server) AskAdmin(method, path string, body []byte) (status int, answer 
 	return response.StatusCode, string(text)
 }
 
-// MustReload is reload for configurations that are right.
+// MustReload loads a configuration that must be accepted. It returns when the server
+// has closed the old listeners.
 func (s *Server) MustReload(c Config) {
 	s.t.Helper()
 	s.MustReloadFile(s.WriteConfig("Caddyfile.new", c))
 }
 
+// MustReloadFile is MustReload for a Caddyfile that the test has written.
 func (s *Server) MustReloadFile(path string) {
 	s.t.Helper()
 	if status, answer := s.Reload(path); status != http.StatusOK {
@@ -61,7 +66,7 @@ func (s *Server) MustReloadFile(path string) {
 	s.waitListeners()
 }
 
-// StartReload begins to reload; done waits for the end.
+// StartReload starts a reload that must be accepted. done waits for its end.
 func (s *Server) StartReload(c Config) (done func()) {
 	s.t.Helper()
 	path := s.WriteConfig("Caddyfile.new", c)

@@ -5,32 +5,45 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
-// The keys that backends call with.
+// FirstKey and SecondKey are keys of the HTTP API.
 const (
 	FirstKey  = "the-first-key-of-the-backend-0123456789"
 	SecondKey = "the-second-key-of-the-backend-987654321"
 )
 
-// A APIClient is a backend that calls the API.
+// An APIClient is a backend that calls the HTTP API of a server.
 type APIClient struct {
 	Server *Server
 	T      *testing.T
 	Key    string
-	Count  int
+
+	last string // the Idempotency-Key of the last request
 }
 
-// Call returns what a call is answered.
+// lastRequest numbers the requests of all clients.
+var lastRequest atomic.Int64
+
+// Call sends a request and returns the answer. Each request has an Idempotency-Key of
+// its own.
 func (c *APIClient) Call(method, path, body string) Answer {
 	c.T.Helper()
-	c.Count++
-	header := []string{"Authorization", "Bearer " + c.Key, "Content-Type", "application/json", "Idempotency-Key", fmt.Sprint(c.Key[:10], c.Count)}
-	return c.Server.Request(c.T, method, "/api/realtime/"+path, body, header...)
+	c.last = fmt.Sprint("request ", lastRequest.Add(1))
+	return c.CallAgain(method, path, body)
 }
 
-// Do is call for what is answered with a status, and decodes that answer.
+// CallAgain sends a request with the Idempotency-Key of the last one.
+func (c *APIClient) CallAgain(method, path, body string) Answer {
+	c.T.Helper()
+	return c.Server.Request(c.T, method, "/api/realtime/"+path, body,
+		"Authorization", "Bearer "+c.Key, "Content-Type", "application/json", "Idempotency-Key", c.last)
+}
+
+// Do sends a request that must be answered with a status, and decodes the answer into
+// value, unless value is nil.
 func (c *APIClient) Do(method, path, body string, status int, value any) {
 	c.T.Helper()
 	a := c.Call(method, path, body)
@@ -44,7 +57,7 @@ func (c *APIClient) Do(method, path, body string, status int, value any) {
 	}
 }
 
-// ChangeSockets does something to sockets, and returns to how many.
+// ChangeSockets posts to sockets/name and returns how many sockets have changed.
 func (c *APIClient) ChangeSockets(name, body string) int {
 	c.T.Helper()
 	var changed struct{ Sockets int }
@@ -52,7 +65,9 @@ func (c *APIClient) ChangeSockets(name, body string) int {
 	return changed.Sockets
 }
 
-// Received has the clients of api.mjs tell what they have got, as JSON, by their names.
+// Received returns what the clients of clients/api.mjs have received since the last
+// call, as JSON, by their names. Each of names is the name of one client, of one
+// letter.
 func (c *APIClient) Received(n *Program, names string) map[string]string {
 	c.T.Helper()
 	c.Do("POST", "batch", `{"commands":[{"emit":{"event":"fence","everyone":true}},{"emit":{"namespace":"/tenant-1","event":"fence","everyone":true}}]}`, http.StatusOK, nil)

@@ -17,15 +17,15 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
-// The secrets that backends are asked with: requests are signed by both.
+// FirstSecret and SecondSecret sign the requests to a Backend.
 const (
 	FirstSecret  = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 	SecondSecret = "whsec_ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA="
 )
 
-// A Message is what a backend is asked or told.
+// A Message is a request to a backend: a question or a notice.
 type Message struct {
-	id      string // its webhook-id
+	id      string // its Webhook-Id
 	header  http.Header
 	Type    string
 	Attempt int
@@ -49,14 +49,14 @@ type Message struct {
 	}
 }
 
-// A Backend is a backend of the test's own. It wants every request signed,
-// answers events by their names, and keeps what it gets.
+// A Backend is an HTTP backend that runs in the test. It demands a signature by both
+// secrets, answers events by their names and keeps all messages.
 type Backend struct {
 	t    *testing.T
 	name string
 	Port int
 
-	Handler http.Handler // answers in place of the service, unless nil
+	Handler http.Handler // answers in place of the backend, unless nil
 
 	Mu       sync.Mutex
 	server   *http.Server
@@ -69,126 +69,126 @@ type Backend struct {
 	Failing  int           // how many disconnects are still to be answered with 503
 }
 
+// NewBackend starts a backend. The end of the test stops it.
 func NewBackend(t *testing.T, name string) *Backend {
 	t.Helper()
-	a := &Backend{t: t, name: name, Port: FreePort(t), changed: make(chan struct{}), hold: make(chan struct{})}
-	a.Start()
+	b := &Backend{t: t, name: name, Port: FreePort(t), changed: make(chan struct{}), hold: make(chan struct{})}
+	b.Start()
 	t.Cleanup(func() {
-		a.Release()
-		a.Stop()
+		b.Release()
+		b.Stop()
 	})
-	return a
+	return b
 }
 
-func (a *Backend) Address() string { return fmt.Sprintf("127.0.0.1:%d", a.Port) }
+// Address returns the host and port of the backend.
+func (b *Backend) Address() string { return fmt.Sprintf("127.0.0.1:%d", b.Port) }
 
-func (a *Backend) URL() string { return "http://" + a.Address() + "/realtime" }
+// URL returns the address for the directive "backend".
+func (b *Backend) URL() string { return "http://" + b.Address() + "/realtime" }
 
-// Start serves; also again, after stop.
-func (a *Backend) Start() {
-	a.t.Helper()
-	listener, err := net.Listen("tcp", a.Address())
-	for first := a.server == nil; err != nil; listener, err = net.Listen("tcp", a.Address()) {
+// Start listens, for the first time or again after Stop.
+func (b *Backend) Start() {
+	b.t.Helper()
+	listener, err := net.Listen("tcp", b.Address())
+	for first := b.server == nil; err != nil; listener, err = net.Listen("tcp", b.Address()) {
 		if !first {
-			a.t.Fatal(err)
+			b.t.Fatal(err)
 		}
-		a.Port = FreePort(a.t) // somebody was faster
+		b.Port = FreePort(b.t) // somebody was faster
 	}
-	server := &http.Server{Handler: a, ConnState: a.count}
-	a.Mu.Lock()
-	a.server, a.stopping, a.open = server, false, make(map[net.Conn]bool)
-	a.Mu.Unlock()
+	server := &http.Server{Handler: b, ConnState: b.count}
+	b.Mu.Lock()
+	b.server, b.stopping, b.open = server, false, make(map[net.Conn]bool)
+	b.Mu.Unlock()
 	go func() { _ = server.Serve(listener) }()
 }
 
-// count knows which connections are open.
-func (a *Backend) count(conn net.Conn, state http.ConnState) {
-	a.Mu.Lock()
-	defer a.Mu.Unlock()
+// count keeps the set of open connections.
+func (b *Backend) count(conn net.Conn, state http.ConnState) {
+	b.Mu.Lock()
+	defer b.Mu.Unlock()
 	switch state {
 	case http.StateNew:
-		a.open[conn] = true
+		b.open[conn] = true
 	case http.StateClosed, http.StateHijacked:
-		delete(a.open, conn)
+		delete(b.open, conn)
 	}
 }
 
-// Stop serves no more, when what has begun is answered. It does so as the README
-// says: first the answers ask that nothing be sent for a while, and when nothing
-// comes any more the socket that it listens on is closed.
-func (a *Backend) Stop() {
+// Stop stops the backend as docs/backend.md recommends. For a while all answers ask the
+// client to send nothing more. When no request comes any more, the listener closes.
+func (b *Backend) Stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
 	defer cancel()
-	a.Mu.Lock()
-	server := a.server
-	a.stopping, a.latest = true, time.Now()
-	a.Mu.Unlock()
+	b.Mu.Lock()
+	server := b.server
+	b.stopping, b.latest = true, time.Now()
+	b.Mu.Unlock()
 	for quiet := false; !quiet && ctx.Err() == nil; time.Sleep(10 * time.Millisecond) { // until the requests have ended
-		a.Mu.Lock()
-		quiet = time.Since(a.latest) > StopPause/2
-		a.Mu.Unlock()
+		b.Mu.Lock()
+		quiet = time.Since(b.latest) > StopPause/2
+		b.Mu.Unlock()
 	}
 	if err := server.Shutdown(ctx); err != nil && !errors.Is(err, net.ErrClosed) {
-		a.t.Errorf("stopping backend: %v", err)
+		b.t.Errorf("stopping backend: %v", err)
 	}
 }
 
-// StopPause is for how long nothing shall be sent to a service that is about to
-// stop.
+// StopPause is how long clients shall send nothing to a backend that is about to stop.
 const StopPause = 2 * time.Second
 
-// announceStop tells the client of a service that is about to stop that it is, and notes
-// that a request has come.
-func (a *Backend) announceStop(header http.Header) {
-	a.Mu.Lock()
-	defer a.Mu.Unlock()
-	a.latest = time.Now()
-	if a.stopping {
+// announceStop notes a request, and tells the client if the backend is about to stop.
+func (b *Backend) announceStop(header http.Header) {
+	b.Mu.Lock()
+	defer b.Mu.Unlock()
+	b.latest = time.Now()
+	if b.stopping {
 		header.Set("Connection", "close")
 		header.Set("Retry-After", fmt.Sprint(StopPause.Seconds()))
 	}
 }
 
-// Kill serves no more, at once.
-func (a *Backend) Kill() {
-	a.Mu.Lock()
-	defer a.Mu.Unlock()
-	_ = a.server.Close()
+// Kill closes the listener and all connections at once.
+func (b *Backend) Kill() {
+	b.Mu.Lock()
+	defer b.Mu.Unlock()
+	_ = b.server.Close()
 }
 
-// CloseConnections closes all connections. It must be called while nothing is asked.
-func (a *Backend) CloseConnections() {
-	a.Mu.Lock()
-	defer a.Mu.Unlock()
-	for conn := range a.open {
+// CloseConnections closes all connections. No request may be in flight.
+func (b *Backend) CloseConnections() {
+	b.Mu.Lock()
+	defer b.Mu.Unlock()
+	for conn := range b.open {
 		conn.Close()
 	}
 }
 
-// Release answers what is held, now and later.
-func (a *Backend) Release() {
-	a.Mu.Lock()
-	defer a.Mu.Unlock()
+// Release has the events "hold" be answered, now and later.
+func (b *Backend) Release() {
+	b.Mu.Lock()
+	defer b.Mu.Unlock()
 	select {
-	case <-a.hold:
+	case <-b.hold:
 	default:
-		close(a.hold)
+		close(b.hold)
 	}
 }
 
-// ServeFastCGI serves by FastCGI as well, and returns where.
-func (a *Backend) ServeFastCGI() string {
-	a.t.Helper()
+// ServeFastCGI serves the same over FastCGI and returns its address.
+func (b *Backend) ServeFastCGI() string {
+	b.t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		a.t.Fatal(err)
+		b.t.Fatal(err)
 	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = fcgi.Serve(listener, a)
+		_ = fcgi.Serve(listener, b)
 	}()
-	a.t.Cleanup(func() {
+	b.t.Cleanup(func() {
 		listener.Close()
 		<-done
 	})
@@ -196,43 +196,44 @@ func (a *Backend) ServeFastCGI() string {
 }
 
 // ServeHTTP implements http.Handler.
-func (a *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if a.Handler != nil {
-		a.announceStop(w.Header())
-		a.Handler.ServeHTTP(w, r)
+func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if b.Handler != nil {
+		b.announceStop(w.Header())
+		b.Handler.ServeHTTP(w, r)
 		return
 	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		return // whoever asks has gone
+		return // the client has gone
 	}
 	for _, secret := range []string{FirstSecret, SecondSecret} {
 		if err := VerifySignature(secret, body, r.Header); err != nil {
-			a.t.Errorf("%s %s: %v", r.Method, r.URL, err)
+			b.t.Errorf("%s %s: %v", r.Method, r.URL, err)
 			http.Error(w, "not signed", http.StatusUnauthorized)
 			return
 		}
 	}
 	m := Message{id: r.Header.Get("Webhook-Id"), header: r.Header}
 	if err := json.Unmarshal(body, &m); err != nil {
-		a.t.Errorf("%s: %v", body, err)
+		b.t.Errorf("%s: %v", body, err)
 		http.Error(w, "no message", http.StatusBadRequest)
 		return
 	}
-	status, answer := a.answer(&m)
+	status, answer := b.answer(&m)
 	text, err := json.Marshal(answer)
 	if err != nil {
-		a.t.Error(err)
+		b.t.Error(err)
 	}
 	if answer == nil {
 		text = nil
 	}
-	w.Header().Set("X-Service", a.name)
-	a.announceStop(w.Header())
+	w.Header().Set("X-Service", b.name)
+	b.announceStop(w.Header())
 	w.WriteHeader(status)
 	_, _ = w.Write(text)
 }
 
+// VerifySignature checks the signature of a request.
 func VerifySignature(secret string, body []byte, header http.Header) error {
 	webhook, err := standardwebhooks.NewWebhook(secret)
 	if err != nil {
@@ -243,33 +244,33 @@ func VerifySignature(secret string, body []byte, header http.Header) error {
 
 type object = map[string]any
 
-func (a *Backend) answer(m *Message) (int, any) {
-	a.Mu.Lock()
-	a.messages = append(a.messages, *m)
-	close(a.changed)
-	a.changed = make(chan struct{})
-	hold := a.hold
-	failing := m.Type == "socket.disconnect" && a.Failing > 0
+func (b *Backend) answer(m *Message) (int, any) {
+	b.Mu.Lock()
+	b.messages = append(b.messages, *m)
+	close(b.changed)
+	b.changed = make(chan struct{})
+	hold := b.hold
+	failing := m.Type == "socket.disconnect" && b.Failing > 0
 	if failing {
-		a.Failing--
+		b.Failing--
 	}
-	a.Mu.Unlock()
+	b.Mu.Unlock()
 	switch {
 	case failing:
 		return http.StatusServiceUnavailable, nil
 	case m.Type == "socket.connect":
-		return a.connect(m)
+		return b.connect(m)
 	case m.Type == "socket.event":
 		if m.Data.Event == "hold" {
 			<-hold
 		}
-		return a.handle(m)
+		return b.handle(m)
 	}
 	return http.StatusNoContent, nil
 }
 
-// connect lets clients in by their cookie, or whom the client says to be.
-func (a *Backend) connect(m *Message) (int, any) {
+// connect accepts clients by their cookie, or by the name in their auth.
+func (b *Backend) connect(m *Message) (int, any) {
 	user, _ := m.Data.Auth["user"].(string)
 	if cookie, err := (&http.Request{Header: m.header}).Cookie("user"); err == nil {
 		user = cookie.Value
@@ -291,13 +292,13 @@ func (a *Backend) connect(m *Message) (int, any) {
 	return http.StatusOK, answer
 }
 
-func (a *Backend) handle(m *Message) (int, any) {
+func (b *Backend) handle(m *Message) (int, any) {
 	d := m.Data
 	switch d.Event {
 	case "echo", "hold":
 		return http.StatusOK, object{"ack": d.Args}
 	case "who":
-		return http.StatusOK, object{"ack": []any{object{"user": d.Socket.User, "state": d.State, "rooms": d.Socket.Rooms, "by": a.name}}}
+		return http.StatusOK, object{"ack": []any{object{"user": d.Socket.User, "state": d.State, "rooms": d.Socket.Rooms, "by": b.name}}}
 	case "enter":
 		return http.StatusOK, object{"ack": []any{object{"ok": true}}, "join": d.Args}
 	case "exit":
@@ -316,22 +317,23 @@ func (a *Backend) handle(m *Message) (int, any) {
 	return http.StatusNoContent, nil
 }
 
-// Messages returns the messages of a type so far.
-func (a *Backend) Messages(kind string) []Message {
-	a.Mu.Lock()
-	defer a.Mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(a.messages), func(m Message) bool { return m.Type != kind })
+// Messages returns all messages of a type so far.
+func (b *Backend) Messages(kind string) []Message {
+	b.Mu.Lock()
+	defer b.Mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(b.messages), func(m Message) bool { return m.Type != kind })
 }
 
-// WaitMessages waits until the messages of a type are as the test wants them.
-func (a *Backend) WaitMessages(t *testing.T, kind, what string, ok func([]Message) bool) []Message {
+// WaitMessages waits until ok accepts the messages of a type. what describes them in
+// the message of a test that fails.
+func (b *Backend) WaitMessages(t *testing.T, kind, what string, ok func([]Message) bool) []Message {
 	t.Helper()
 	deadline := time.After(Timeout)
 	for {
-		a.Mu.Lock()
-		changed := a.changed
-		a.Mu.Unlock()
-		got := a.Messages(kind)
+		b.Mu.Lock()
+		changed := b.changed
+		b.Mu.Unlock()
+		got := b.Messages(kind)
 		if ok(got) {
 			return got
 		}
@@ -343,7 +345,7 @@ func (a *Backend) WaitMessages(t *testing.T, kind, what string, ok func([]Messag
 	}
 }
 
-// UniqueMessages returns messages by their ids, those that were repeated once.
+// UniqueMessages returns messages by their ids: repetitions count once.
 func UniqueMessages(messages []Message) map[string]Message {
 	unique := make(map[string]Message)
 	for _, m := range messages {

@@ -9,12 +9,11 @@ import (
 	"time"
 )
 
-// Timeout is how long anything may take that is bound to happen. It is long
-// because the machine may be busy with other things; nothing waits for it to
-// pass.
+// Timeout is how long anything may take that must happen. It is long because the
+// machine may be busy. No test waits for it to pass.
 const Timeout = 60 * time.Second
 
-// The binaries under test.
+// The binaries under test. Main builds them.
 var (
 	Shipped    string // as users get it
 	WithGuests string // and with the guest modules of ./guests
@@ -42,12 +41,12 @@ func Main(m *testing.M) int {
 	return m.Run()
 }
 
-// build takes minutes the first time, since all of Caddy is built with the race
-// detector, and seconds from then on.
+// build takes minutes the first time, because all of Caddy is built with the race
+// detector. Later it takes seconds.
 func build(binary, pkg string) error {
 	cmd := exec.Command("go", "build", "-race", "-o", binary, pkg)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
-	if Full { // its figures are those of what users run
+	if Full { // the figures are those of the binary that users run
 		cmd = exec.Command("go", "build", "-o", binary, pkg)
 	}
 	if output, err := cmd.CombinedOutput(); err != nil {
@@ -56,11 +55,11 @@ func build(binary, pkg string) error {
 	return nil
 }
 
-// Full says that the fault tests are to be run as large as the README's figures
-// are: without the race detector, and one after the other.
+// Full says that the fault tests run at full size, without the race detector and one
+// after the other.
 var Full = os.Getenv("CHAOS") == "full"
 
-// Sized returns one of two sizes.
+// Sized returns large if Full is set, and small otherwise.
 func Sized[T any](small, large T) T {
 	if Full {
 		return large

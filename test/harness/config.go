@@ -5,15 +5,15 @@ import (
 	"os"
 )
 
-// A Config is what a test wants in its Caddyfile.
+// A Config has the parts of a Caddyfile that differ between tests.
 type Config struct {
-	Global string // more global options; default: close connections at once at exit
-	Site   string // what the server's one site has
+	Global string // more global options; default: no drain at exit
+	Site   string // the directives of the server's site
 	More   string // more sites
 	Secure bool   // the site is served over TLS, with a certificate of Caddy's own authority
 }
 
-// WriteConfig writes a Caddyfile and returns its path.
+// WriteConfig writes a Caddyfile in the server's folder and returns its path.
 func (s *Server) WriteConfig(name string, c Config) string {
 	s.t.Helper()
 	if c.Global == "" {
@@ -28,7 +28,8 @@ func (s *Server) WriteConfig(name string, c Config) string {
 		s.GlobalOptions(c.Global), address, c.Site, c.More))
 }
 
-// GlobalOptions returns those that every server here has, and more.
+// GlobalOptions returns the block of global options that every server has, with more of
+// them.
 func (s *Server) GlobalOptions(more string) string {
 	return fmt.Sprintf(`{
 	admin %s
@@ -44,6 +45,7 @@ func (s *Server) GlobalOptions(more string) string {
 `, s.Admin(), more)
 }
 
+// WriteFile writes a file in the server's folder and returns its path.
 func (s *Server) WriteFile(name, text string) string {
 	s.t.Helper()
 	path := s.path(name)

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A Health is what the health route tells.
+// Health is what the verbose health route answers.
 type Health struct {
 	WebSocket struct {
 		Enabled     bool
@@ -19,6 +19,7 @@ type Health struct {
 	Draining   bool
 }
 
+// Health asks the health route.
 func (s *Server) Health() Health {
 	s.t.Helper()
 	response, err := s.HTTP.Get(s.URL() + "/health/realtime?verbose=1")
@@ -33,7 +34,8 @@ func (s *Server) Health() Health {
 	return h
 }
 
-// WaitHealth asks for the health until it is as a test wants it.
+// WaitHealth asks the health route until ok accepts the answer. what describes that
+// answer in the message of a test that fails.
 func (s *Server) WaitHealth(what string, ok func(Health) bool) {
 	s.t.Helper()
 	deadline := time.Now().Add(Timeout)
@@ -45,12 +47,11 @@ func (s *Server) WaitHealth(what string, ok func(Health) bool) {
 		if time.Now().After(deadline) {
 			s.t.Fatalf("the health is not %s: %+v", what, h)
 		}
-		time.Sleep(20 * time.Millisecond) // between two questions; there is no event to wait for
+		time.Sleep(20 * time.Millisecond) // no event says when to ask again
 	}
 }
 
-// WaitIdle waits until nobody is connected, and nothing runs any more that once
-// ran for somebody.
+// WaitIdle waits until no client is connected and no goroutine of a connection is left.
 func (s *Server) WaitIdle() {
 	s.t.Helper()
 	s.WaitHealth("empty", func(h Health) bool { return h.WebSocket.Connections == 0 && h.Sockets == 0 && h.Rooms == 0 })
@@ -63,9 +64,9 @@ func (s *Server) WaitIdle() {
 		if time.Now().After(deadline) {
 			s.t.Fatalf("nobody is connected, and yet this runs:\n%s", stacks)
 		}
-		time.Sleep(20 * time.Millisecond) // between two questions; there is no event to wait for
+		time.Sleep(20 * time.Millisecond) // no event says when to ask again
 	}
 }
 
-// connectionFunctions are the functions that run for a connection only.
+// connectionFunctions matches the functions that only run for a connection.
 var connectionFunctions = regexp.MustCompile(`caddy-realtime/module/(engineio|socketio|plainws|internal/(wsconn|outbox))\.`)

@@ -9,15 +9,15 @@ import (
 	"testing"
 )
 
-// An Answer is what a request got.
+// An Answer is the answer to a request.
 type Answer struct {
 	Status int
 	Header http.Header
 	Body   string
 }
 
-// plainHTTP returns a client that makes requests as they are: no cookies, no
-// redirects, nothing compressed, and a connection of its own for each.
+// plainHTTP returns a client that sends requests as they are: no cookies, no redirects,
+// no compression, and a new connection for each request.
 func plainHTTP(trust *tls.Config) *http.Client {
 	return &http.Client{
 		Transport:     &http.Transport{TLSClientConfig: trust, DisableKeepAlives: true, DisableCompression: true},
@@ -26,7 +26,7 @@ func plainHTTP(trust *tls.Config) *http.Client {
 	}
 }
 
-// Request sends a request; header has names and values in turn.
+// Request sends a request that must be answered. header has names and values in turn.
 func (s *Server) Request(t testing.TB, method, path, body string, header ...string) Answer {
 	t.Helper()
 	a, err := s.TryRequest(context.Background(), method, path, body, header...)
@@ -36,6 +36,7 @@ func (s *Server) Request(t testing.TB, method, path, body string, header ...stri
 	return a
 }
 
+// TryRequest is Request for a request that may fail.
 func (s *Server) TryRequest(ctx context.Context, method, path, body string, header ...string) (Answer, error) {
 	request, err := http.NewRequestWithContext(ctx, method, s.URL()+path, strings.NewReader(body))
 	if err != nil {

@@ -9,10 +9,9 @@ import (
 	"time"
 )
 
-// waitListeners waits until the server listens at each address once. For a
-// moment after a reload the last configuration's sockets are still open, and
-// when they close, the kernel resets what connected to them and was not accepted
-// yet.
+// waitListeners waits until the server listens once at each address. For a moment after
+// a reload the sockets of the old configuration are still open. When they close, the
+// kernel resets the connections that were not accepted yet.
 func (s *Server) waitListeners() {
 	s.t.Helper()
 	for deadline := time.Now().Add(Timeout); ; time.Sleep(time.Millisecond) { // the kernel tells nobody
@@ -28,8 +27,8 @@ func (s *Server) waitListeners() {
 	}
 }
 
-// listensTwice returns an address, as the kernel writes it, at which a process
-// listens twice; "" if there is none.
+// listensTwice returns an address at which a process listens twice, as the kernel
+// writes it. It returns "" if there is none.
 func listensTwice(pid int) (string, error) {
 	folder := fmt.Sprintf("/proc/%d/", pid)
 	files, err := os.ReadDir(folder + "fd")

@@ -4,20 +4,22 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 )
 
-// A Line is one line of a server's standard error: of its log, or of what the
-// Go runtime says when it ends.
+// A Line is one line of a server's standard error: of its log, or of what the Go
+// runtime writes when it ends.
 type Line struct {
 	Text   string
 	Fields map[string]any // nil where it is no JSON
 }
 
-// A Log is what a server has said so far, over all of its restarts.
+// A Log has all lines that a server has written, over all its restarts. It may be used
+// concurrently.
 type Log struct {
 	mu      sync.Mutex
 	lines   []Line
@@ -26,9 +28,8 @@ type Log struct {
 
 func newLog() *Log { return &Log{changed: make(chan struct{})} }
 
-// LogSince waits until everything that the server has logged so far can be
-// read. It does so with a request whose own line it recognizes, which it leaves
-// out of what it returns: the lines of realtime since a mark.
+// LogSince returns all lines of realtime that the server has logged since a mark. It
+// first makes a request and waits for that request's own line, which it leaves out.
 func (s *Server) LogSince(t testing.TB, mark int) []Line {
 	t.Helper()
 	path := fmt.Sprintf("/socket.io/settle-%d", time.Now().UnixNano())
@@ -46,15 +47,14 @@ func (s *Server) LogSince(t testing.TB, mark int) []Line {
 	return lines
 }
 
-// LogEnd is a mark behind all that the server has logged so far, whether it has been
-// read or not.
+// LogEnd returns a mark behind all that the server has logged so far, read or not.
 func (s *Server) LogEnd(t testing.TB) int {
 	t.Helper()
 	s.LogSince(t, s.Log.Mark())
 	return s.Log.Mark()
 }
 
-// WithMessage returns the lines with a message.
+// WithMessage returns the lines that have a message.
 func WithMessage(lines []Line, message string) []Line {
 	var found []Line
 	for _, l := range lines {
@@ -65,12 +65,13 @@ func WithMessage(lines []Line, message string) []Line {
 	return found
 }
 
+// Field returns a field that is a string; "" if there is none.
 func (l Line) Field(field string) string {
 	s, _ := l.Fields[field].(string)
 	return s
 }
 
-// Is reports whether the line has a message and fields: names and values in
+// Is reports whether the line has a message and fields. fields has names and values in
 // turn.
 func (l Line) Is(message string, fields ...any) bool {
 	if l.Field("msg") != message {
@@ -84,8 +85,8 @@ func (l Line) Is(message string, fields ...any) bool {
 	return true
 }
 
-// follow reads lines until there are no more.
-func (j *Log) follow(r io.Reader) {
+// follow reads lines until the end of r.
+func (log *Log) follow(r io.Reader) {
 	var rest strings.Builder
 	buffer := make([]byte, 64<<10)
 	for {
@@ -99,7 +100,7 @@ func (j *Log) follow(r io.Reader) {
 		rest.Reset()
 		rest.WriteString(tail)
 		for text := range strings.Lines(whole) {
-			j.add(strings.TrimSuffix(text, "\n"))
+			log.add(strings.TrimSuffix(text, "\n"))
 		}
 		if err != nil {
 			return
@@ -107,41 +108,41 @@ func (j *Log) follow(r io.Reader) {
 	}
 }
 
-func (j *Log) add(text string) {
+func (log *Log) add(text string) {
 	l := Line{Text: text}
 	_ = json.Unmarshal([]byte(text), &l.Fields)
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.lines = append(j.lines, l)
-	close(j.changed)
-	j.changed = make(chan struct{})
+	log.mu.Lock()
+	defer log.mu.Unlock()
+	log.lines = append(log.lines, l)
+	close(log.changed)
+	log.changed = make(chan struct{})
 }
 
-// Mark returns how much there is now, for since and waitSince.
-func (j *Log) Mark() int {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return len(j.lines)
+// Mark returns the number of lines so far, for Since, Count and Wait.
+func (log *Log) Mark() int {
+	log.mu.Lock()
+	defer log.mu.Unlock()
+	return len(log.lines)
 }
 
 // next returns a channel that is closed with the next line.
-func (j *Log) next() <-chan struct{} {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.changed
+func (log *Log) next() <-chan struct{} {
+	log.mu.Lock()
+	defer log.mu.Unlock()
+	return log.changed
 }
 
-// Since returns what came after a mark.
-func (j *Log) Since(mark int) []Line {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.lines[mark:len(j.lines):len(j.lines)]
+// Since returns the lines after a mark.
+func (log *Log) Since(mark int) []Line {
+	log.mu.Lock()
+	defer log.mu.Unlock()
+	return slices.Clip(log.lines[mark:])
 }
 
 // Count returns how many lines after a mark have a message and fields.
-func (j *Log) Count(mark int, message string, fields ...any) int {
+func (log *Log) Count(mark int, message string, fields ...any) int {
 	n := 0
-	for _, l := range j.Since(mark) {
+	for _, l := range log.Since(mark) {
 		if l.Is(message, fields...) {
 			n++
 		}
@@ -150,12 +151,12 @@ func (j *Log) Count(mark int, message string, fields ...any) int {
 }
 
 // Wait waits for the first line after a mark that has a message and fields.
-func (j *Log) Wait(t testing.TB, mark int, message string, fields ...any) Line {
+func (log *Log) Wait(t testing.TB, mark int, message string, fields ...any) Line {
 	t.Helper()
 	deadline := time.After(Timeout)
 	for {
-		changed := j.next()
-		for _, l := range j.Since(mark) {
+		changed := log.next()
+		for _, l := range log.Since(mark) {
 			if l.Is(message, fields...) {
 				return l
 			}
@@ -163,19 +164,19 @@ func (j *Log) Wait(t testing.TB, mark int, message string, fields ...any) Line {
 		select {
 		case <-changed:
 		case <-deadline:
-			t.Fatalf("the server did not log %q %v; it logged\n%s", message, fields, j.Text(mark))
+			t.Fatalf("the server did not log %q %v; it logged\n%s", message, fields, log.Text(mark))
 		}
 	}
 }
 
-// WaitCount waits until there are so many lines with a message and fields: what has
-// happened may be logged a little later.
-func (j *Log) WaitCount(t testing.TB, least int, message string, fields ...any) {
+// WaitCount waits until at least so many lines have a message and fields. An event may
+// be logged a little later than a client sees it.
+func (log *Log) WaitCount(t testing.TB, least int, message string, fields ...any) {
 	t.Helper()
 	deadline := time.After(Timeout)
 	for {
-		changed := j.next()
-		n := j.Count(0, message, fields...)
+		changed := log.next()
+		n := log.Count(0, message, fields...)
 		if n >= least {
 			return
 		}
@@ -187,10 +188,10 @@ func (j *Log) WaitCount(t testing.TB, least int, message string, fields ...any) 
 	}
 }
 
-// Text returns the end of what came after a mark, for people.
-func (j *Log) Text(mark int) string {
+// Text returns the last lines after a mark, for the message of a test that fails.
+func (log *Log) Text(mark int) string {
 	const most = 60
-	lines := j.Since(mark)
+	lines := log.Since(mark)
 	var b strings.Builder
 	if more := len(lines) - most; more > 0 {
 		fmt.Fprintf(&b, "… %d lines …\n", more)

@@ -1,31 +1,31 @@
 package harness
 
-import (
-	"testing"
-)
+import "testing"
 
-// A Observer is a client that has nothing to do with what the others do, and
-// must not notice it.
+// An Observer has one client of each kind. It checks that they do not notice what a
+// test does to other clients.
 type Observer struct {
 	ws    *WebSocket
 	plain *WebSocket
 	poll  *Session
 }
 
+// Observe connects an observer.
 func (s *Server) Observe(t *testing.T) *Observer {
-	w := &Observer{ws: s.OpenWebSocket(t), plain: ConnectPlain(t, s), poll: s.OpenSession(t)}
-	w.ws.Connect()
-	w.poll.Connect()
-	return w
+	o := &Observer{ws: s.OpenWebSocket(t), plain: ConnectPlain(t, s), poll: s.OpenSession(t)}
+	o.ws.Connect()
+	o.poll.Connect()
+	return o
 }
 
-func (w *Observer) Check(t *testing.T) {
+// Check fails the test unless the observer's clients are still connected and served.
+func (o *Observer) Check(t *testing.T) {
 	t.Helper()
-	w.ws.T, w.plain.T, w.poll.T = t, t, t
-	w.ws.CheckAlive()
-	w.poll.CheckAlive()
-	w.plain.Send(`{"event":"message-with-ack","args":["alive"],"id":7}`)
-	if got := w.plain.Receive(); got != `{"ack":7,"args":["alive"]}` {
-		t.Fatalf("the plain witness got %s", got)
+	o.ws.T, o.plain.T, o.poll.T = t, t, t
+	o.ws.CheckAlive()
+	o.poll.CheckAlive()
+	o.plain.Send(`{"event":"message-with-ack","args":["alive"],"id":7}`)
+	if got := o.plain.Receive(); got != `{"ack":7,"args":["alive"]}` {
+		t.Fatalf("the plain WebSocket got %s", got)
 	}
 }

@@ -11,13 +11,14 @@ import (
 	"time"
 )
 
-// lastPort is where the search for a free port begins. The ports are below
-// those that the system gives to outgoing connections: one of these could take
-// the port of a server that is being restarted.
+// lastPort is where the search for a free port begins. The ports are below those that
+// the system gives to outgoing connections. One of those could take the port of a
+// server that is being restarted.
 var lastPort atomic.Int64
 
 func init() { lastPort.Store(20_000 + rand.Int64N(10_000)) }
 
+// FreePort returns a TCP port at which nobody listens.
 func FreePort(t *testing.T) int {
 	t.Helper()
 	for range 200 {
@@ -31,8 +32,8 @@ func FreePort(t *testing.T) int {
 	return 0
 }
 
-// WaitHungUp waits until nobody holds a connection to a port whose other end has
-// been closed: whoever does might send a request by it.
+// WaitHungUp waits until no process keeps a connection open to a port whose other end
+// has been closed. Such a process could still send a request on it.
 func WaitHungUp(t *testing.T, port int) {
 	t.Helper()
 	for deadline := time.Now().Add(Timeout); ; time.Sleep(time.Millisecond) { // the kernel tells nobody
@@ -48,7 +49,7 @@ func WaitHungUp(t *testing.T, port int) {
 	}
 }
 
-// isConnectedTo reports whether somebody has a connection to a port open.
+// isConnectedTo reports whether a process has an open connection to a port.
 func isConnectedTo(port int) (bool, error) {
 	rows, err := os.ReadFile("/proc/net/tcp")
 	if err != nil {

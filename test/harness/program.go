@@ -16,12 +16,13 @@ import (
 	"time"
 )
 
-// programTimeout is how long one Node program may run. Those that talk through many
-// reloads take half a minute, and several on a busy machine.
+// programTimeout is how long one program may run. Those that talk through many reloads
+// take half a minute, or several on a busy machine.
 const programTimeout = 10 * time.Minute
 
-// A Program is a running program, of ./clients or ./differential. It talks to the test as
-// clients/driver.mjs says: a line of JSON for each word, either way.
+// A Program is a running program of clients/ or differential/, in any language. It
+// tells the test what happens by lines of JSON, and gets words in lines; see
+// clients/driver.mjs.
 type Program struct {
 	T       *testing.T
 	script  string
@@ -34,21 +35,21 @@ type Program struct {
 	output bytes.Buffer // all that it said
 }
 
-// A Report is something that a program told the test.
+// A Report is something that a program has told the test.
 type Report struct {
 	Tell string          `json:"tell"`
 	Data json.RawMessage `json:"data"`
 }
 
-// StartNode starts a program of ./clients that talks to the server. env are its
-// variables, name and value in turn.
+// StartNode starts a Node program of clients/ that talks to the server. env has the
+// names and values of variables in turn.
 func (s *Server) StartNode(t *testing.T, script string, env ...string) *Program {
 	t.Helper()
 	NeedNode(t)
 	return s.StartClient(t, "node", script, env...)
 }
 
-// StartClient is startNode for programs in any language.
+// StartClient is StartNode for programs in any language.
 func (s *Server) StartClient(t *testing.T, interpreter, script string, env ...string) *Program {
 	t.Helper()
 	env = append(env, "SERVER_URL", s.URL())
@@ -58,17 +59,17 @@ func (s *Server) StartClient(t *testing.T, interpreter, script string, env ...st
 	return StartProgram(t, interpreter, filepath.Join("clients", script), env...)
 }
 
-// StartProgram starts a program. At the end of the test it must have ended, or is
+// StartProgram starts a program. If the program still runs at the end of the test it is
 // killed.
 func StartProgram(t *testing.T, interpreter, script string, env ...string) *Program {
 	t.Helper()
-	n := &Program{T: t, script: script, Reports: make(chan Report, 1000), exited: make(chan struct{})}
-	n.cmd = exec.Command(interpreter, script)
-	n.cmd.Env = os.Environ()
+	p := &Program{T: t, script: script, Reports: make(chan Report, 1000), exited: make(chan struct{})}
+	p.cmd = exec.Command(interpreter, script)
+	p.cmd.Env = os.Environ()
 	for i := 0; i < len(env); i += 2 {
-		n.cmd.Env = append(n.cmd.Env, env[i]+"="+env[i+1])
+		p.cmd.Env = append(p.cmd.Env, env[i]+"="+env[i+1])
 	}
-	stdin, err := n.cmd.StdinPipe()
+	stdin, err := p.cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,27 +77,27 @@ func StartProgram(t *testing.T, interpreter, script string, env ...string) *Prog
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.stdin, n.cmd.Stdout, n.cmd.Stderr = stdin, w, w
-	if err := n.cmd.Start(); err != nil {
+	p.stdin, p.cmd.Stdout, p.cmd.Stderr = stdin, w, w
+	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	w.Close()
-	kill := time.AfterFunc(programTimeout, func() { _ = n.cmd.Process.Kill() })
+	kill := time.AfterFunc(programTimeout, func() { _ = p.cmd.Process.Kill() })
 	go func() {
-		defer close(n.exited)
+		defer close(p.exited)
 		defer kill.Stop()
-		n.listen(r)
+		p.listen(r)
 		r.Close()
-		_ = n.cmd.Wait()
+		_ = p.cmd.Wait()
 	}()
 	t.Cleanup(func() {
-		_ = n.cmd.Process.Kill()
-		<-n.exited
+		_ = p.cmd.Process.Kill()
+		<-p.exited
 	})
-	return n
+	return p
 }
 
-// NeedNode fails the test where what it needs is not installed: a skipped test
+// NeedNode fails the test where Node or its packages are not installed. A skipped test
 // would look like one that passed.
 func NeedNode(t *testing.T) {
 	t.Helper()
@@ -108,10 +109,10 @@ func NeedNode(t *testing.T) {
 	}
 }
 
-// Python is Debian's, which has the client that is tested.
+// Python is Debian's interpreter, which has the package python3-socketio.
 const Python = "/usr/bin/python3"
 
-// RunPython runs a program to its end.
+// RunPython runs a Python program of clients/ to its end, which must be good.
 func (s *Server) RunPython(t *testing.T, script string, env ...string) {
 	t.Helper()
 	if output, err := exec.Command(Python, "-c", "import socketio, requests, websocket").CombinedOutput(); err != nil {
@@ -120,16 +121,16 @@ func (s *Server) RunPython(t *testing.T, script string, env ...string) {
 	s.StartClient(t, Python, script, env...).Finish()
 }
 
-func (n *Program) listen(r io.Reader) {
+func (p *Program) listen(r io.Reader) {
 	lines := bufio.NewReader(r)
 	for {
 		text, err := lines.ReadBytes('\n')
-		n.mu.Lock()
-		n.output.Write(text)
-		n.mu.Unlock()
+		p.mu.Lock()
+		p.output.Write(text)
+		p.mu.Unlock()
 		var w Report
 		if json.Unmarshal(text, &w) == nil && w.Tell != "" {
-			n.Reports <- w
+			p.Reports <- w
 		}
 		if err != nil {
 			return
@@ -137,47 +138,50 @@ func (n *Program) listen(r io.Reader) {
 	}
 }
 
-func (n *Program) Output() string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.output.String()
+// Output returns all that the program has written so far.
+func (p *Program) Output() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.output.String()
 }
 
-// Next waits for the next word.
-func (n *Program) Next(wanted string) Report {
-	n.T.Helper()
+// Next returns the next report. wanted describes it in the message of a test that
+// fails.
+func (p *Program) Next(wanted string) Report {
+	p.T.Helper()
 	select {
-	case w := <-n.Reports:
+	case w := <-p.Reports:
 		return w
-	case <-n.exited:
+	case <-p.exited:
 		select {
-		case w := <-n.Reports: // its last one
+		case w := <-p.Reports: // its last one
 			return w
 		default:
-			n.T.Fatalf("%s ended and did not tell %q; it said\n%s", n.script, wanted, n.Output())
+			p.T.Fatalf("%s ended and did not tell %q; it said\n%s", p.script, wanted, p.Output())
 		}
 	case <-time.After(Timeout):
-		n.T.Fatalf("%s did not tell %q; it said\n%s", n.script, wanted, n.Output())
+		p.T.Fatalf("%s did not tell %q; it said\n%s", p.script, wanted, p.Output())
 	}
 	return Report{}
 }
 
-// Expect waits for a word, which must be the next, and decodes its data into
-// value unless that is nil.
-func (n *Program) Expect(tell string, value any) {
-	n.T.Helper()
-	w := n.Next(tell)
+// Expect waits for a report, which must be the next one, and decodes its data into
+// value, unless value is nil.
+func (p *Program) Expect(tell string, value any) {
+	p.T.Helper()
+	w := p.Next(tell)
 	if w.Tell != tell {
-		n.T.Fatalf("%s told %q and not %q; it said\n%s", n.script, w.Tell, tell, n.Output())
+		p.T.Fatalf("%s told %q and not %q; it said\n%s", p.script, w.Tell, tell, p.Output())
 	}
 	if value != nil {
-		Reports{tell: w.Data}.Decode(n.T, tell, value)
+		Reports{tell: w.Data}.Decode(p.T, tell, value)
 	}
 }
 
-// Reports are what a program told, by name.
+// Reports are the data of reports by their names.
 type Reports map[string]json.RawMessage
 
+// Decode decodes the data of one report into value.
 func (w Reports) Decode(t *testing.T, tell string, value any) {
 	t.Helper()
 	if err := json.Unmarshal(w[tell], value); err != nil {
@@ -185,48 +189,57 @@ func (w Reports) Decode(t *testing.T, tell string, value any) {
 	}
 }
 
-// ExpectAll waits for words in any order.
-func (n *Program) ExpectAll(tell ...string) Reports {
-	n.T.Helper()
+// ExpectAll waits for reports in any order.
+func (p *Program) ExpectAll(tell ...string) Reports {
+	p.T.Helper()
 	got := make(Reports)
 	for range tell {
-		w := n.Next(fmt.Sprint(tell))
+		w := p.Next(fmt.Sprint(tell))
 		if _, again := got[w.Tell]; again || !slices.Contains(tell, w.Tell) {
-			n.T.Fatalf("%s told %q and not %q; it said\n%s", n.script, w.Tell, tell, n.Output())
+			p.T.Fatalf("%s told %q and not %q; it said\n%s", p.script, w.Tell, tell, p.Output())
 		}
 		got[w.Tell] = w.Data
 	}
 	return got
 }
 
-// Tell sends a word to the program.
-func (n *Program) Tell(what string) {
-	n.T.Helper()
-	if _, err := fmt.Fprintln(n.stdin, what); err != nil {
-		n.T.Fatalf("telling %s %q: %v; it said\n%s", n.script, what, err, n.Output())
+// Tell sends a line to the program.
+func (p *Program) Tell(what string) {
+	p.T.Helper()
+	if _, err := fmt.Fprintln(p.stdin, what); err != nil {
+		p.T.Fatalf("telling %s %q: %v; it said\n%s", p.script, what, err, p.Output())
 	}
 }
 
-// Kill ends the program without any warning.
-func (n *Program) Kill() {
-	_ = n.cmd.Process.Kill()
-	<-n.exited
+// Kill ends the program at once.
+func (p *Program) Kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.exited
 }
 
-// Finish waits until the program has ended well.
-func (n *Program) Finish() {
-	n.T.Helper()
-	<-n.exited // by itself, or after nodeTime
-	if code := n.cmd.ProcessState.ExitCode(); code != 0 {
-		n.T.Fatalf("%s ended with status %d; it said\n%s", n.script, code, n.Output())
+// Finish waits until the program has ended with status 0.
+func (p *Program) Finish() {
+	p.T.Helper()
+	<-p.exited // by itself, or after programTimeout
+	if code := p.cmd.ProcessState.ExitCode(); code != 0 {
+		p.T.Fatalf("%s ended with status %d; it said\n%s", p.script, code, p.Output())
 	}
-	if !strings.Contains(n.Output(), "\n") {
-		n.T.Fatalf("%s did nothing", n.script)
+	if !strings.Contains(p.Output(), "\n") {
+		p.T.Fatalf("%s did nothing", p.script)
 	}
 }
 
-// RunNode runs a program to its end.
+// RunNode runs a Node program of clients/ to its end, which must be good.
 func (s *Server) RunNode(t *testing.T, script string, env ...string) {
 	t.Helper()
 	s.StartNode(t, script, env...).Finish()
+}
+
+// WantNoFailures expects the report "talking" with an empty list of failures.
+func (p *Program) WantNoFailures() {
+	p.T.Helper()
+	var failures []string
+	if p.Expect("talking", &failures); len(failures) > 0 {
+		p.T.Fatalf("talking:\n%s", strings.Join(failures, "\n"))
+	}
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// A Proxy is a TCP proxy whose connections can be cut, all at once.
+// A Proxy is a TCP proxy that can cut all of its connections at once.
 type Proxy struct {
 	listener net.Listener
 	target   string
@@ -18,78 +18,81 @@ type Proxy struct {
 	copying sync.WaitGroup
 }
 
+// StartProxy starts a proxy to an address. The end of the test stops it.
 func StartProxy(t *testing.T, target string) *Proxy {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &Proxy{listener: listener, target: target, conns: make(map[net.Conn]struct{})}
-	c.copying.Go(c.accept)
+	p := &Proxy{listener: listener, target: target, conns: make(map[net.Conn]struct{})}
+	p.copying.Go(p.accept)
 	t.Cleanup(func() {
 		listener.Close()
-		c.Cut()
-		c.copying.Wait()
+		p.Cut()
+		p.copying.Wait()
 	})
-	return c
+	return p
 }
 
-func (c *Proxy) URL() string { return "http://" + c.listener.Addr().String() }
+// URL returns the proxy's own address.
+func (p *Proxy) URL() string { return "http://" + p.listener.Addr().String() }
 
-func (c *Proxy) accept() {
+func (p *Proxy) accept() {
 	for {
-		client, err := c.listener.Accept()
+		client, err := p.listener.Accept()
 		if err != nil {
 			return
 		}
-		server, err := net.Dial("tcp", c.target)
+		server, err := net.Dial("tcp", p.target)
 		if err != nil {
 			client.Close()
 			continue
 		}
-		if !c.connect(client, server) {
+		if !p.connect(client, server) {
 			client.Close()
 			server.Close()
 		}
 	}
 }
 
-func (c *Proxy) connect(client, server net.Conn) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.down {
+func (p *Proxy) connect(client, server net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.down {
 		return false
 	}
-	c.conns[client], c.conns[server] = struct{}{}, struct{}{}
-	c.copying.Go(func() { c.copy(client, server) })
-	c.copying.Go(func() { c.copy(server, client) })
+	p.conns[client], p.conns[server] = struct{}{}, struct{}{}
+	p.copying.Go(func() { p.copy(client, server) })
+	p.copying.Go(func() { p.copy(server, client) })
 	return true
 }
 
-func (c *Proxy) copy(to, from net.Conn) {
+func (p *Proxy) copy(to, from net.Conn) {
 	_, _ = io.Copy(to, from)
 	to.Close()
 	from.Close()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.conns, to)
-	delete(c.conns, from)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.conns, to)
+	delete(p.conns, from)
 }
 
-// Cut resets every connection, and lets none through until mend is called: what
-// is on its way is lost.
-func (c *Proxy) Cut() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.down = true
-	for conn := range c.conns {
+// Cut resets every connection and refuses new ones until Restore is called. Data on its
+// way is lost.
+func (p *Proxy) Cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.down = true
+	for conn := range p.conns {
 		_ = conn.(*net.TCPConn).SetLinger(0)
 		conn.Close()
 	}
 }
 
-func (c *Proxy) Restore() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.down = false
+// Restore accepts connections again.
+func (p *Proxy) Restore() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.down = false
 }

@@ -14,49 +14,47 @@ import (
 	"time"
 )
 
-// A Server is a running binary with one site, on its own port of the loopback
-// interface and with its own folder for all that it writes.
+// A Server is a running binary with one site. It has its own port on the loopback
+// interface and its own folder for all files.
 type Server struct {
 	t            *testing.T
 	binary       string
 	dir          string
 	Port         int
-	WorkingDir   string // where the process runs; default: that of the tests
+	WorkingDir   string // of the process; default: that of the test
 	Env          []string
 	Log          *Log
-	Trust        *tls.Config // what clients trust; nil: the site is not served over TLS
+	Trust        *tls.Config // what clients trust; nil: the site is plain HTTP
 	HTTP         *http.Client
-	StreamDialer *StreamDialer // what WebSockets are opened over; nil: HTTP/1.1
+	StreamDialer *StreamDialer // opens WebSockets; nil: over HTTP/1.1
 
-	KeyHash string // of the public key of the site over TLS, as browsers know it
+	KeyHash string // the hash of the TLS site's public key, as browsers take it
 
 	Process *exec.Cmd
-	exited  chan struct{} // closed when the process has ended and all that it said is in log
-	awaited bool          // the test knows that it has
+	exited  chan struct{} // closed when the process has ended and Log is complete
+	awaited bool          // by Wait
 
-	// expected are messages that may be logged as errors.
+	// expected are messages that the server may log as errors.
 	expected []string
 }
 
-// Start runs a binary with a configuration and returns when it serves. It is
-// stopped at the end of the test, which fails if the server did anything that
-// no server should.
+// Start runs a binary with a configuration and returns when it serves. The end of the
+// test stops it. The test fails if the server has logged an error, raced or panicked.
 func Start(t *testing.T, binary string, c Config) *Server {
 	t.Helper()
 	s := NewServer(t, binary)
 	s.WriteConfig("Caddyfile", c)
 	s.Run()
 	if c.Secure {
-		s.awaitTLS()
+		s.waitTLS()
 	}
 	return s
 }
 
-// NewServer is start for those who write the Caddyfile themselves, and then
-// call run.
+// NewServer is Start without the start. The test writes the Caddyfile and calls Run.
 func NewServer(t *testing.T, binary string) *Server {
 	t.Helper()
-	// Not t.TempDir, whose long names are too long for a socket's.
+	// The names of t.TempDir are too long for a Unix socket.
 	dir, err := os.MkdirTemp("", "realtime")
 	if err != nil {
 		t.Fatal(err)
@@ -70,11 +68,12 @@ func NewServer(t *testing.T, binary string) *Server {
 	return s
 }
 
+// Address returns the host and port of the server's site.
 func (s *Server) Address() string { return fmt.Sprintf("127.0.0.1:%d", s.Port) }
 
 func (s *Server) path(n string) string { return filepath.Join(s.dir, n) }
 
-// Command returns a command of the binary, with surroundings of its own.
+// Command returns a command of the binary, with the server's own environment.
 func (s *Server) Command(args ...string) *exec.Cmd {
 	cmd := exec.Command(s.binary, args...)
 	cmd.Dir = s.WorkingDir
@@ -85,12 +84,13 @@ func (s *Server) Command(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Run starts the process and waits until it serves.
+// Run starts the process and waits until it serves. After Wait or Kill it starts the
+// process again.
 func (s *Server) Run() {
 	s.t.Helper()
 	mark := s.Log.Mark()
 	s.Process = s.Command("run", "--config", s.path("Caddyfile"), "--adapter", "caddyfile")
-	// A pipe of our own: Wait closes that of StderrPipe before all of it is read.
+	// Not StderrPipe: Wait would close it before all of it is read.
 	r, w, err := os.Pipe()
 	if err != nil {
 		s.t.Fatal(err)
@@ -140,14 +140,14 @@ func (s *Server) Signal(sig syscall.Signal) {
 	}
 }
 
-// Wait waits until the process has ended and returns its exit code; -1 if a
-// signal ended it.
+// Wait waits until the process has ended and returns its exit code: -1 if a signal
+// ended it.
 func (s *Server) Wait() int {
 	s.t.Helper()
 	select {
 	case <-s.exited:
 	case <-time.After(Timeout):
-		_ = s.Process.Process.Signal(syscall.SIGQUIT) // it says what all goroutines do
+		_ = s.Process.Process.Signal(syscall.SIGQUIT) // it prints the stacks of all goroutines
 		<-s.exited
 		s.t.Fatalf("the server did not exit:\n%s", s.Log.Text(0))
 	}
@@ -155,14 +155,14 @@ func (s *Server) Wait() int {
 	return s.Process.ProcessState.ExitCode()
 }
 
-// Kill ends the process without any warning.
+// Kill ends the process by SIGKILL.
 func (s *Server) Kill() {
 	s.t.Helper()
 	s.Signal(syscall.SIGKILL)
 	s.Wait()
 }
 
-// stop ends the process as an operator does, unless the test has done so.
+// stop ends the process by SIGTERM, unless it has ended.
 func (s *Server) stop() {
 	if s.exited == nil || s.awaited {
 		return
@@ -179,11 +179,11 @@ func (s *Server) stop() {
 	}
 }
 
-// ExitTimeout is how long an exit takes, beyond its drain, that somebody holds up for as
-// long as they can. All that it takes otherwise is the machine's.
+// ExitTimeout is how long an exit may take beyond the drain, however slow the clients
+// and the machine are.
 const ExitTimeout = 30 * time.Second
 
-// inspect fails the test for whatever the server said that no server should.
+// inspect fails the test for errors, races and panics in the log.
 func (s *Server) inspect() {
 	s.t.Helper()
 	lines := s.Log.Since(0)
@@ -191,7 +191,7 @@ func (s *Server) inspect() {
 		level := l.Field("level")
 		switch {
 		case l.Fields == nil && l.Text != "":
-			// A race report or a panic: the rest belongs to it.
+			// A race report or a panic. The other lines belong to it.
 			var rest strings.Builder
 			for _, l := range lines[i:] {
 				fmt.Fprintln(&rest, l.Text)
@@ -201,14 +201,15 @@ func (s *Server) inspect() {
 		case strings.Contains(l.Text, "panic"), level == "panic", level == "fatal", level == "dpanic":
 			s.t.Errorf("the server panicked: %s", l.Text)
 		case l.Is("stopping current admin endpoint", "logger", "admin"):
-			// Caddy's own says so of a reload that takes longer than ten seconds.
+			// Caddy logs this of a reload that takes longer than ten seconds.
 		case level == "error" && !slices.Contains(s.expected, l.Field("msg")):
 			s.t.Errorf("the server logged an error: %s", l.Text)
 		}
 	}
 }
 
-// AllowError says that the test provokes an error in the log.
+// AllowError allows a message in the log that is an error.
 func (s *Server) AllowError(message string) { s.expected = append(s.expected, message) }
 
+// Admin returns the address of the admin API, as the Caddyfile has it.
 func (s *Server) Admin() string { return "unix/" + s.path("admin.sock") }

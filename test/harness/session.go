@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
+// PollingPath is the path of an Engine.IO handshake over polling.
 const PollingPath = "/socket.io/?EIO=4&transport=polling"
 
-// A Session is one that an Engine.IO client has opened over polling. The client
-// does nothing by itself.
+// A Session is an Engine.IO session over polling. It sends nothing by itself.
 type Session struct {
 	Server *Server
 	T      testing.TB
@@ -21,7 +21,7 @@ type Session struct {
 	header []string
 }
 
-// OpenSession opens a session over polling.
+// OpenSession opens a session over polling. All its requests have these header fields.
 func (s *Server) OpenSession(t testing.TB, header ...string) *Session {
 	t.Helper()
 	a := s.Request(t, "GET", PollingPath, "", header...)
@@ -32,15 +32,16 @@ func (s *Server) OpenSession(t testing.TB, header ...string) *Session {
 	return &Session{s, t, open.SID, header}
 }
 
-// SessionForgotten reports whether a GET has been answered that there is no such session,
-// as it may be some time after the end of one; that was not before a time.
+// SessionForgotten reports whether a GET was answered that there is no such session,
+// which is right some time after the session ended. ended is a time that is not before
+// that end.
 func SessionForgotten(a Answer, ended time.Time) bool {
 	const linger = 5 * time.Second // for how long a session can be asked for its end
 	return a.Status == http.StatusBadRequest && strings.Contains(a.Body, "Session ID unknown") && time.Since(ended) > linger
 }
 
-// AbortRequest sends the beginning of a request, or all of one, and ends the
-// connection.
+// AbortRequest sends a request, or its beginning, and closes the connection. request is
+// a format with the path and the host.
 func (c *Session) AbortRequest(request string) {
 	c.T.Helper()
 	conn, err := c.Server.DialTCP()
@@ -51,25 +52,28 @@ func (c *Session) AbortRequest(request string) {
 	fmt.Fprintf(conn, request, c.Path(), c.Server.Address())
 }
 
-// WithHeader returns the same session as another client would use it who knows its id,
-// by requests with other header fields.
+// WithHeader returns the same session for requests with other header fields, as from
+// another client that knows the session's id.
 func (c *Session) WithHeader(header ...string) *Session {
 	return &Session{c.Server, c.T, c.ID, header}
 }
 
+// Path returns the path of the session's requests.
 func (c *Session) Path() string { return PollingPath + "&sid=" + url.QueryEscape(c.ID) }
 
+// Get sends a GET and returns its answer.
 func (c *Session) Get() Answer {
 	c.T.Helper()
 	return c.Server.Request(c.T, "GET", c.Path(), "", c.header...)
 }
 
+// Post sends a POST and returns its answer.
 func (c *Session) Post(body string, header ...string) Answer {
 	c.T.Helper()
 	return c.Server.Request(c.T, "POST", c.Path(), body, append(header, c.header...)...)
 }
 
-// MustPost is post for what the server must take.
+// MustPost sends a POST that the server must accept.
 func (c *Session) MustPost(body string) {
 	c.T.Helper()
 	if a := c.Post(body); a.Status != http.StatusOK || a.Body != "ok" {
@@ -77,7 +81,7 @@ func (c *Session) MustPost(body string) {
 	}
 }
 
-// Connect enters the namespace "/" and takes what the guest says on connect.
+// Connect connects to the namespace "/" and reads what the handler says on connect.
 func (c *Session) Connect() {
 	c.T.Helper()
 	c.MustPost("40")
@@ -87,12 +91,12 @@ func (c *Session) Connect() {
 	}
 	if !strings.Contains(got, `42["auth",`) {
 		if got = c.Get().Body; !strings.HasPrefix(got, `42["auth",`) {
-			c.T.Fatalf("the guest said %q", got)
+			c.T.Fatalf("the handler said %q", got)
 		}
 	}
 }
 
-// CheckAlive makes sure that the session, which has connected, still works.
+// CheckAlive fails the test unless the connected session gets an ack.
 func (c *Session) CheckAlive() {
 	c.T.Helper()
 	c.MustPost(`427["message-with-ack","alive"]`)
@@ -106,7 +110,7 @@ func (c *Session) CheckAlive() {
 	}
 }
 
-// Upgrade moves a session that has connected to WebSocket, as a client does.
+// Upgrade moves a connected session to WebSocket, as a client does.
 func (c *Session) Upgrade() *WebSocket {
 	c.T.Helper()
 	w := c.Server.MustDial(c.T, WebSocketPath+"&sid="+c.ID, c.header...)
@@ -120,7 +124,7 @@ func (c *Session) Upgrade() *WebSocket {
 	return w
 }
 
-// WantStatus wants the next GET to be answered with a status.
+// WantStatus expects a status for the next GET.
 func (c *Session) WantStatus(status int) {
 	c.T.Helper()
 	if a := c.Get(); a.Status != status {

@@ -11,9 +11,9 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/test/chaos"
 )
 
-// WaitStored waits until the server's storage has so many sockets that a backend
-// will be told of if the server is killed. It is written after a second, or later on
-// a busy machine.
+// WaitStored waits until the server's storage has a number of sockets. If the server is
+// killed, the backend learns that these are gone. The server writes them after a
+// second, or later on a busy machine.
 func (s *Server) WaitStored(t *testing.T, sockets int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), Timeout)
@@ -23,11 +23,11 @@ func (s *Server) WaitStored(t *testing.T, sockets int) {
 	}
 }
 
-// stored returns how many there are.
+// stored returns the number of sockets in the storage.
 func (s *Server) stored(t *testing.T) int {
 	t.Helper()
-	// In the order in which they were written; without those that are being written,
-	// of which nothing is left if the server is killed now.
+	// The files in the order in which they were written. Those that are being written have
+	// another name: nothing is left of them if the server is killed now.
 	names, err := filepath.Glob(s.path("data/caddy/realtime/*/*/*/departures/*/*-*"))
 	if err != nil {
 		t.Fatal(err)

@@ -20,8 +20,8 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// A StreamDialer opens WebSockets in the streams of one connection of HTTP/2 or
-// HTTP/3 (RFC 8441, RFC 9220).
+// A StreamDialer opens WebSockets in the streams of one HTTP/2 or HTTP/3 connection
+// (RFC 8441, RFC 9220).
 type StreamDialer struct {
 	Name    string
 	address string
@@ -29,16 +29,18 @@ type StreamDialer struct {
 	ask     func(*http.Request) // makes a CONNECT ask for a WebSocket
 }
 
-// StreamDialers returns one of each version to a secure site. They are closed at the
-// end of the test.
+// StreamDialers returns a dialer for HTTP/2 and one for HTTP/3 to a TLS site. The end
+// of the test closes them.
 func StreamDialers(t *testing.T, address string) []*StreamDialer {
 	config := &tls.Config{InsecureSkipVerify: true, ServerName: "localhost"}
-	h2, h3 := &http2.Transport{TLSClientConfig: config}, &http3.Transport{
+	//nolint:staticcheck // net/http's transport refuses the header field :protocol of RFC 8441
+	h2 := &http2.Transport{TLSClientConfig: config}
+	h3 := &http3.Transport{
 		TLSClientConfig: config.Clone(),
 		QUICConfig:      &quic.Config{HandshakeIdleTimeout: Timeout, MaxIncomingStreams: -1, KeepAlivePeriod: 10 * time.Second},
 	}
 	t.Cleanup(func() {
-		h2.CloseIdleConnections()
+		h2.CloseIdleConnections() //nolint:staticcheck // of the same transport
 		_ = h3.Close()
 	})
 	return []*StreamDialer{
@@ -47,18 +49,19 @@ func StreamDialers(t *testing.T, address string) []*StreamDialer {
 	}
 }
 
-// A stream is one of a carrier.
+// A stream is a WebSocket in one stream. It translates the handshake of HTTP/1.1, which
+// is all that websocket.Dialer knows.
 type stream struct {
-	net.Conn // nil: nobody asks for addresses
-	carrier  *StreamDialer
+	net.Conn // nil: no caller asks for addresses
+	dialer   *StreamDialer
 	ctx      context.Context
 	cancel   context.CancelFunc
 	body     io.Reader
 	up       *io.PipeWriter
 
-	request  []byte // of HTTP/1.1, as far as it has been written
+	request  []byte // the part of the handshake that has been written
 	answered chan struct{}
-	down     io.Reader // set when answered
+	down     io.Reader // set before answered is closed
 
 	mu    sync.Mutex
 	timer *time.Timer
@@ -71,15 +74,14 @@ func upgradeKey(request []byte) string {
 	return key
 }
 
-// dial is for websocket.Dialer, which takes what it gets for a connection of
-// HTTP/1.1.
-func (c *StreamDialer) dial(context.Context, string, string) (net.Conn, error) {
+// dial is for websocket.Dialer, which takes the stream for a connection of HTTP/1.1.
+func (d *StreamDialer) dial(context.Context, string, string) (net.Conn, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	body, up := io.Pipe()
-	return &stream{carrier: c, ctx: ctx, cancel: cancel, body: body, up: up, answered: make(chan struct{})}, nil
+	return &stream{dialer: d, ctx: ctx, cancel: cancel, body: body, up: up, answered: make(chan struct{})}, nil
 }
 
-// Write translates the handshake, and passes everything after it on.
+// Write translates the handshake, and sends everything after it as it is.
 func (s *stream) Write(p []byte) (int, error) {
 	if s.down != nil {
 		return s.up.Write(p)
@@ -100,7 +102,7 @@ func (s *stream) open() error {
 	if err != nil {
 		return err
 	}
-	r, err := http.NewRequestWithContext(s.ctx, http.MethodConnect, "https://"+s.carrier.address+upgrade.URL.RequestURI(), s.body)
+	r, err := http.NewRequestWithContext(s.ctx, http.MethodConnect, "https://"+s.dialer.address+upgrade.URL.RequestURI(), s.body)
 	if err != nil {
 		return err
 	}
@@ -109,8 +111,8 @@ func (s *stream) open() error {
 	for _, name := range []string{"Connection", "Upgrade", "Sec-Websocket-Key"} {
 		r.Header.Del(name)
 	}
-	s.carrier.ask(r)
-	response, err := s.carrier.client.RoundTrip(r)
+	s.dialer.ask(r)
+	response, err := s.dialer.client.RoundTrip(r) //nolint:bodyclose // reading it to its end closes the stream
 	if err != nil {
 		return err
 	}
@@ -133,7 +135,7 @@ func (s *stream) Read(p []byte) (int, error) {
 	return s.down.Read(p)
 }
 
-// SetReadDeadline has the stream reset when the time comes.
+// SetReadDeadline resets the stream at a time.
 func (s *stream) SetReadDeadline(d time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -156,7 +158,7 @@ func (s *stream) abort() {
 	_ = s.up.CloseWithError(context.Canceled)
 }
 
-// Close ends the client's side of the stream, and reads no more.
+// Close ends the client's side of the stream. It discards what the server still sends.
 func (s *stream) Close() error {
 	s.close.Do(func() {
 		_ = s.SetReadDeadline(time.Time{})

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// TLSSite returns a site like the server's own, over TLS, and its address.
+// TLSSite returns a site over TLS with a certificate of its own, and its address.
 func (s *Server) TLSSite(site string) (text, address string) {
 	s.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -50,7 +50,8 @@ func (s *Server) TLSSite(site string) (text, address string) {
 	return fmt.Sprintf("https://%s {\n bind 127.0.0.1 \n tls %s %s \n log \n encode \n %s \n}\n", address, certificateFile, keyFile, site), address
 }
 
-// StartWithTLSSite starts a server whose site is served over TLS as well.
+// StartWithTLSSite starts a server that serves the same site over plain HTTP and over
+// TLS.
 func StartWithTLSSite(t *testing.T, global, site string) (s *Server, c Config, address string) {
 	t.Helper()
 	s = NewServer(t, WithGuests)
@@ -61,9 +62,8 @@ func StartWithTLSSite(t *testing.T, global, site string) (s *Server, c Config, a
 	return s, c, address
 }
 
-// OverHTTPAndTLS runs a test twice: over plain HTTP, and over TLS, which goes
-// other ways in the server. Clients trust the authority that the server has
-// made for itself, and nobody else.
+// OverHTTPAndTLS runs a test twice: over plain HTTP and over TLS. The server handles
+// the two by different code. Clients trust the server's own authority and nobody else.
 func OverHTTPAndTLS(t *testing.T, test func(t *testing.T, secure bool)) {
 	for name, secure := range map[string]bool{"http": false, "https": true} {
 		t.Run(name, func(t *testing.T) {
@@ -73,6 +73,7 @@ func OverHTTPAndTLS(t *testing.T, test func(t *testing.T, secure bool)) {
 	}
 }
 
+// URL returns the address of the server's site, without a slash at the end.
 func (s *Server) URL() string {
 	if s.Trust != nil {
 		return "https://" + s.Address()
@@ -80,12 +81,11 @@ func (s *Server) URL() string {
 	return "http://" + s.Address()
 }
 
-// AuthorityFile is the file with the certificate of the server's own authority.
+// AuthorityFile returns the file with the certificate of the server's own authority.
 func (s *Server) AuthorityFile() string { return s.path("data/caddy/pki/authorities/local/root.crt") }
 
-// awaitTLS waits until the server, which serves, has a certificate to do it
-// with, and makes clients trust it.
-func (s *Server) awaitTLS() {
+// waitTLS waits until the server has a certificate, and has clients trust it.
+func (s *Server) waitTLS() {
 	s.t.Helper()
 	s.Log.Wait(s.t, 0, "certificate obtained successfully")
 	root, err := os.ReadFile(s.AuthorityFile())
@@ -108,11 +108,11 @@ func (s *Server) awaitTLS() {
 		if time.Now().After(deadline) {
 			s.t.Fatalf("the server does not serve TLS: %v", err)
 		}
-		time.Sleep(20 * time.Millisecond) // between two attempts; there is no event to wait for
+		time.Sleep(20 * time.Millisecond) // no event says when to try again
 	}
 }
 
-// DialTCP opens a connection on which nothing has been said, but for TLS.
+// DialTCP opens a connection and sends nothing, except for the handshake of TLS.
 func (s *Server) DialTCP() (net.Conn, error) {
 	if s.Trust == nil {
 		return net.Dial("tcp", s.Address())
@@ -120,7 +120,7 @@ func (s *Server) DialTCP() (net.Conn, error) {
 	return tls.Dial("tcp", s.Address(), s.Trust)
 }
 
-// TCPConn returns the connection below one that may be TLS.
+// TCPConn returns the TCP connection below conn, which may be TLS.
 func TCPConn(conn net.Conn) *net.TCPConn {
 	if secure, ok := conn.(*tls.Conn); ok {
 		conn = secure.NetConn()

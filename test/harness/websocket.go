@@ -13,17 +13,18 @@ import (
 	"github.com/gorilla/websocket"
 )
 
+// WebSocketPath is the path of an Engine.IO handshake over WebSocket.
 const WebSocketPath = "/socket.io/?EIO=4&transport=websocket"
 
-// A WebSocket is a WebSocket whose client does nothing by itself.
+// A WebSocket is a client's WebSocket. It sends nothing by itself.
 type WebSocket struct {
 	*websocket.Conn
 	T  testing.TB
 	ID string // the session's, if Engine.IO is spoken
 }
 
-// Dial opens a WebSocket. Where the server refuses it returns its answer, and
-// no wire.
+// Dial opens a WebSocket. If the server refuses, Dial returns nil and the server's
+// answer. header has names and values in turn.
 func (s *Server) Dial(t testing.TB, path string, header ...string) (*WebSocket, Answer) {
 	t.Helper()
 	h := make(http.Header)
@@ -36,7 +37,7 @@ func (s *Server) Dial(t testing.TB, path string, header ...string) (*WebSocket, 
 		dialer.NetDialContext = s.StreamDialer.dial
 		address = "ws://" + s.Address() + path
 	}
-	conn, response, err := dialer.Dial(address, h)
+	conn, response, err := dialer.Dial(address, h) //nolint:bodyclose // gorilla has read and closed it
 	if response == nil {
 		t.Fatalf("dialling %s: %v", path, err)
 	}
@@ -49,7 +50,7 @@ func (s *Server) Dial(t testing.TB, path string, header ...string) (*WebSocket, 
 	return &WebSocket{Conn: conn, T: t}, a
 }
 
-// MustDial is dial for what the server must take.
+// MustDial opens a WebSocket that the server must accept.
 func (s *Server) MustDial(t testing.TB, path string, header ...string) *WebSocket {
 	t.Helper()
 	w, a := s.Dial(t, path, header...)
@@ -59,7 +60,7 @@ func (s *Server) MustDial(t testing.TB, path string, header ...string) *WebSocke
 	return w
 }
 
-// OpenWebSocket opens a session over WebSocket.
+// OpenWebSocket opens an Engine.IO session over WebSocket.
 func (s *Server) OpenWebSocket(t testing.TB, header ...string) *WebSocket {
 	t.Helper()
 	w := s.MustDial(t, WebSocketPath, header...)
@@ -71,19 +72,21 @@ func (s *Server) OpenWebSocket(t testing.TB, header ...string) *WebSocket {
 	return w
 }
 
+// ConnectWebSocket opens a session over WebSocket and connects to the namespace "/".
 func ConnectWebSocket(t *testing.T, s *Server) *WebSocket {
 	w := s.OpenWebSocket(t)
 	w.Connect()
 	return w
 }
 
-// ConnectUpgraded is a session that began with polling.
+// ConnectUpgraded opens a session over polling, connects and upgrades it.
 func ConnectUpgraded(t *testing.T, s *Server) *WebSocket {
 	c := s.OpenSession(t)
 	c.Connect()
 	return c.Upgrade()
 }
 
+// ConnectPlain opens a plain WebSocket with the json format at /ws.
 func ConnectPlain(t *testing.T, s *Server) *WebSocket {
 	w := s.MustDial(t, "/ws")
 	if got := w.Receive(); !strings.HasPrefix(got, `{"event":"connect"`) {
@@ -92,8 +95,10 @@ func ConnectPlain(t *testing.T, s *Server) *WebSocket {
 	return w
 }
 
+// ConnectRaw opens a plain WebSocket with the raw format at /raw.
 func ConnectRaw(t *testing.T, s *Server) *WebSocket { return s.MustDial(t, "/raw") }
 
+// Reset resets a connection, or a stream of HTTP/2 or HTTP/3.
 func Reset(conn net.Conn) {
 	if stream, ok := conn.(*stream); ok {
 		stream.abort()
@@ -104,7 +109,7 @@ func Reset(conn net.Conn) {
 	below.Close()
 }
 
-// SendWithoutReading asks for much and reads nothing of it.
+// SendWithoutReading asks for large answers, of which the client reads nothing.
 func SendWithoutReading(w *WebSocket, ask string) {
 	if _, ok := w.NetConn().(*stream); !ok {
 		_ = TCPConn(w.NetConn()).SetReadBuffer(4096)
@@ -112,12 +117,11 @@ func SendWithoutReading(w *WebSocket, ask string) {
 	w.Send(ask)
 }
 
-// webSocketURL is that of a path.
 func (s *Server) webSocketURL(path string) string {
 	return strings.Replace(s.URL(), "http", "ws", 1) + path
 }
 
-// Connect enters the namespace "/".
+// Connect connects to the namespace "/".
 func (w *WebSocket) Connect() {
 	w.T.Helper()
 	w.Send("40")
@@ -126,6 +130,7 @@ func (w *WebSocket) Connect() {
 	}
 }
 
+// Send sends a text message.
 func (w *WebSocket) Send(text string) {
 	w.T.Helper()
 	if err := w.WriteMessage(websocket.TextMessage, []byte(text)); err != nil {
@@ -133,6 +138,7 @@ func (w *WebSocket) Send(text string) {
 	}
 }
 
+// SendBinary sends a binary message.
 func (w *WebSocket) SendBinary(data string) {
 	w.T.Helper()
 	if err := w.WriteMessage(websocket.BinaryMessage, []byte(data)); err != nil {
@@ -140,15 +146,15 @@ func (w *WebSocket) SendBinary(data string) {
 	}
 }
 
-// Next returns the next message, whatever it is.
+// Next returns the next message, of whatever kind.
 func (w *WebSocket) Next() string {
 	w.T.Helper()
 	_, data := w.read()
 	return string(data)
 }
 
-// read returns the next message. It has all patience for it, however old the
-// connection is.
+// read returns the next message. The deadline begins now, however old the connection
+// is.
 func (w *WebSocket) read() (kind int, data []byte) {
 	w.T.Helper()
 	_ = w.SetReadDeadline(time.Now().Add(Timeout))
@@ -159,8 +165,8 @@ func (w *WebSocket) read() (kind int, data []byte) {
 	return kind, data
 }
 
-// Receive returns the next message, answering the pings of Engine.IO and
-// leaving out what the guest says on connect.
+// Receive returns the next message. It answers pings of Engine.IO and leaves out what
+// the handler says on connect.
 func (w *WebSocket) Receive() string {
 	w.T.Helper()
 	for {
@@ -174,7 +180,7 @@ func (w *WebSocket) Receive() string {
 	}
 }
 
-// CheckAlive makes sure that the session, which has connected, still works.
+// CheckAlive fails the test unless the connected session gets an ack.
 func (w *WebSocket) CheckAlive() {
 	w.T.Helper()
 	w.Send(`427["message-with-ack","alive"]`)
@@ -184,7 +190,7 @@ func (w *WebSocket) CheckAlive() {
 }
 
 // WaitClosed reads until the end and returns the close code: 1005 for a close frame
-// without one, 1006 where there was none.
+// without a code, 1006 if there was no close frame.
 func (w *WebSocket) WaitClosed() int {
 	w.T.Helper()
 	_ = w.SetReadDeadline(time.Now().Add(Timeout))
@@ -204,13 +210,12 @@ func (w *WebSocket) WaitClosed() int {
 	}
 }
 
-// Reset ends the connection the hard way.
+// Reset resets the connection.
 func (w *WebSocket) Reset() {
 	Reset(w.NetConn())
 }
 
-// Expect wants the very next message to be this one; b in front stands for a
-// binary one.
+// Expect compares the next message. "b" in front stands for a binary message.
 func (w *WebSocket) Expect(message string) {
 	w.T.Helper()
 	kind, data := w.read()
@@ -223,8 +228,8 @@ func (w *WebSocket) Expect(message string) {
 	}
 }
 
-// ConnectTo sends a CONNECT, wants an answer with that prefix and an id, and
-// returns what the application says then.
+// ConnectTo sends a CONNECT packet. The answer must have a prefix and an id. ConnectTo
+// returns the next message, which the handler sends on connect.
 func (w *WebSocket) ConnectTo(connect, prefix string) (auth string) {
 	w.T.Helper()
 	w.Send(connect)
