@@ -1,14 +1,24 @@
 # What a developer runs. The first build of Caddy takes minutes, later ones seconds.
 
-.PHONY: test deps specifications chaos lint fuzz bench build
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
 
-# All tests, under the race detector, with real clients and a real browser.
-test: deps
-	gofmt -l . | grep -v node_modules | (! grep .)
+.PHONY: test check formatted deps specifications chaos lint fuzz bench build
+
+# All tests, under the race detector, with real clients and a real browser. It prints the
+# tests that take long, and every half minute what runs.
+test: deps formatted
+	go test -race -timeout 60m -json ./... | go run ./test/progress
+
+# The quick half of test: no race detector, no browser, no built servers.
+check: formatted
+	go test . ./module/... ./caddy/... ./test/chaos ./test/progress
+
+formatted:
+	@unformatted=$$(gofmt -l . | grep -v node_modules || true); test -z "$$unformatted" || { echo "run gofmt -w on $$unformatted" >&2; exit 1; }
 	go vet ./...
-	go test -race -timeout 60m ./...
 
-# What the tests need and a fresh machine lacks. It says what it does.
+# The programs that the tests need and this machine may lack.
 deps: test/node_modules/.package-lock.json test/openapi/node_modules/.package-lock.json examples/fastify/node_modules/.package-lock.json
 	@command -v gcc >/dev/null || { echo "The race detector needs a C compiler: installing Debian's gcc"; $(APT) gcc libc6-dev; }
 	@/usr/bin/python3 -c 'import socketio, requests, websocket' 2>/dev/null || { echo "A client in Python is tested, too: installing Debian's python3-socketio"; $(APT) python3-socketio python3-requests python3-websocket; }
@@ -28,7 +38,7 @@ test/openapi/node_modules/.package-lock.json: test/openapi/package.json test/ope
 	npm ci --prefix test/openapi --no-audit --no-fund --loglevel=error
 	@touch $@
 
-# What the test suites of Socket.IO's clients need; make test does not run them.
+# The packages of the test suites of Socket.IO's clients. make test does not run these.
 test/suites/node_modules/.package-lock.json: test/suites/package.json test/suites/package-lock.json
 	npm ci --prefix test/suites --no-audit --no-fund --loglevel=error
 	@touch $@
@@ -38,20 +48,19 @@ examples/fastify/node_modules/.package-lock.json: examples/fastify/package.json 
 	npm ci --prefix examples/fastify --no-audit --no-fund --loglevel=error
 	@touch $@
 
-# The test suites of the protocols' own specifications, and those of Socket.IO's own
-# clients, as they are, from a checkout of socketio/socket.io:
-# make specifications SUITES=/tmp/socket.io RUNS=20
+# The test suites of the protocol specifications and of Socket.IO's own clients, from a
+# checkout of socketio/socket.io: make specifications SUITES=/tmp/socket.io RUNS=20
 RUNS ?= 5
 specifications: deps test/suites/node_modules/.package-lock.json
 	SUITES=$(abspath $(SUITES)) RUNS=$(RUNS) go test -tags specifications -run TestOriginals -count 1 -timeout 2h -v ./test
 
-# The fault tests as large as the README says: minutes of reloads, an exit, a kill
-# and deploys, with thousands of clients. It prints the figures, and leaves them in
-# dist/testchaos*.md. make test has the same, smaller, under the race detector.
+# The fault tests at full size: minutes of reloads, an exit, a kill and deploys, with
+# thousands of clients. It prints the figures and writes them to dist/testchaos*.md. make
+# test runs the same tests at a smaller size, under the race detector.
 chaos: deps
 	CHAOS=full go test -run 'TestChaos' -count 1 -timeout 1h -v ./test
 
-# The linters of .golangci.yml.
+# The linters of .golangci.yml. The first run compiles them, which takes minutes.
 lint:
 	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run
 
@@ -65,7 +74,7 @@ fuzz:
 		done; \
 	done
 
-# The figures of the README: this server beside npm socket.io, in one run.
+# The figures of docs/benchmarks.md: this server beside npm socket.io, in one run.
 bench:
 	go run ./bench -markdown
 
