@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
 	"github.com/caddy-realtime/caddy-realtime/module/publish"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
@@ -31,7 +32,7 @@ type backend struct {
 func (b backend) call(method, path, body string, headers ...string) (int, string) {
 	b.t.Helper()
 	transport := &http.Transport{DisableKeepAlives: true} // a reload resets what waits to be accepted
-	for deadline := time.Now().Add(testPatience); ; {
+	for deadline := time.Now().Add(testcaddy.Patience); ; {
 		r, err := http.NewRequest(method, fmt.Sprintf("http://127.0.0.1:%d%s", b.port, path), strings.NewReader(body))
 		if err != nil {
 			b.t.Fatal(err)
@@ -72,7 +73,7 @@ func apiSite(port int, keys string) string {
 // TestAPI: keys are exchanged by reloads, and what was answered stays answered.
 func TestAPI(t *testing.T) {
 	t.Setenv("REALTIME_TEST_KEY", oldKey)
-	port := freePort(t)
+	port := testcaddy.FreePort(t)
 	load(t, apiSite(port, "{env.REALTIME_TEST_KEY}"))
 	conn := enter(t, port, "/socket.io/")
 	before, after := backend{t, port, oldKey}, backend{t, port, newKey}
@@ -161,7 +162,7 @@ func TestAPIKeys(t *testing.T) {
 // TestAPIQueues has clients that do not read: the API tells how much waits for
 // them, whatever they are connected by.
 func TestAPIQueues(t *testing.T) {
-	port := freePort(t)
+	port := testcaddy.FreePort(t)
 	load(t, fmt.Sprintf(`http://127.0.0.1:%d {
 	realtime {
 		websocket /ws
@@ -185,7 +186,7 @@ func TestAPIQueues(t *testing.T) {
 	news, everybody := realtime.String(strings.Repeat("x", 800_000)), hubOf(t, "default").Namespace("/").To()
 	fill := func(want int) {
 		t.Helper()
-		for deadline := time.Now().Add(testPatience); ; {
+		for deadline := time.Now().Add(testcaddy.Patience); ; {
 			if err := everybody.Emit(t.Context(), "news", news); err != nil {
 				t.Fatal(err)
 			}
@@ -217,7 +218,7 @@ func TestAPIQueues(t *testing.T) {
 		if err := conn.Close(); err != nil {
 			t.Error(err)
 		}
-		for deadline := time.Now().Add(testPatience); queues() != (publish.Queues{}); {
+		for deadline := time.Now().Add(testcaddy.Patience); queues() != (publish.Queues{}); {
 			if time.Now().After(deadline) {
 				t.Fatalf("%s: the queues are %+v when everybody has gone", name, queues())
 			}

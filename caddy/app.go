@@ -14,6 +14,9 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"go.uber.org/zap"
 
+	"github.com/caddy-realtime/caddy-realtime/caddy/internal/drain"
+	"github.com/caddy-realtime/caddy-realtime/caddy/internal/handover"
+	"github.com/caddy-realtime/caddy-realtime/caddy/internal/storage"
 	"github.com/caddy-realtime/caddy-realtime/module/cluster"
 )
 
@@ -21,6 +24,9 @@ func init() { caddy.RegisterModule(new(App)) }
 
 // defaultDrain is how long the sessions of a hub take to close at exit.
 const defaultDrain = 10 * time.Second
+
+// handoverPause begins the wait of a reload. Only tests replace it, and say when it is over.
+var handoverPause = time.After
 
 // App holds what endpoints share: hubs, by name. The hub "default" needs no
 // options, and so the app need not be configured at all.
@@ -38,16 +44,13 @@ type App struct {
 	brokers   map[string]cluster.Broker
 	hubs      map[string]*hub      // those that the pool counts this app for
 	endpoints map[string]*settings // by name, as handlers have registered them
-	store     *store               // nil where there is none, for a reason
+	store     *storage.Store       // nil where there is none, for a reason
 	storeless error
 	started   chan struct{} // closed by Start
 	stopped   chan struct{} // closed by Stop, or when that is about to come
 	stop      sync.Once
-	exitBy    time.Time       // when an exit has to have ended; zero before it begins
-	exit      chan struct{}   // closed when what an exit consists of is done; nil before it begins
-	overdue   context.Context // ends when an exit should have ended
-	cut       context.CancelFunc
-	handover  handover
+	exit      *drain.Exit
+	listeners *handover.Listeners
 }
 
 // HubOptions are the options of one hub.
@@ -89,8 +92,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.endpoints = make(map[string]*settings)
 	a.started = make(chan struct{})
 	a.stopped = make(chan struct{})
-	a.overdue, a.cut = context.WithCancel(context.Background()) // not with ctx: requests may outlive a configuration
-	if a.store, a.storeless = newStore(ctx); a.store == nil && a.recovers() {
+	a.exit = drain.New(ctx)
+	a.listeners = handover.New(a.logger, handoverPause)
+	if a.store, a.storeless = storage.New(ctx); a.store == nil && a.recovers() {
 		a.logger.Error("recovery will not survive this process: clients will start anew after a restart", zap.Error(a.storeless))
 	}
 
@@ -234,7 +238,7 @@ func (a *App) Start() error {
 // storeOf returns the store of a hub whose endpoints have the backends that they
 // have; nil if there is none. Two applications for which one Caddy runs after the
 // other do not get each other's sockets.
-func (a *App) storeOf(h *hub) *store {
+func (a *App) storeOf(h *hub) *storage.Store {
 	if a.store == nil {
 		return nil
 	}
@@ -244,7 +248,7 @@ func (a *App) storeOf(h *hub) *store {
 			backends = append(backends, s.backend.identity())
 		}
 	}
-	return a.store.of(backends...)
+	return storeFor(a.store, backends...)
 }
 
 // warn says which hubs and options do not belong together, since one of the names
@@ -269,7 +273,7 @@ func (a *App) warn() {
 // settings any more, since Caddy cleans their guests up afterwards. Endpoints
 // that no other configuration has are closed.
 func (a *App) Stop() error {
-	if a.exit != nil { // it is done, or goes on while the HTTP app stops, which waits for it
+	if a.exit.Begun() { // it is done, or goes on while the HTTP app stops, which waits for it
 		return nil
 	}
 	return a.finish()
@@ -277,7 +281,7 @@ func (a *App) Stop() error {
 
 // Cleanup implements caddy.CleanerUpper.
 func (a *App) Cleanup() error {
-	a.handedOver()
+	a.listeners.Release()
 	var failed error
 	for _, h := range a.hubs {
 		if _, err := pool.Delete(h.key); err != nil {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/gorilla/websocket"
+
+	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
 )
 
 // config adapts a Caddyfile to the JSON that Caddy loads. It has no admin
@@ -123,7 +126,7 @@ func receive(t *testing.T, conn *websocket.Conn) string {
 
 // next returns the next packet that is no ping: a slow test gets some.
 func next(conn *websocket.Conn) (string, error) {
-	_ = conn.SetReadDeadline(time.Now().Add(testPatience))
+	_ = conn.SetReadDeadline(time.Now().Add(testcaddy.Patience))
 	for {
 		_, packet, err := conn.ReadMessage()
 		if err != nil || string(packet) != "2" {
@@ -136,7 +139,7 @@ func next(conn *websocket.Conn) (string, error) {
 }
 
 func TestReload(t *testing.T) {
-	port := freePort(t)
+	port := testcaddy.FreePort(t)
 	site := func(options string) string {
 		return fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\trelay {\n\t\t\tevents message\n\t\t\trooms *\n\t\t}\n%s\n\t}\n}", port, options)
 	}
@@ -197,7 +200,7 @@ func TestReload(t *testing.T) {
 }
 
 func TestHealth(t *testing.T) {
-	port := freePort(t)
+	port := testcaddy.FreePort(t)
 	load(t, fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\twebsocket /ws\n\t}\n\trespond next\n}", port))
 	get := func(method, path string) (int, string) {
 		t.Helper()
@@ -233,9 +236,13 @@ func TestHealth(t *testing.T) {
 			t.Errorf("%s %s: %d %q, want %d %q", test.method, test.path, status, body, test.status, test.body)
 		}
 	}
+	wantHandover := "on"
+	if runtime.GOOS != "linux" {
+		wantHandover = "unsupported"
+	}
 	receive(t, connect(t, port, "/socket.io", nil)) // it counts once it is told that it is open
 	receive(t, connect(t, port, "/ws/", nil))
-	want := `"transports":{"polling":0,"websocket":2},"rooms":0,"broker":"memory","draining":false}`
+	want := `"transports":{"polling":0,"websocket":2},"rooms":0,"broker":"memory","draining":false,"handover":"` + wantHandover + `"}`
 	if _, body := get(http.MethodGet, "/health/realtime?verbose=1"); !strings.HasPrefix(body, `{"websocket":{"enabled":true,"connections":2},"hub":"default",`) || !strings.HasSuffix(body, want) {
 		t.Errorf("verbose: %s", body)
 	}
@@ -244,7 +251,7 @@ func TestHealth(t *testing.T) {
 // What a client sent last reaches the others at once, though there is nothing
 // to read from it any more: not with their next ping.
 func TestLastWords(t *testing.T) {
-	port := freePort(t)
+	port := testcaddy.FreePort(t)
 	load(t, fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\trelay {\n\t\t\tevents message\n\t\t\trooms *\n\t\t}\n\t}\n}", port))
 	enter := func() *websocket.Conn {
 		conn := connect(t, port, "/socket.io/", nil)

@@ -15,13 +15,14 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
 // TestRecoveryAsksAgain: a reload that changes the authenticators has a client be
 // asked who it is when it comes back, and no other reload does.
 func TestRecoveryAsksAgain(t *testing.T) {
-	port := freePort(t)
+	port := testcaddy.FreePort(t)
 	text := func(options string) string {
 		return fmt.Sprintf("http://127.0.0.1:%d {\nrealtime {\nhub asking\nrelay {\nrooms *\nevents message\n}\n%s\n}\n}\n", port, options)
 	}

@@ -18,6 +18,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddy-realtime/caddy-realtime/caddy/internal/chain"
+	"github.com/caddy-realtime/caddy-realtime/caddy/internal/storage"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 	"github.com/caddy-realtime/caddy-realtime/module/webhook"
 )
@@ -119,7 +121,7 @@ type Backend struct {
 	handle  *handleSegment // until the Caddyfile is finished with
 	path    string         // of its requests
 	options webhook.Options
-	store   *store // nil: there is none
+	store   *storage.Store // nil: there is none
 	logger  *zap.Logger
 }
 
@@ -168,7 +170,7 @@ func (b *Backend) Provision(ctx caddy.Context) error {
 	if b.URL != "" {
 		handlers = []json.RawMessage{b.proxy(target)}
 	}
-	transport, err := newChain(ctx, handlers, b.URL != "")
+	transport, err := chain.New(ctx, handlers, b.URL != "")
 	if err != nil {
 		return fmt.Errorf("backend: %w", err)
 	}
@@ -245,7 +247,7 @@ func (b *Backend) attach(e *endpoint) {
 	o.Meter = &e.meter
 	o.Hub = e.hub.Hub
 	if b.store != nil {
-		o.Storage = b.store.of(b.identity()).under(e.hub.Name()).under("departures").under(e.name)
+		o.Storage = storeFor(b.store, b.identity()).Under(e.hub.Name()).Under("departures").Under(e.name)
 	}
 	b.Backend = webhook.New(o, &e.departures)
 	e.departures.Attach(b.Backend)

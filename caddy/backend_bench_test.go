@@ -14,6 +14,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/gorilla/websocket"
+
+	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
 )
 
 // BenchmarkBackend has the time from an event to its ack by a backend that does
@@ -29,7 +31,7 @@ func BenchmarkBackend(b *testing.B) {
 		_, _ = io.WriteString(w, `{"ack":[{"ok":true}]}`)
 	}))
 	defer backend.Close()
-	port, bare := freePort(b), freePort(b)
+	port, bare := testcaddy.FreePort(b), testcaddy.FreePort(b)
 	if err := caddy.Load(config(b, fmt.Sprintf(`http://127.0.0.1:%d {
 	realtime {
 		backend %s/realtime {

@@ -45,6 +45,7 @@ var subdirectives = map[string]func(*Handler, *caddyfile.Dispenser) error{
 	"ping":          parsePing,
 	"compression":   parseCompression,
 	"serve_client":  parseServeClient,
+	"handover":      parseHandover,
 	"limits":        parseLimits,
 }
 
@@ -82,6 +83,7 @@ var subdirectives = map[string]func(*Handler, *caddyfile.Dispenser) error{
 //		ping       <interval> <timeout>
 //		compression off | on [<min_size>]
 //		serve_client <dir>
+//		handover     on|off
 //		limits {
 //			payload     <size>
 //			queue       <size> [close|drop_volatile]
@@ -341,6 +343,15 @@ func parseServeClient(h *Handler, d *caddyfile.Dispenser) error {
 		return d.Err("serve_client takes one folder, such as node_modules/socket.io-client/dist")
 	}
 	h.ServeClient = args[0]
+	return nil
+}
+
+func parseHandover(h *Handler, d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) != 1 || args[0] != handoverOn && args[0] != handoverOff {
+		return d.Err("handover takes on or off")
+	}
+	h.Handover = args[0]
 	return nil
 }
 

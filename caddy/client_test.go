@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
 )
 
 // TestServeClient: the client is there where Socket.IO is, and nothing else of its folder.
@@ -20,7 +22,7 @@ func TestServeClient(t *testing.T) {
 		}
 	}
 	t.Setenv("REALTIME_TEST_CLIENT", dir)
-	port, without := freePort(t), freePort(t)
+	port, without := testcaddy.FreePort(t), testcaddy.FreePort(t)
 	load(t, fmt.Sprintf(`http://127.0.0.1:%d {
 	encode zstd gzip
 	realtime {

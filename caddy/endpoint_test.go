@@ -14,7 +14,10 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 
+	"github.com/caddy-realtime/caddy-realtime/caddy/internal/drain"
+	"github.com/caddy-realtime/caddy-realtime/caddy/internal/handover"
 	"github.com/caddy-realtime/caddy-realtime/module/plainws"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 	"github.com/caddy-realtime/caddy-realtime/module/socketio"
@@ -264,7 +267,7 @@ func TestServeHTTP(t *testing.T) {
 	s.healthPath = "/health"
 	s.hub = e.hub
 	life, fail := context.WithCancel(t.Context())
-	app := &App{ctx: caddy.Context{Context: life}, started: make(chan struct{}), stopped: make(chan struct{}), overdue: t.Context()}
+	app := &App{ctx: caddy.Context{Context: life}, started: make(chan struct{}), stopped: make(chan struct{}), exit: drain.New(caddy.Context{}), listeners: handover.New(zap.NewNop(), nil)}
 	h := &Handler{app: app, settings: s}
 	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 		w.WriteHeader(http.StatusTeapot)
@@ -288,7 +291,7 @@ func TestServeHTTP(t *testing.T) {
 			t.Errorf("%s before the start: %v", path, err)
 		}
 	}
-	never := &Handler{app: &App{ctx: caddy.Context{Context: life}, started: make(chan struct{}), overdue: t.Context()}, settings: s}
+	never := &Handler{app: &App{ctx: caddy.Context{Context: life}, started: make(chan struct{}), exit: drain.New(caddy.Context{}), listeners: handover.New(zap.NewNop(), nil)}, settings: s}
 	s.lease = e.push(s)
 	close(app.started)
 	for path, want := range map[string]int{"/socket.io/": 400, "/socket.io": 400, "/ws": 426, "/ws/": 426, "/health": 200} {
@@ -326,7 +329,7 @@ func TestHealthDraining(t *testing.T) {
 	defer func() { _ = h.Destruct() }()
 	ask := func(query string) (int, string) {
 		w := httptest.NewRecorder()
-		h.serveHealth(w, httptest.NewRequest(http.MethodGet, "/health"+query, nil))
+		h.serveHealth(w, httptest.NewRequest(http.MethodGet, "/health"+query, nil), "off")
 		if w.Header().Get("Content-Type") != "application/json" || w.Header().Get("Cache-Control") != "no-store" {
 			t.Errorf("headers %v", w.Header())
 		}
@@ -337,8 +340,8 @@ func TestHealthDraining(t *testing.T) {
 		"":                      `{"websocket":{"enabled":true,"connections":0}}`,
 		"?verbose=0":            `{"websocket":{"enabled":true,"connections":0}}`,
 		"?verbose":              `{"websocket":{"enabled":true,"connections":0}}`,
-		"?verbose=1":            `{"websocket":{"enabled":true,"connections":0},` + details + `false}`,
-		"?verbose=1&verbose=00": `{"websocket":{"enabled":true,"connections":0},` + details + `false}`,
+		"?verbose=1":            `{"websocket":{"enabled":true,"connections":0},` + details + `false,"handover":"off"}`,
+		"?verbose=1&verbose=00": `{"websocket":{"enabled":true,"connections":0},` + details + `false,"handover":"off"}`,
 	} {
 		if status, body := ask(query); status != 200 || body != want {
 			t.Errorf("%s: %d %s, want %s", query, status, body, want)
@@ -353,14 +356,14 @@ func TestHealthDraining(t *testing.T) {
 	if status, body := ask(""); status != 503 || body != `{"websocket":{"enabled":false,"connections":0}}` {
 		t.Errorf("draining: %d %s", status, body)
 	}
-	if status, body := ask("?verbose=1"); status != 503 || body != `{"websocket":{"enabled":false,"connections":0},`+details+`true}` {
+	if status, body := ask("?verbose=1"); status != 503 || body != `{"websocket":{"enabled":false,"connections":0},`+details+`true,"handover":"off"}` {
 		t.Errorf("draining: %d %s", status, body)
 	}
 	if err := l.drop(t.Context()); err != nil {
 		t.Error(err)
 	}
 	w := httptest.NewRecorder()
-	h.serveHealth(w, httptest.NewRequest(http.MethodDelete, "/health", nil))
+	h.serveHealth(w, httptest.NewRequest(http.MethodDelete, "/health", nil), "off")
 	if w.Code != http.StatusMethodNotAllowed || w.Header().Get("Allow") != "GET, HEAD" {
 		t.Errorf("DELETE: %d %v", w.Code, w.Header())
 	}

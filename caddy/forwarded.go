@@ -1,11 +1,12 @@
 package caddy
 
 import (
-	"crypto/tls"
 	"net/http"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-realtime/caddy-realtime/caddy/internal/chain"
 )
 
 // forwarded returns a request with the scheme and the host that the client used.
@@ -35,7 +36,7 @@ func forwarded(r *http.Request) *http.Request {
 	case !secure:
 		in.TLS = nil
 	case r.TLS == nil:
-		in.TLS = &tls.ConnectionState{HandshakeComplete: true, ServerName: hostname(host)}
+		in.TLS = chain.TLSState(host)
 	}
 	return &in
 }

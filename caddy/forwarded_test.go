@@ -11,6 +11,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/gorilla/websocket"
+
+	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
 )
 
 // TestTrustedProxies: behind a proxy that Caddy trusts, the client's scheme and
@@ -35,7 +37,7 @@ func TestTrustedProxies(t *testing.T) {
 		w.WriteHeader(http.StatusNoContent)
 	}))
 	defer backend.Close()
-	port, exposed := freePort(t), freePort(t)
+	port, exposed := testcaddy.FreePort(t), testcaddy.FreePort(t)
 	block := func(name string) string {
 		return fmt.Sprintf("realtime {\n\tname %s\n\twebsocket /ws\n\tbackend %s/realtime {\n\t\tsecret whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n\t}\n}", name, backend.URL)
 	}

@@ -26,6 +26,12 @@ const (
 	defaultHealthPath   = "/health/realtime"
 )
 
+// The values of Handler.Handover.
+const (
+	handoverOn  = "on"
+	handoverOff = "off"
+)
+
 // Handler holds realtime connections: those of Socket.IO clients, and plain
 // WebSockets. A request for none of its paths goes on to the next handler,
 // untouched.
@@ -95,6 +101,13 @@ type Handler struct {
 	// Compression says which messages are compressed. Default: none over
 	// WebSocket, and what is large over polling.
 	Compression Compression `json:"compression,omitzero"`
+
+	// Handover "off" leaves the listeners of the endpoint's server to Caddy at a reload. By default,
+	// on Linux, a reload gives all new connections to the old configuration's listeners until the
+	// new one has started, then to the new one's, and waits at least 300ms until clients have moved.
+	// Without that a reload is shorter, and may lose a connection that has just begun. Other systems
+	// have no handover. "on" or "off", default "on".
+	Handover string `json:"handover,omitempty"`
 
 	// Limits bound what one client can take.
 	Limits Limits `json:"limits,omitzero"`
@@ -208,7 +221,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("getting the realtime app: %w", err)
 	}
 	h.app = app.(*App)
-	h.app.serves(ctx)
+	h.app.serves(ctx, h.Handover == handoverOff)
 	config, err := json.Marshal(h) // now: to load guests drops what they are made of
 	if err != nil {
 		return err
@@ -328,6 +341,8 @@ func (h *Handler) Validate() error {
 		return err
 	}
 	switch {
+	case h.Handover != "" && h.Handover != handoverOn && h.Handover != handoverOff:
+		return fmt.Errorf("handover is %s or %s, not %q", handoverOn, handoverOff, h.Handover)
 	case h.Ping.Interval < 0 || h.Ping.Timeout < 0:
 		return errors.New("ping: durations must be positive")
 	case h.Compression.MinSize < 0 || h.Compression.MinSize > maxSize:

@@ -3,12 +3,13 @@ package caddy
 import (
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
 )
 
 // handoverSite is a site that differs from others by its label.
@@ -16,90 +17,12 @@ func handoverSite(port int, label string) string {
 	return fmt.Sprintf("http://127.0.0.1:%d {\n\tbind 127.0.0.1\n\trealtime {\n\t\thandler test %s\n\t}\n}\n", port, label)
 }
 
-// doorOf returns the door of the configuration that runs.
-func doorOf(t *testing.T) *door {
-	t.Helper()
-	running.Lock()
-	defer running.Unlock()
-	if len(running.apps) != 1 {
-		t.Fatalf("%d configurations run", len(running.apps))
-	}
-	doors := running.apps[0].handover.open()
-	if len(doors) != 1 {
-		t.Fatalf("there are %d doors", len(doors))
-	}
-	return doors[0]
-}
-
-// awaitAlone waits until nobody else listens at the door's address: whoever did
-// may be about to end.
-func awaitAlone(t *testing.T) {
-	t.Helper()
-	d := doorOf(t)
-	if !soon(testPatience, func() bool {
-		group, err := d.Group()
-		return err == nil && len(group) == 1
-	}) {
-		t.Fatal("others go on listening")
-	}
-}
-
-// handedTo reports whether the configuration that runs got its connections from
-// the one before.
-func handedTo(t *testing.T) bool {
-	t.Helper()
-	d := doorOf(t)
-	running.Lock()
-	defer running.Unlock()
-	return d.first
-}
-
-// While another process listens at the address, or the last configuration did
-// not, nothing is handed over; once that is over, it is again.
-func TestHandoverAlone(t *testing.T) {
-	lives.begin()
-	port := freePort(t)
-	load(t, handoverSite(port, "one-1"))
-	// A reload gives up on a listener that takes too long to close, and leaves the
-	// handover to the next.
-	handsOver := func(label string) bool {
-		for i := 1; ; i++ {
-			awaitAlone(t)
-			began := time.Now()
-			reload(t, handoverSite(port, fmt.Sprint(label, "-", i)))
-			if handed := handedTo(t); handed || time.Since(began) < handoverLimit {
-				return handed
-			}
-		}
-	}
-	if !handsOver("two") {
-		t.Error("nothing was handed over")
-	}
-	other, err := listenAgain("tcp4", fmt.Sprintf("127.0.0.1:%d", port), net.ListenConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = other.Close() }()
-	reload(t, handoverSite(port, "three-1"))
-	if handedTo(t) {
-		t.Error("with another who listens there something was handed over")
-	}
-	_ = other.Close()
-	if !handsOver("four") {
-		t.Error("without the other nothing was handed over")
-	}
-	reload(t, handoverSite(freePort(t), "five-1"))
-	if handedTo(t) {
-		t.Error("at another address something was handed over")
-	}
-}
-
 // A long-poll is answered at the beginning, and every answer of the old
 // configuration's then is the last on its connection; those of the new one are
 // not.
 func TestHandoverAnswers(t *testing.T) {
 	lives.begin()
-	port := freePort(t)
+	port := testcaddy.FreePort(t)
 	load(t, handoverSite(port, "one-1"))
 	target := fmt.Sprintf("http://127.0.0.1:%d", port)
 	const polling = "/socket.io/?EIO=4&transport=polling"
@@ -123,7 +46,7 @@ func TestHandoverAnswers(t *testing.T) {
 	kept := func() *http.Client {
 		transport := new(http.Transport)
 		t.Cleanup(transport.CloseIdleConnections)
-		return &http.Client{Transport: transport, Timeout: testPatience}
+		return &http.Client{Transport: transport, Timeout: testcaddy.Patience}
 	}
 	poller, poster, asker, newcomer := kept(), kept(), kept(), kept()
 	closes, text := ask(poller, http.MethodGet, polling, "")

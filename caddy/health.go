@@ -23,10 +23,11 @@ type healthDetails struct {
 	Rooms      int            `json:"rooms"`
 	Broker     string         `json:"broker"`
 	Draining   bool           `json:"draining"`
+	Handover   string         `json:"handover"` // see handover.Listeners.State
 }
 
 // serveHealth tells whether new clients are welcome, and how many there are.
-func (h *hub) serveHealth(w http.ResponseWriter, r *http.Request) {
+func (h *hub) serveHealth(w http.ResponseWriter, r *http.Request, handover string) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		http.Error(w, "health is told to GET and HEAD", http.StatusMethodNotAllowed)
@@ -46,6 +47,7 @@ func (h *hub) serveHealth(w http.ResponseWriter, r *http.Request) {
 			Rooms:      rooms,
 			Broker:     h.brokerName,
 			Draining:   draining,
+			Handover:   handover,
 		}
 	}
 	body, err := json.Marshal(answer)

@@ -15,6 +15,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	gojwt "github.com/golang-jwt/jwt/v5"
+
+	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
 )
 
 // TestKeySetAcrossReloads: while the issuer is away, a reload keeps its keys. Where
@@ -42,7 +44,7 @@ func TestKeySetAcrossReloads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := freePort(t)
+	port := testcaddy.FreePort(t)
 	site := func(path, options string) string {
 		return fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\tauthenticator jwt {\n\t\t\tjwks %s%s\n%s\n\t\t}\n\t}\n}", port, issuer.URL, path, options)
 	}

@@ -196,7 +196,7 @@ func (r *walker) matches(sets caddyhttp.MatcherSets) (matches, certain, files bo
 
 // warnHidden says which of an endpoint's paths other directives keep from it.
 func (a *App) warnHidden() {
-	for _, server := range a.handover.servers {
+	for _, server := range a.listeners.Servers() {
 		for _, s := range a.endpoints {
 			for site := range s.sitesOf(server) {
 				s.warnHidden(server, site, a.logger)

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
 )
 
 // TestHiddenPaths: at load, the log names the paths that a site's layout keeps
@@ -30,7 +32,7 @@ func TestHiddenPaths(t *testing.T) {
 	plain := fmt.Sprintf(block, "")
 	const health, api, ws = "health /health/realtime", "api /api/realtime", "websocket /ws"
 	everything := []string{"socketio /socket.io/", ws, health, api}
-	port := freePort(t)
+	port := testcaddy.FreePort(t)
 	for _, test := range []struct {
 		name, site string
 		hidden     []string

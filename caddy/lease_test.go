@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
@@ -97,7 +98,7 @@ func TestDropWaits(t *testing.T) {
 	release()
 	select {
 	case <-old.idle:
-	case <-time.After(testPatience):
+	case <-time.After(testcaddy.Patience):
 		t.Error("released settings are not idle")
 	}
 	if err := current.drop(t.Context()); err != nil {

@@ -8,12 +8,14 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/gorilla/websocket"
+
+	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
 )
 
 // TestLimits: the limits of a Caddyfile hold for all of an endpoint's paths
 // together, and those of the next one for connections that are open.
 func TestLimits(t *testing.T) {
-	port := freePort(t)
+	port := testcaddy.FreePort(t)
 	site := func(limits string) string {
 		return fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\twebsocket /ws\n\t\trelay {\n\t\t\tevents *\n\t\t\trooms *\n\t\t}\n\t\tlimits {\n%s\n\t\t}\n\t}\n}", port, limits)
 	}

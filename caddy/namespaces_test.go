@@ -8,13 +8,14 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
 // TestReloadWithoutNamespace reloads with a configuration that has one namespace less. The
 // sockets in it are disconnected, and those of the same connections in others stay.
 func TestReloadWithoutNamespace(t *testing.T) {
-	port := freePort(t)
+	port := testcaddy.FreePort(t)
 	reload := func(namespaces string) {
 		t.Helper()
 		site := fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\thub fewer\n\t\tnamespaces %s\n\t}\n}\n", port, namespaces)
@@ -41,7 +42,7 @@ func TestReloadWithoutNamespace(t *testing.T) {
 	known := func(connected bool) int {
 		return len(hubOf(t, "fewer").Lookup("/tenant-7").Find(realtime.Query{ConnectedOnly: connected}))
 	}
-	for deadline := time.Now().Add(testPatience); known(true) != 1; time.Sleep(time.Millisecond) { // until the sockets are read again
+	for deadline := time.Now().Add(testcaddy.Patience); known(true) != 1; time.Sleep(time.Millisecond) { // until the sockets are read again
 		if time.Now().After(deadline) {
 			t.Fatal("the connection does not end")
 		}
@@ -73,7 +74,7 @@ func TestReloadWithoutNamespace(t *testing.T) {
 // handled at that moment.
 func TestReloadWaitsForEvent(t *testing.T) {
 	lives.begin()
-	port := freePort(t)
+	port := testcaddy.FreePort(t)
 	site := func(namespaces string) string {
 		return fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\tnamespaces %s\n\t\thandler test waits\n\t}\n}\n", port, namespaces)
 	}

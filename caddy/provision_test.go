@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
 )
 
 // patched returns the JSON of a Caddyfile with members put into it, each by its
@@ -155,7 +157,7 @@ func TestValidateJSON(t *testing.T) {
 // TestFailedProvision has a running configuration, beside which others fail in
 // all the places where they can: it keeps its hub.
 func TestFailedProvision(t *testing.T) {
-	port := freePort(t)
+	port := testcaddy.FreePort(t)
 	site := func(inside string) string {
 		return fmt.Sprintf("http://127.0.0.1:%d {\n%s\n}\n", port, inside)
 	}
@@ -198,7 +200,7 @@ func TestFailedProvision(t *testing.T) {
 // nothing behind that a better configuration would stumble over.
 func TestBrokerLives(t *testing.T) {
 	lives.begin()
-	port := freePort(t)
+	port := testcaddy.FreePort(t)
 	site := fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\thub brokered\n\t}\n}\n", port)
 	with := func(name string) []byte {
 		return patched(t, site, map[string]string{"apps/realtime/hubs/brokered": `{"broker":{"broker":"test","name":"` + name + `"}}`})

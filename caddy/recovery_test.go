@@ -10,6 +10,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/gorilla/websocket"
+
+	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
 )
 
 // A returning client shows what it knows of an earlier connection.
@@ -50,7 +52,7 @@ func offsetOf(t *testing.T, packet string) string {
 // TestRecoveryReload turns recovery on and off in the configuration of a hub
 // that lives on.
 func TestRecoveryReload(t *testing.T) {
-	port := freePort(t)
+	port := testcaddy.FreePort(t)
 	text := fmt.Sprintf(`http://127.0.0.1:%d {
 	realtime {
 		hub recovering
@@ -130,7 +132,7 @@ func TestRecoveryReload(t *testing.T) {
 // comeBack connects until the server has noticed that the client had gone.
 func comeBack(t *testing.T, port int, pid, offset string) (*websocket.Conn, []string) {
 	t.Helper()
-	for deadline := time.Now().Add(testPatience); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(testcaddy.Patience); time.Now().Before(deadline); {
 		conn, packets := enterAs(t, port, pid, offset)
 		if pidOf(t, packets[len(packets)-1]) == pid {
 			return conn, packets

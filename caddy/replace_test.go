@@ -8,6 +8,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/gorilla/websocket"
+
+	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
 )
 
 // spread waits for the ends of connections, which must come one after the other,
@@ -29,7 +31,7 @@ func spread(t *testing.T, conns []*websocket.Conn, began time.Time, window time.
 // closed, and their clients come back to a hub that has the other one.
 func TestReplaceBroker(t *testing.T) {
 	lives.begin()
-	port := freePort(t)
+	port := testcaddy.FreePort(t)
 	const window = 400 * time.Millisecond
 	site := fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\thub replaced\n\t}\n}\n", port)
 	reload := func(broker string) {
@@ -67,7 +69,7 @@ func TestReplaceBroker(t *testing.T) {
 // TestReplaceEndpoint: an endpoint that the configuration has no more is closed as
 // slowly as at an exit, and the others stay.
 func TestReplaceEndpoint(t *testing.T) {
-	port := freePort(t)
+	port := testcaddy.FreePort(t)
 	const window = 400 * time.Millisecond
 	reload := func(more string) {
 		site := fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime\n\t%s\n}\n", port, more)

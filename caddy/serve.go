@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-realtime/caddy-realtime/caddy/internal/response"
 	"github.com/caddy-realtime/caddy-realtime/module/socketio"
 )
 
@@ -95,10 +96,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return next.ServeHTTP(w, r)
 	}
 	noSniff(w)
-	answer := newParting(w, r, h.app.stopped, h.app.overdue)
-	defer answer.begin() // if it has no body
+	answer := response.New(w, r, h.app.stopped, h.app.exit.Overdue())
+	defer answer.Finish()
 	w = answer
-	defer limitRequest(w, h.app.overdue)()
 	r = forwarded(r)
 	if name := strings.TrimPrefix(r.URL.Path, s.socketioPath); at.socketio && s.client != nil && socketio.IsBundleFile(name) {
 		// To anybody; but only pages that may connect can import it as a module.
@@ -114,38 +114,20 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return caddyhttp.Error(http.StatusServiceUnavailable, err)
 	}
 	servers := lease.endpoint.servers.Load()
-	r = untimed(r)
+	r = response.WithoutTimeouts(r)
 	switch {
 	case at.socketio && servers.socketio != nil:
 		servers.socketio.Serve(w, r, h.app.stopped)
 	case at.webSocket != nil && servers.plain[*at.webSocket] != nil:
 		servers.plain[*at.webSocket].ServeHTTP(w, r)
 	case at.health:
-		s.hub.serveHealth(w, r)
+		s.hub.serveHealth(w, r, h.app.listeners.State())
 	case at.api && lease.settings.apiHandler != nil:
 		lease.settings.apiHandler.ServeHTTP(w, r)
 	default: // a request that was late for the configuration that has its path
 		return caddyhttp.Error(http.StatusServiceUnavailable, errors.New("the endpoint is closing"))
 	}
 	return nil
-}
-
-// untimed returns a request whose body, if it is a stream that may become a
-// WebSocket (RFC 8441, RFC 9220), is the server's own: what Caddy puts around
-// it ends one that is silent for a minute, or as old as the server's time-out
-// for requests. Connections of HTTP/1.1 that are taken over leave both behind.
-func untimed(r *http.Request) *http.Request {
-	if r.Method != http.MethodConnect {
-		return r
-	}
-	reader, _ := caddyhttp.IdleTimeoutsFromContext(r.Context())
-	if reader == nil {
-		return r
-	}
-	// Not Override, which holds to the latter.
-	stream := *r
-	stream.Body = reader.ReadCloser
-	return &stream
 }
 
 // awaitLease waits for the endpoint: Caddy starts its apps in no particular

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
 )
 
 // loadBriefly is load for a configuration that does not take its time to close
@@ -58,7 +60,7 @@ func TestRewritten(t *testing.T) {
 		"some paths":  "rewrite /health/realtime /closed\n\trewrite /api/* /closed\n\t" + strange + "\n\t" + block,
 	} {
 		t.Run(name, func(t *testing.T) {
-			port := freePort(t)
+			port := testcaddy.FreePort(t)
 			loadBriefly(t, fmt.Sprintf("http://127.0.0.1:%d {\n\t%s\n\trespond \"page\"\n}", port, site))
 			ask := func(method, path string) (status int, body string) {
 				t.Helper()
@@ -128,7 +130,7 @@ func TestRewritten(t *testing.T) {
 
 // TestStars: a path that ends in a star is the path of everything below it.
 func TestStars(t *testing.T) {
-	port := freePort(t)
+	port := testcaddy.FreePort(t)
 	loadBriefly(t, fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\tsocketio /io/*\n\t\tapi /api/realtime/* {\n\t\t\tkey 0123456789abcdef0123456789abcdef\n\t\t}\n\t}\n\trespond \"page\"\n}", port))
 	for path, want := range map[string]int{"/io/?EIO=4&transport=polling": 200, "/io?EIO=4&transport=polling": 200, "/api/realtime/stats": 401, "/iox": 200} {
 		a, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d%s", port, path))

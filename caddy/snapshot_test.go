@@ -2,11 +2,16 @@ package caddy
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
+
+	"github.com/caddy-realtime/caddy-realtime/caddy/internal/storage"
 )
+
+var errStubborn = errors.New("nothing is removed")
 
 // A stubborn storage removes nothing, once.
 type stubborn struct {
@@ -17,7 +22,7 @@ type stubborn struct {
 func (s *stubborn) Delete(ctx context.Context, key string) error {
 	if !s.refused {
 		s.refused = true
-		return errDisk
+		return errStubborn
 	}
 	return s.Storage.Delete(ctx, key)
 }
@@ -25,7 +30,7 @@ func (s *stubborn) Delete(ctx context.Context, key string) error {
 // TestSnapshotOvertaken: what another process has left while this one ran is not
 // for the next, which does not know what this one did.
 func TestSnapshotOvertaken(t *testing.T) {
-	s := storeIn(t.TempDir())
+	s := storage.On(&certmagic.FileStorage{Path: t.TempDir()})
 	h, err := newHub(hubKey{"overtaken", memoryBroker}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -45,7 +50,7 @@ func TestSnapshotOvertaken(t *testing.T) {
 // which does not know what has happened in between.
 func TestSnapshotOutdated(t *testing.T) {
 	ctx := t.Context()
-	s := &store{&stubborn{Storage: storeIn(t.TempDir()).storage}, "realtime"}
+	s := storage.On(&stubborn{Storage: &certmagic.FileStorage{Path: t.TempDir()}})
 	h, err := newHub(hubKey{"outdated", memoryBroker}, nil)
 	if err != nil {
 		t.Fatal(err)

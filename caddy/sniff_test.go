@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
+
+	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
 )
 
 // TestNoSniff: whatever the endpoint answers, browsers must not guess what it is.
 func TestNoSniff(t *testing.T) {
-	port := freePort(t)
+	port := testcaddy.FreePort(t)
 	load(t, fmt.Sprintf(`http://127.0.0.1:%d {
 	realtime {
 		websocket /ws

@@ -13,15 +13,14 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/gorilla/websocket"
-)
 
-// testPatience is how long a test waits for what must happen.
-const testPatience = time.Minute
+	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
+)
 
 // await waits for an entry in the guests' diary.
 func await(t *testing.T, entry string) {
 	t.Helper()
-	deadline := time.After(testPatience)
+	deadline := time.After(testcaddy.Patience)
 	for {
 		found, changed := lives.has(entry)
 		if found {
@@ -48,7 +47,7 @@ func reload(t *testing.T, caddyfile string) {
 func dial(t *testing.T, port int, path string) (*websocket.Conn, *http.Response) {
 	t.Helper()
 	target := fmt.Sprintf("ws://127.0.0.1:%d%s?EIO=4&transport=websocket", port, path)
-	for deadline := time.Now().Add(testPatience); ; {
+	for deadline := time.Now().Add(testcaddy.Patience); ; {
 		conn, response, err := websocket.DefaultDialer.DialContext(t.Context(), target, nil)
 		switch {
 		case err == nil:
@@ -102,7 +101,7 @@ func ended(t *testing.T, conn *websocket.Conn) int {
 // handled by the new ones meanwhile.
 func TestEventInFlight(t *testing.T) {
 	lives.begin()
-	port := freePort(t)
+	port := testcaddy.FreePort(t)
 	site := func(tag string) string {
 		return fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\thandler test %s\n\t}\n}\n", port, tag)
 	}
@@ -115,7 +114,7 @@ func TestEventInFlight(t *testing.T) {
 	loaded := make(chan error, 1)
 	go func() { loaded <- caddy.Load(config(t, site("new-1")), true) }()
 	await(t, "handler new-1 provisioned")
-	for deadline := time.Now().Add(testPatience); exchange(t, other, `421["who"]`) != `431["new-1"]`; {
+	for deadline := time.Now().Add(testcaddy.Patience); exchange(t, other, `421["who"]`) != `431["new-1"]`; {
 		if time.Now().After(deadline) {
 			t.Fatal("the new configuration does not hold")
 		}
@@ -141,12 +140,12 @@ func TestEventInFlight(t *testing.T) {
 // client to ask again elsewhere, and the session goes on.
 func TestPollInFlight(t *testing.T) {
 	lives.begin()
-	port := freePort(t)
+	port := testcaddy.FreePort(t)
 	site := func(tag string) string {
 		return fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime_test\n\trealtime {\n\t\thandler test %s\n\t}\n}\n", port, tag)
 	}
 	load(t, site("poll-1"))
-	client := &http.Client{Timeout: testPatience, Transport: new(http.Transport)}
+	client := &http.Client{Timeout: testcaddy.Patience, Transport: new(http.Transport)}
 	defer client.CloseIdleConnections()
 	target := fmt.Sprintf("http://127.0.0.1:%d/socket.io/?EIO=4&transport=polling", port)
 	do := func(method, query, body string) string {
@@ -177,7 +176,7 @@ func TestPollInFlight(t *testing.T) {
 		polled := make(chan string, 1)
 		go func() { polled <- do(http.MethodGet, session, "") }()
 		// The poll has to be there before the reload, or there is nothing to see.
-		for deadline := time.Now().Add(testPatience); polls.Load() == 0; runtime.Gosched() {
+		for deadline := time.Now().Add(testcaddy.Patience); polls.Load() == 0; runtime.Gosched() {
 			if time.Now().After(deadline) {
 				t.Fatal("the poll does not arrive")
 			}
@@ -188,7 +187,7 @@ func TestPollInFlight(t *testing.T) {
 			if got != "6" {
 				t.Errorf("the poll was answered by %s, want a noop", got)
 			}
-		case <-time.After(testPatience):
+		case <-time.After(testcaddy.Patience):
 			t.Fatal("the poll was not answered")
 		}
 		do(http.MethodPost, session, `421["who"]`)
@@ -201,7 +200,7 @@ func TestPollInFlight(t *testing.T) {
 // TestEndpointRemoved takes one of two endpoints away, and gives it back.
 func TestEndpointRemoved(t *testing.T) {
 	lives.begin()
-	port := freePort(t)
+	port := testcaddy.FreePort(t)
 	both := fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\thandler test stays\n\t}\n\trealtime {\n\t\tname second\n\t\tsocketio /second\n\t\thealth off\n\t\twebsocket /ws\n\t\thandler test goes\n\t\tauthenticator test bob\n\t}\n}\n", port)
 	one := fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\thandler test stays\n\t}\n\trespond \"not here\" 404\n}\n", port)
 	load(t, both)
@@ -238,7 +237,7 @@ func TestEndpointRemoved(t *testing.T) {
 // TestHubMoves gives an endpoint another hub: its connections cannot go with it.
 func TestHubMoves(t *testing.T) {
 	lives.begin()
-	port := freePort(t)
+	port := testcaddy.FreePort(t)
 	site := func(hub string) string {
 		return fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\thub %s\n\t\thandler test %s\n\t}\n}\n", port, hub, hub)
 	}
@@ -260,7 +259,7 @@ func TestHubMoves(t *testing.T) {
 // both kinds talk: each question gets its answer, and nobody is thrown out.
 func TestManyReloads(t *testing.T) {
 	lives.begin()
-	port := freePort(t)
+	port := testcaddy.FreePort(t)
 	site := func(i int, more string) string {
 		return fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\twebsocket /ws\n\t\thandler test many-%d\n%s\n\t}\n}\n", port, i, more)
 	}
@@ -329,7 +328,7 @@ func TestManyReloads(t *testing.T) {
 // first, while its health tells so.
 func TestDrain(t *testing.T) {
 	const window = 600 * time.Millisecond
-	port := freePort(t)
+	port := testcaddy.FreePort(t)
 	site := fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\thub drained\n\t\twebsocket /ws\n\t}\n}\n", port)
 	load(t, site)
 	if err := caddy.Load(patched(t, site, map[string]string{"apps/realtime/hubs/drained": fmt.Sprintf(`{"drain":"%v"}`, window)}), true); err != nil {

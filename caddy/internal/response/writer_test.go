@@ -1,4 +1,4 @@
-package caddy
+package response
 
 import (
 	"bufio"
@@ -14,9 +14,8 @@ import (
 	"time"
 )
 
-// TestLimitRequest: a request that waits for its client ends when it is overdue,
-// and none before.
-func TestLimitRequest(t *testing.T) {
+// TestOverdue: a request that waits for its client fails once it is overdue, and not before.
+func TestOverdue(t *testing.T) {
 	for name, test := range map[string]struct {
 		request string
 		serve   func(w http.ResponseWriter, r *http.Request) error
@@ -43,10 +42,10 @@ func TestLimitRequest(t *testing.T) {
 			overdue, cut := context.WithCancel(t.Context())
 			began, ended := make(chan struct{}), make(chan error, 1)
 			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				parting := newParting(w, r, nil, overdue)
-				defer limitRequest(parting, overdue)()
+				answer := New(w, r, nil, overdue)
+				defer answer.Finish()
 				close(began)
-				ended <- test.serve(parting, r)
+				ended <- test.serve(answer, r)
 			}))
 			defer s.Close()
 			conn, err := net.Dial("tcp", s.Listener.Addr().String())
@@ -60,23 +59,24 @@ func TestLimitRequest(t *testing.T) {
 			<-began
 			select {
 			case err := <-ended:
-				t.Fatalf("it has ended too early: %v", err)
+				t.Fatalf("it has failed too early: %v", err)
 			case <-time.After(50 * time.Millisecond):
 			}
 			cut()
 			if err := <-ended; err == nil || !strings.Contains(err.Error(), "timeout") {
-				t.Errorf("it has ended with %v", err)
+				t.Errorf("it has failed with %v", err)
 			}
 		})
 	}
 }
 
-// TestLimitRequestLeaves: a request that is not overdue is as it would be.
-func TestLimitRequestLeaves(t *testing.T) {
+// TestNotOverdue: a request that is not overdue is answered as without a limit.
+func TestNotOverdue(t *testing.T) {
 	overdue, cut := context.WithCancel(t.Context())
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		defer limitRequest(w, overdue)()
-		_, _ = fmt.Fprint(w, "here")
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := New(w, r, nil, overdue)
+		defer answer.Finish()
+		_, _ = fmt.Fprint(answer, "here")
 	}))
 	defer s.Close()
 	conn, err := net.Dial("tcp", s.Listener.Addr().String())

@@ -1,4 +1,4 @@
-package caddy
+package chain
 
 import (
 	"bufio"
@@ -23,7 +23,7 @@ import (
 )
 
 // testChain returns the chain of one handler, as JSON.
-func testChain(t *testing.T, handler string) *chain {
+func testChain(t *testing.T, handler string) *Chain {
 	t.Helper()
 	ctx, err := caddy.ProvisionContext(new(caddy.Config))
 	if err != nil {
@@ -31,7 +31,7 @@ func testChain(t *testing.T, handler string) *chain {
 	}
 	ctx, cancel := caddy.NewContext(ctx)
 	t.Cleanup(cancel)
-	c, err := newChain(ctx.WithValue(caddyhttp.ServerCtxKey, new(caddyhttp.Server)), []json.RawMessage{json.RawMessage(handler)}, true)
+	c, err := New(ctx.WithValue(caddyhttp.ServerCtxKey, new(caddyhttp.Server)), []json.RawMessage{json.RawMessage(handler)}, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func proxyTo(more string, upstreams ...string) string {
 }
 
 // post sends a message and returns the status of its answer, or the error.
-func post(t *testing.T, c *chain, header ...string) (int, error) {
+func post(t *testing.T, c *Chain, header ...string) (int, error) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://backend/realtime", strings.NewReader(`{"type":"socket.event"}`))
 	if err != nil {

@@ -1,4 +1,4 @@
-package caddy
+package chain
 
 import (
 	"context"
@@ -17,23 +17,24 @@ import (
 // errHungUp is the error of a write after the peer has ended the connection.
 var errHungUp = errors.New("the backend had closed the connection before")
 
-// A watchedConn is a connection to a backend that counts what is written to it,
-// and writes nothing when the peer has ended it. A backend that stops closes
-// connections that are idle, perhaps just when we use one, and what is written
-// then is lost; or it is not, and the connection ends while the backend works on
-// it. Nothing that arrives afterwards tells one from the other: a reset does not
-// say what had been received. So the end has to be seen before.
+// A watchedConn is a connection to a backend. It counts the bytes that are written to it, and
+// writes none once the peer has ended it.
+//
+// A backend that stops closes its idle connections, perhaps just when one of them is used again.
+// The backend may or may not have received what is written then, and nothing that arrives
+// afterwards tells: a reset does not say how much was received. So a write looks for the
+// connection's end first.
 type watchedConn struct {
 	net.Conn
 	watcher hangup.Watcher
-	written atomic.Uint64 // bytes, with those of a write that has not returned
+	written atomic.Uint64 // bytes, including those of a write that has not returned
 }
 
 func watch(conn net.Conn) net.Conn {
 	return &watchedConn{Conn: conn, watcher: hangup.Watch(conn)}
 }
 
-// Write implements net.Conn.
+// Write implements [net.Conn].
 func (c *watchedConn) Write(p []byte) (int, error) {
 	if c.watcher.Seen() {
 		return 0, errHungUp
@@ -44,8 +45,8 @@ func (c *watchedConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// watchConns has the connections of every reverse_proxy among HTTP handlers be
-// watched, and returns their transports.
+// watchConns makes the transport of each reverse_proxy in a handler watch its connections. It
+// returns these transports.
 func watchConns(handler caddyhttp.MiddlewareHandler) (transports []*http.Transport) {
 	switch handler := handler.(type) {
 	case *caddyhttp.Subroute:
@@ -60,8 +61,7 @@ func watchConns(handler caddyhttp.MiddlewareHandler) (transports []*http.Transpo
 			return nil
 		}
 		transports = append(transports, t.Transport)
-		// With h2c all connections are of HTTP/2, which has its own way to say what
-		// was not looked at.
+		// With h2c all connections are HTTP/2, which says by itself what was not looked at.
 		if slices.Contains(t.Versions, "h2c") || t.Transport.DialContext == nil {
 			return transports
 		}

@@ -1,14 +1,14 @@
 //go:build !linux
 
-package caddy
+package testcaddy
 
 import (
 	"net"
 	"testing"
 )
 
-// freePort returns a port that nobody has at the moment.
-func freePort(t testing.TB) int {
+// FreePort returns a port of 127.0.0.1 that nothing uses at the moment.
+func FreePort(t testing.TB) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -1,4 +1,4 @@
-package caddy
+package testcaddy
 
 import (
 	"testing"
@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// freePort returns a port that is the test's until its end: a socket has it that
-// does not listen, and beside which Caddy can, as it can beside its own.
-func freePort(t testing.TB) int {
+// FreePort returns a port of 127.0.0.1 that belongs to the test until it ends. A socket that does
+// not listen holds it, and Caddy can listen beside that, as it can beside its own sockets.
+func FreePort(t testing.TB) int {
 	t.Helper()
 	must := func(err error) {
 		t.Helper()

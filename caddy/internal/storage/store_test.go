@@ -1,4 +1,4 @@
-package caddy
+package storage
 
 import (
 	"context"
@@ -11,17 +11,18 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+	_ "github.com/caddyserver/caddy/v2/modules/filestorage"
 	"github.com/caddyserver/certmagic"
 )
 
 // storeIn returns a store in a folder.
-func storeIn(dir string) *store {
-	return &store{&certmagic.FileStorage{Path: dir}, "realtime"}
+func storeIn(dir string) *Store {
+	return On(&certmagic.FileStorage{Path: dir})
 }
 
 func TestStore(t *testing.T) {
 	ctx := t.Context()
-	s := storeIn(t.TempDir()).under("hub")
+	s := storeIn(t.TempDir()).Under("hub")
 	if names, err := s.List(ctx); len(names) > 0 || err != nil {
 		t.Errorf("in the beginning there are %q, %v", names, err)
 	}
@@ -39,10 +40,10 @@ func TestStore(t *testing.T) {
 			t.Errorf("a is %q, %v, %v", got, found, err)
 		}
 	}
-	if got, found, err := s.take(ctx, "a"); string(got) != "2" || !found || err != nil {
+	if got, found, err := s.Take(ctx, "a"); string(got) != "2" || !found || err != nil {
 		t.Errorf("taken is %q, %v, %v", got, found, err)
 	}
-	if _, found, err := s.take(ctx, "a"); found || err != nil {
+	if _, found, err := s.Take(ctx, "a"); found || err != nil {
 		t.Errorf("it can be taken twice: %v, %v", found, err)
 	}
 }
@@ -55,25 +56,25 @@ func TestStoreNames(t *testing.T) {
 	ctx, dir := t.Context(), t.TempDir()
 	s := storeIn(dir)
 	for _, name := range names {
-		if err := s.under("values").Write(ctx, name, []byte(name)); err != nil {
+		if err := s.Under("values").Write(ctx, name, []byte(name)); err != nil {
 			t.Errorf("%q: %v", name, err)
 		}
-		if err := s.under("stores").under(name).Write(ctx, "v", []byte(name)); err != nil {
+		if err := s.Under("stores").Under(name).Write(ctx, "v", []byte(name)); err != nil {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
 	for _, name := range names {
-		value, found, err := s.under("values").Read(ctx, name)
+		value, found, err := s.Under("values").Read(ctx, name)
 		if string(value) != name || !found || err != nil {
 			t.Errorf("the value of %q is %q, %v, %v", name, value, found, err)
 		}
-		value, found, err = s.under("stores").under(name).Read(ctx, "v")
+		value, found, err = s.Under("stores").Under(name).Read(ctx, "v")
 		if string(value) != name || !found || err != nil {
 			t.Errorf("that under %q is %q, %v, %v", name, value, found, err)
 		}
 	}
 	for _, of := range []string{"values", "stores"} {
-		got, err := s.under(of).List(ctx)
+		got, err := s.Under(of).List(ctx)
 		slices.Sort(got)
 		if want := slices.Sorted(slices.Values(names)); !slices.Equal(got, want) || err != nil {
 			t.Errorf("%s: %q, %v", of, got, err)
@@ -123,9 +124,9 @@ func (failing) List(context.Context, string, bool) ([]string, error) { return ni
 
 func TestStoreFails(t *testing.T) {
 	ctx := t.Context()
-	s := &store{failing{}, "realtime"}
+	s := On(failing{})
 	_, found, read := s.Read(ctx, "a")
-	_, taken, take := s.take(ctx, "a")
+	_, taken, take := s.Take(ctx, "a")
 	_, list := s.List(ctx)
 	for what, err := range map[string]error{"write": s.Write(ctx, "a", nil), "read": read, "take": take, "list": list, "remove": s.Remove(ctx, "a")} {
 		if !errors.Is(err, errDisk) || found || taken {
@@ -134,24 +135,21 @@ func TestStoreFails(t *testing.T) {
 	}
 }
 
-// TestNewStore: what is written is in the configuration's storage, under this
+// TestNew: what is written is in the configuration's storage, under this
 // Caddy's id.
-func TestNewStore(t *testing.T) {
+func TestNew(t *testing.T) {
 	var c caddy.Config
-	if err := json.Unmarshal(config(t, ""), &c); err != nil {
-		t.Fatal(err)
-	}
 	dir := t.TempDir()
 	c.StorageRaw = json.RawMessage(`{"module":"file_system","root":"` + dir + `"}`)
 	ctx, err := caddy.ProvisionContext(&c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := newStore(ctx)
+	s, err := New(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.under("default").Write(t.Context(), "v", nil); err != nil {
+	if err := s.Under("default").Write(t.Context(), "v", nil); err != nil {
 		t.Fatal(err)
 	}
 	id, err := caddy.InstanceID()

@@ -1,4 +1,4 @@
-package caddy
+package chain
 
 import (
 	"context"
@@ -46,7 +46,7 @@ func TestChainFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithCancelCause(t.Context())
 			defer cancel(nil)
-			c := &chain{server: new(caddyhttp.Server), prompt: true, handler: caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error { return tt.handle(w, cancel) })}
+			c := &Chain{server: new(caddyhttp.Server), prompt: true, handler: caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error { return tt.handle(w, cancel) })}
 			answer, err := c.RoundTrip(httptest.NewRequestWithContext(ctx, http.MethodPost, "http://backend/realtime", nil))
 			if err == nil {
 				_ = answer.Body.Close()

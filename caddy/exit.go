@@ -1,0 +1,95 @@
+package caddy
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// window returns how long the ends of a hub's connections are spread.
+func (a *App) window(hub string) time.Duration {
+	if options := a.Hubs[hub]; options != nil && options.Drain != nil {
+		return time.Duration(*options.Drain)
+	}
+	return defaultDrain
+}
+
+// longestWindow returns how long the ends of all connections take at most, including a tenth more
+// for those that are in the midst of something.
+func (a *App) longestWindow() time.Duration {
+	var longest time.Duration
+	for name := range a.hubs {
+		longest = max(longest, a.window(name))
+	}
+	return longest + longest/10
+}
+
+// drain ends all connections, and what the app is still needed for. It is called when Caddy exits,
+// before any app stops: nobody knows whether the HTTP app stops before this app or after it.
+func (a *App) drain() {
+	for _, h := range a.hubs {
+		h.shut()
+	}
+	a.exit.Begin(a.longestWindow(), a.connections() > 0, func() {
+		a.closeAll()
+		if err := a.finish(); err != nil {
+			a.logger.Error("stopping", zap.Error(err))
+		}
+	})
+}
+
+func (a *App) connections() int {
+	n := 0
+	for _, h := range a.hubs {
+		n += h.connections()
+	}
+	return n
+}
+
+// closeAll closes every connection of the app's hubs, and waits until all have ended.
+func (a *App) closeAll() {
+	ctx, cancel := a.exit.Limited(a.longestWindow())
+	defer cancel()
+	var waits sync.WaitGroup
+	for _, h := range a.hubs {
+		waits.Go(func() { h.close(ctx) })
+	}
+	waits.Wait()
+}
+
+// finish waits until nothing uses this app's settings any more, closes the endpoints that no other
+// configuration has, and saves what clients of the hubs that none has may come back to.
+func (a *App) finish() error {
+	a.leaves()
+	ctx, cancel := a.exit.Limited(a.longestWindow())
+	defer cancel()
+	var left []*hub
+	for _, h := range a.hubs {
+		if h.drop(a) {
+			left = append(left, h)
+		}
+	}
+	var waits sync.WaitGroup
+	var failed error
+	var mu sync.Mutex
+	for _, s := range a.endpoints {
+		if s.lease == nil {
+			continue // never started
+		}
+		waits.Go(func() {
+			if err := s.lease.drop(ctx); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				failed = errors.Join(failed, fmt.Errorf("stopping endpoint %q: %w", s.name, err))
+			}
+		})
+	}
+	waits.Wait()
+	for _, h := range left {
+		h.save(a.storeOf(h), a.logger)
+	}
+	return failed
+}

@@ -1,0 +1,9 @@
+package drain
+
+import (
+	"testing"
+
+	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
+)
+
+func TestMain(m *testing.M) { testcaddy.Main(m) }

@@ -1,0 +1,9 @@
+package response
+
+import (
+	"testing"
+
+	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
+)
+
+func TestMain(m *testing.M) { testcaddy.Main(m) }
