@@ -250,10 +250,9 @@ func TestFallBackShares(t *testing.T) {
 	defer func() { _ = other.Close() }()
 	for range 200 { // half of them are the other's
 		conn, err := net.Dial("tcp4", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			t.Fatal(err)
+		if err == nil { // the old configuration may just close its socket
+			_ = conn.Close()
 		}
-		_ = conn.Close()
 	}
 	select {
 	case <-accepted:
