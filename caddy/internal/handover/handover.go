@@ -60,6 +60,12 @@ const settleTime = 100 * time.Millisecond
 // listening.
 const handoverLimit = 2 * time.Second
 
+// quietLooks is how often in a row, a millisecond apart, a server must have no new connection
+// before it stops. Between the kernel's queue and the server's first word of it a connection is
+// seen nowhere, nor is its first request between being read and being served. On a busy machine
+// that takes some milliseconds. Looks count here, not time: they are late whenever the server is.
+const quietLooks = 20
+
 // mu guards all Listeners: what one socket gets is decided by all sockets of its address, whatever
 // configuration they are of.
 var mu sync.Mutex
@@ -238,7 +244,7 @@ func (l *Listeners) HandOver(next *Listeners, stopping func()) {
 	}
 	stopping()
 	<-l.pause(handoverTime)
-	waitUntil(handoverLimit, func() bool { return !l.pending() })
+	awaitQuiet(handoverLimit, l.pending)
 }
 
 // pending reports whether connections wait for being accepted, or for their first request.
@@ -330,6 +336,18 @@ func (l *Listeners) Release() {
 	}
 	// Each listener refers to the next: whoever still has the first shall not keep them all.
 	l.listeners, l.passed, l.servers = nil, nil, nil
+}
+
+// awaitQuiet waits, up to a limit, until busy has been false at quietLooks looks in a row.
+func awaitQuiet(limit time.Duration, busy func() bool) {
+	quiet := 0
+	waitUntil(limit, func() bool {
+		quiet++
+		if busy() {
+			quiet = 0
+		}
+		return quiet >= quietLooks
+	})
 }
 
 // waitUntil waits, up to a limit, until a condition is true, and reports whether it is.
