@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -26,9 +27,9 @@ func TestRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := open(hub(t, realtime.Options{}), realtime.Policy{})
 		m, other := join(t, e), join(t, e)
-		first, second := request(t.Context(), m, "first", arg("1")), make(<-chan string)
+		first := request(t.Context(), m, "first", arg("1"))
 		synctest.Wait()
-		second = request(t.Context(), m, "second")
+		second := request(t.Context(), m, "second")
 		synctest.Wait()
 		equal(t, "events", m.client.events(), []string{"first", "second"})
 		numbers := []uint64{m.client.received()[0].Ack, m.client.received()[1].Ack}
@@ -127,7 +128,7 @@ func TestRequests(t *testing.T) {
 				if i%2 == 0 {
 					go cancel()
 				}
-				want := fmt.Sprint(i)
+				want := strconv.Itoa(i)
 				answer, err := m.Request(ctx, "event", arg(want))
 				switch {
 				case err == nil && (len(answer) != 1 || string(answer[0].JSON) != want):

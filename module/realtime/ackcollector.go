@@ -3,6 +3,7 @@ package realtime
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"unsafe"
 )
@@ -122,5 +123,5 @@ func (c *ackCollector) result() (answers []Answer, missing []*Socket) {
 			missing = append(missing, s)
 		}
 	}
-	return c.answers[:len(c.answers):len(c.answers)], missing
+	return slices.Clip(c.answers), missing
 }

@@ -95,7 +95,7 @@ func TestRefused(t *testing.T) {
 		if !errors.Is(err, test.want) || s != nil {
 			t.Errorf("%s: %v, %v", test.name, s, err)
 		}
-		if said, ok := errors.AsType[*realtime.ConnectError](err); ok != (test.want == refusal) || ok && (said.Message != "not authorized" || said.Status != 401) {
+		if said, ok := errors.AsType[*realtime.ConnectError](err); ok != errors.Is(test.want, refusal) || ok && (said.Message != "not authorized" || said.Status != 401) {
 			t.Errorf("%s: the client would be told %v", test.name, said)
 		}
 		if asked != test.asked {
@@ -104,7 +104,7 @@ func TestRefused(t *testing.T) {
 		if sockets, rooms := e.Hub().Stats(); sockets != 0 || rooms != 0 || len(c.connected) != 0 {
 			t.Errorf("%s: %d sockets, %d rooms, %d told that they are in", test.name, sockets, rooms, len(c.connected))
 		}
-		if admitted := test.want != realtime.ErrInvalidNamespace; e.Allows(test.namespace) != admitted {
+		if admitted := !errors.Is(test.want, realtime.ErrInvalidNamespace); e.Allows(test.namespace) != admitted {
 			t.Errorf("%s: Allows says %v", test.name, !admitted)
 		}
 		if e.users() != 0 {

@@ -3,6 +3,7 @@ package realtime_test
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -133,13 +134,13 @@ func BenchmarkBroadcasts(b *testing.B) {
 					if err != nil {
 						b.Fatal(err)
 					}
-					s.Join(fmt.Sprint(i))
+					s.Join(strconv.Itoa(i))
 				}
 			}
 			b.ReportAllocs()
 			b.RunParallel(func(p *testing.PB) {
 				for i := 0; p.Next(); i++ {
-					_ = e.Hub().Namespace("/").To(fmt.Sprint(i%rooms)).Emit(context.Background(), "message")
+					_ = e.Hub().Namespace("/").To(strconv.Itoa(i%rooms)).Emit(context.Background(), "message")
 				}
 			})
 		})

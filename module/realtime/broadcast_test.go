@@ -2,9 +2,11 @@ package realtime_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -153,7 +155,7 @@ func TestEmitRefuses(t *testing.T) {
 			if _, err := m.Request(t.Context(), event, args...); err == nil || !strings.Contains(err.Error(), "event") {
 				return fmt.Errorf("got %w", err)
 			}
-			return fmt.Errorf("refused")
+			return errors.New("refused")
 		},
 	}
 	for way, emit := range ways {
@@ -339,7 +341,7 @@ func TestBroadcastsDoNotDeadlock(t *testing.T) {
 	e := open(hub(t, realtime.Options{}), realtime.Policy{})
 	rooms := make([]string, 64)
 	for i := range rooms {
-		rooms[i] = fmt.Sprint(i)
+		rooms[i] = strconv.Itoa(i)
 	}
 	reversed := slices.Clone(rooms)
 	slices.Reverse(reversed)

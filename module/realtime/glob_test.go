@@ -1,6 +1,7 @@
 package realtime_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -98,13 +99,13 @@ func FuzzGlob(f *testing.F) {
 func globReference(pattern, name []rune) bool {
 	rest := make([]bool, len(name)+1)
 	rest[len(name)] = true
-	for p := len(pattern) - 1; p >= 0; p-- {
+	for _, character := range slices.Backward(pattern) {
 		next := make([]bool, len(name)+1)
 		for n := len(name); n >= 0; n-- {
 			switch {
-			case pattern[p] == '*':
+			case character == '*':
 				next[n] = rest[n] || n < len(name) && next[n+1]
-			case n < len(name) && (pattern[p] == '?' || pattern[p] == name[n]):
+			case n < len(name) && (character == '?' || character == name[n]):
 				next[n] = rest[n+1]
 			}
 		}

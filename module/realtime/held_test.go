@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -55,7 +55,7 @@ func TestHistoryHolds(t *testing.T) {
 	}
 	rooms := make([]string, 10_000)
 	for i := range rooms {
-		rooms[i] = fmt.Sprint(i)
+		rooms[i] = strconv.Itoa(i)
 	}
 	for _, test := range []struct {
 		name string

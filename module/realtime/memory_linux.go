@@ -9,5 +9,5 @@ func machineMemory() int64 {
 	if err := unix.Sysinfo(&info); err != nil {
 		return 0
 	}
-	return int64(info.Totalram) * int64(info.Unit) //nolint:unconvert // the fields' sizes are the platform's
+	return int64(info.Totalram) * int64(info.Unit)
 }

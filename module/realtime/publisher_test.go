@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -300,7 +301,7 @@ func TestBrokerAway(t *testing.T) {
 		}}
 		h := hub(t, realtime.Options{Broker: b})
 		for i := range 10 {
-			if err := h.Namespace("/").To().Emit(t.Context(), fmt.Sprint(i)); err != nil {
+			if err := h.Namespace("/").To().Emit(t.Context(), strconv.Itoa(i)); err != nil {
 				t.Error(err)
 			}
 		}
@@ -347,7 +348,7 @@ func TestClosePassesOn(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range 20 {
-			if err := h.Namespace("/").To().Emit(t.Context(), fmt.Sprint(i)); err != nil {
+			if err := h.Namespace("/").To().Emit(t.Context(), strconv.Itoa(i)); err != nil {
 				t.Error(err)
 			}
 		}
@@ -368,7 +369,7 @@ func TestClosePassesOn(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range 20 {
-			if err := h.Namespace("/").To().Emit(t.Context(), fmt.Sprint(i)); err != nil {
+			if err := h.Namespace("/").To().Emit(t.Context(), strconv.Itoa(i)); err != nil {
 				t.Error(err)
 			}
 		}

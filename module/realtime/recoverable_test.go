@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -513,7 +514,7 @@ func TestConnectBeforeDisconnect(t *testing.T) {
 			})
 			go func() {
 				for i := range clients {
-					user <- fmt.Sprint(i % users)
+					user <- strconv.Itoa(i % users)
 				}
 			}()
 			var running sync.WaitGroup

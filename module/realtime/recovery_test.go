@@ -905,7 +905,7 @@ func TestRecoveryWanderer(t *testing.T) {
 		_ = p.socket.Emit(t.Context(), "first")
 		p.listen(1)
 		for i := range 2000 {
-			room := fmt.Sprint(i)
+			room := strconv.Itoa(i)
 			p.socket.Join(room)
 			_ = ns.To(room).Emit(t.Context(), "event")
 			p.socket.Leave(room)

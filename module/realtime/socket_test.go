@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -251,7 +252,7 @@ func TestComingAndGoing(t *testing.T) {
 	for i := range 8 {
 		running.Go(func() {
 			for n := range 50 {
-				m := joinNamespace(t, e, fmt.Sprint("/", n%3), "all", fmt.Sprint(i))
+				m := joinNamespace(t, e, fmt.Sprint("/", n%3), "all", strconv.Itoa(i))
 				switch n % 7 {
 				case 0:
 					e.set(realtime.Policy{Namespaces: realtime.Globs{"*"}, Handlers: []realtime.Handler{guest{}}})

@@ -96,8 +96,8 @@ func closeWaits(t *trial, closing func(cluster.Subscription) []func() error) {
 		go func() { closed <- act() }()
 	}
 	select {
-	case <-closed:
-		t.Fatal("Close returned while receive was in progress")
+	case err := <-closed:
+		t.Fatalf("Close returned while receive was in progress, with the error %v", err)
 	case <-time.After(50 * time.Millisecond):
 	}
 	free()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -31,7 +32,7 @@ var faults = []struct {
 		b.through(func(receive func(cluster.Envelope)) func(cluster.Envelope) {
 			return func(e cluster.Envelope) {
 				at := strings.LastIndexByte(e.Node, '@')
-				if e.Node[at+1:] != fmt.Sprint(b.index) {
+				if e.Node[at+1:] != strconv.Itoa(b.index) {
 					e.Node = e.Node[:at]
 					receive(e)
 				}
@@ -180,7 +181,7 @@ var faults = []struct {
 	}},
 	{"subscription close waits", "Close of a subscription does not wait", func(b *faulty) {
 		b.closing(func(closing func() error) error {
-			go closing()
+			go func() { _ = closing() }()
 			return nil
 		})
 	}},
@@ -206,7 +207,7 @@ var faults = []struct {
 	{"broker close waits", "Close of a broker does not wait", func(b *faulty) {
 		closing := b.close
 		b.close = func() error {
-			go closing()
+			go func() { _ = closing() }()
 			return nil
 		}
 	}},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -38,7 +39,7 @@ func TestOverflow(t *testing.T) {
 				take := make(chan struct{})
 				_, err := b.Subscribe(context.Background(), "topic", func(e cluster.Envelope) {
 					if len(got) > 0 || len(e.Payload) > 0 || e.Gap {
-						what := fmt.Sprint(len(e.Payload))
+						what := strconv.Itoa(len(e.Payload))
 						if e.Gap {
 							what = "gap"
 						}
@@ -56,14 +57,16 @@ func TestOverflow(t *testing.T) {
 					synctest.Wait()
 				}
 				publish(0)
-				for _, step := range strings.Fields(test.steps) {
+				for step := range strings.FieldsSeq(test.steps) {
 					if step == "take" {
 						take <- struct{}{}
 						synctest.Wait()
 						continue
 					}
 					var size int
-					fmt.Sscan(step, &size)
+					if _, err := fmt.Sscan(step, &size); err != nil {
+						t.Fatal(err)
+					}
 					publish(size)
 				}
 				close(take)
@@ -84,7 +87,7 @@ func TestIdleSubscriptionHoldsNothing(t *testing.T) {
 		peer := b.Peer()
 		received := 0
 		for i := range 100 {
-			topic := fmt.Sprint(i)
+			topic := strconv.Itoa(i)
 			if _, err := peer.Subscribe(context.Background(), topic, func(cluster.Envelope) { received++ }); err != nil {
 				t.Fatal(err)
 			}
@@ -109,7 +112,7 @@ func TestClosedSubscriptionHoldsNothing(t *testing.T) {
 	b := New(Options{})
 	for i := range 100 {
 		for range 2 {
-			s, err := b.Subscribe(context.Background(), fmt.Sprint(i), func(cluster.Envelope) {})
+			s, err := b.Subscribe(context.Background(), strconv.Itoa(i), func(cluster.Envelope) {})
 			if err != nil {
 				t.Fatal(err)
 			}

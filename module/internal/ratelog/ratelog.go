@@ -3,6 +3,7 @@
 package ratelog
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -100,7 +101,7 @@ func (l *Limiter) release(m *message) {
 	m.held, m.times, m.written = line{}, 0, time.Now()
 	l.mu.Unlock()
 	if times > 1 {
-		of.fields = append(of.fields[:len(of.fields):len(of.fields)], zap.Int("times", times))
+		of.fields = append(slices.Clip(of.fields), zap.Int("times", times))
 	}
 	of.write()
 }
