@@ -2,10 +2,6 @@ package wsconn
 
 import (
 	"bytes"
-	stdflate "compress/flate"
-	"errors"
-	"fmt"
-	"io"
 	"sync"
 
 	"github.com/klauspost/compress/flate"
@@ -83,18 +79,3 @@ func (d *deflater) release() {
 	}
 	deflaters.Put(d)
 }
-
-// inflationError makes an error of gorilla's inflating reader ErrProtocol if it
-// is the data's, and not the network's, which the reader passes on.
-func inflationError(err error) error {
-	_, corrupt := errors.AsType[stdflate.CorruptInputError](err)
-	_, internal := errors.AsType[stdflate.InternalError](err)
-	if corrupt || internal || errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("%w: %w", ErrProtocol, err)
-	}
-	return err
-}
-
-// maxDeflated returns how long a message of so many bytes can be on the wire if
-// it does not become smaller by being compressed.
-func maxDeflated(limit int64) int64 { return limit + limit/64 + 64 }

@@ -18,7 +18,7 @@ type offer struct {
 // wants a smaller window than ours (RFC 7692, section 7.1). Other extensions
 // mean nothing here.
 func acceptOffer(header http.Header) (offer, bool) {
-	for _, list := range header.Values("Sec-WebSocket-Extensions") {
+	for _, list := range header["Sec-Websocket-Extensions"] {
 		for more := true; more; {
 			var extension string
 			extension, list, more = cutUnquoted(list, ',')

@@ -4,7 +4,7 @@ package wsconn
 
 import "net"
 
-// input does nothing here: gorilla reads from the connection itself.
+// input does nothing here: the stream reads from the connection itself.
 type input struct{ pending }
 
 func (*input) open(net.Conn) {}

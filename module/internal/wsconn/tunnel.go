@@ -1,10 +1,7 @@
 package wsconn
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -29,24 +26,6 @@ type tunnel struct {
 
 func newTunnel(w http.ResponseWriter, r *http.Request) *tunnel {
 	return &tunnel{body: r.Body, writer: w, stream: http.NewResponseController(w)}
-}
-
-// accept answers the request as HTTP/2 and later do, with 200 in place of the
-// 101 that an answer of HTTP/1.1 has.
-func (t *tunnel) accept(answer []byte) error {
-	upgraded, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(answer)), nil)
-	if err != nil {
-		return fmt.Errorf("translating the answer to a handshake: %w", err)
-	}
-	for name, values := range upgraded.Header {
-		switch name {
-		case "Connection", "Upgrade", "Sec-Websocket-Accept": // a stream has none of them
-		default:
-			t.writer.Header()[name] = values
-		}
-	}
-	t.writer.WriteHeader(http.StatusOK)
-	return t.stream.Flush()
 }
 
 func (t *tunnel) Read(p []byte) (int, error) { return t.body.Read(p) }

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -450,23 +451,47 @@ func TestStreamRefuses(t *testing.T) {
 	}
 }
 
-// TestTunnelAnswer checks which headers of an answer get into a stream's.
-func TestTunnelAnswer(t *testing.T) {
-	w := httptest.NewRecorder()
-	w.Header().Set("Access-Control-Allow-Origin", "*")
-	r := httptest.NewRequest(http.MethodConnect, "/", nil)
-	answer := "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n" +
-		"Sec-WebSocket-Protocol: chat\r\nSec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover\r\n\r\n"
-	if err := newTunnel(w, r).accept([]byte(answer)); err != nil {
-		t.Fatal(err)
-	}
-	want := http.Header{
-		"Access-Control-Allow-Origin": {"*"},
-		"Sec-Websocket-Protocol":      {"chat"},
-		"Sec-Websocket-Extensions":    {"permessage-deflate; server_no_context_takeover"},
-	}
-	if w.Code != http.StatusOK || !maps.EqualFunc(w.Header(), want, func(a, b []string) bool { return strings.Join(a, ",") == strings.Join(b, ",") }) {
-		t.Errorf("answered %d %v", w.Code, w.Header())
+// TestAnswer: an answer says the same in HTTP/1.1 and in a stream, but for the headers
+// that only the former has.
+func TestAnswer(t *testing.T) {
+	const extension = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+	for _, test := range []struct {
+		answer                  answer
+		subprotocol, extensions []string
+	}{
+		{answer{}, nil, nil},
+		{answer{subprotocol: "chat"}, []string{"chat"}, nil},
+		{answer{deflates: true}, nil, []string{extension}},
+		{answer{subprotocol: "chat", deflates: true, window: true}, []string{"chat"}, []string{extension + "; server_max_window_bits=15"}},
+	} {
+		// The key and its answer are those of RFC 6455, section 1.3.
+		one, err := http.ReadResponse(newReader(test.answer.in101("dGhlIHNhbXBsZSBub25jZQ==")), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = one.Body.Close()
+		two := httptest.NewRecorder()
+		two.Header().Set("Access-Control-Allow-Origin", "*")
+		if err := test.answer.write200(two); err != nil {
+			t.Fatal(err)
+		}
+		set := func(of http.Header, name string, value ...string) {
+			if value != nil {
+				of[name] = value
+			}
+		}
+		want1 := http.Header{"Upgrade": {"websocket"}, "Connection": {"Upgrade"}, "Sec-Websocket-Accept": {"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="}}
+		want2 := http.Header{"Access-Control-Allow-Origin": {"*"}}
+		for _, want := range []http.Header{want1, want2} {
+			set(want, "Sec-Websocket-Protocol", test.subprotocol...)
+			set(want, "Sec-Websocket-Extensions", test.extensions...)
+		}
+		if one.StatusCode != http.StatusSwitchingProtocols || !maps.EqualFunc(one.Header, want1, slices.Equal) {
+			t.Errorf("%+v: over HTTP/1.1 it is %d %v", test.answer, one.StatusCode, one.Header)
+		}
+		if two.Code != http.StatusOK || !two.Flushed || !maps.EqualFunc(two.Header(), want2, slices.Equal) {
+			t.Errorf("%+v: in a stream it is %d %v", test.answer, two.Code, two.Header())
+		}
 	}
 }
 

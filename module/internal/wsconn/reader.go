@@ -1,0 +1,78 @@
+package wsconn
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"net"
+
+	"github.com/gorilla/websocket"
+)
+
+// A source is what a reader reads from. It also takes the reader's answers to control
+// frames.
+type source interface {
+	io.Reader
+	// sendControl sends the answer to a control frame, and sendClose the last frame.
+	// Neither blocks. Both keep the frame.
+	sendControl(frame []byte) error
+	sendClose(frame []byte)
+}
+
+// A reader reads messages from the bytes of a source. One goroutine calls its methods.
+// gorilla parses the frames; gorilla.go is how it is made to.
+type reader struct {
+	net.Conn // nil; see gorilla.go
+
+	source     source
+	buffer     *bufio.Reader   // gorilla's
+	ws         *websocket.Conn // nil until gorilla's own answer to a handshake is dropped
+	inflating  *inflating      // nil where compression has not been negotiated
+	maxPayload func() int64    // of a message; nil until the first is asked for
+}
+
+// inflating is what a reader remembers where compression has been negotiated.
+type inflating struct {
+	bits   bitChecker
+	failed bool // an error came from the source
+}
+
+// buffered reports whether the reader has bytes of which no message was made yet.
+func (r *reader) buffered() bool { return r.buffer.Buffered() > 0 }
+
+// next waits for the next message and returns its opcode, Text or Binary, and its
+// payload, which is the caller's. Once inflated, the message has no more bytes than
+// maxPayload returns when it comes. Errors are those of Conn.Read.
+func (r *reader) next(maxPayload func() int64) (opcode int, payload []byte, err error) {
+	r.maxPayload = maxPayload
+	r.bound()
+	opcode, content, err := r.ws.NextReader()
+	if err != nil {
+		return 0, nil, readError(err)
+	}
+	limit := maxPayload()
+	m := messages.Get().(*message)
+	defer m.release()
+	n, err := m.read(content, limit+1, opcode == Text)
+	switch {
+	case errors.Is(err, ErrNotUTF8):
+		return 0, nil, err
+	case err != nil && r.inflating != nil && !r.inflating.failed:
+		return 0, nil, readError(inflationError(err))
+	case err != nil:
+		return 0, nil, readError(err)
+	case n > limit:
+		return 0, nil, ErrTooBig
+	}
+	return opcode, bytes.Clone(m.buffer.Bytes()), nil
+}
+
+// skip reads and drops messages until there are no more, and returns why.
+func (r *reader) skip() error {
+	for {
+		if _, _, err := r.ws.NextReader(); err != nil {
+			return readError(err)
+		}
+	}
+}
