@@ -34,8 +34,8 @@ func openPacket(id string, upgrades []string, o *Options) Packet {
 type parameters struct {
 	transport, sid string
 	hasSID         bool
-	version        version // 0 for one that there is not
-	base64         bool    // binary data is to be sent as text
+	codec          *codec // nil if the revision is unknown
+	base64         bool   // binary data is to be sent as text
 }
 
 func parseParameters(r *http.Request) parameters {
@@ -44,17 +44,9 @@ func parseParameters(r *http.Request) parameters {
 		transport: single(query, "transport"),
 		sid:       single(query, "sid"),
 		hasSID:    strings.Join(query["sid"], "") != "", // an empty one is none
-		version:   versionOf(query),
+		codec:     codecOf(query),
 		base64:    query.Get("b64") != "",
 	}
-}
-
-// versionOf returns the version that a query asks for; 0 for one that there is not.
-func versionOf(query url.Values) version {
-	if len(query["EIO"]) > 1 {
-		return 0
-	}
-	return parseVersion(query.Get("EIO"))
 }
 
 // single returns a parameter that is there once. A repeated one is none: two

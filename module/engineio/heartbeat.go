@@ -25,7 +25,7 @@ func (s *Session) startHeartbeat(o *Options) {
 	defer s.mu.Unlock()
 	switch s.heart.interval = o.PingInterval; {
 	case s.closed:
-	case s.version.clientPings():
+	case s.codec.clientPings:
 		s.heart.timer = time.AfterFunc(o.PingInterval+o.PingTimeout, s.miss)
 	default:
 		s.heart.due = s.age() + o.PingInterval
@@ -59,7 +59,7 @@ func (s *Session) beat() {
 func (s *Session) beatLocked() {
 	h := &s.heart
 	late := s.age() - h.due
-	if s.closed || late < 0 || s.version.clientPings() {
+	if s.closed || late < 0 || s.codec.clientPings {
 		return
 	}
 	switch received := s.received.Load(); {
@@ -97,7 +97,7 @@ func (s *Session) handling() bool {
 // pong notes the answer to a ping. One that nobody asked for changes nothing,
 // or a flood of them would be a flood of timer resets.
 func (s *Session) pong() {
-	if s.version.clientPings() {
+	if s.codec.clientPings {
 		s.end(reason.TransportError, abandon)
 		return
 	}
@@ -114,7 +114,7 @@ func (s *Session) pong() {
 // else that they send puts the end off.
 // https://github.com/socketio/socket.io/blob/main/docs/engine.io-protocol/v3.md#timeouts
 func (s *Session) ping(data []byte, batch *Batch) {
-	if !s.version.clientPings() {
+	if !s.codec.clientPings {
 		s.end(reason.TransportError, abandon)
 		return
 	}

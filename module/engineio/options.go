@@ -52,8 +52,8 @@ func (o *Options) upgrades() []string {
 	return []string{}
 }
 
-// speaks reports whether a handshake of a version is served.
-func (o *Options) speaks(v version) bool { return v == version4 || v == version3 && o.EIO3 }
+// speaks reports whether a handshake is served whose packets are in a codec.
+func (o *Options) speaks(c *codec) bool { return c == codec4 || c == codec3 && o.EIO3 }
 
 // WithDefaults returns a copy that has no zero values.
 func (o Options) WithDefaults() *Options {

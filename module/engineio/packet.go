@@ -32,8 +32,7 @@ type Packet struct {
 	Data   []byte
 }
 
-// parseText reads a packet as a text frame, or an element of a payload, has it:
-// the type, then the data.
+// parseText reads a packet that is text: its type, then its data.
 func parseText(text []byte) (Packet, error) {
 	if len(text) == 0 || text[0] < byte(Open) || text[0] > byte(Noop) {
 		return Packet{}, errPacket
@@ -41,18 +40,8 @@ func parseText(text []byte) (Packet, error) {
 	return Packet{Type: PacketType(text[0]), Data: text[1:]}, nil
 }
 
-// parseElement reads one element of a polling payload: a text packet, or 'b'
-// and the base64 of a binary message.
-func parseElement(element []byte) (Packet, error) {
-	if len(element) == 0 || element[0] != 'b' {
-		return parseText(element)
-	}
-	return parseBase64(element[1:])
-}
-
-// parseBase64 reads the base64 of a binary message, of either alphabet (RFC 4648,
-// sections 4 and 5), padded or not, in lines or not, as the encoders of clients have
-// it.
+// parseBase64 reads the base64 of a binary message. As the encoders of clients write it,
+// it is of either alphabet (RFC 4648, sections 4 and 5), padded or not, in lines or not.
 func parseBase64(text []byte) (Packet, error) {
 	text = bytes.TrimRight(text, "=\r\n")
 	if bytes.ContainsAny(text, "-_") {
@@ -64,12 +53,4 @@ func parseBase64(text []byte) (Packet, error) {
 		return Packet{}, errPacket
 	}
 	return Packet{Type: Message, Binary: true, Data: data[:n]}, nil
-}
-
-// appendElement is the inverse of parseElement.
-func (p Packet) appendElement(dst []byte) []byte {
-	if p.Binary {
-		return base64.StdEncoding.AppendEncode(append(dst, 'b'), p.Data)
-	}
-	return append(append(dst, byte(p.Type)), p.Data...)
 }

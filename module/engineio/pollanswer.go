@@ -23,10 +23,10 @@ type answer struct {
 // answer begins one.
 func (p *polling) answer(w http.ResponseWriter, queue []*PacketGroup) *answer {
 	a := &answer{queue: queue, shared: true, stream: http.NewResponseController(w)}
-	for _, b := range queue {
-		a.size += b.size
-		a.kept += b.held()
-		b.hold(p.server.budget)
+	for _, g := range queue {
+		a.size += g.size
+		a.kept += g.cost()
+		g.hold(p.server.budget)
 	}
 	p.answers = append(p.answers, a)
 	return a
@@ -72,8 +72,8 @@ func (p *polling) release(a *answer) {
 		p.server.budget.Add(-a.own)
 		return
 	}
-	for _, b := range a.queue {
-		b.drop(p.server.budget)
+	for _, g := range a.queue {
+		g.drop(p.server.budget)
 	}
 }
 
@@ -88,72 +88,77 @@ func (p *polling) cutAnswers() {
 
 // The content types of payloads. Clients of Engine.IO 3 go by them.
 const (
-	textPayload   = "text/plain; charset=UTF-8"
-	binaryPayload = "application/octet-stream"
+	contentTypeText  = "text/plain; charset=UTF-8"
+	contentTypeBytes = "application/octet-stream"
 )
 
-// write answers a GET of Engine.IO 3.
-func (f form3) write(w http.ResponseWriter, queue ...*PacketGroup) error {
-	payload, contentType := f.payload(queue)
-	return writeAs(w, contentType, payload, nil)
-}
-
-// payloadFor returns the payload of groups for the answer to a GET. One of at
-// least so many bytes is compressed if the client takes that, and the answer's
-// headers say so.
-func payloadFor(w http.ResponseWriter, r *http.Request, queue []*PacketGroup, compressFrom int) []byte {
-	payload := joined(queue)
-	if len(payload) < compressFrom {
+// payload returns packet groups as the payload that answers a GET. The answer's header
+// says what it is.
+func (p *polling) payload(w http.ResponseWriter, r *http.Request, queue []*PacketGroup) []byte {
+	h := w.Header()
+	l, contentType := p.codec.textPayload, contentTypeText
+	if p.codec.binaryPayload != nil && !p.base64 && hasBinary(queue) {
+		l, contentType = p.codec.binaryPayload, contentTypeBytes
+	}
+	h.Set("Content-Type", contentType)
+	payload := joined(queue, l, p.codec.separator)
+	if p.codec != codec4 || len(payload) < p.server.options().compressPollingFrom() {
 		return payload
 	}
-	h := w.Header()
 	h.Add("Vary", "Accept-Encoding")
 	if contentcoding.AcceptsGzip(r.Header) {
-		var zipped []byte
-		if len(queue) == 1 {
-			zipped = queue[0].zip() // which others may get, too
-		} else {
-			zipped = zip(payload)
-		}
-		if len(zipped) < len(payload) {
-			h.Set("Content-Encoding", "gzip") // so that no handler around us compresses it again
+		if zipped := zipped(queue, l, payload); len(zipped) < len(payload) {
+			h.Set("Content-Encoding", "gzip") // so that no handler around this one compresses it again
 			return zipped
 		}
 	}
 	return payload
 }
 
+func hasBinary(queue []*PacketGroup) bool {
+	return slices.ContainsFunc(queue, func(g *PacketGroup) bool { return g.binary })
+}
+
 // joined returns one or more groups as a payload.
-func joined(queue []*PacketGroup) []byte {
+func joined(queue []*PacketGroup, l *layout, separator []byte) []byte {
 	if len(queue) == 1 {
-		return queue[0].elements()
+		return part(queue[0], encoding{layout: l})
 	}
 	var payload []byte
-	for _, b := range queue {
-		if len(payload) > 0 {
-			payload = append(payload, separator)
+	for i, g := range queue {
+		if i > 0 {
+			payload = append(payload, separator...)
 		}
-		payload = append(payload, b.elements()...)
+		payload = append(payload, part(g, encoding{layout: l})...)
 	}
 	return payload
 }
 
-// writePayload answers a GET with a payload.
-func writePayload(w http.ResponseWriter, payload []byte) error {
-	return writeAs(w, textPayload, payload, nil)
+// zipped returns the payload of groups compressed by gzip.
+func zipped(queue []*PacketGroup, l *layout, payload []byte) []byte {
+	if len(queue) > 1 {
+		return zip(payload)
+	}
+	return part(queue[0], encoding{layout: l, compressFrom: 1}) // others may get it, too
+}
+
+// part returns a group as a part of a payload.
+func part(g *PacketGroup, e encoding) []byte {
+	parts, _ := g.encode(e)
+	return parts[0]
 }
 
 // answerPiece is how many bytes of an answer are written at once, so that it
 // shows whether the client takes them.
 const answerPiece = 64 << 10
 
-// writeAs answers a GET. It calls moved, if not nil, after each piece but the last.
-func writeAs(w http.ResponseWriter, contentType string, payload []byte, moved func()) error {
+// writePayload answers a GET. The header says what the payload is. It calls moved after
+// each piece but the last.
+func writePayload(w http.ResponseWriter, payload []byte, moved func()) error {
 	h := w.Header()
-	h.Set("Content-Type", contentType)
 	h.Set("Content-Length", strconv.Itoa(len(payload)))
 	h.Set("Cache-Control", "no-store")
-	for moved != nil && len(payload) > answerPiece {
+	for len(payload) > answerPiece {
 		if _, err := w.Write(payload[:answerPiece]); err != nil {
 			return err
 		}

@@ -28,11 +28,12 @@ type polling struct {
 	pace    outbox.Pace   // of what is queued and being sent
 	waiting chan struct{} // gets a value when the GET in flight should answer; nil: there is none
 	posting bool
-	closing bool  // once the queue is empty, a GET is answered with the close
-	parting bool  // the client has closed the session; one GET that crossed that is answered
-	late    bool  // the close is for a GET that comes after the end
-	behind  bool  // the GET in flight came when the client could have moved on already
-	form    form3 // of payloads, in Engine.IO 3
+	closing bool // once the queue is empty, a GET is answered with the close
+	parting bool // the client has closed the session; one GET that crossed that is answered
+	late    bool // the close is for a GET that comes after the end
+	behind  bool // the GET in flight came when the client could have moved on already
+	codec   *codec
+	base64  bool // binary messages are text
 }
 
 func (p *polling) name() string { return pollingName }
@@ -91,15 +92,9 @@ func (s *Session) servePoll(w http.ResponseWriter, r *http.Request, release <-ch
 		s.refusePoll(w, r, refused)
 		return
 	}
-	var payload []byte
-	contentType := textPayload
-	if s.version == version3 {
-		payload, contentType = p.form.payload(a.queue)
-	} else {
-		payload = payloadFor(w, r, a.queue, s.server.options().compressPollingFrom())
-	}
+	payload := p.payload(w, r, a.queue)
 	s.beginSending(p, a, payload)
-	err := writeAs(w, contentType, payload, func() { s.moved(p) })
+	err := writePayload(w, payload, func() { s.moved(p) })
 	s.endSending(p, a)
 	if err != nil {
 		s.endOn(p, reason.TransportError, gone)
@@ -165,9 +160,9 @@ func (s *Session) servePost(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.endPost(p)
-	binary := s.version.binaryPayload(r.Header.Get("Content-Type"))
+	binary := s.codec.isBinary(r.Header.Get("Content-Type"))
 	// A server that waited for the rest of one would hold the request for ever.
-	if binary && !s.version.binaryPayloads() {
+	if binary && s.codec.binaryPayload == nil {
 		s.failOn(p, abandon, errBinaryBody)
 		w.WriteHeader(http.StatusBadRequest)
 		return
@@ -187,7 +182,7 @@ func (s *Session) servePost(w http.ResponseWriter, r *http.Request) {
 		s.failOn(p, gone, err)
 		return
 	}
-	if err := s.version.parsePayload(body, binary, func(p Packet) bool { return s.receive(p, nil) }); err != nil {
+	if err := s.codec.parsePayload(body, binary, func(p Packet) bool { return s.receive(p, nil) }); err != nil {
 		s.end(reason.ParseError, abandon)
 	}
 	w.Header().Set("Content-Type", "text/html")

@@ -11,22 +11,22 @@ import (
 // it may leave a ping unanswered, Options.PingTimeout, while more than
 // Options.MaxQueue waits for it. outbox.Pace says what else is too much.
 
-func (p *polling) send(b *PacketGroup, _ *Batch) error {
-	if p.kept > 0 && p.tooSlow(b.held()) {
+func (p *polling) send(g *PacketGroup, _ *Batch) error {
+	if p.kept > 0 && p.tooSlow(g.cost()) {
 		return outbox.ErrFull
 	}
-	p.push(b)
+	p.push(g)
 	return nil
 }
 
-func (p *polling) push(b *PacketGroup) {
+func (p *polling) push(g *PacketGroup) {
 	if p.kept == 0 && len(p.answers) == 0 {
 		p.pace.Moved()
 	}
-	p.queue = append(p.queue, b)
-	p.size += b.size
-	p.kept += b.held()
-	b.hold(p.server.budget)
+	p.queue = append(p.queue, g)
+	p.size += g.size
+	p.kept += g.cost()
+	g.hold(p.server.budget)
 	p.watch()
 	p.wake()
 }
@@ -34,8 +34,8 @@ func (p *polling) push(b *PacketGroup) {
 // clear empties the queue.
 func (p *polling) clear() (queue []*PacketGroup) {
 	queue = p.queue
-	for _, b := range queue {
-		b.drop(p.server.budget)
+	for _, g := range queue {
+		g.drop(p.server.budget)
 	}
 	p.queue, p.size, p.kept = nil, 0, 0
 	return queue
@@ -58,8 +58,8 @@ func (p *polling) take() []*PacketGroup {
 
 func (p *polling) fits(groups []*PacketGroup) bool {
 	room := p.server.limit() - p.kept
-	for _, b := range groups {
-		room -= b.held()
+	for _, g := range groups {
+		room -= g.cost()
 	}
 	return room >= 0
 }
@@ -69,8 +69,8 @@ func (p *polling) fits(groups []*PacketGroup) bool {
 // beside their data is bounded by outbox.Pace.
 func (p *polling) fitsAll(groups []*PacketGroup) bool {
 	room := p.server.limit() - p.size
-	for _, b := range groups {
-		room -= b.size
+	for _, g := range groups {
+		room -= g.size
 	}
 	return room >= 0
 }

@@ -163,7 +163,7 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, release <-chan st
 		switch {
 		case session == nil:
 			s.refuse(w, r, refusal.UnknownSession)
-		case wantsWebSocket != (p.transport == webSocketName), p.version != session.version:
+		case wantsWebSocket != (p.transport == webSocketName), p.codec != session.codec:
 			s.refuse(w, r, refusal.BadRequest)
 		case wantsWebSocket:
 			session.serveUpgrade(w, r, p.base64)
@@ -178,9 +178,9 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, release <-chan st
 		s.refuse(w, r, refusal.BadMethod)
 	case wantsWebSocket != (p.transport == webSocketName):
 		s.refuse(w, r, refusal.BadRequest)
-	case !o.speaks(p.version):
+	case !o.speaks(p.codec):
 		var details []zap.Field
-		if p.version == version3 {
+		if p.codec == codec3 {
 			details = append(details, zap.String("reason", "the client speaks Engine.IO 3, as Socket.IO 2 clients do; to let it in, write eio3 into socketio"))
 		}
 		s.refuse(w, r, refusal.BadVersion, details...)
@@ -212,21 +212,16 @@ func (s *Server) openPolling(w http.ResponseWriter, r *http.Request, o *Options,
 	}
 	opened := false
 	defer s.unadmit(&opened)
-	transport := &polling{server: s, form: form3{base64: p.base64}}
-	session := newSession(s, handshake, transport, p.version)
+	transport := &polling{server: s, codec: p.codec, base64: p.base64}
+	session := newSession(s, handshake, transport, p.codec)
 	if opened = s.open(session, o); !opened {
 		refusal.Unavailable(w)
 		return
 	}
 	session.tellOpened()
-	open := openPacket(session.id, o.upgrades(), o)
-	var err error
-	if p.version == version3 {
-		err = transport.form.write(w, NewPacketGroup(open))
-	} else {
-		err = writePayload(w, appendPayload(nil, open))
-	}
-	if err != nil {
+	payload := p.codec.textPayload.write([]Packet{openPacket(session.id, o.upgrades(), o)})
+	w.Header().Set("Content-Type", contentTypeText)
+	if err := writePayload(w, payload[0], func() {}); err != nil {
 		session.end(reason.TransportError, gone)
 	}
 }
@@ -245,8 +240,9 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, o *Option
 		s.logRefused(r, err.Error())
 		return
 	}
-	session := newSession(s, handshake, s.newWebSocket(conn, p), p.version)
-	session.deflates.Store(conn.Deflates() && !p.base64)
+	transport := s.newWebSocket(conn, p.codec, p.base64)
+	session := newSession(s, handshake, transport, p.codec)
+	session.noteCompression(transport)
 	if opened = s.open(session, o); !opened {
 		conn.Close(reason.CloseCode(reason.ShuttingDown), "", true)
 		conn.Release()
@@ -276,8 +272,8 @@ func (s *Server) open(session *Session, o *Options) bool {
 		zap.String("origin", h.Origin),
 		zap.String("user_agent", h.Header().Get("User-Agent")),
 	}
-	if session.version != version4 { // so that one can tell when nobody needs it any more
-		fields = append(fields, zap.Int("eio", session.Version()))
+	if session.codec != codec4 { // so that one can tell when nobody needs it any more
+		fields = append(fields, zap.Int("eio", session.Revision()))
 	}
 	o.Logger.Info("connected", fields...)
 	return true

@@ -32,7 +32,8 @@ type Session struct {
 	inbox    sync.Mutex // held while one packet is handled: one at a time, in order
 	received atomic.Uint32
 	sent     atomic.Uint32
-	deflates atomic.Bool // the transport is a WebSocket whose messages may be compressed, none of them made base64
+	// deflating is the transport if that may compress what it sends, else nil.
+	deflating atomic.Pointer[webSocket]
 
 	mu        sync.Mutex
 	transport transport
@@ -40,11 +41,11 @@ type Session struct {
 	heart     heartbeat
 	closed    bool
 
-	version version // never changes
+	codec *codec // never changes
 }
 
-func newSession(server *Server, handshake Handshake, transport transport, v version) *Session {
-	s := &Session{id: randid.New(), server: server, handshake: handshake, transport: transport, version: v}
+func newSession(server *Server, handshake Handshake, transport transport, c *codec) *Session {
+	s := &Session{id: randid.New(), server: server, handshake: handshake, transport: transport, codec: c}
 	transport.onSlow(func() { s.judge(transport) })
 	return s
 }
@@ -59,9 +60,9 @@ func (s *Session) Opened() time.Time { return s.handshake.Time }
 // must not be changed.
 func (s *Session) Handshake() *Handshake { return &s.handshake }
 
-// Version returns the revision of Engine.IO that the client speaks: 4, or 3
-// where Options.EIO3 lets it.
-func (s *Session) Version() int { return int(s.version) }
+// Revision returns the revision of Engine.IO that the client speaks: 4, or 3 if
+// Options.EIO3 lets it.
+func (s *Session) Revision() int { return s.codec.revision }
 
 // Transport returns "polling" or "websocket".
 func (s *Session) Transport() string {
@@ -79,29 +80,29 @@ func (s *Session) Queued() int {
 
 // Send sends a packet group behind those sent before. An error means that the session
 // has ended, possibly by this: its queue was full, or its connection broken.
-func (s *Session) Send(b *PacketGroup) error { return s.SendIn(nil, b) }
+func (s *Session) Send(g *PacketGroup) error { return s.SendIn(nil, g) }
 
 // SendIn is Send, but what is sent may be held back until the batch ends: the
 // one that Receive was called with, or nil.
-func (s *Session) SendIn(in *Batch, b *PacketGroup) error {
-	if s.deflates.Load() {
-		// It is kept by the packet group. With the mutex held, it would be everyone
-		// else who sends something to the session that waits for it.
-		b.wire(form{deflateFrom: s.server.options().CompressFrom})
+func (s *Session) SendIn(batch *Batch, g *PacketGroup) error {
+	if t := s.deflating.Load(); t != nil {
+		// The group keeps it. With the session locked, everyone else who sends
+		// something to it would wait.
+		g.encode(t.encoding())
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.sendLocked(b, in)
+	return s.sendLocked(g, batch)
 }
 
-func (s *Session) sendLocked(b *PacketGroup, in *Batch) error {
+func (s *Session) sendLocked(g *PacketGroup, batch *Batch) error {
 	if s.closed {
 		return ErrClosed
 	}
-	err := s.transport.send(b, in)
+	err := s.transport.send(g, batch)
 	switch {
 	case err == nil:
-		s.sent.Add(uint32(len(b.packets)))
+		s.sent.Add(uint32(len(g.packets)))
 	case errors.Is(err, outbox.ErrFull):
 		s.endLocked(reason.SlowConsumer, discard)
 	default:
@@ -124,8 +125,8 @@ func (s *Session) SendAll(groups []*PacketGroup) error {
 	var batch Batch
 	batch.Open()
 	defer batch.CloseUnderLock()
-	for _, b := range groups {
-		if err := s.sendLocked(b, &batch); err != nil {
+	for _, g := range groups {
+		if err := s.sendLocked(g, &batch); err != nil {
 			return err
 		}
 	}
@@ -163,10 +164,10 @@ func (s *Session) Writable() bool {
 }
 
 // Fits reports whether MaxQueue has room for a packet group.
-func (s *Session) Fits(b *PacketGroup) bool {
+func (s *Session) Fits(g *PacketGroup) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.closed && s.transport.fits([]*PacketGroup{b})
+	return !s.closed && s.transport.fits([]*PacketGroup{g})
 }
 
 // Close ends the session once what was sent before has been delivered, unless

@@ -25,7 +25,7 @@ type transport interface {
 	// send sends a packet group, or queues it; in a batch, which may be nil, it may be
 	// held back until that ends. The error outbox.ErrFull says that the queue
 	// is full; any other, that the transport is broken.
-	send(b *PacketGroup, in *Batch) error
+	send(g *PacketGroup, batch *Batch) error
 
 	// fits reports whether all of the groups can be queued now. One alone may be
 	// sent even if it does not fit.

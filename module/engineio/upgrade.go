@@ -149,7 +149,7 @@ func (s *Session) answerProbe(c *candidate) bool {
 	}
 	c.probed = true
 	p.wake()
-	frames, _ := probePongGroup.plain()
+	frames, _ := probePongGroup.encode(encoding{layout: s.codec.frames})
 	return c.conn.Send(frames...) == nil
 }
 
@@ -163,13 +163,13 @@ func (s *Session) moveTo(c *candidate) bool {
 		return false
 	}
 	c.conn.SetReadDeadline(time.Time{})
-	to := s.server.newWebSocket(c.conn, parameters{version: s.version, base64: c.base64})
+	to := s.server.newWebSocket(c.conn, s.codec, c.base64)
 	s.transport, s.candidate = to, nil
 	to.onSlow(func() { s.judge(to) })
-	s.deflates.Store(c.conn.Deflates() && !c.base64)
+	s.noteCompression(to)
 	var frames [][]byte
-	for _, b := range p.take() {
-		plain, _ := to.plain(b) // to compress takes long with the mutex held
+	for _, g := range p.take() {
+		plain, _ := g.encode(encoding{layout: to.layout}) // to compress takes long with the mutex held
 		frames = append(frames, plain...)
 	}
 	// In one piece, which the outbox takes whatever its limit says.

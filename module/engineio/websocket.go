@@ -4,16 +4,15 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/wsconn"
 )
 
-// webSocket is the WebSocket transport: a text frame for each packet, a binary
-// frame for each binary message.
+// webSocket is the WebSocket transport: a frame for each packet.
 type webSocket struct {
 	conn    *wsconn.Conn
-	base64  bool // binary messages are sent as text
+	codec   *codec
+	layout  *layout
 	options func() *Options
 }
 
@@ -22,48 +21,47 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, o *Options) (*w
 	return wsconn.Upgrade(w, r, wsconn.Options{Queue: s.limit, Budget: s.budget, Compress: o.CompressFrom > 0})
 }
 
-// newWebSocket returns the transport of a version.
-func (s *Server) newWebSocket(conn *wsconn.Conn, p parameters) framing {
-	t := webSocket{conn, p.base64, s.options}
-	if p.version == version3 {
-		return &webSocket3{t, form3{framed: true, base64: p.base64}}
+func (s *Server) newWebSocket(conn *wsconn.Conn, c *codec, base64 bool) *webSocket {
+	t := &webSocket{conn, c, c.frames, s.options}
+	if base64 {
+		t.layout = c.base64Frames
 	}
-	return &t
-}
-
-// framing is a transport that sends frames.
-type framing interface {
-	transport
-	plain(b *PacketGroup) ([][]byte, *outbox.Shared) // uncompressed
-}
-
-func (t *webSocket) plain(b *PacketGroup) ([][]byte, *outbox.Shared) {
-	return b.wire(form{base64: t.base64})
+	return t
 }
 
 func (t *webSocket) name() string { return webSocketName }
 
-func (t *webSocket) send(b *PacketGroup, in *Batch) error {
-	frames, held := b.wire(t.form())
-	return t.conn.SendShared(in, held, frames...)
+func (t *webSocket) send(g *PacketGroup, batch *Batch) error {
+	frames, held := g.encode(t.encoding())
+	return t.conn.SendShared(batch, held, frames...)
 }
 
-// form returns the one in which the client has its frames. It depends on what
-// was negotiated, and on the settings of the moment.
-func (t *webSocket) form() form {
-	f := form{base64: t.base64}
-	if t.conn.Deflates() {
-		f.deflateFrom = t.options().CompressFrom
+// deflates reports whether frames may be compressed.
+func (t *webSocket) deflates() bool { return t.conn.Deflates() && t.codec == codec4 }
+
+// encoding returns the one that the client gets. It depends on what was negotiated, and
+// on the settings of the moment.
+func (t *webSocket) encoding() encoding {
+	e := encoding{layout: t.layout}
+	if t.deflates() {
+		e.compressFrom = t.options().CompressFrom
 	}
-	return f
+	return e
+}
+
+// noteCompression has SendIn compress for the session's new transport, if that does.
+func (s *Session) noteCompression(t *webSocket) {
+	if t.deflates() {
+		s.deflating.Store(t)
+	}
 }
 
 func (t *webSocket) fits(groups []*PacketGroup) bool {
 	room := t.conn.Room()
-	for _, b := range groups {
-		room -= b.size + wsconn.MaxHeader*len(b.packets) // at most
-		if t.base64 && b.binary() {
-			room -= b.size/3 + 4*len(b.packets)
+	for _, g := range groups {
+		room -= g.size + wsconn.MaxHeader*len(g.packets) // at most
+		if t.layout.base64 && g.binary {
+			room -= g.size/3 + 4*len(g.packets)
 		}
 	}
 	return room >= 0
@@ -96,19 +94,6 @@ func (t *webSocket) end(why string, how ending) (lingers bool) {
 	return false
 }
 
-// webSocket3 is the WebSocket transport of Engine.IO 3.
-type webSocket3 struct {
-	webSocket
-	form3 form3
-}
-
-func (t *webSocket3) plain(b *PacketGroup) ([][]byte, *outbox.Shared) { return b.as(t.form3) }
-
-func (t *webSocket3) send(b *PacketGroup, in *Batch) error {
-	frames, held := b.as(t.form3)
-	return t.conn.SendShared(in, held, frames...)
-}
-
 // startReading has a new session's WebSocket read from.
 func (s *Session) startReading(conn *wsconn.Conn) {
 	if !s.begin() { // it has ended, and counts as running no more
@@ -132,7 +117,7 @@ func (s *Session) read(conn *wsconn.Conn) {
 			s.endRead(err)
 			return
 		}
-		packet, err := s.version.parseFrame(opcode, data)
+		packet, err := s.codec.parseFrame(opcode, data)
 		if err != nil {
 			s.end(reason.ParseError, abandon)
 			return

@@ -36,7 +36,7 @@ func (c client4) Opened() {
 }
 
 // revision4 reports whether the client speaks revision 4.
-func (c *client) revision4() bool { return c.session.Version() == 3 }
+func (c *client) revision4() bool { return c.session.Revision() == 3 }
 
 // cutQuery takes what follows "?" or "#" out of a packet's namespace, and so out
 // of text. It returns what follows "?".

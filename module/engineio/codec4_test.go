@@ -9,7 +9,7 @@ import (
 )
 
 func parseAll(payload []byte) (all []Packet, err error) {
-	err = parsePayload(payload, func(p Packet) bool {
+	err = parsePayload4(payload, func(p Packet) bool {
 		all = append(all, p)
 		return true
 	})
@@ -36,7 +36,7 @@ func TestParsePayload(t *testing.T) {
 
 	// Who has had enough gets no more, good or bad.
 	count := 0
-	err = parsePayload([]byte("4a\x1e4b\x1eno packet"), func(Packet) bool { count++; return count < 2 })
+	err = parsePayload4([]byte("4a\x1e4b\x1eno packet"), func(Packet) bool { count++; return count < 2 })
 	if err != nil || count != 2 {
 		t.Errorf("got %d packets, %v", count, err)
 	}
@@ -56,7 +56,7 @@ func FuzzPayload(f *testing.F) {
 		if want := bytes.Count(payload, []byte{separator}) + 1; len(all) != want {
 			t.Errorf("%d packets; want %d", len(all), want)
 		}
-		again, err := parseAll(appendPayload(nil, all...))
+		again, err := parseAll(appendPayload4(nil, all...))
 		if err != nil || !slices.EqualFunc(again, all, equal) {
 			t.Errorf("%+v became %+v, %v", all, again, err)
 		}
@@ -68,7 +68,7 @@ func BenchmarkParsePayload(b *testing.B) {
 	b.ReportAllocs()
 	b.SetBytes(int64(len(payload)))
 	for b.Loop() {
-		if err := parsePayload(payload, func(Packet) bool { return true }); err != nil {
+		if err := parsePayload4(payload, func(Packet) bool { return true }); err != nil {
 			b.Fatal(err)
 		}
 	}
