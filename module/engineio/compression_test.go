@@ -203,6 +203,40 @@ func TestDeflateUpgraded(t *testing.T) {
 	}
 }
 
+// TestCompression3: clients of Engine.IO 3 get what they have negotiated, too.
+func TestCompression3(t *testing.T) {
+	s := newStage(t, engineio.Options{Options: connection.Options{CompressFrom: 100}, EIO3: true})
+	large := strings.Repeat("large ", 100)
+	v, session := s.view(t, "EIO=3&transport=websocket", "permessage-deflate")
+	for _, packet := range []engineio.Packet{message(large), {Type: engineio.Message, Binary: true, Data: []byte(large)}} {
+		if err := session.Send(engineio.NewPacketGroup(packet)); err != nil {
+			t.Fatal(err)
+		}
+		want := "text 4" + large
+		if packet.Binary {
+			want = "binary \x04" + large
+		}
+		if got, compressed := v.read(); got != want || !compressed {
+			t.Errorf("got %q, compressed %v", got, compressed)
+		}
+	}
+
+	const polling3 = "EIO=3&transport=polling"
+	_, id, _ := strings.Cut(exchange(t, s.address, request("GET", polling3)).body, `"sid":"`)
+	id, _, _ = strings.Cut(id, `"`)
+	if err := (<-s.sessions).Send(engineio.NewPacketGroup(message(large))); err != nil {
+		t.Fatal(err)
+	}
+	a := exchange(t, s.address, request("GET", polling3+"&sid="+id, "Accept-Encoding: gzip"))
+	r, err := gzip.NewReader(strings.NewReader(a.body))
+	if err != nil {
+		t.Fatal(err, a)
+	}
+	if got, err := io.ReadAll(r); err != nil || string(got) != "601:4"+large {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
 // TestGzip has who gets an answer to polling compressed.
 func TestGzip(t *testing.T) {
 	policy, err := origin.New("https://app.example.com")

@@ -102,7 +102,7 @@ func (p *polling) payload(w http.ResponseWriter, r *http.Request, queue []*Packe
 	}
 	h.Set("Content-Type", contentType)
 	payload := joined(queue, l, p.codec.separator)
-	if p.codec != codec4 || len(payload) < p.server.options().compressPollingFrom() {
+	if len(payload) < p.server.options().compressPollingFrom() {
 		return payload
 	}
 	h.Add("Vary", "Accept-Encoding")

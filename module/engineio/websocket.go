@@ -11,7 +11,6 @@ import (
 // webSocket is the WebSocket transport: a frame for each packet.
 type webSocket struct {
 	conn    *wsconn.Conn
-	codec   *codec
 	layout  *layout
 	options func() *Options
 }
@@ -22,7 +21,7 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, o *Options) (*w
 }
 
 func (s *Server) newWebSocket(conn *wsconn.Conn, c *codec, base64 bool) *webSocket {
-	t := &webSocket{conn, c, c.frames, s.options}
+	t := &webSocket{conn, c.frames, s.options}
 	if base64 {
 		t.layout = c.base64Frames
 	}
@@ -36,14 +35,11 @@ func (t *webSocket) send(g *PacketGroup, batch *Batch) error {
 	return t.conn.SendShared(batch, held, frames...)
 }
 
-// deflates reports whether frames may be compressed.
-func (t *webSocket) deflates() bool { return t.conn.Deflates() && t.codec == codec4 }
-
 // encoding returns the one that the client gets. It depends on what was negotiated, and
 // on the settings of the moment.
 func (t *webSocket) encoding() encoding {
 	e := encoding{layout: t.layout}
-	if t.deflates() {
+	if t.conn.Deflates() {
 		e.compressFrom = t.options().CompressFrom
 	}
 	return e
@@ -51,7 +47,7 @@ func (t *webSocket) encoding() encoding {
 
 // noteCompression has SendIn compress for the session's new transport, if that does.
 func (s *Session) noteCompression(t *webSocket) {
-	if t.deflates() {
+	if t.conn.Deflates() {
 		s.deflating.Store(t)
 	}
 }
