@@ -421,7 +421,7 @@ func (c *traveller) travel(messages, first int) {
 		}
 	})
 
-	ws, _, err := websocket.DefaultDialer.Dial("ws://"+c.address+"/socket.io/?"+webSocket+c.query, nil) //nolint:bodyclose // there is none
+	ws, _, err := websocket.DefaultDialer.Dial("ws://"+c.address+"/socket.io/?"+webSocket+c.query, nil)
 	if err != nil {
 		c.t.Error(err)
 		return

@@ -204,7 +204,9 @@ func TestStalledAnswer(t *testing.T) {
 		}
 		first.Close()
 		s.Close()
-		<-done
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
 	})
 }
 

@@ -1,6 +1,7 @@
 package handshake
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -10,7 +11,7 @@ import (
 func TestSize(t *testing.T) {
 	names := []string{"Cookie", "Authorization"}
 	request := func(target, name, value string, times int) int {
-		r := httptest.NewRequest("GET", target, nil)
+		r := httptest.NewRequest(http.MethodGet, target, nil)
 		for range times {
 			r.Header.Add(name, value)
 		}
@@ -29,7 +30,7 @@ func TestSize(t *testing.T) {
 		"an origin":           request("/", "Origin", long, 1),
 		"many cookies":        request("/", "Cookie", "x", 200),
 		"many parameters":     request("/?"+strings.Repeat("a&", 200), "Accept", "", 0),
-		"values":              size(httptest.NewRequest("GET", "/", nil), nil, map[string]string{"{x}": long}),
+		"values":              size(httptest.NewRequest(http.MethodGet, "/", nil), nil, map[string]string{"{x}": long}),
 		"a cookie as another": request("/", "authorization", long, 1),
 	} {
 		if got < 10_000 {

@@ -154,7 +154,7 @@ func TestEvict(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newParty(1_000_000)
 		var all []*client
-		join := func(name string, size int) *client {
+		join := func(name string, size int) {
 			t.Helper()
 			c := p.join(name)
 			all = append(all, c)
@@ -162,7 +162,6 @@ func TestEvict(t *testing.T) {
 				t.Error(err)
 			}
 			synctest.Wait()
-			return c
 		}
 		join("stalled, small", 1000)
 		join("stalled", 200_000)

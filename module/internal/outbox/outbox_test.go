@@ -9,6 +9,7 @@ import (
 	"net"
 	"runtime"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -550,7 +551,7 @@ func BenchmarkSend(b *testing.B) {
 // BenchmarkBatch has k answers to one connection leave together.
 func BenchmarkBatch(b *testing.B) {
 	for _, k := range []int{1, 8, 64} {
-		b.Run(fmt.Sprint(k), func(b *testing.B) {
+		b.Run(strconv.Itoa(k), func(b *testing.B) {
 			near, far := tcp(b)
 			_ = near.SetWriteBuffer(1 << 20)
 			_ = far.SetReadBuffer(1 << 20)

@@ -89,7 +89,7 @@ func TestRead(t *testing.T) {
 	}
 	for _, test := range tests {
 		synctest.Test(t, func(t *testing.T) {
-			c, p := pipe(t, 1000)
+			c, p := pipe(t)
 			go func() {
 				p.send(t, test.frames...)
 				p.send(t, masked(fin|closing, ""))
@@ -118,7 +118,7 @@ func TestRead(t *testing.T) {
 // TestPayloadIsOurs keeps one message while the next are read.
 func TestPayloadIsOurs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, p := pipe(t, 1000)
+		c, p := pipe(t)
 		go func() {
 			p.send(t, masked(fin|Text, "first"), masked(fin|Text, "other"), masked(fin|Text, "third"))
 		}()
@@ -177,7 +177,7 @@ func TestViolations(t *testing.T) {
 	for _, test := range tests {
 		for _, after := range []string{"nothing", "more"} {
 			synctest.Test(t, func(t *testing.T) {
-				c, p := pipe(t, 1000)
+				c, p := pipe(t)
 				frames := make(chan []frame)
 				go func() {
 					frames <- p.rest(t)
@@ -212,7 +212,7 @@ func TestTopBit(t *testing.T) {
 	for _, length := range []string{"\x80\x00\x00\x00\x00\x00\x00\x00", "\xff\xff\xff\xff\xff\xff\xff\xff"} {
 		for _, before := range [][]byte{nil, masked(Text, "first fragment")} {
 			synctest.Test(t, func(t *testing.T) {
-				c, p := pipe(t, 1000)
+				c, p := pipe(t)
 				frames := make(chan []frame)
 				go func() { frames <- p.rest(t) }()
 				first := "\x82"
@@ -245,7 +245,7 @@ func TestOneCloseFrame(t *testing.T) {
 		"a ping, then the close": slices.Concat(masked(fin|ping, "p"), masked(fin|closing, "")),
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			c, p := pipe(t, 1000)
+			c, p := pipe(t)
 			frames := make(chan []frame)
 			go func() { frames <- p.rest(t) }()
 			go p.send(t, sent)
@@ -281,7 +281,7 @@ func TestCloseHandshake(t *testing.T) {
 	for _, test := range tests {
 		for _, discard := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
-				c, p := pipe(t, 1000)
+				c, p := pipe(t)
 				got := make(chan []frame)
 				go func() {
 					all := []frame{}
@@ -339,7 +339,7 @@ func TestCloseTimeout(t *testing.T) {
 		"babbling":  func(p *peer) { talkOn(p, bytes.Repeat([]byte{0xff}, 100)) },
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			c, p := pipe(t, 1000)
+			c, p := pipe(t)
 			var talking sync.WaitGroup
 			if talk != nil {
 				talking.Go(func() { p.rest(t) })
@@ -383,7 +383,7 @@ func TestCloseEcho(t *testing.T) {
 	unclean := 0
 	for range 100 {
 		synctest.Test(t, func(t *testing.T) {
-			c, p := pipe(t, 1000)
+			c, p := pipe(t)
 			frames := make(chan []frame)
 			go func() { frames <- p.rest(t) }()
 			go p.send(t, masked(fin|closing, closePayload(1000, "bye")))
@@ -470,7 +470,7 @@ func TestResetDoesNotOvertake(t *testing.T) {
 
 func TestPingPong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, p := pipe(t, 1000)
+		c, p := pipe(t)
 		pongs := 0
 		c.OnPong(func() { pongs++ })
 		frames := make(chan []frame)
@@ -510,7 +510,7 @@ func TestReadDeadline(t *testing.T) {
 		}
 		if network == "memory" {
 			synctest.Test(t, func(t *testing.T) {
-				c, p := pipe(t, 1000)
+				c, p := pipe(t)
 				check(c)
 				p.Close()
 			})
@@ -618,8 +618,8 @@ func TestBatchEnds(t *testing.T) {
 		"a breach, not read": slices.Concat(masked(fin|Text, "more"), masked(fin|3, "")),
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			c, p := pipe(t, 1000)
-			other, otherPeer := pipe(t, 1000)
+			c, p := pipe(t)
+			other, otherPeer := pipe(t)
 			got := make(chan frame, 10)
 			go func() {
 				defer close(got)
@@ -723,7 +723,7 @@ func FuzzServer(f *testing.F) {
 // from a connection that has failed.
 func TestReadAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, p := pipe(t, 1000)
+		c, p := pipe(t)
 		p.Close()
 		for range 100 {
 			if _, _, err := c.Read(atMost(100)); err == nil || errors.Is(err, context.Canceled) {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -410,7 +411,7 @@ func memoryInUse() int64 {
 
 func BenchmarkDeflate(b *testing.B) {
 	for _, size := range []int{1 << 10, 10 << 10, 100 << 10, 1 << 20} {
-		b.Run(fmt.Sprint(size), func(b *testing.B) {
+		b.Run(strconv.Itoa(size), func(b *testing.B) {
 			var text bytes.Buffer
 			for i := 0; text.Len() < size; i++ {
 				fmt.Fprintf(&text, `{"id":%d,"sku":"A-%06d","price":%d.%02d,"at":"2026-01-%02dT10:%02d:00Z"},`, 1000+i, i*7919%1_000_000, i*31%1000, i*7%100, 1+i%28, i%60)

@@ -78,10 +78,10 @@ func accept(t testing.TB, conn net.Conn, queue int) *Conn {
 
 // pipe returns a connection in memory and its peer, which has read the answer
 // to its handshake already. It is fit for synctest.
-func pipe(t testing.TB, queue int) (*Conn, *peer) {
+func pipe(t testing.TB) (*Conn, *peer) {
 	t.Helper()
 	near, far := net.Pipe()
-	c := accept(t, near, queue)
+	c := accept(t, near, 1000)
 	p := &peer{Conn: far, reader: bufio.NewReader(far)}
 	if r, err := http.ReadResponse(p.reader, nil); err != nil || r.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatal(r, err)
@@ -136,7 +136,7 @@ func (p *peer) rest(t testing.TB) []frame {
 	var all []frame
 	for {
 		f, err := p.read()
-		if err == io.EOF || err == io.ErrClosedPipe {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe) {
 			return all
 		}
 		if err != nil {

@@ -44,9 +44,10 @@ func listen2(t *testing.T, h http.Handler) (string, http.RoundTripper) {
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.StartTLS()
 	t.Cleanup(s.Close)
-	// Not that of net/http, which takes no name like :protocol.
-	client := &http2.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
-	t.Cleanup(client.CloseIdleConnections)
+	client := &http2.Transport{ //nolint:staticcheck // the Transport of net/http takes no header with a name like :protocol
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+	}
+	t.Cleanup(client.CloseIdleConnections) //nolint:staticcheck // see above
 	return s.Listener.Addr().String(), client
 }
 
@@ -373,7 +374,7 @@ func TestStreamSlowButReading(t *testing.T) {
 		for {
 			f, err := c.read()
 			if err != nil {
-				if err != io.EOF {
+				if !errors.Is(err, io.EOF) {
 					t.Error(err)
 				}
 				break
