@@ -52,7 +52,7 @@ func (s *Session) beginSending(p *polling, a *answer, payload []byte) {
 func (s *Session) moved(p *polling) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p.pace.Moved()
+	p.slowness.Progressed()
 }
 
 // endSending ends an answer.
@@ -63,7 +63,7 @@ func (s *Session) endSending(p *polling, a *answer) {
 		p.release(a)
 		p.answers = slices.Delete(p.answers, i, i+1)
 	}
-	p.pace.Moved()
+	p.slowness.Progressed()
 }
 
 // release tells the budget that an answer holds nothing any more.

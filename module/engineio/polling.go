@@ -21,19 +21,19 @@ type polling struct {
 	server *Server
 	slow   func() // see onSlow
 
-	queue   []*PacketGroup
-	size    int           // bytes in queue
-	kept    int           // size, with what it costs to keep them
-	answers []*answer     // that are being sent, in most cases one at most
-	pace    outbox.Pace   // of what is queued and being sent
-	waiting chan struct{} // gets a value when the GET in flight should answer; nil: there is none
-	posting bool
-	closing bool // once the queue is empty, a GET is answered with the close
-	parting bool // the client has closed the session; one GET that crossed that is answered
-	late    bool // the close is for a GET that comes after the end
-	behind  bool // the GET in flight came when the client could have moved on already
-	codec   *codec
-	base64  bool // binary messages are text
+	queue    []*PacketGroup
+	size     int                 // bytes in queue
+	kept     int                 // size, with what it costs to keep them
+	answers  []*answer           // that are being sent, in most cases one at most
+	slowness outbox.SlowDetector // of what is queued and being sent
+	waiting  chan struct{}       // gets a value when the GET in flight should answer; nil: there is none
+	posting  bool
+	closing  bool // once the queue is empty, a GET is answered with the close
+	parting  bool // the client has closed the session; one GET that crossed that is answered
+	late     bool // the close is for a GET that comes after the end
+	behind   bool // the GET in flight came when the client could have moved on already
+	codec    *codec
+	base64   bool // binary messages are text
 }
 
 func (p *polling) name() string { return pollingName }
@@ -55,7 +55,7 @@ func (p *polling) end(why string, how ending) (lingers bool) {
 	if how != flush && (how != abandon || !listening) {
 		p.clear()
 	}
-	p.pace.Stop()
+	p.slowness.Stop()
 	if how == cut || why == reason.SlowConsumer || why == reason.PingTimeout {
 		p.cutAnswers()
 	}

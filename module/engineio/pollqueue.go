@@ -9,7 +9,7 @@ import (
 // A client that polls can take nothing between two GETs, and what it is still
 // reading of the last answer cannot be seen. So it may be silent for as long as
 // it may leave a ping unanswered, Options.PingTimeout, while more than
-// Options.MaxQueue waits for it. outbox.Pace says what else is too much.
+// Options.MaxQueue waits for it. outbox.SlowDetector says what else is too much.
 
 func (p *polling) send(g *PacketGroup, _ *Batch) error {
 	if p.kept > 0 && p.tooSlow(g.cost()) {
@@ -21,7 +21,7 @@ func (p *polling) send(g *PacketGroup, _ *Batch) error {
 
 func (p *polling) push(g *PacketGroup) {
 	if p.kept == 0 && len(p.answers) == 0 {
-		p.pace.Moved()
+		p.slowness.Progressed()
 	}
 	p.queue = append(p.queue, g)
 	p.size += g.size
@@ -66,7 +66,7 @@ func (p *polling) fits(groups []*PacketGroup) bool {
 
 // fitsAll counts packets as a WebSocket does, since they all leave with the next
 // GET: what a client missed shall not depend on its transport. What they cost
-// beside their data is bounded by outbox.Pace.
+// beside their data is bounded by outbox.SlowDetector.
 func (p *polling) fitsAll(groups []*PacketGroup) bool {
 	room := p.server.limit() - p.size
 	for _, g := range groups {
@@ -85,7 +85,7 @@ func (p *polling) queued() int {
 
 func (p *polling) held() (bytes int, stalled time.Duration) {
 	if bytes = p.total(); bytes > 0 {
-		stalled = p.pace.Since()
+		stalled = p.slowness.Since()
 	}
 	return bytes, stalled
 }
@@ -102,8 +102,8 @@ func (p *polling) total() int {
 func (p *polling) onSlow(f func()) { p.slow = f }
 
 func (p *polling) isSlow() bool {
-	p.pace.Stop()
-	if p.pace.Stalled(p.total(), p.server.limit(), p.patience(), nil) {
+	p.slowness.Stop()
+	if p.slowness.Stalled(p.total(), p.server.limit(), p.patience(), nil) {
 		return true
 	}
 	p.watch()
@@ -111,11 +111,11 @@ func (p *polling) isSlow() bool {
 }
 
 func (p *polling) tooSlow(more int) bool {
-	return p.pace.TooSlow(p.total()+more, p.server.limit(), p.patience(), nil)
+	return p.slowness.TooSlow(p.total()+more, p.server.limit(), p.patience(), nil)
 }
 
 func (p *polling) watch() {
-	p.pace.Watch(p.total(), p.server.limit(), p.patience(), p.slow)
+	p.slowness.Watch(p.total(), p.server.limit(), p.patience(), p.slow)
 }
 
 func (p *polling) patience() time.Duration {

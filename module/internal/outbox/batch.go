@@ -2,16 +2,16 @@ package outbox
 
 import "sync"
 
-// A Batch holds back what is sent while one reader handles the input that it
-// has, so that all of it for one connection leaves in one write: the answers to
-// several requests, or several broadcasts to a room. The reader opens it when
-// there is input, and closes it before it waits for more.
+// A Batch holds back what is sent while a reader handles the input that it has. All of it
+// for one connection then leaves in one write: the answers to several requests, or several
+// broadcasts to a room. The reader opens the batch when there is input, and closes it
+// before it waits for more.
 //
 // The zero value is closed. All methods may be called concurrently.
 type Batch struct {
 	mu      sync.Mutex
 	open    bool
-	waiting *[]*Outbox // from lists; nil: none
+	waiting *[]*Outbox // from the pool lists; nil: none
 }
 
 // Open begins to hold back.
@@ -21,22 +21,22 @@ func (b *Batch) Open() {
 	b.open = true
 }
 
-// fewDirect is how many connections the end of a batch writes to over TLS by
-// itself. For more it would take long, and is done faster by goroutines, which
-// write together what comes meanwhile.
+// fewDirect is to how many connections over TLS the end of a batch writes by itself. For
+// more, that takes long. Goroutines are faster then: each writes at once what has come
+// meanwhile.
 const fewDirect = 4
 
-// Close begins to write what was held back, and lets later sends through. What is
-// for few connections is written before it returns, as far as that goes at once,
-// and over TLS encrypted: the caller must hold no lock that others wait for.
+// Close begins to write what was held back, and lets later sends through. What is for few
+// connections is encrypted and written before Close returns, if the kernel takes it. The
+// caller must hold no lock that others wait for.
 func (b *Batch) Close() {
 	if waiting := b.end(); waiting != nil {
 		flushAll(waiting, len(*waiting) <= fewDirect)
 	}
 }
 
-// CloseUnderLock is Close for a caller that holds locks: what has to be encrypted
-// is left to goroutines.
+// CloseUnderLock is Close for a caller that holds locks. It leaves to goroutines what has
+// to be encrypted.
 func (b *Batch) CloseUnderLock() {
 	if waiting := b.end(); waiting != nil {
 		flushAll(waiting, false)
@@ -53,15 +53,14 @@ func (b *Batch) end() (waiting *[]*Outbox) {
 
 func flushAll(waiting *[]*Outbox, directly bool) {
 	for _, o := range *waiting {
-		_ = o.flushIn(directly) // an error is kept, and seen by the connection's reader
+		_ = o.flushIn(directly) // the outbox keeps an error, and the connection's reader sees it
 	}
 	clear(*waiting) // the pool must not keep connections alive
 	*waiting = (*waiting)[:0]
 	lists.Put(waiting)
 }
 
-// add notes that an outbox holds something back. It reports false if the batch
-// is closed.
+// add notes that an outbox holds something back. It returns false if the batch is closed.
 func (b *Batch) add(o *Outbox) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -9,17 +9,16 @@ import (
 	"time"
 )
 
-// A Budget bounds how many bytes all queues together that have it may hold. What
-// several queues share is counted once. Who is over it makes nobody wait: a
-// goroutine of the budget's ends those that hold most and take least until it
-// fits again.
+// A Budget bounds how many bytes all queues that share it may hold. What several queues
+// share is counted once. Nobody waits when more is held: a goroutine of the budget ends
+// the clients that hold most and take least, until the rest fits again.
 //
 // A nil *Budget bounds nothing. All methods may be called concurrently.
 type Budget struct {
 	most int64
 	used atomic.Int64
 
-	evicting atomic.Bool // a goroutine does
+	evicting atomic.Bool // a goroutine ends clients
 	done     chan struct{}
 	running  sync.WaitGroup
 
@@ -28,19 +27,18 @@ type Budget struct {
 	holders map[*func() []Holder]struct{}
 }
 
-// A Holder is a client that something waits for.
+// A Holder is a client for which something waits.
 type Holder interface {
 	// Held returns how many bytes wait, and for how long the client has taken
 	// nothing.
 	Held() (bytes int, stalled time.Duration)
-	// Evict ends the client such that it holds nothing any more. It must not
-	// block.
+	// Evict ends the client, which holds nothing any more then. It must not block.
 	Evict()
 }
 
-// Shared counts the queues that hold the same bytes.
+// A Shared counts the queues that hold the same bytes.
 type Shared struct {
-	// Size is how many bytes they are. It must not change once a queue has them.
+	// Size is how many bytes there are. It must not change once a queue has them.
 	Size int
 
 	queues atomic.Int32
@@ -59,8 +57,8 @@ func (b *Budget) Used() int64 {
 	return b.used.Load()
 }
 
-// Watch tells the budget of clients that hold something of it: all returns those
-// there are at the moment. forget must be called when there are no more.
+// Watch tells the budget of clients that may hold something. all returns those of the
+// moment. forget must be called when there are none any more.
 func (b *Budget) Watch(all func() []Holder) (forget func()) {
 	if b == nil {
 		return func() {}
@@ -75,14 +73,14 @@ func (b *Budget) Watch(all func() []Holder) (forget func()) {
 	}
 }
 
-// Add says that so many bytes more are held, or fewer.
+// Add notes that so many bytes more are held; fewer if n is negative.
 func (b *Budget) Add(n int) {
 	if b != nil && b.used.Add(int64(n)) > b.most && n > 0 {
 		b.evict()
 	}
 }
 
-// Hold says that one queue more holds what is shared.
+// Hold notes that one queue more holds what is shared.
 func (b *Budget) Hold(s *Shared) {
 	if b != nil && s.queues.Add(1) == 1 {
 		b.Add(s.Size)
@@ -110,8 +108,8 @@ func (b *Budget) drop(p piece) {
 	}
 }
 
-// Close ends what the budget does, and waits for it. It bounds nothing after
-// that.
+// Close ends the goroutine of the budget and waits for it. After that, the budget bounds
+// nothing.
 func (b *Budget) Close() {
 	if b == nil {
 		return
@@ -130,7 +128,7 @@ func (b *Budget) evict() {
 	if !b.evicting.CompareAndSwap(false, true) {
 		return
 	}
-	// The caller may hold any lock: those of the clients are taken by others only.
+	// The caller may hold any lock. Only the goroutine takes those of clients.
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
@@ -139,7 +137,7 @@ func (b *Budget) evict() {
 	b.running.Go(b.evictAll)
 }
 
-// pause is how long it is waited where nobody was left to end.
+// pause is how long the goroutine waits if there was nobody to end.
 const pause = 100 * time.Millisecond
 
 func (b *Budget) evictAll() {
@@ -154,15 +152,17 @@ func (b *Budget) evictAll() {
 		}
 	}
 	b.evicting.Store(false)
-	if b.used.Load() > b.most { // meanwhile
+	if b.used.Load() > b.most { // since the loop has ended
 		b.evict()
 	}
 }
 
-// evictWorst ends clients until it fits, and of those that do not read until an
-// eighth of the budget is free. It reports whether it has found any. Those come first that have taken nothing for longest,
-// in whole seconds, and of these the largest. Who holds less than an eighth of the
-// average stays: there is little to gain by it.
+// evictWorst ends clients until what is held fits the budget. Clients that do not read
+// are ended until an eighth of the budget is free. It reports whether it has ended any.
+//
+// Those that have taken nothing for longest come first, in whole seconds, and of these
+// the largest. A client that holds less than an eighth of the average stays: its end
+// would free little.
 func (b *Budget) evictWorst() bool {
 	type candidate struct {
 		Holder

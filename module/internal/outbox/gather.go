@@ -2,9 +2,9 @@ package outbox
 
 import "sync"
 
-// pieceSize is how many bytes are written at once, at most: one TLS record. Small
-// chunks are copied together, which is far cheaper than a write for each; of a
-// large one only so much is written before it shows that the peer takes it.
+// pieceSize is how many bytes are written at once, at most: one TLS record. Small chunks
+// are copied together, which is far cheaper than a write for each. A large chunk is
+// written in pieces, so that it shows whether the peer takes them.
 const pieceSize = 16 << 10
 
 // plainPieceSize is pieceSize for a large chunk over a plain connection.
@@ -12,8 +12,8 @@ const plainPieceSize = 64 << 10
 
 var batches = sync.Pool{New: func() any { return new([pieceSize]byte) }}
 
-// gathered returns how many pieces at the head of queue, at least one, form
-// the next write, and how many bytes these are.
+// gathered returns how many pieces at the head of the queue, at least one, form the next
+// write, and how many bytes they have.
 func gathered(queue []piece) (count, size int) {
 	count, size = 1, len(queue[0].data)
 	for count < len(queue) && size+len(queue[count].data) <= pieceSize {
@@ -23,9 +23,9 @@ func gathered(queue []piece) (count, size int) {
 	return count, size
 }
 
-// gather returns the bytes of the next write, of how many pieces they are, and
-// what to call when they are not needed any more. A lone piece is not copied, and
-// cut to at most so many bytes.
+// gather returns the bytes of the next write, of how many pieces they are, and a function
+// to call when they are not needed any more. A lone piece is not copied, and is cut to at
+// most so many bytes.
 func gather(queue []piece, most int) (batch []byte, count int, done func()) {
 	count, _ = gathered(queue)
 	if count == 1 {

@@ -1,13 +1,13 @@
-// Package outbox holds what is on its way to one connection: a bounded queue
-// between any number of senders, none of which ever waits, and a peer that may
-// read slowly or not at all.
+// Package outbox holds what is on its way to one connection. It is a bounded queue
+// between any number of senders, none of which ever waits, and a peer that may read
+// slowly or not at all.
 //
-// A send over a plain connection first tries one write that cannot block; only
-// what the kernel does not take is queued, and only then does a goroutine exist,
-// until the queue is empty again. Over TLS the end of a Batch does so, for few
-// connections: to encrypt takes time, and no lock may be held. An idle connection costs no goroutine and no buffer here.
+// A send over a plain connection first tries one write that cannot block. What the kernel
+// does not take is queued, and a goroutine writes it until the queue is empty again. Over
+// TLS, the end of a Batch writes if that is for few connections: to encrypt takes time,
+// and no lock may be held. An idle connection has no goroutine and no buffer here.
 //
-// pace.go says which peer is too slow, budget.go what all of them may hold.
+// slowdetector.go finds peers that are too slow. budget.go bounds what all queues hold.
 package outbox
 
 import (
@@ -19,45 +19,46 @@ import (
 )
 
 var (
-	// ErrFull says that the peer is too slow for what is sent to it, see Pace.
-	// Nothing of the refused send was queued.
+	// ErrFull says that the peer is too slow for what is sent to it; see SlowDetector.
+	// Nothing of the send was queued.
 	ErrFull = errors.New("outbound queue is full")
 
 	// ErrClosed says that nothing can be sent any more.
 	ErrClosed = errors.New("outbound queue is closed")
 )
 
-// An Outbox writes to one connection. All methods may be called concurrently,
-// and none but Wait blocks.
+// An Outbox writes to one connection. All methods may be called concurrently, and only
+// Wait blocks.
 type Outbox struct {
 	conn   net.Conn
-	try    tryWriter // of a plain connection; nil: there is none
-	below  *socket   // what carries TLS; nil: there is none, or nothing is known of it
+	try    tryWriter // nil if the connection is not plain
+	below  *socket   // carries TLS; nil if there is no TLS, or nothing is known of the socket
 	limit  func() int
 	budget *Budget
 
-	draining sync.WaitGroup // the goroutine that writes what the kernel did not take
+	draining sync.WaitGroup // of the goroutine that writes what the kernel did not take
 
 	mu       sync.Mutex
 	queue    []piece
-	size     int  // bytes in queue, those being written included
-	writing  int  // pieces at the head that are being written, or just about to be
-	partial  bool // the head of the queue is the rest of a chunk begun on the wire
-	busy     bool // somebody owns the wire: the goroutine, or Flush
-	waits    bool // it is the goroutine, and the budget knows of what is queued
+	size     int  // bytes in queue, with those that are being written
+	writing  int  // how many pieces at the head are being written, or will be next
+	partial  bool // the head of the queue is the rest of a chunk that is partly written
+	busy     bool // somebody writes: the goroutine, or a flush
+	waits    bool // it is the goroutine, and the budget counts what is queued
 	finished bool
 	batch    *Batch // the last one that promised to flush what is queued
-	pace     Pace
-	unacked  int // bytes that the peer had not acknowledged when that was last asked
+	slowness SlowDetector
+	unacked  int // bytes that the peer had not acknowledged at the last look
 	slow     func()
 	err      error
 }
 
-// New returns an outbox that writes to conn. limit is how many bytes may wait
-// for a peer that takes nothing, see Pace. It may be another number each time,
-// and must be told without blocking. A single send is let through however large
-// it is while nothing else waits, so that the limit never makes a permitted
-// message undeliverable. A limit of nil is none, and so is a budget of nil.
+// New returns an outbox that writes to conn.
+//
+// limit returns how many bytes may wait for a peer that takes nothing; see SlowDetector.
+// It may return another number each time, and must not block. A send is let through
+// however large it is while nothing else waits, so that the limit never makes a permitted
+// message undeliverable. A nil limit is no limit, and a nil budget no budget.
 func New(conn net.Conn, limit func() int, budget *Budget) *Outbox {
 	if limit == nil {
 		limit = unlimited
@@ -67,28 +68,29 @@ func New(conn net.Conn, limit func() int, budget *Budget) *Outbox {
 
 func unlimited() int { return math.MaxInt }
 
-// OnSlow sets what is called, once or more, when the peer has been too slow and
-// nothing is sent to it that would tell by ErrFull. It is called on a goroutine
-// of its own.
+// OnSlow sets a function that is called, once or more, when the peer is too slow and no
+// send tells so by ErrFull. It is called on a goroutine of its own.
 func (o *Outbox) OnSlow(f func()) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.slow = f
 }
 
-// Send writes chunks in order, or queues them behind what is queued. The
-// outbox keeps the slices: they must not change any more. The error is ErrFull,
-// ErrClosed or that of an earlier write.
+// Send writes chunks in order, or queues them behind what is queued. The outbox keeps the
+// slices, which must not change any more. The error is ErrFull, ErrClosed or that of an
+// earlier write.
 func (o *Outbox) Send(chunks ...[]byte) error { return o.send(nil, chunks) }
 
-// SendIn is Send, but for a batch that is open: then the chunks are queued, and
-// the batch's end writes them, or the next Send. The batch may be nil.
-func (o *Outbox) SendIn(b *Batch, chunks ...[]byte) error { return o.SendShared(b, nil, chunks...) }
+// SendIn is Send, but it queues the chunks if the batch is open. The batch's end writes
+// them, or the next Send. The batch may be nil.
+func (o *Outbox) SendIn(batch *Batch, chunks ...[]byte) error {
+	return o.SendShared(batch, nil, chunks...)
+}
 
-// SendShared is SendIn for chunks that other outboxes get, too: s is the same
-// for all of them, and belongs to just these chunks.
-func (o *Outbox) SendShared(b *Batch, s *Shared, chunks ...[]byte) error {
-	if b == nil {
+// SendShared is SendIn for chunks that other outboxes get, too. s is the same for all of
+// them, and belongs to just these chunks.
+func (o *Outbox) SendShared(batch *Batch, s *Shared, chunks ...[]byte) error {
+	if batch == nil {
 		return o.send(s, chunks)
 	}
 	o.mu.Lock()
@@ -96,13 +98,13 @@ func (o *Outbox) SendShared(b *Batch, s *Shared, chunks ...[]byte) error {
 	if err := o.push(s, chunks); err != nil {
 		return err
 	}
-	if o.busy || o.batch == b {
+	if o.busy || o.batch == batch {
 		return nil // somebody will write it anyway
 	}
-	if !b.add(o) {
+	if !batch.add(o) {
 		return o.flush()
 	}
-	o.batch = b
+	o.batch = batch
 	return nil
 }
 
@@ -121,7 +123,7 @@ func (o *Outbox) send(s *Shared, chunks [][]byte) error {
 // Flush begins to write what is queued.
 func (o *Outbox) Flush() error { return o.flushIn(false) }
 
-// flushIn is Flush, which encrypts what goes over TLS if it may do so directly.
+// flushIn is Flush, and may encrypt what goes over TLS if directly is true.
 func (o *Outbox) flushIn(directly bool) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -131,9 +133,9 @@ func (o *Outbox) flushIn(directly bool) error {
 	return o.writeDirectly()
 }
 
-// Finish queues a last chunk whatever the limit says, and refuses everything
-// after it. With discard, what still waits is dropped, except for the rest of
-// a chunk that is partly on the wire already.
+// Finish queues a last chunk whatever the limit is, and refuses everything after it. With
+// discard, it drops what still waits, except for the rest of a chunk that is partly
+// written.
 func (o *Outbox) Finish(last []byte, discard bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -144,17 +146,17 @@ func (o *Outbox) Finish(last []byte, discard bool) {
 	if discard {
 		o.discard()
 	}
-	o.pace.Stop()
+	o.slowness.Stop()
 	if len(last) > 0 {
 		o.append(nil, [][]byte{last})
 	}
-	_ = o.flush() // an error is kept, and seen by the connection's reader
+	_ = o.flush() // the outbox keeps an error, and the connection's reader sees it
 }
 
-// Idle reports whether nothing waits for the peer: what was sent so far has been
-// handed to the kernel, is being handed to one that has room for it, or is only
-// held back by a batch. Of a connection whose room is not known, a stream of
-// HTTP/2 or 3, it is what has been on its way for no more than a moment.
+// Idle reports whether nothing waits for the peer. What was sent so far has been given to
+// the kernel, is being given to a kernel with room for it, or is only held back by a
+// batch. The room of a stream of HTTP/2 or 3 is not known: what has only just been sent
+// does not count as waiting.
 func (o *Outbox) Idle() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -166,11 +168,11 @@ func (o *Outbox) Idle() bool {
 	case o.below != nil:
 		return o.size <= o.below.room()
 	}
-	return o.size <= pieceSize && time.Since(o.pace.moved) < underWay
+	return o.size <= pieceSize && time.Since(o.slowness.progressed) < underWay
 }
 
-// underWay is how long the write of a connection that tells nothing of its room
-// does not count as waiting for the peer.
+// underWay is for how long a write to a stream of HTTP/2 or 3 does not count as waiting
+// for the peer.
 const underWay = 50 * time.Millisecond
 
 // Room returns how many bytes can be sent now without exceeding the limit.
@@ -195,15 +197,15 @@ func (o *Outbox) Held() (bytes int, stalled time.Duration) {
 	if !o.waits {
 		return o.held(), 0
 	}
-	return o.held(), time.Since(o.pace.moved)
+	return o.held(), time.Since(o.slowness.progressed)
 }
 
-// Wait returns once nobody writes any more. The caller must have set a write
-// deadline, or closed the connection, so that a write in progress ends.
+// Wait waits until nobody writes any more. The caller must have set a write deadline, or
+// closed the connection, so that a write in progress ends.
 func (o *Outbox) Wait() {
 	o.mu.Lock()
 	o.finished = true
-	o.pace.Stop()
+	o.slowness.Stop()
 	o.mu.Unlock()
 	o.draining.Wait()
 }
@@ -232,7 +234,7 @@ func (o *Outbox) push(s *Shared, chunks [][]byte) error {
 	if o.size > 0 {
 		total := sizeOf(chunks)
 		if o.held()+total > o.limit() && o.batch != nil {
-			// The peer has not been given the chance to read what is held back.
+			// The peer could not read what is held back.
 			if err := o.flush(); err != nil {
 				return err
 			}
@@ -246,8 +248,7 @@ func (o *Outbox) push(s *Shared, chunks [][]byte) error {
 	return nil
 }
 
-// flush writes what the kernel takes at once and leaves the rest to a
-// goroutine.
+// flush writes what the kernel takes at once, and leaves the rest to a goroutine.
 func (o *Outbox) flush() error {
 	o.batch = nil
 	if o.busy || o.err != nil {
@@ -272,14 +273,13 @@ func (o *Outbox) flush() error {
 	return nil
 }
 
-// directWrites is how many writes a flush over TLS does itself, at most, of what
-// others send meanwhile.
+// directWrites is how many writes a flush over TLS does itself, at most: others may send
+// more meanwhile.
 const directWrites = 4
 
-// writeDirectly encrypts and writes what the socket has room for, with the mutex
-// released: senders only queue meanwhile. A write that times out would end the
-// connection, and one that waits its caller, so that there is none unless it
-// fits.
+// writeDirectly encrypts and writes what the socket has room for. The mutex is released
+// for that, and senders only queue meanwhile. It writes nothing that does not fit: a write
+// must not wait, and one that times out would end the connection.
 func (o *Outbox) writeDirectly() error {
 	o.batch, o.busy = nil, true
 	o.draining.Add(1)
@@ -291,7 +291,7 @@ func (o *Outbox) writeDirectly() error {
 		if _, size := gathered(o.queue); size > pieceSize || size > o.below.room() {
 			break
 		}
-		o.pace.Moved()
+		o.slowness.Progressed()
 		o.write()
 	}
 	o.busy = false
@@ -301,15 +301,15 @@ func (o *Outbox) writeDirectly() error {
 	return o.err
 }
 
-// drain starts the goroutine that may wait for the peer. It ends when the
-// queue is empty or the connection fails.
+// drain starts the goroutine that may wait for the peer. It ends when the queue is empty
+// or the connection fails.
 func (o *Outbox) drain() {
 	o.busy, o.waits = true, true
-	o.writing, _ = gathered(o.queue) // from now on
+	o.writing, _ = gathered(o.queue) // nothing discards it from now on
 	for _, p := range o.queue {
 		o.budget.hold(p)
 	}
-	o.pace.Moved()
+	o.slowness.Progressed()
 	o.watch()
 	o.draining.Go(func() {
 		o.mu.Lock()
@@ -318,7 +318,7 @@ func (o *Outbox) drain() {
 			o.write()
 		}
 		o.busy, o.waits = false, false
-		o.pace.Stop()
+		o.slowness.Stop()
 	})
 }
 
@@ -333,7 +333,7 @@ func (o *Outbox) write() {
 	o.mu.Unlock()
 	n, err := o.conn.Write(batch)
 	if err == nil {
-		done() // else an HTTP/2 stream may still be reading from it
+		done() // otherwise an HTTP/2 stream may still read from it
 	}
 	o.mu.Lock()
 	o.writing = 0
@@ -341,7 +341,7 @@ func (o *Outbox) write() {
 		return
 	}
 	if n > 0 {
-		o.pace.Moved()
+		o.slowness.Progressed()
 	}
 	o.advance(n)
 	if err != nil {
@@ -351,11 +351,11 @@ func (o *Outbox) write() {
 
 // tooSlow reports whether so many bytes more are too many for the peer.
 func (o *Outbox) tooSlow(more int) bool {
-	return o.pace.TooSlow(o.held()+more, o.limit(), Patience, o.acknowledges)
+	return o.slowness.TooSlow(o.held()+more, o.limit(), Patience, o.acknowledges)
 }
 
-// acknowledges reports whether the peer has acknowledged something since that
-// was last asked: what the kernel has room for again comes in large steps.
+// acknowledges reports whether the peer has acknowledged something since the last look.
+// The kernel's room grows in large steps, and so tells of a slow peer too late.
 func (o *Outbox) acknowledges() bool {
 	before := o.unacked
 	now, ok := unacked(o.conn)
@@ -363,12 +363,12 @@ func (o *Outbox) acknowledges() bool {
 	return ok && now < before
 }
 
-// watch has the peer judged later if too much waits for it.
+// watch has the peer judged later, if more than the limit waits for it.
 func (o *Outbox) watch() {
 	if !o.waits || o.finished || o.held() <= o.limit() {
-		return // in most cases, without a closure for nothing
+		return // in most cases; the closure below would be garbage
 	}
-	if o.pace.Watch(o.held(), o.limit(), Patience, o.judge) {
+	if o.slowness.Watch(o.held(), o.limit(), Patience, o.judge) {
 		o.acknowledges()
 	}
 }
@@ -376,9 +376,9 @@ func (o *Outbox) watch() {
 // judge is called by the timer.
 func (o *Outbox) judge() {
 	o.mu.Lock()
-	o.pace.Stop()
+	o.slowness.Stop()
 	slow := o.slow
-	if !o.waits || o.finished || !o.pace.Stalled(o.held(), o.limit(), Patience, o.acknowledges) {
+	if !o.waits || o.finished || !o.slowness.Stalled(o.held(), o.limit(), Patience, o.acknowledges) {
 		slow = nil
 		o.watch()
 	}

@@ -2,16 +2,15 @@ package outbox
 
 import "net"
 
-// chunkOverhead is about how many bytes a chunk in a queue costs beside its own:
-// a piece, the room for it that a growing slice has ahead, and the rounding of
-// an allocation.
+// chunkOverhead is about how many bytes a chunk in a queue costs in addition to its own:
+// a piece, the spare room of a growing slice, and the rounding of an allocation.
 const chunkOverhead = 96
 
 // A piece is a chunk in a queue, or the rest of one.
 type piece struct {
 	data   []byte
-	cost   int     // what is held for this queue alone
-	shared *Shared // with the last chunk of a send that other queues hold, too
+	cost   int     // bytes that are held for this queue alone
+	shared *Shared // of a send that other queues hold, too: with its last chunk; else nil
 }
 
 // sizeOf returns how many bytes chunks are counted as in a queue.
@@ -53,7 +52,7 @@ func (o *Outbox) advance(n int) {
 		n -= len(o.queue[i].data)
 		o.drop(o.queue[i])
 	}
-	clear(o.queue[:i]) // the array lives on
+	clear(o.queue[:i]) // the array stays in memory
 	o.queue = o.queue[i:]
 	if n > 0 {
 		o.queue[0].data = o.queue[0].data[n:]
@@ -70,7 +69,8 @@ func (o *Outbox) drop(p piece) {
 	}
 }
 
-// discard drops what is queued, as far as that leaves whole chunks on the wire.
+// discard drops what is queued. What is being written stays, and so does the rest of a
+// chunk that is partly written.
 func (o *Outbox) discard() {
 	keep := o.writing
 	if o.partial {
@@ -84,8 +84,8 @@ func (o *Outbox) discard() {
 	o.queue = o.queue[:keep:keep]
 }
 
-// fail records the first error of the connection and closes it, which ends its
-// reader: a connection that cannot be written to is of no use to anyone.
+// fail records the first error of the connection and closes it, which ends its reader. A
+// connection that cannot be written to is of no use to anyone.
 func (o *Outbox) fail(err error) error {
 	if o.err == nil {
 		o.err = err
@@ -93,15 +93,14 @@ func (o *Outbox) fail(err error) error {
 			o.drop(p)
 		}
 		o.queue, o.size, o.partial = nil, 0, false
-		o.pace.Stop()
+		o.slowness.Stop()
 		_ = underneath(o.conn).Close()
 	}
 	return o.err
 }
 
-// Cut is Finish for a peer that gets nothing more, not even the rest of a chunk:
-// what is queued counts as held no more. The caller then makes a write that is
-// under way end.
+// Cut is Finish for a peer that gets nothing more, not even the rest of a chunk. What is
+// queued is not counted as held any more. The caller then ends a write in progress.
 func (o *Outbox) Cut() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -111,11 +110,11 @@ func (o *Outbox) Cut() {
 		o.drop(p)
 	}
 	o.budget = nil
-	o.pace.Stop()
+	o.slowness.Stop()
 }
 
-// underneath returns the network connection that carries conn. Closing TLS
-// itself would say farewell first, and wait for a peer that takes nothing.
+// underneath returns the network connection that carries conn. To close TLS itself would
+// send an alert first, and wait for a peer that takes nothing.
 func underneath(conn net.Conn) net.Conn {
 	if layer, ok := conn.(interface{ NetConn() net.Conn }); ok {
 		return layer.NetConn()

@@ -12,7 +12,7 @@ import (
 // A socket is the TCP connection that carries a TLS connection.
 type socket struct{ raw syscall.RawConn }
 
-// newSocket returns nil for what is no TLS, or is carried by something else.
+// newSocket returns nil if the connection has no TLS, or no TCP below it.
 func newSocket(conn net.Conn) *socket {
 	secure, ok := conn.(*tls.Conn)
 	if !ok {
@@ -33,13 +33,13 @@ func rawConn(conn net.Conn) (syscall.RawConn, error) {
 	return sc.SyscallConn()
 }
 
-// room returns how many bytes can be written at once without waiting; 0 where
-// that is not sure.
+// room returns how many bytes can be written at once without waiting; 0 if that is not
+// certain.
 //
-// The kernel calls a socket writable while at least a third of its buffer is
-// free, and less than the sysctl tcp_notsent_lowat waits to be sent. It counts
-// more than the bytes, up to two and a half times as much for segments of 536
-// bytes, and so an eighth of the buffer fits into a third.
+// For the kernel, a socket is writable while at least a third of its buffer is free and
+// less than the sysctl tcp_notsent_lowat waits to be sent. The kernel counts more than
+// the bytes, up to two and a half times as much for segments of 536 bytes. Therefore an
+// eighth of the buffer fits into the third.
 func (s *socket) room() int {
 	l := looks.Get().(*look)
 	defer looks.Put(l)
@@ -48,8 +48,7 @@ func (s *socket) room() int {
 	return l.room
 }
 
-// look is one look at a socket. It is pooled with its bound method like an
-// attempt.
+// look is one look at a socket. It is pooled with its bound method, like an attempt.
 type look struct {
 	poll [1]unix.PollFd
 	room int
@@ -72,8 +71,8 @@ func (l *look) at(fd uintptr) {
 	}
 }
 
-// unacked returns how many bytes the kernel has taken that the peer has not
-// acknowledged, as far as that is known.
+// unacked returns how many bytes the kernel has taken that the peer has not acknowledged.
+// It returns false if that is not known.
 func unacked(conn net.Conn) (n int, ok bool) {
 	raw, err := rawConn(underneath(conn))
 	if err != nil {

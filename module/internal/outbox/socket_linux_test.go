@@ -26,7 +26,7 @@ func TestDirectlyOverTLS(t *testing.T) {
 				t.Errorf("%d bytes: not held back: %d", size, o.Queued())
 			}
 			o.mu.Lock()
-			began := o.pace.moved
+			began := o.slowness.progressed
 			o.mu.Unlock()
 			read := make(chan error)
 			if locked {
@@ -45,7 +45,7 @@ func TestDirectlyOverTLS(t *testing.T) {
 				t.Fatal(err)
 			}
 			o.draining.Wait()
-			if !o.pace.moved.After(began) {
+			if !o.slowness.progressed.After(began) {
 				t.Error("the peer has taken nothing")
 			}
 		}

@@ -4,7 +4,7 @@ package outbox
 
 import "net"
 
-// A socket is not known here: what goes over TLS is written by goroutines.
+// A socket tells nothing here. Goroutines write what goes over TLS.
 type socket struct{}
 
 func newSocket(net.Conn) *socket { return nil }

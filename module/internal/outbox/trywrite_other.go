@@ -4,5 +4,5 @@ package outbox
 
 import "net"
 
-// newTryWriter returns nil: every write goes through the drain goroutine.
+// newTryWriter returns nil. The goroutine of drain does all writes.
 func newTryWriter(net.Conn) tryWriter { return nil }

@@ -10,8 +10,8 @@ import (
 	"syscall"
 )
 
-// newTryWriter returns nil for a connection that offers no file descriptor of
-// its own, such as TLS: all its writes go through the drain goroutine.
+// newTryWriter returns nil for a connection without a file descriptor of its own, such as
+// TLS. The goroutine of drain does all its writes.
 func newTryWriter(conn net.Conn) tryWriter {
 	sc, ok := conn.(syscall.Conn)
 	if !ok {
@@ -39,8 +39,8 @@ func (w rawWriter) tryWrite(p []byte) (int, error) {
 	return n, err
 }
 
-// attempt is one write(2). It is pooled with its bound method, since a fresh
-// closure for each write would be garbage for each recipient of a broadcast.
+// attempt is one write(2). It is pooled with its bound method: a new closure for each
+// write would be garbage for each recipient of a broadcast.
 type attempt struct {
 	p   []byte
 	n   int
@@ -54,8 +54,8 @@ var attempts = sync.Pool{New: func() any {
 	return a
 }}
 
-// write reports true, "done", even if nothing was taken: reporting false would
-// make RawConn wait until the descriptor is writable.
+// write returns true, "done", even if nothing was taken. After false, RawConn would wait
+// until the descriptor is writable.
 func (a *attempt) write(fd uintptr) bool {
 	for len(a.p) > 0 {
 		n, err := syscall.Write(int(fd), a.p)

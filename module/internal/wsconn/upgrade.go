@@ -12,7 +12,7 @@ import (
 // Options are the settings of a connection.
 type Options struct {
 	// Queue limits, in bytes, what may wait for a peer that takes nothing; see
-	// outbox.Pace. It is called each time, and must not block. Default: no limit.
+	// outbox.SlowDetector. It is called each time, and must not block. Default: no limit.
 	Queue func() int
 	// Budget bounds what all connections that share it hold together. Default: no
 	// bound.
