@@ -2,19 +2,18 @@ package wsconn
 
 import "errors"
 
-// errCompressedBit is a breach of RFC 7692, section 6: only the first frame of
-// a message says that it is compressed. It looks like gorilla's own errors.
+// errCompressedBit is a breach of RFC 7692, section 6: only the first frame of a message
+// says that it is compressed. The text begins like that of gorilla's own errors.
 var errCompressedBit = errors.New("websocket: RSV1 set on a control frame or a continuation")
 
-// A bitChecker looks at the first byte of each frame that passes, for the one
-// thing that gorilla does not check where compression is negotiated. The zero
-// value awaits a frame.
+// A bitChecker checks RSV1 in the first byte of each frame that passes, which gorilla does
+// not where compression is negotiated. The zero value awaits a frame.
 type bitChecker struct {
 	part   framePart
-	broken bool   // there was such a frame, and nothing after it is of use
-	wider  int8   // how many bytes of the size are to come
-	skip   uint64 // bytes that do not matter, before part
-	size   uint64 // as far as it is known
+	broken bool   // a frame had the bit where it must not be; nothing more is of use
+	wider  int8   // how many bytes of the size are still to come
+	skip   uint64 // how many bytes of no interest come before part
+	size   uint64 // of the frame, as far as it has come
 }
 
 // A framePart is what comes next of a frame.
@@ -26,8 +25,8 @@ const (
 	sizeByte
 )
 
-// check returns how many bytes come before a frame with a bit that it must not
-// have, or all.
+// check returns how many bytes come before a frame with a bit that it must not have, and
+// false if there is such a frame.
 func (c *bitChecker) check(p []byte) (n int, ok bool) {
 	for n < len(p) {
 		if c.skip > 0 {
@@ -46,8 +45,8 @@ func (c *bitChecker) check(p []byte) (n int, ok bool) {
 	return n, true
 }
 
-// misplaced reports whether a frame that begins so has RSV1 and is no first
-// one of a message.
+// misplaced reports whether a frame with this first byte has RSV1 and is not the first of a
+// message.
 func misplaced(first byte) bool {
 	opcode := first & 0xf
 	return first&compressed != 0 && opcode != Text && opcode != Binary

@@ -7,18 +7,17 @@ import (
 	"github.com/klauspost/compress/flate"
 )
 
-// compressed is the bit in the first byte of a frame that says that its message
-// is compressed: RSV1 (RFC 7692, section 6).
+// compressed is the bit in the first byte of a frame that says that its message is
+// compressed: RSV1 (RFC 7692, section 6).
 const compressed = 0x40
 
-// level is the fastest. The others save at most two bytes in a hundred of
-// typical JSON, for up to three times the time, while a room waits.
+// level is the fastest. Others save at most 2 % of typical JSON and take up to three times
+// as long, while a room waits.
 const level = flate.BestSpeed
 
-// Deflate returns a whole data frame, as Frame has made it, with its payload
-// compressed, or the frame itself where that is no larger. Every peer that has
-// negotiated compression can read it: nothing refers to an earlier message
-// (RFC 7692, section 7.2.1).
+// Deflate compresses the payload of a data frame that Frame has made. It returns the frame
+// itself if that is not larger. Every peer that has negotiated compression can read the
+// result: nothing in it refers to an earlier message (RFC 7692, section 7.2.1).
 func Deflate(frame []byte) []byte {
 	d := deflaters.Get().(*deflater)
 	defer d.release()
@@ -31,8 +30,7 @@ func Deflate(frame []byte) []byte {
 	return result
 }
 
-// PayloadSize returns how many bytes the payload of a frame has, as Frame has
-// made it.
+// PayloadSize returns how many bytes the payload of a frame has that Frame has made.
 func PayloadSize(frame []byte) int { return len(payloadOf(frame)) }
 
 // payloadOf returns the payload of what Frame returns.
@@ -47,8 +45,8 @@ func payloadOf(frame []byte) []byte {
 	}
 }
 
-// A deflater compresses one message after the other. It takes most of a
-// megabyte, and so is kept in a pool, never by a connection.
+// A deflater compresses one message after the other. It takes most of a megabyte, so it is
+// kept in a pool and never by a connection.
 type deflater struct {
 	writer *flate.Writer
 	output bytes.Buffer
@@ -58,7 +56,7 @@ var deflaters = sync.Pool{New: func() any {
 	d := new(deflater)
 	var err error
 	if d.writer, err = flate.NewWriter(&d.output, level); err != nil {
-		panic(err) // the level is one
+		panic(err) // not with this level
 	}
 	return d
 }}
@@ -69,7 +67,7 @@ func (d *deflater) deflate(payload []byte) []byte {
 	d.writer.Reset(&d.output)
 	_, _ = d.writer.Write(payload) // into memory
 	_ = d.writer.Flush()
-	// What a flush ends with, the receiver adds by itself.
+	// The receiver adds by itself what every flush ends with.
 	return bytes.TrimSuffix(d.output.Bytes(), []byte("\x00\x00\xff\xff"))
 }
 

@@ -6,17 +6,16 @@ import (
 	"strings"
 )
 
-// An offer is what a client says of permessage-deflate, as far as the answer
-// depends on it.
+// An offer is what a client says of permessage-deflate, as far as the answer depends on
+// it.
 type offer struct {
-	window bool // it names our window, and so must the answer
+	window bool // it names the size of our window, and so must the answer
 }
 
-// acceptOffer returns the first offer of permessage-deflate that can be
-// fulfilled, and false if there is none. An offer with a parameter that is
-// unknown, malformed or there twice is as good as none, and so is one that
-// wants a smaller window than ours (RFC 7692, section 7.1). Other extensions
-// mean nothing here.
+// acceptOffer returns the first offer of permessage-deflate that can be accepted, and false
+// if there is none. An offer is not accepted if a parameter is unknown, malformed or
+// repeated, or if it wants a smaller window than ours (RFC 7692, section 7.1). Other
+// extensions are ignored.
 func acceptOffer(header http.Header) (offer, bool) {
 	for _, list := range header["Sec-Websocket-Extensions"] {
 		for more := true; more; {
@@ -34,12 +33,12 @@ func acceptOffer(header http.Header) (offer, bool) {
 	return offer{}, false
 }
 
-// windowBits is the size of the window that deflate uses here, as the
-// parameters have it: the base-2 logarithm of 32 KiB, which is the largest.
+// windowBits is the size of our window as parameters give it: the base-2 logarithm of
+// 32 KiB, which is the largest.
 const windowBits = 15
 
-// parseOffer reads the parameters of permessage-deflate. What a client says of
-// its own window or context makes no difference to us.
+// parseOffer reads the parameters of permessage-deflate. A client's own window and context
+// make no difference here.
 func parseOffer(parameters string, more bool) (o offer, ok bool) {
 	seen := make(map[string]bool, 4)
 	for more {
@@ -81,8 +80,7 @@ func parseWindowBits(value string) (bits int, ok bool) {
 	return bits, err == nil && bits >= 8 && bits <= windowBits && strconv.Itoa(bits) == value
 }
 
-// cutUnquoted is strings.Cut for a separator that may also stand in quoted
-// strings, where it is none.
+// cutUnquoted is strings.Cut at the first separator that is not in a quoted string.
 func cutUnquoted(list string, separator byte) (element, rest string, found bool) {
 	quoted := false
 	for i := 0; i < len(list); i++ {

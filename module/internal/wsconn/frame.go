@@ -15,9 +15,8 @@ const (
 // MaxHeader is how many bytes a frame has before its payload, at most.
 const MaxHeader = 10
 
-// Frame returns one whole, unmasked WebSocket frame (RFC 6455, section 5.2)
-// whose payload is the parts joined. The same bytes serve any number of
-// connections.
+// Frame returns a whole, unmasked WebSocket frame (RFC 6455, section 5.2). Its payload is
+// the parts joined. The same bytes serve any number of connections.
 func Frame(opcode int, parts ...[]byte) []byte {
 	const fin = 0x80
 	size := 0

@@ -9,12 +9,12 @@ import (
 	"syscall"
 )
 
-// input reads from a connection without holding a buffer while it waits. That
-// takes a file descriptor of the connection's own; TLS has none.
+// input reads from a connection, and holds no buffer while it waits. For that, the
+// connection needs a file descriptor of its own, which TLS has not.
 type input struct {
 	pending
 	raw syscall.RawConn       // nil: fill does nothing
-	try func(fd uintptr) bool // attempt, bound once and not for each message
+	try func(fd uintptr) bool // attempt, bound only once
 	err error                 // of the last attempt
 }
 
@@ -40,8 +40,8 @@ func (in *input) fill() error {
 	return in.err
 }
 
-// attempt is one read(2). It reports false if there was nothing to read, and
-// is called again when there is.
+// attempt is one read(2). It returns false if there was nothing to read, and is called
+// again when there is something.
 func (in *input) attempt(fd uintptr) (done bool) {
 	buffer := inputs.Get().(*[inputSize]byte)
 	n, err := syscall.Read(int(fd), buffer[:])

@@ -6,12 +6,12 @@ import (
 	"sync"
 )
 
-// maxPooled is the largest read buffer kept for the next message: one huge
+// maxPooled is the size of the largest buffer that is kept for the next message. A huge
 // message must not hold its memory for ever.
 const maxPooled = 64 << 10
 
-// A message is one that is being read. It is kept in a pool: a connection has one
-// only while it reads.
+// A message is one that is being read. It comes from a pool: a connection has one only
+// while it reads.
 type message struct {
 	buffer bytes.Buffer
 	source io.LimitedReader
@@ -22,7 +22,7 @@ type message struct {
 var messages = sync.Pool{New: func() any { return new(message) }}
 
 // read reads a message, at most so many bytes of it, into the buffer. It fails with
-// ErrNotUTF8 at the first byte of a text that cannot be, whatever is to follow.
+// ErrNotUTF8 at the first byte of a text that cannot be UTF-8, whatever follows.
 func (m *message) read(source io.Reader, most int64, isText bool) (n int64, err error) {
 	m.source = io.LimitedReader{R: source, N: most}
 	m.isText, m.text = isText, textChecker{}

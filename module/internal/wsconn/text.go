@@ -2,8 +2,8 @@ package wsconn
 
 import "unicode/utf8"
 
-// A textChecker looks at text that comes in pieces, which may end within a
-// character. The zero value awaits the first.
+// A textChecker checks that text is UTF-8. The text comes in pieces, which may end within
+// a character. The zero value awaits the first piece.
 type textChecker struct {
 	begun [utf8.UTFMax]byte // the bytes of a character that is not complete
 	n     int               // how many there are
@@ -15,7 +15,7 @@ func (c *textChecker) check(piece []byte) bool {
 		c.begun[c.n] = piece[0]
 		c.n++
 		piece = piece[1:]
-		if utf8.FullRune(c.begun[:c.n]) { // or one that can be none
+		if utf8.FullRune(c.begun[:c.n]) { // which also says so of what cannot become one
 			if !utf8.Valid(c.begun[:c.n]) {
 				return false
 			}

@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// A tunnel is one HTTP/2 or HTTP/3 stream as a network connection. It lives as
-// long as the handler of its request, which ends the stream by returning. After
-// Close, nothing of the server's is touched any more.
+// A tunnel is an HTTP/2 or HTTP/3 stream as a network connection. It lives as long as the
+// handler of its request, which ends the stream when it returns. After Close, a tunnel
+// does not touch anything of the server's any more.
 type tunnel struct {
-	net.Conn // nil: nobody asks for addresses
+	net.Conn // nil: nobody needs the addresses
 
 	body   io.Reader
 	writer http.ResponseWriter
@@ -21,7 +21,7 @@ type tunnel struct {
 
 	mu     sync.Mutex
 	closed bool
-	cut    bool // a write ended in the midst
+	cut    bool // a write has ended before its end
 }
 
 func newTunnel(w http.ResponseWriter, r *http.Request) *tunnel {
@@ -55,8 +55,7 @@ func (t *tunnel) SetDeadline(d time.Time) error {
 
 func (t *tunnel) SetReadDeadline(d time.Time) error { return t.set(t.stream.SetReadDeadline, d) }
 
-// SetWriteDeadline bounds writes. Over HTTP/2, one that passes resets the
-// stream.
+// SetWriteDeadline bounds writes. Over HTTP/2, a deadline that passes resets the stream.
 func (t *tunnel) SetWriteDeadline(d time.Time) error { return t.set(t.stream.SetWriteDeadline, d) }
 
 func (t *tunnel) set(setter func(time.Time) error, d time.Time) error {
@@ -68,8 +67,8 @@ func (t *tunnel) set(setter func(time.Time) error, d time.Time) error {
 	return setter(d)
 }
 
-// Close ends a Read that waits, and all that follow. A Write has ended, or has
-// a deadline.
+// Close ends a Read that waits, and all later ones. A Write has ended already, or has a
+// deadline.
 func (t *tunnel) Close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -80,7 +79,7 @@ func (t *tunnel) Close() error {
 	return t.stream.SetReadDeadline(time.Unix(1, 0))
 }
 
-// isCut reports whether the peer must not take what it got for the whole.
+// isCut reports whether the peer has got only a part of what was written.
 func (t *tunnel) isCut() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

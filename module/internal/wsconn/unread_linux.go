@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unread reports whether something has arrived on a connection that nobody has
-// read yet. Of a stream of HTTP/2 or 3 that is not known.
+// unread reports whether something has arrived on a connection that nobody has read yet.
+// It returns false for a stream of HTTP/2 or 3, for which that is not known.
 func unread(conn net.Conn) bool {
 	if secure, ok := conn.(*tls.Conn); ok {
 		conn = secure.NetConn()
@@ -23,6 +23,6 @@ func unread(conn net.Conn) bool {
 		return false
 	}
 	n := 0
-	_ = raw.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.TIOCINQ) }) // not at all, if it is closed
+	_ = raw.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.TIOCINQ) }) // not called if the connection is closed
 	return err == nil && n > 0
 }

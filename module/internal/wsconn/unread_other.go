@@ -4,6 +4,5 @@ package wsconn
 
 import "net"
 
-// unread reports whether something has arrived that nobody has read yet. Here
-// that is not known.
+// unread returns false: whether something has arrived is not known here.
 func unread(net.Conn) bool { return false }
