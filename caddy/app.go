@@ -281,7 +281,9 @@ func (a *App) Stop() error {
 
 // Cleanup implements caddy.CleanerUpper.
 func (a *App) Cleanup() error {
-	a.listeners.Release()
+	if a.listeners != nil { // nil if Provision has refused to begin
+		a.listeners.Release()
+	}
 	var failed error
 	for _, h := range a.hubs {
 		if _, err := pool.Delete(h.key); err != nil {

@@ -233,6 +233,14 @@ func TestBrokerLives(t *testing.T) {
 	}
 }
 
+// TestCleanupOfNothing: Caddy cleans an app up that has refused to be provisioned, as one does
+// while the process exits.
+func TestCleanupOfNothing(t *testing.T) {
+	if err := new(App).Cleanup(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestModules checks the names that others rely on.
 func TestModules(t *testing.T) {
 	for _, id := range []string{"realtime", "http.handlers.realtime", "realtime.handlers.relay", "realtime.brokers.memory"} {
