@@ -85,7 +85,7 @@ type file struct {
 // testOnly are the packages that only tests import.
 var testOnly = []string{
 	"caddy/internal/testcaddy", "module/cluster/clustertest",
-	"module/internal/leak", "module/internal/scenario", "test/harness",
+	"module/internal/leak", "module/internal/scenario", "module/internal/wal/waltest", "test/harness",
 }
 
 // violations returns what is wrong with the imports of a file. Tests may look

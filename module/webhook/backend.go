@@ -135,7 +135,7 @@ func (b *Backend) Authenticate(ctx context.Context, namespace string, h *realtim
 				return realtime.Identity{}, a.Refusal.connectError(http.StatusForbidden)
 			}
 			if !b.options.NoDisconnects {
-				b.queue.expect(namespace, h, a)
+				b.queue.accepted(namespace, h, a)
 			}
 			return b.identity(namespace, h, a), nil
 		}
@@ -168,7 +168,7 @@ func (b *Backend) identity(namespace string, h *realtime.Handshake, a *answer) r
 			}
 			b.sendAway(s, a)
 		},
-		OnDiscard: func() { b.abandoned(newAbandoned(namespace, h, a)) },
+		OnDiscard: func() { b.abandoned(disconnectOfClient(namespace, h, a)) },
 		ExpiresAt: a.ExpiresAt,
 	}
 	return identity
@@ -269,13 +269,13 @@ func (b *Backend) HandleDisconnect(_ context.Context, s *realtime.Socket, reason
 		b.queue.forget(s.ID())
 		return
 	}
-	b.queue.add(newDeparture(s, reason))
+	b.queue.add(disconnectOf(s, reason))
 }
 
 // abandoned tells that a client which was let in did not get in.
-func (b *Backend) abandoned(d *departure) {
+func (b *Backend) abandoned(d *disconnect) {
 	if b.options.NoDisconnects {
-		b.queue.forget(d.data.Socket.ID)
+		b.queue.forget(d.socket)
 		return
 	}
 	b.queue.add(d)

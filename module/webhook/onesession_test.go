@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-realtime/caddy-realtime/module/internal/wal/waltest"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
@@ -33,7 +34,7 @@ func TestOneSessionPerUser(t *testing.T) {
 	for _, recovery := range []time.Duration{0, time.Minute} {
 		synctest.Test(t, func(t *testing.T) {
 			l := &ledger{status: 204}
-			p := run(t, newDisk(), l, recovery)
+			p := run(t, waltest.New(), l, recovery)
 			handlers := []realtime.Handler{lonely{}, p.backend}
 			p.endpoint = realtime.NewEndpoint("test", p.hub, func() (*realtime.Policy, func()) {
 				return &realtime.Policy{Authenticators: []realtime.Authenticator{p.backend}, Handlers: handlers}, func() {}
@@ -62,10 +63,10 @@ func TestOneSessionPerUser(t *testing.T) {
 			}
 			time.Sleep(2 * time.Minute)
 			p.queue.mu.Lock()
-			listed, owed := len(p.queue.journal.sockets), p.queue.journal.owed
+			present, records := len(p.queue.present), p.queue.log.Len()
 			p.queue.mu.Unlock()
-			if listed != 0 || owed != 0 {
-				t.Errorf("%d sockets are taken for ones that are there, and the backend is owed %d", listed, owed)
+			if present != 0 || records != 0 {
+				t.Errorf("%d sockets are taken for ones that are there, and %d records are left", present, records)
 			}
 			told, _ := l.take()
 			var gone []string
@@ -99,7 +100,7 @@ func TestNoReturn(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := &ledger{status: 204}
-				p := run(t, newDisk(), l, time.Minute)
+				p := run(t, waltest.New(), l, time.Minute)
 				s, err := p.hub.Namespace("/").Connect(t.Context(), p.handshake(), recoverable{new(client)})
 				if err != nil {
 					t.Fatal(err)

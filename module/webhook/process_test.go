@@ -9,7 +9,20 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/caddy-realtime/caddy-realtime/module/internal/wal/waltest"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+)
+
+// How package wal works in time.
+const (
+	flushInterval = time.Second
+	markInterval  = 5 * time.Second
+	lookInterval  = time.Second
+	storageRetry  = time.Minute
+
+	// takeoverTime is how long it takes until a process has taken over what another one
+	// left that was killed.
+	takeoverTime = 17 * time.Second
 )
 
 // A process has a hub, and a backend that has a disk, within a bubble.
@@ -19,7 +32,7 @@ type process struct {
 	logs   *observer.ObservedLogs
 }
 
-func run(t *testing.T, d *disk, l *ledger, recovery time.Duration) *process {
+func run(t *testing.T, d *waltest.Disk, l *ledger, recovery time.Duration) *process {
 	t.Helper()
 	hub, err := realtime.NewHub(realtime.Options{Recovery: realtime.Recovery{Window: recovery}})
 	if err != nil {
@@ -27,7 +40,7 @@ func run(t *testing.T, d *disk, l *ledger, recovery time.Duration) *process {
 	}
 	core, logs := observer.New(zap.InfoLevel)
 	p := &process{world: &world{t: t, hub: hub, queue: new(Queue)}, ledger: l, logs: logs}
-	p.backend = New(Options{URL: "http://backend/realtime", Transport: l.transport(), Storage: d.shelf(), Hub: hub, Logger: zap.New(core)}, p.queue)
+	p.backend = New(Options{URL: "http://backend/realtime", Transport: l.transport(), Storage: d.Storage(), Hub: hub, Logger: zap.New(core)}, p.queue)
 	p.queue.Attach(p.backend)
 	policy := &realtime.Policy{Authenticators: []realtime.Authenticator{p.backend}, Handlers: []realtime.Handler{p.backend}}
 	p.endpoint = realtime.NewEndpoint("test", hub, func() (*realtime.Policy, func()) { return policy, func() {} })
@@ -35,11 +48,9 @@ func run(t *testing.T, d *disk, l *ledger, recovery time.Duration) *process {
 }
 
 // crash ends the process; what it does from then on nobody sees.
-func (p *process) crash(d *disk) *disk {
-	d.mu.Lock()
-	after := diskAt(moment{values: d.values})
-	d.mu.Unlock()
-	d.set(errors.New("the process is gone"))
+func (p *process) crash(d *waltest.Disk) *waltest.Disk {
+	after := waltest.At(d.Now())
+	d.Fail(errors.New("the process is gone"))
 	p.ledger.set(503)
 	p.queue.Detach(p.t.Context(), p.backend)
 	_ = p.hub.Close()

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
 // A ledger is a backend that keeps what it is told.
@@ -59,9 +61,15 @@ func attached(l *ledger) (*Queue, *Backend) {
 	return q, b
 }
 
-func departureOf(id string, hold time.Duration) *departure {
-	d := &departure{hold: hold}
-	d.data.Socket.ID = id
+// someDisconnect returns the message that a socket is gone.
+func someDisconnect(id string, hold time.Duration) *disconnect {
+	d := newDisconnect(nil, realtime.Peer{}, &disconnectData{
+		Socket:    disconnectSocket{ID: id, ConnectedAt: time.Now().UTC().Format(timeFormat)},
+		State:     make(map[string]json.RawMessage),
+		Reason:    reason.TransportClose,
+		Initiator: "network",
+	})
+	d.hold = hold
 	return d
 }
 
@@ -117,7 +125,7 @@ func TestQueueRepeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &ledger{status: 503}
 		q, b := attached(l)
-		q.add(departureOf("s1", 0))
+		q.add(someDisconnect("s1", 0))
 		time.Sleep(5 * time.Minute)
 		l.set(204)
 		time.Sleep(2 * time.Minute)
@@ -135,10 +143,10 @@ func TestQueueRepeats(t *testing.T) {
 		}
 		// And given up, some time.
 		l.set(500)
-		q.add(departureOf("s2", 0))
+		q.add(someDisconnect("s2", 0))
 		time.Sleep(time.Hour)
 		told, times = l.take()
-		if took := times[len(times)-1].Sub(times[0]); took > persevere || took < persevere-2*lastRetry {
+		if took := times[len(times)-1].Sub(times[0]); took > giveUpAfter || took < giveUpAfter-2*lastRetry {
 			t.Errorf("given up after %v and %d attempts", took, len(told))
 		}
 		if lost := q.Lost(); lost != 1 {
@@ -154,7 +162,7 @@ func TestQueueFinal(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			l := &ledger{status: status}
 			q, b := attached(l)
-			q.add(departureOf("s1", 0))
+			q.add(someDisconnect("s1", 0))
 			for range 2 { // until two more attempts can have been made
 				time.Sleep(firstRetry)
 				time.Sleep(firstRetry)
@@ -188,7 +196,7 @@ func TestQueueRetryAfter(t *testing.T) {
 				return &http.Response{StatusCode: 204, Body: http.NoBody}, nil
 			})}, q)
 			q.Attach(b)
-			q.add(departureOf("s1", 0))
+			q.add(someDisconnect("s1", 0))
 			time.Sleep(time.Hour)
 			synctest.Wait()
 			if len(times) != 2 || times[1].Sub(times[0]) < want || times[1].Sub(times[0]) > want+want/10+time.Second {
@@ -204,9 +212,9 @@ func TestQueueHolds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &ledger{status: 204}
 		q, b := attached(l)
-		q.add(departureOf("back", time.Minute))
-		q.add(departureOf("gone", time.Minute))
-		q.add(departureOf("at once", 0))
+		q.add(someDisconnect("back", time.Minute))
+		q.add(someDisconnect("gone", time.Minute))
+		q.add(someDisconnect("at once", 0))
 		time.Sleep(30 * time.Second)
 		if told, _ := l.take(); len(told) != 1 || told[0].Data.Socket.ID != "at once" {
 			t.Errorf("%d are told of while their clients may come back", len(told))
@@ -228,7 +236,7 @@ func TestQueueFlushes(t *testing.T) {
 		l := &ledger{status: 204}
 		q, b := attached(l)
 		for i := range 100 {
-			q.add(departureOf(fmt.Sprint(i), time.Hour))
+			q.add(someDisconnect(fmt.Sprint(i), time.Hour))
 		}
 		second := New(Options{URL: "http://backend/realtime", Transport: l.transport()}, q)
 		q.Attach(second)
@@ -245,7 +253,7 @@ func TestQueueFlushes(t *testing.T) {
 		l.set(500)
 		third := New(Options{URL: "http://backend/realtime", Transport: l.transport()}, q)
 		q.Attach(third)
-		q.add(departureOf("lost", 0))
+		q.add(someDisconnect("lost", 0))
 		began := time.Now()
 		q.Detach(t.Context(), third)
 		if took := time.Since(began); took > flushTime+time.Second || q.Lost() != 1 {
@@ -259,7 +267,7 @@ func TestQueueIsBounded(t *testing.T) {
 		l := &ledger{status: 204}
 		q, b := attached(l)
 		for i := range maxWaiting + 10 {
-			q.add(departureOf(fmt.Sprint(i), time.Hour))
+			q.add(someDisconnect(fmt.Sprint(i), time.Hour))
 		}
 		if lost := q.Lost(); lost != 10 {
 			t.Errorf("%d are lost, want 10", lost)

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/caddy-realtime/caddy-realtime/module/internal/wal/waltest"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
@@ -316,7 +317,7 @@ func TestNotify(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var mu sync.Mutex
 				asked := make(map[string]int)
-				o.Storage = newDisk()
+				o.Storage = waltest.New().Storage()
 				w := local(t, o, func(m *message) (int, string) {
 					mu.Lock()
 					defer mu.Unlock()
@@ -350,8 +351,8 @@ func TestNotify(t *testing.T) {
 				}
 				w.queue.mu.Lock()
 				defer w.queue.mu.Unlock()
-				if w.queue.journal.owed > 0 {
-					t.Errorf("%d disconnects are still to be told of", w.queue.journal.owed)
+				if n := w.queue.log.Len(); n > 0 {
+					t.Errorf("%d records are left", n)
 				}
 			})
 		})

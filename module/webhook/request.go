@@ -35,7 +35,13 @@ func newRequest(kind string, data json.RawMessage, peer realtime.Peer) *request 
 	return &request{id: newMessageID(), kind: kind, data: data, peer: peer}
 }
 
-func newMessageID() string { return "msg_" + randid.New() }
+const messagePrefix = "msg_"
+
+func newMessageID() string { return messagePrefix + randid.New() }
+
+func peerOf(h *realtime.Handshake) realtime.Peer {
+	return realtime.Peer{ClientIP: h.ClientIP, Host: h.Host, Secure: h.Secure}
+}
 
 // body returns what an attempt sends. Attempts count from 1.
 func (r *request) body(attempt int, at time.Time) []byte {
@@ -124,7 +130,7 @@ func newConnect(namespace string, h *realtime.Handshake, forward []string) *requ
 			data.Request.Headers[strings.ToLower(name)] = strings.Join(values, ", ")
 		}
 	}
-	r := newRequest(typeConnect, encode(data), realtime.Peer{ClientIP: h.ClientIP, Host: h.Host, Secure: h.Secure})
+	r := newRequest(typeConnect, encode(data), peerOf(h))
 	r.header = passed
 	return r
 }
