@@ -127,7 +127,7 @@ func (q *Queue) record(d *disconnect) {
 	d.record = r
 }
 
-// returned notes that a client has come back before it was known that it had been away
+// noteReturn notes that a client has come back before it was known that it had been away
 // when the previous process ended. The caller holds the mutex.
 func (q *Queue) noteReturn(id string) {
 	if q.log == nil || !q.log.TakingOver() {
@@ -151,7 +151,7 @@ func (q *Queue) takeOver(left []wal.Entry, lastAlive time.Time) {
 	for _, e := range left {
 		d, wasThere, err := parseRecord(options.Hub, e, lastAlive)
 		if err != nil {
-			options.Logger.Error("a record of an earlier process's journal is corrupt, and left out", zap.String("id", e.ID), zap.Error(err))
+			options.Logger.Error("a part of an earlier process's journal is corrupt, and left out", zap.String("id", e.ID), zap.Error(err))
 			continue
 		}
 		if wasThere {
