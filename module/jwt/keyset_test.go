@@ -10,10 +10,10 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -64,8 +64,12 @@ func (s *issuer) change(change func()) {
 
 // jwk returns a public key as a set has it, with more members.
 func jwk(key *ecdsa.PublicKey, more string) string {
-	encode := func(n *big.Int) string { return base64.RawURLEncoding.EncodeToString(n.FillBytes(make([]byte, 32))) }
-	return fmt.Sprintf(`{"kty":"EC","crv":"P-256","x":%q,"y":%q%s}`, encode(key.X), encode(key.Y), more)
+	point, err := key.Bytes()
+	if err != nil {
+		panic(err)
+	}
+	encode := base64.RawURLEncoding.EncodeToString
+	return fmt.Sprintf(`{"kty":"EC","crv":"P-256","x":%q,"y":%q%s}`, encode(point[1:33]), encode(point[33:]), more)
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -136,7 +140,7 @@ func TestKeySet(t *testing.T) {
 		began, before := time.Now(), s.fetched.Load()
 		var waits sync.WaitGroup
 		for i := range 500 {
-			token := mint(t, es, second, fmt.Sprint(i), nil)
+			token := mint(t, es, second, strconv.Itoa(i), nil)
 			waits.Go(func() { check(t, a, "a key that is not there", token, "token_invalid") })
 		}
 		waits.Wait()
@@ -176,7 +180,7 @@ func TestIssuerAway(t *testing.T) {
 			t.Errorf("who cannot be let in now waits %v", took)
 		}
 		// It is tried all the time, and neither soon nor often.
-		before, began := s.fetched.Load(), time.Now()
+		before := s.fetched.Load()
 		time.Sleep(time.Hour)
 		if n := s.fetched.Load() - before; n < 60 || n > 81 {
 			t.Errorf("in an hour it is tried %d times", n)

@@ -1,6 +1,7 @@
 package origin
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -37,7 +38,7 @@ func (e *ForbiddenError) Error() string {
 
 // compared says what the origin was compared with, if it was.
 func (e *ForbiddenError) compared() string {
-	if e.flaw != flawForeign && e.flaw != flawUnlisted {
+	if !errors.Is(e.flaw, flawForeign) && !errors.Is(e.flaw, flawUnlisted) {
 		return ""
 	}
 	scheme := "http(s)"
@@ -53,10 +54,10 @@ func (e *ForbiddenError) compared() string {
 
 // remedy says how the origin could be let in, if that is a matter of origins.
 func (e *ForbiddenError) remedy() string {
-	if e.flaw == flawSeveral || e.flaw == flawEmbedded {
+	if errors.Is(e.flaw, flawSeveral) || errors.Is(e.flaw, flawEmbedded) {
 		return ""
 	}
-	if e.flaw == flawAbsent {
+	if errors.Is(e.flaw, flawAbsent) {
 		return "; leave strict out to let it in"
 	}
 	missing := "null"

@@ -27,7 +27,7 @@ func Example() {
 			return
 		}
 		policy.SetHeaders(w.Header(), r)
-		io.WriteString(w, "hello")
+		_, _ = io.WriteString(w, "hello")
 	})
 
 	for _, page := range []string{"https://app.example.com", "https://app.example.com.evil.test"} {

@@ -1,9 +1,9 @@
 package publish
 
 import (
-	"fmt"
 	"net/http"
 	"runtime"
+	"strconv"
 	"testing"
 )
 
@@ -20,7 +20,7 @@ func TestAnswersHold(t *testing.T) {
 		var answers Answers
 		before := live()
 		for i := range n {
-			answers.once(fmt.Sprint(i), digest{byte(i)}, func() (int, []byte) {
+			answers.once(strconv.Itoa(i), digest{byte(i)}, func() (int, []byte) {
 				return http.StatusOK, make([]byte, size, 2*size)
 			})
 		}

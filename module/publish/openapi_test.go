@@ -113,7 +113,7 @@ func closeAnswers(node map[string]any) {
 func (d *description) at(pointer string) (value any, place string) {
 	var node any = d.root
 	place = "#"
-	for _, name := range strings.Split(strings.TrimPrefix(pointer, "#/"), "/") {
+	for name := range strings.SplitSeq(strings.TrimPrefix(pointer, "#/"), "/") {
 		object, ok := node.(map[string]any)
 		if !ok {
 			return nil, ""
@@ -334,9 +334,9 @@ func TestOpenAPI(t *testing.T) {
 	slices.Sort(described)
 	slices.Sort(built)
 	equal(t, "calls", built, described)
-	for name, new := range changes {
+	for name, newChange := range changes {
 		fields := []string{"where"}
-		for field := range new().members() {
+		for field := range newChange().members() {
 			fields = append(fields, field)
 		}
 		schema, _ := d.at("#/components/schemas/" + strings.ToUpper(name[:1]) + name[1:])

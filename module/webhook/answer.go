@@ -119,7 +119,7 @@ func (a *answer) take(r *reader, name string, value json.RawMessage) (err *wrong
 	case "user":
 		a.User, err = nameOf(value)
 	case "expires_at":
-		zoned := false
+		var zoned bool
 		if a.ExpiresAt, zoned, err = parseTime(value); !zoned {
 			r.note("expires_at has no zone, and counts as UTC")
 		}

@@ -425,10 +425,10 @@ func FuzzParseProblem(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
 		r := &reply{status: status, body: body}
-		if e, ok := r.eventError().(*realtime.Error); ok && (e.Code == "" || e.Message == "") {
+		if e, ok := errors.AsType[*realtime.Error](r.eventError()); ok && (e.Code == "" || e.Message == "") {
 			t.Errorf("a client learns %+v", e)
 		}
-		if e, ok := r.connectError().(*realtime.ConnectError); ok && (e.Message == "" || !utf8.Valid(e.Data) || e.Status < http.StatusUnauthorized) {
+		if e, ok := errors.AsType[*realtime.ConnectError](r.connectError()); ok && (e.Message == "" || !utf8.Valid(e.Data) || e.Status < http.StatusUnauthorized) {
 			t.Errorf("a client learns %+v", e)
 		}
 	})

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -295,7 +296,7 @@ func TestRepeat(t *testing.T) {
 		response, _ := byApplication(func(m *message) (int, string) {
 			mu.Lock()
 			defer mu.Unlock()
-			err = fail[fmt.Sprint(m.Attempt)]
+			err = fail[strconv.Itoa(m.Attempt)]
 			if m.Data.Event == "broken" {
 				err = errors.New("connection reset")
 			}

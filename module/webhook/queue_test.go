@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -191,9 +192,9 @@ func TestQueueRetryAfter(t *testing.T) {
 			b := New(Options{URL: "http://backend/realtime", Transport: roundTripper(func(*http.Request) (*http.Response, error) {
 				times = append(times, time.Now())
 				if len(times) == 1 {
-					return &http.Response{StatusCode: 503, Header: http.Header{"Retry-After": {text}}, Body: http.NoBody}, nil
+					return &http.Response{StatusCode: http.StatusServiceUnavailable, Header: http.Header{"Retry-After": {text}}, Body: http.NoBody}, nil
 				}
-				return &http.Response{StatusCode: 204, Body: http.NoBody}, nil
+				return &http.Response{StatusCode: http.StatusNoContent, Body: http.NoBody}, nil
 			})}, q)
 			q.Attach(b)
 			q.add(someDisconnect("s1", 0))
@@ -236,7 +237,7 @@ func TestQueueFlushes(t *testing.T) {
 		l := &ledger{status: 204}
 		q, b := attached(l)
 		for i := range 100 {
-			q.add(someDisconnect(fmt.Sprint(i), time.Hour))
+			q.add(someDisconnect(strconv.Itoa(i), time.Hour))
 		}
 		second := New(Options{URL: "http://backend/realtime", Transport: l.transport()}, q)
 		q.Attach(second)
@@ -267,7 +268,7 @@ func TestQueueIsBounded(t *testing.T) {
 		l := &ledger{status: 204}
 		q, b := attached(l)
 		for i := range maxWaiting + 10 {
-			q.add(someDisconnect(fmt.Sprint(i), time.Hour))
+			q.add(someDisconnect(strconv.Itoa(i), time.Hour))
 		}
 		if lost := q.Lost(); lost != 10 {
 			t.Errorf("%d are lost, want 10", lost)

@@ -195,13 +195,13 @@ func TestSentStaysUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zap.ErrorLevel)
 		attempts := 0
-		w := newWorld(t, Options{RetryUnknown: true, Logger: zap.New(core), URL: "http://backend/realtime", Transport: roundTripper(answering(typeEvent, func() (int, http.Header, error) {
+		w := newWorld(t, Options{RetryUnknown: true, Logger: zap.New(core), URL: "http://backend/realtime", Transport: answering(typeEvent, func() (int, http.Header, error) {
 			attempts++
 			if attempts == 1 {
 				return 0, nil, errors.New("connection reset")
 			}
 			return 0, nil, ErrNotSent
-		}))})
+		})})
 		w.connect().ask(t, "e")
 		lines := logs.FilterMessage("backend is unavailable").All()
 		if attempts < 2 || len(lines) != 1 || lines[0].ContextMap()["sent"] != "unknown" {

@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -128,7 +129,7 @@ func TestSlotsGivenUp(t *testing.T) {
 		var done sync.WaitGroup
 		for i := range 10 {
 			done.Go(func() {
-				if s.take(ctx, events, fmt.Sprint(i%3)) == nil {
+				if s.take(ctx, events, strconv.Itoa(i%3)) == nil {
 					t.Error("there was a slot")
 				}
 			})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -216,7 +217,7 @@ func TestJournalIsBounded(t *testing.T) {
 		d, l := waltest.New(), &ledger{status: 503}
 		p := run(t, d, l, 0)
 		for i := range maxWaiting + 10 {
-			p.queue.add(someDisconnect(fmt.Sprint(i), time.Hour))
+			p.queue.add(someDisconnect(strconv.Itoa(i), time.Hour))
 		}
 		for range 3 {
 			p.connect()

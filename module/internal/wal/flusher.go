@@ -2,6 +2,7 @@ package wal
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -45,7 +46,7 @@ func (l *Log) run(f *flusher) {
 		switch {
 		case err == nil:
 			failures = 0
-		case err == errNoStorage:
+		case errors.Is(err, errNoStorage):
 			next = time.Hour // Use wakes the flusher.
 		default:
 			l.options.Failed(err)
