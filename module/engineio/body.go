@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// bodyTimeout is how long the body of a POST may take, as in Socket.IO's own
-// server.
+// bodyTimeout is how long the body of a POST may take, as in Socket.IO's own server.
 const bodyTimeout = 30 * time.Second
 
 // What can be wrong with the body of a POST, apart from its packets.
@@ -17,10 +16,9 @@ var (
 	errBigBody  = errors.New("the body is larger than the limit of a payload")
 )
 
-// readBody returns the body of a POST, which is the caller's. It fails with
-// errBigBody as soon as there is more than the limit, or as it is said that there
-// will be, and with errSlowBody after bodyTimeout. However many chunks a body comes
-// in, it is kept in one piece.
+// readBody returns the body of a POST, which is the caller's. It fails with errBigBody as
+// soon as the body or its Content-Length exceeds the limit, and with errSlowBody after
+// bodyTimeout. A body in many chunks is kept in one piece.
 func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	if r.ContentLength > limit {
 		return nil, errBigBody

@@ -10,20 +10,20 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/origin"
 )
 
-// A Gate bounds how many sessions wait for something that their receivers know
-// of. Its methods may be called concurrently, and must not block.
+// A Gate bounds how many sessions wait for something that only their receivers know. Its
+// methods may be called concurrently, and must not block.
 type Gate interface {
-	// Acquire reports whether there is room for one more. The receiver of the
-	// session that opens calls Release, once, when it does not wait any more. For
-	// a session that does not open after all the server does.
+	// Acquire takes room for one session, and returns false if there is none. The
+	// session's receiver calls Release, once, when the session does not wait any more. If
+	// the session does not open after all, the server does.
 	Acquire() bool
-	// Release makes room again.
+	// Release gives the room back.
 	Release()
 }
 
-// admit returns what is kept of the request of a handshake, which has entered
-// the gate then. Where it reports false, the request has been answered.
-func (s *Server) admit(w http.ResponseWriter, r *http.Request, o *Options) (Handshake, bool) {
+// beginHandshake returns what is kept of the request of a handshake, and has acquired the
+// gate then. If it returns false, the request has been answered.
+func (s *Server) beginHandshake(w http.ResponseWriter, r *http.Request, o *Options) (Handshake, bool) {
 	h, ok := handshake.New(r, origin.Sent(r), handshake.Options{
 		MaxBytes: o.MaxHeaders,
 		Headers:  o.KeepHeaders,
@@ -43,8 +43,8 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, o *Options) (Hand
 	return h, true
 }
 
-// unadmit is what the handshake of a session that has not opened ends with.
-func (s *Server) unadmit(opened *bool) {
+// endHandshake releases the gate again unless the session has opened.
+func (s *Server) endHandshake(opened *bool) {
 	if s.Gate != nil && !*opened {
 		s.Gate.Release()
 	}

@@ -13,19 +13,19 @@ type zipper struct {
 	output bytes.Buffer
 }
 
-// maxPooled is the largest buffer kept for the next payload.
+// maxPooled is the size of the largest buffer that is kept for the next payload.
 const maxPooled = 64 << 10
 
 var zippers = sync.Pool{New: func() any {
 	z := new(zipper)
 	var err error
 	if z.writer, err = gzip.NewWriterLevel(&z.output, gzip.BestSpeed); err != nil {
-		panic(err) // the level is one
+		panic(err) // not with this level
 	}
 	return z
 }}
 
-// zip returns a payload compressed by gzip.
+// zip compresses a payload by gzip.
 func zip(payload []byte) []byte {
 	z := zippers.Get().(*zipper)
 	defer zippers.Put(z)

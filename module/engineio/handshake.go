@@ -25,7 +25,7 @@ func openPacket(id string, upgrades []string, o *Options) Packet {
 		MaxPayload   int64    `json:"maxPayload"`   // bytes
 	}{id, upgrades, o.PingInterval.Milliseconds(), o.PingTimeout.Milliseconds(), o.MaxPayload})
 	if err != nil {
-		panic(err) // strings and numbers
+		panic(err) // not with strings and numbers
 	}
 	return Packet{Type: Open, Data: data}
 }
@@ -35,7 +35,7 @@ type parameters struct {
 	transport, sid string
 	hasSID         bool
 	codec          *codec // nil if the revision is unknown
-	base64         bool   // binary data is to be sent as text
+	base64         bool   // binary messages are to be sent as text
 }
 
 func parseParameters(r *http.Request) parameters {
@@ -43,14 +43,14 @@ func parseParameters(r *http.Request) parameters {
 	return parameters{
 		transport: single(query, "transport"),
 		sid:       single(query, "sid"),
-		hasSID:    strings.Join(query["sid"], "") != "", // an empty one is none
+		hasSID:    strings.Join(query["sid"], "") != "", // an empty one counts as missing
 		codec:     codecOf(query),
 		base64:    query.Get("b64") != "",
 	}
 }
 
-// single returns a parameter that is there once. A repeated one is none: two
-// readers of the query must never see two different values.
+// single returns the value of a parameter; "" if it is missing or repeated. Two readers of
+// a query must never see two different values.
 func single(query url.Values, name string) string {
 	if values := query[name]; len(values) == 1 {
 		return values[0]

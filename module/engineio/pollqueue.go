@@ -6,10 +6,10 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
 )
 
-// A client that polls can take nothing between two GETs, and what it is still
-// reading of the last answer cannot be seen. So it may be silent for as long as
-// it may leave a ping unanswered, Options.PingTimeout, while more than
-// Options.MaxQueue waits for it. outbox.SlowDetector says what else is too much.
+// A client that polls can take nothing between two GETs, and nobody can see how much of
+// the last answer it has read. So it may take nothing for Options.PingTimeout, as long as
+// it may leave a ping unanswered, while more than Options.MaxQueue waits for it.
+// outbox.SlowDetector has the other limits.
 
 func (p *polling) send(g *PacketGroup, _ *Batch) error {
 	if p.kept > 0 && p.tooSlow(g.cost()) {
@@ -31,7 +31,7 @@ func (p *polling) push(g *PacketGroup) {
 	p.wake()
 }
 
-// clear empties the queue.
+// clear empties the queue and returns what was in it.
 func (p *polling) clear() (queue []*PacketGroup) {
 	queue = p.queue
 	for _, g := range queue {
@@ -43,7 +43,8 @@ func (p *polling) clear() (queue []*PacketGroup) {
 
 func (p *polling) forgotten() { p.clear() }
 
-// take empties the queue. A close is due only when it is empty already.
+// take empties the queue and returns what was in it. A close comes only once the queue is
+// empty.
 func (p *polling) take() []*PacketGroup {
 	p.parting = false
 	if len(p.queue) == 0 && p.closing {
@@ -64,9 +65,9 @@ func (p *polling) fits(groups []*PacketGroup) bool {
 	return room >= 0
 }
 
-// fitsAll counts packets as a WebSocket does, since they all leave with the next
-// GET: what a client missed shall not depend on its transport. What they cost
-// beside their data is bounded by outbox.SlowDetector.
+// fitsAll counts packets as a WebSocket does, since they all leave with the next GET. What
+// a client has missed must not depend on its transport. outbox.SlowDetector bounds what
+// the packets cost in addition to their data.
 func (p *polling) fitsAll(groups []*PacketGroup) bool {
 	room := p.server.limit() - p.size
 	for _, g := range groups {

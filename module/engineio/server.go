@@ -206,12 +206,12 @@ func (s *Server) keptOrigin(sid string, r *http.Request) (*origin.Policy, bool) 
 
 // openPolling answers the first request of a polling session.
 func (s *Server) openPolling(w http.ResponseWriter, r *http.Request, o *Options, p parameters) {
-	handshake, ok := s.admit(w, r, o)
+	handshake, ok := s.beginHandshake(w, r, o)
 	if !ok {
 		return
 	}
 	opened := false
-	defer s.unadmit(&opened)
+	defer s.endHandshake(&opened)
 	transport := &polling{server: s, codec: p.codec, base64: p.base64}
 	session := newSession(s, handshake, transport, p.codec)
 	if opened = s.open(session, o); !opened {
@@ -229,12 +229,12 @@ func (s *Server) openPolling(w http.ResponseWriter, r *http.Request, o *Options,
 // openWebSocket answers the first request of a session that starts out over
 // WebSocket, and has it read from.
 func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, o *Options, p parameters) {
-	handshake, ok := s.admit(w, r, o)
+	handshake, ok := s.beginHandshake(w, r, o)
 	if !ok {
 		return
 	}
 	opened := false
-	defer s.unadmit(&opened)
+	defer s.endHandshake(&opened)
 	conn, err := s.upgrade(w, r, o)
 	if err != nil {
 		s.logRefused(r, err.Error())

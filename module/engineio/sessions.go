@@ -6,9 +6,8 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/internal/registry"
 )
 
-// sessions are those of a server: the open ones, and by their ids also those
-// that have ended but still owe their clients a last answer. The zero value is
-// empty.
+// sessions are the sessions of a server. Those that have ended, but have something left
+// for their clients, are known by their ids only. The zero value is empty.
 type sessions struct {
 	registry.Registry[*Session]
 
@@ -16,7 +15,7 @@ type sessions struct {
 	byID map[string]*Session
 }
 
-// add enters a session, unless the server takes no more of them.
+// add adds a session. It returns false if the server takes no more sessions.
 func (t *sessions) add(s *Session) bool {
 	if !t.Registry.Add(s) {
 		return false
