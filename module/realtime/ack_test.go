@@ -13,7 +13,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// request sends a request from a goroutine, and returns what tells its outcome.
+// request sends a request from a goroutine. The channel receives its outcome.
 func request(ctx context.Context, m *member, event string, args ...realtime.Arg) <-chan string {
 	outcome := make(chan string, 1)
 	go func() {
@@ -46,7 +46,7 @@ func TestRequest(t *testing.T) {
 			t.Fatal("answered by what is no answer:", got)
 		default:
 		}
-		// Out of order, and one of them twice.
+		// The acks come out of order, and one of them twice.
 		m.HandleAck(numbers[1], []realtime.Arg{arg("true"), arg("null")})
 		m.HandleAck(numbers[1], []realtime.Arg{arg("false")})
 		m.HandleAck(numbers[0], nil)
@@ -109,7 +109,7 @@ func TestRequestFails(t *testing.T) {
 	})
 }
 
-// TestRequests has answers, time-outs and a disconnect race with one another.
+// Acks, timeouts and a disconnect race with one another.
 func TestRequests(t *testing.T) {
 	e := open(hub(t, realtime.Options{}), realtime.Policy{})
 	for range 20 {

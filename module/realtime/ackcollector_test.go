@@ -11,18 +11,18 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// polled is the outcome of a broadcast that awaits answers.
-type polled struct {
+// A requestOutcome is the outcome of a Broadcast's Request.
+type requestOutcome struct {
 	answers []string // "<socket><args>"
 	missing []string
 	err     error
 }
 
-func ackCollector(ctx context.Context, b realtime.Broadcast, sockets int, event string) <-chan polled {
-	outcome := make(chan polled, 1)
+func ackCollector(ctx context.Context, b realtime.Broadcast, sockets int, event string) <-chan requestOutcome {
+	outcome := make(chan requestOutcome, 1)
 	go func() {
 		answers, missing, err := b.Request(ctx, sockets, event)
-		p := polled{err: err}
+		p := requestOutcome{err: err}
 		for _, a := range answers {
 			p.answers = append(p.answers, fmt.Sprint(a.Socket.ID(), texts(a.Args)))
 		}
@@ -34,7 +34,7 @@ func ackCollector(ctx context.Context, b realtime.Broadcast, sockets int, event 
 	return outcome
 }
 
-func TestPoll(t *testing.T) {
+func TestBroadcastRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := open(hub(t, realtime.Options{}), realtime.Policy{})
 		a, b, outside := join(t, e, "room"), join(t, e, "room"), join(t, e)
@@ -61,7 +61,7 @@ func TestPoll(t *testing.T) {
 	})
 }
 
-func TestPollMisses(t *testing.T) {
+func TestBroadcastRequestMissing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := open(hub(t, realtime.Options{}), realtime.Policy{})
 		answers, leaves, silent := join(t, e, "a"), join(t, e, "b"), join(t, e, "c")
@@ -79,8 +79,8 @@ func TestPollMisses(t *testing.T) {
 	})
 }
 
-// Answers that are too large together are not kept.
-func TestPollLarge(t *testing.T) {
+// Answers that are too large together are dropped.
+func TestBroadcastRequestLargeAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := open(hub(t, realtime.Options{}), realtime.Policy{})
 		a, b := join(t, e), join(t, e)
@@ -95,7 +95,7 @@ func TestPollLarge(t *testing.T) {
 	})
 }
 
-func TestPollRefuses(t *testing.T) {
+func TestBroadcastRequestRefuses(t *testing.T) {
 	e := open(hub(t, realtime.Options{}), realtime.Policy{})
 	a, _ := join(t, e), join(t, e)
 	all := e.Hub().Namespace("/").To()
@@ -111,8 +111,8 @@ func TestPollRefuses(t *testing.T) {
 	equal(t, "events", a.client.events(), []string{})
 }
 
-// TestManyExcepted has as many rooms left out as makes a difference.
-func TestManyExcepted(t *testing.T) {
+// More rooms are excepted than are compared one by one.
+func TestBroadcastExceptsManyRooms(t *testing.T) {
 	e := open(hub(t, realtime.Options{}), realtime.Policy{})
 	var except []string
 	for i := range 20 {

@@ -37,7 +37,7 @@ func TestArgs(t *testing.T) {
 }
 
 func TestCollectAttachments(t *testing.T) {
-	a, b := []byte("same"), []byte("same") // equal, but not the same
+	a, b := []byte("same"), []byte("same") // equal, but not the same memory
 	of := func(parts ...[]byte) realtime.Arg { return realtime.Arg{JSON: raw("[]"), Binary: parts} }
 	tests := []struct {
 		name string
@@ -64,7 +64,7 @@ func TestCollectAttachments(t *testing.T) {
 				t.Errorf("%s: attachment %d is %q, found at %d", test.name, i, got[i], got.Index(part))
 			}
 		}
-		for _, arg := range test.args { // whoever encodes them looks each up
+		for _, arg := range test.args { // as an encoder does
 			for _, part := range arg.Binary {
 				if got.Index(part) < 0 {
 					t.Errorf("%s: %q is not found", test.name, part)

@@ -10,12 +10,12 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-func TestAuthenticatorsAddUp(t *testing.T) {
+func TestAuthenticatorsAddToIdentity(t *testing.T) {
 	type data = map[string]json.RawMessage
 	tests := []struct {
-		name  string
-		doors []realtime.Identity
-		want  realtime.Identity
+		name       string
+		identities []realtime.Identity
+		want       realtime.Identity
 	}{
 		{"none", nil, realtime.Identity{}},
 		{"one that knows nothing", []realtime.Identity{{}}, realtime.Identity{}},
@@ -31,8 +31,8 @@ func TestAuthenticatorsAddUp(t *testing.T) {
 	for _, test := range tests {
 		var order []int
 		var policy realtime.Policy
-		for i, identity := range test.doors {
-			policy.Authenticators = append(policy.Authenticators, door(func(_ context.Context, namespace string, h *realtime.Handshake) (realtime.Identity, error) {
+		for i, identity := range test.identities {
+			policy.Authenticators = append(policy.Authenticators, authenticatorFunc(func(_ context.Context, namespace string, h *realtime.Handshake) (realtime.Identity, error) {
 				if namespace != "/" || h.Session != "session" {
 					t.Errorf("%s: asked about %q in %q", test.name, h.Session, namespace)
 				}
@@ -41,7 +41,7 @@ func TestAuthenticatorsAddUp(t *testing.T) {
 			}))
 		}
 		m := join(t, open(hub(t, realtime.Options{}), policy))
-		if !slices.IsSorted(order) || len(order) != len(test.doors) {
+		if !slices.IsSorted(order) || len(order) != len(test.identities) {
 			t.Errorf("%s: asked in the order %v", test.name, order)
 		}
 		if m.User() != test.want.User {
@@ -60,16 +60,16 @@ func TestAuthenticatorsAddUp(t *testing.T) {
 	}
 }
 
-func TestRefused(t *testing.T) {
+func TestConnectRefused(t *testing.T) {
 	refusal := &realtime.ConnectError{Message: "not authorized", Data: raw(`{"code":7}`), Status: 401}
 	broken := errors.New("the backend is down")
-	says := func(err error) door {
+	says := func(err error) authenticatorFunc {
 		return func(context.Context, string, *realtime.Handshake) (realtime.Identity, error) {
 			return realtime.Identity{User: "mallory", Rooms: []string{"secret"}}, err
 		}
 	}
 	asked := 0
-	counts := door(func(context.Context, string, *realtime.Handshake) (realtime.Identity, error) {
+	counts := authenticatorFunc(func(context.Context, string, *realtime.Handshake) (realtime.Identity, error) {
 		asked++
 		return realtime.Identity{}, nil
 	})
@@ -107,15 +107,15 @@ func TestRefused(t *testing.T) {
 		if admitted := !errors.Is(test.want, realtime.ErrInvalidNamespace); e.Allows(test.namespace) != admitted {
 			t.Errorf("%s: Allows says %v", test.name, !admitted)
 		}
-		if e.users() != 0 {
+		if e.policiesInUse() != 0 {
 			t.Errorf("%s: the policy is still in use", test.name)
 		}
 	}
 }
 
-// TestHalves authenticates under one policy and accepts under the next.
-func TestHalves(t *testing.T) {
-	e := open(hub(t, realtime.Options{}), realtime.Policy{Authenticators: []realtime.Authenticator{admits(realtime.Identity{User: "u"})}})
+// The policy changes between Authenticate and Accept.
+func TestAcceptUnderNewerPolicy(t *testing.T) {
+	e := open(hub(t, realtime.Options{}), realtime.Policy{Authenticators: []realtime.Authenticator{acceptAs(realtime.Identity{User: "u"})}})
 	n := e.Hub().Namespace("/")
 	identity, err := n.Authenticate(t.Context(), handshake(e))
 	if err != nil || identity.User != "u" {
@@ -123,7 +123,7 @@ func TestHalves(t *testing.T) {
 	}
 	var connected []string
 	e.set(realtime.Policy{
-		Authenticators: []realtime.Authenticator{door(func(context.Context, string, *realtime.Handshake) (realtime.Identity, error) {
+		Authenticators: []realtime.Authenticator{authenticatorFunc(func(context.Context, string, *realtime.Handshake) (realtime.Identity, error) {
 			t.Error("asked again")
 			return realtime.Identity{}, nil
 		})},

@@ -10,7 +10,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// A sink is a client that takes what it gets, encoded, and forgets it.
+// A sink is a client that encodes what it gets and drops it.
 type sink struct{ bytes int }
 
 func (s *sink) SendConnect(*realtime.Socket) error { return nil }
@@ -24,17 +24,17 @@ func (s *sink) Deliver(m *realtime.Message, _ *realtime.Batch) error {
 
 func encode(m *realtime.Message) any { return append([]byte(m.Event), m.Args[0].JSON...) }
 
-// A lasting sink can be recovered.
-type lastingSink struct{ sink }
+// A recoverableSink is a sink that can recover its socket.
+type recoverableSink struct{ sink }
 
-func (s *lastingSink) SendRecovered(_ *realtime.Socket, missed []*realtime.Message) error {
+func (s *recoverableSink) SendRecovered(_ *realtime.Socket, missed []*realtime.Message) error {
 	for _, m := range missed {
 		_ = s.Deliver(m, nil)
 	}
 	return nil
 }
 
-func joinSink(b *testing.B, e *entrance, rooms ...string) *realtime.Socket {
+func joinSink(b *testing.B, e *testEndpoint, rooms ...string) *realtime.Socket {
 	b.Helper()
 	s, err := e.Hub().Namespace("/").Connect(b.Context(), handshake(e), new(sink))
 	if err != nil {
@@ -75,14 +75,14 @@ func BenchmarkBroadcast(b *testing.B) {
 	}
 }
 
-// BenchmarkBroadcastRecovery is what recovery adds to that.
+// BenchmarkBroadcastRecovery is BenchmarkBroadcast with recovery.
 func BenchmarkBroadcastRecovery(b *testing.B) {
 	for name, recovery := range map[string]realtime.Recovery{"off": {}, "on": {Window: time.Minute}} {
 		for _, members := range []int{1, 1000} {
 			b.Run(fmt.Sprintf("%s/%d", name, members), func(b *testing.B) {
 				e := open(hub(b, realtime.Options{Recovery: recovery}), realtime.Policy{})
 				for range members {
-					s, err := e.Hub().Namespace("/").Connect(b.Context(), handshake(e), new(lastingSink))
+					s, err := e.Hub().Namespace("/").Connect(b.Context(), handshake(e), new(recoverableSink))
 					if err != nil {
 						b.Fatal(err)
 					}
@@ -100,22 +100,22 @@ func BenchmarkBroadcastRecovery(b *testing.B) {
 	}
 }
 
-// BenchmarkRecovery has a client come back that missed events.
+// A client that missed events recovers its socket.
 func BenchmarkRecovery(b *testing.B) {
 	for _, missed := range []int{0, 100, 10_000} {
 		b.Run(fmt.Sprint(missed, " events"), func(b *testing.B) {
 			e := open(hub(b, realtime.Options{Recovery: realtime.Recovery{Window: time.Hour, MaxEvents: 20_000}}), realtime.Policy{})
-			p := &phone{e: e}
-			_, _ = p.dial(0)
+			p := &recoverableClient{e: e}
+			_, _ = p.connect(0)
 			_ = p.socket.Emit(b.Context(), "first")
-			p.listen(1)
+			p.receive(1)
 			for range missed {
 				_ = e.Hub().Namespace("/").To().Emit(b.Context(), "message")
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				p.hangUp("transport close")
-				if recovered, err := p.dial(0); err != nil || !recovered {
+				p.disconnect("transport close")
+				if recovered, err := p.connect(0); err != nil || !recovered {
 					b.Fatal(recovered, err)
 				}
 			}
@@ -123,14 +123,14 @@ func BenchmarkRecovery(b *testing.B) {
 	}
 }
 
-// BenchmarkBroadcasts has goroutines broadcast to rooms of their own, or all to one.
+// Goroutines broadcast to a room each, or all to one room.
 func BenchmarkBroadcasts(b *testing.B) {
 	for _, rooms := range []int{1, 16} {
 		b.Run(fmt.Sprintf("%d rooms of 100", rooms), func(b *testing.B) {
 			e := open(hub(b, realtime.Options{}), realtime.Policy{})
 			for i := range rooms {
 				for range 100 {
-					s, err := e.Hub().Namespace("/").Connect(b.Context(), handshake(e), deaf{})
+					s, err := e.Hub().Namespace("/").Connect(b.Context(), handshake(e), silentConn{})
 					if err != nil {
 						b.Fatal(err)
 					}
@@ -147,13 +147,13 @@ func BenchmarkBroadcasts(b *testing.B) {
 	}
 }
 
-// A deaf client does nothing at all.
-type deaf struct{}
+// A silentConn does nothing.
+type silentConn struct{}
 
-func (deaf) SendConnect(*realtime.Socket) error               { return nil }
-func (deaf) Disconnect(bool) error                            { return nil }
-func (deaf) Close(string)                                     {}
-func (deaf) Deliver(*realtime.Message, *realtime.Batch) error { return nil }
+func (silentConn) SendConnect(*realtime.Socket) error               { return nil }
+func (silentConn) Disconnect(bool) error                            { return nil }
+func (silentConn) Close(string)                                     {}
+func (silentConn) Deliver(*realtime.Message, *realtime.Batch) error { return nil }
 
 func BenchmarkJoinLeave(b *testing.B) {
 	for _, size := range []int{1, 1000} {

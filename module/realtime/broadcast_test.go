@@ -25,14 +25,14 @@ func TestBroadcastRecipients(t *testing.T) {
 	elsewhere := joinNamespace(t, e, "/other", "red", "blue", "green")
 	ns := e.Hub().Namespace("/")
 	id := func(name string) string { return members[name].ID() }
-	// A room may have the name of another socket's own.
+	// A room may be named like another socket's own room.
 	members["d"].Join(id("a"))
 	defer members["d"].Leave(id("a"))
 
 	tests := []struct {
 		name      string
 		broadcast realtime.Broadcast
-		want      string // who gets it, once
+		want      string // the members that get it, each once
 	}{
 		{"the namespace", ns.To(), "abcd"},
 		{"a room", ns.To("red"), "ab"},
@@ -95,8 +95,8 @@ func TestBroadcastRecipients(t *testing.T) {
 	}
 }
 
-// TestBroadcastIsAValue derives several broadcasts from one, whose slices have
-// room to grow into one another.
+// Several broadcasts are derived from one. Its slices have spare capacity, which they must not
+// share.
 func TestBroadcastIsAValue(t *testing.T) {
 	e := open(hub(t, realtime.Options{}), realtime.Policy{})
 	for depth := range 9 {
@@ -173,7 +173,7 @@ func TestEmitRefuses(t *testing.T) {
 	}
 	equal(t, "refused events that arrived", m.client.events(), []string{})
 
-	// As many as can be, each of them as often as one likes.
+	// The maximum number of attachments, each used twice.
 	if err := m.Emit(t.Context(), "event", append(parts, parts...)...); err != nil {
 		t.Error(err)
 	}
@@ -187,8 +187,8 @@ func TestEmitRefuses(t *testing.T) {
 	}
 }
 
-// TestDeliverHoldsNoLock has members use the namespace while they are
-// delivered to, as a connection does that finds itself broken.
+// Members call the namespace while they are delivered to, as a connection does that turns out to be
+// broken.
 func TestDeliverHoldsNoLock(t *testing.T) {
 	e := open(hub(t, realtime.Options{}), realtime.Policy{})
 	ns := e.Hub().Namespace("/")
@@ -220,9 +220,8 @@ func TestDeliverHoldsNoLock(t *testing.T) {
 	}
 }
 
-// TestOrder has several goroutines broadcast to sets of rooms, while members
-// come and go, and checks that all who are in a room see what is sent to it in
-// one order, in which each broadcaster's own order is kept.
+// Several goroutines broadcast to sets of rooms while members come and go. All members of a room
+// get its events in one order, which keeps the order of each broadcaster.
 func TestOrder(t *testing.T) {
 	for seed := range uint64(8) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
@@ -237,7 +236,7 @@ func testOrder(t *testing.T, seed uint64) {
 	e := open(hub(t, realtime.Options{}), realtime.Policy{})
 	ns := e.Hub().Namespace("/")
 	random := rand.New(rand.NewPCG(seed, 0))
-	rooms := make([]string, 1+random.IntN(40)) // more than there are locks, sometimes
+	rooms := make([]string, 1+random.IntN(40)) // sometimes more than there are locks
 	for i := range rooms {
 		rooms[i] = fmt.Sprint("room ", i)
 	}
@@ -272,7 +271,7 @@ func testOrder(t *testing.T, seed uint64) {
 	done := make(chan struct{})
 	for v := range 2 {
 		random := rand.New(rand.NewPCG(seed, uint64(100+v)))
-		moving.Go(func() { // visitors, who must not disturb
+		moving.Go(func() { // members that come and go meanwhile
 			for {
 				select {
 				case <-done:
@@ -290,7 +289,7 @@ func testOrder(t *testing.T, seed uint64) {
 	close(done)
 	moving.Wait()
 
-	// What a member sees of one room: events that went to it, in order.
+	// view returns the events of one room that a member got, in order.
 	view := func(m *member, room string) []string {
 		var seen []string
 		for _, event := range m.client.events() {
@@ -327,7 +326,7 @@ func testOrder(t *testing.T, seed uint64) {
 			}
 		}
 	}
-	for _, m := range members { // each exactly once, whatever the rooms
+	for _, m := range members { // each event exactly once, whatever its rooms
 		seen := m.client.events()
 		slices.Sort(seen)
 		if len(slices.Compact(slices.Clone(seen))) != len(seen) {
@@ -336,7 +335,7 @@ func testOrder(t *testing.T, seed uint64) {
 	}
 }
 
-// TestBroadcastsDoNotDeadlock sends to the same rooms in opposite orders.
+// Goroutines broadcast to the same rooms in opposite orders.
 func TestBroadcastsDoNotDeadlock(t *testing.T) {
 	e := open(hub(t, realtime.Options{}), realtime.Policy{})
 	rooms := make([]string, 64)

@@ -22,13 +22,13 @@ func TestHandlerChain(t *testing.T) {
 		name    string
 		handled bool
 		err     error
-		acks    []string // what the handler answers, each by a call of its own
+		acks    []string // the handler's answers, each by a call of Ack
 	}
 	tests := []struct {
 		name  string
 		steps []step
 		asked []string
-		want  string // the answer; "" for none
+		want  string // the ack; "" for none
 		logs  int
 	}{
 		{"nobody", nil, nil, `{"error":{"code":"unhandled_event","message":"nothing handles an event of this name here"}}`, 0},
@@ -84,15 +84,15 @@ func TestHandlerChain(t *testing.T) {
 			if lines.Len() != test.logs {
 				t.Errorf("%s: logged %v", test.name, lines.All())
 			}
-			if e.users() != 0 {
+			if e.policiesInUse() != 0 {
 				t.Errorf("%s: the policy is still in use", test.name)
 			}
 		}
 	}
 }
 
-// TestPolicyInUse exchanges the policy while an event is handled: the event
-// goes on with what it began with, and keeps it in use.
+// The policy changes while an event is handled. The event keeps the policy that it began with in
+// use.
 func TestPolicyInUse(t *testing.T) {
 	handled := ""
 	called := func(name string) guest {
@@ -104,8 +104,8 @@ func TestPolicyInUse(t *testing.T) {
 	e := open(hub(t, realtime.Options{}), realtime.Policy{})
 	e.set(realtime.Policy{Handlers: []realtime.Handler{
 		guest{event: func(context.Context, *realtime.Event) (bool, error) {
-			if e.users() != 1 {
-				t.Errorf("the policy is in use %d times", e.users())
+			if e.policiesInUse() != 1 {
+				t.Errorf("the policy is in use %d times", e.policiesInUse())
 			}
 			e.set(realtime.Policy{Handlers: []realtime.Handler{called("new")}})
 			return false, nil
@@ -115,13 +115,12 @@ func TestPolicyInUse(t *testing.T) {
 	m := join(t, e)
 	m.HandleEvent(t.Context(), "event", nil, nil)
 	m.HandleEvent(t.Context(), "event", nil, nil)
-	if handled != "lastnew" || e.users() != 0 {
-		t.Errorf("handled by %s; in use %d times", handled, e.users())
+	if handled != "lastnew" || e.policiesInUse() != 0 {
+		t.Errorf("handled by %s; in use %d times", handled, e.policiesInUse())
 	}
 }
 
-// TestBatchReachesConn follows a batch from the protocol to the recipients of
-// what a handler sends.
+// A batch passes from the protocol to the recipients of what a handler emits.
 func TestBatchReachesConn(t *testing.T) {
 	var batch realtime.Batch
 	type key struct{}
@@ -142,7 +141,7 @@ func TestBatchReachesConn(t *testing.T) {
 	equal(t, "batches of the other", other.client.batches, []*realtime.Batch{&batch, nil})
 }
 
-// TestFlush has a handler that sends, and then waits for something.
+// A handler emits, calls Flush and waits.
 func TestFlush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		far, near := net.Pipe()
@@ -154,7 +153,7 @@ func TestFlush(t *testing.T) {
 		if err := held.SendIn(&batch, []byte("held")); err != nil {
 			t.Fatal(err)
 		}
-		realtime.Flush(t.Context()) // of another
+		realtime.Flush(t.Context()) // a context without a batch
 		arrived := make(chan string, 1)
 		go func() {
 			b := make([]byte, 10)

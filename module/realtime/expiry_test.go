@@ -10,8 +10,8 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// lasting returns an authenticator whose identities end after a time.
-func lasting(d time.Duration) door {
+// expiring returns an authenticator of identities that expire after a time.
+func expiring(d time.Duration) authenticatorFunc {
 	return func(context.Context, string, *realtime.Handshake) (realtime.Identity, error) {
 		return realtime.Identity{ExpiresAt: time.Now().Add(d)}, nil
 	}
@@ -23,9 +23,9 @@ func TestExpiry(t *testing.T) {
 		enter := func(authenticators ...realtime.Authenticator) *member {
 			return join(t, open(h, realtime.Policy{Authenticators: authenticators}))
 		}
-		long, short, gone := enter(lasting(3*time.Hour)), enter(lasting(time.Hour)), enter(lasting(time.Minute))
-		earliest := enter(lasting(4*time.Hour), lasting(2*time.Hour), admits(realtime.Identity{}))
-		forever := enter(admits(realtime.Identity{}))
+		long, short, gone := enter(expiring(3*time.Hour)), enter(expiring(time.Hour)), enter(expiring(time.Minute))
+		earliest := enter(expiring(4*time.Hour), expiring(2*time.Hour), acceptAs(realtime.Identity{}))
+		forever := enter(acceptAs(realtime.Identity{}))
 		gone.HandleDisconnect("done")
 
 		closed := func(when string, want ...*member) {
@@ -55,9 +55,9 @@ func TestExpiry(t *testing.T) {
 	})
 }
 
-func TestExpiredBefore(t *testing.T) {
+func TestConnectExpired(t *testing.T) {
 	h := hub(t, realtime.Options{})
-	e := open(h, realtime.Policy{Authenticators: []realtime.Authenticator{lasting(-time.Second)}})
+	e := open(h, realtime.Policy{Authenticators: []realtime.Authenticator{expiring(-time.Second)}})
 	_, err := h.Namespace("/").Connect(t.Context(), handshake(e), new(client))
 	refusal, ok := errors.AsType[*realtime.ConnectError](err)
 	if !ok || string(refusal.Data) != `{"code":"expired"}` || refusal.Status != 401 {
@@ -65,10 +65,10 @@ func TestExpiredBefore(t *testing.T) {
 	}
 }
 
-func TestIdentityConnected(t *testing.T) {
+func TestIdentityOnConnect(t *testing.T) {
 	h := hub(t, realtime.Options{})
 	var calls []string
-	says := func(what string) door {
+	says := func(what string) authenticatorFunc {
 		return func(_ context.Context, _ string, hs *realtime.Handshake) (realtime.Identity, error) {
 			id := hs.SocketID
 			if len(id) != 22 {
@@ -86,18 +86,18 @@ func TestIdentityConnected(t *testing.T) {
 		}
 	}
 	m := join(t, open(h, realtime.Policy{
-		Authenticators: []realtime.Authenticator{says("first"), admits(realtime.Identity{User: "u"}), says("second")},
+		Authenticators: []realtime.Authenticator{says("first"), acceptAs(realtime.Identity{User: "u"}), says("second")},
 		Handlers:       []realtime.Handler{guest{connect: func(*realtime.Socket) { calls = append(calls, "handler") }}},
 	}))
 	equal(t, "calls", calls, []string{"first", "second", "handler"})
 	equal(t, "events", m.client.events(), []string{"first", "second"})
 }
 
-// An authenticator that has let a client in learns that it did not come.
-func TestIdentityAbandoned(t *testing.T) {
+// An authenticator learns that a client that it accepted has not connected.
+func TestIdentityOnDiscard(t *testing.T) {
 	h := hub(t, realtime.Options{})
 	abandoned, connected := 0, 0
-	first := admits(realtime.Identity{
+	first := acceptAs(realtime.Identity{
 		User:      "u",
 		OnConnect: func(context.Context, *realtime.Socket) { connected++ },
 		OnDiscard: func() { abandoned++ },
@@ -107,7 +107,7 @@ func TestIdentityAbandoned(t *testing.T) {
 		_, err := h.Namespace("/").Connect(t.Context(), handshake(e), conn)
 		return err
 	}
-	refuses := door(func(_ context.Context, _ string, hs *realtime.Handshake) (realtime.Identity, error) {
+	refuses := authenticatorFunc(func(_ context.Context, _ string, hs *realtime.Handshake) (realtime.Identity, error) {
 		if hs.Identity.User != "u" {
 			t.Errorf("the identity so far: %+v", hs.Identity)
 		}
@@ -116,10 +116,10 @@ func TestIdentityAbandoned(t *testing.T) {
 	if err := connect(new(client), refuses); err == nil || abandoned != 1 {
 		t.Errorf("refused: %v, abandoned %d times", err, abandoned)
 	}
-	if err := connect(new(client), lasting(-time.Hour)); err == nil || abandoned != 2 {
+	if err := connect(new(client), expiring(-time.Hour)); err == nil || abandoned != 2 {
 		t.Errorf("expired: %v, abandoned %d times", err, abandoned)
 	}
-	if err := connect(absent{new(client)}); err == nil || abandoned != 3 {
+	if err := connect(goneConn{new(client)}); err == nil || abandoned != 3 {
 		t.Errorf("gone: %v, abandoned %d times", err, abandoned)
 	}
 	if err := connect(new(client)); err != nil || abandoned != 3 || connected != 1 {
@@ -127,8 +127,8 @@ func TestIdentityAbandoned(t *testing.T) {
 	}
 }
 
-// absent is a client that has gone before it was let in.
-type absent struct{ *client }
+// A goneConn is a client that disconnects before it is accepted.
+type goneConn struct{ *client }
 
-// Connected implements realtime.Conn.
-func (absent) SendConnect(*realtime.Socket) error { return realtime.ErrDisconnected }
+// SendConnect implements realtime.Conn.
+func (goneConn) SendConnect(*realtime.Socket) error { return realtime.ErrDisconnected }

@@ -58,7 +58,7 @@ func TestGlobs(t *testing.T) {
 	}
 }
 
-// TestGlobTime gives the matcher what makes naive ones take for ever.
+// The matcher gets patterns that take naive matchers exponential time.
 func TestGlobTime(t *testing.T) {
 	start := time.Now()
 	for _, pattern := range []string{strings.Repeat("*a", 200) + "b", strings.Repeat("*", 2000) + "b", strings.Repeat("a*", 200) + "?b", strings.Repeat("*?", 500) + "b", "*" + strings.Repeat("a", 500) + "b"} {
@@ -66,14 +66,13 @@ func TestGlobTime(t *testing.T) {
 			t.Errorf("%.20q… matches", pattern)
 		}
 	}
-	// Each takes some ten million steps at most; a backtracking one would not
-	// be there when the sun goes out.
+	// Each takes ten million steps at most. A backtracking matcher would never finish.
 	if took := time.Since(start); took > 2*time.Minute {
 		t.Errorf("took %v", took)
 	}
 }
 
-// FuzzGlob compares with the plainest way of doing it.
+// FuzzGlob compares the matcher with a simple one.
 func FuzzGlob(f *testing.F) {
 	for _, sample := range [][2]string{
 		{"", ""}, {"*", ""}, {"a*b", "aXb"}, {"a**?b", "aXb"}, {"*a*b*", "xxaxxbxx"}, {"?", "ä"}, {"*?", "ä"}, {"*ab", "aab"}, {"\xff?", "\xff\xfe"},
@@ -85,7 +84,7 @@ func FuzzGlob(f *testing.F) {
 			return
 		}
 		if !utf8.ValidString(pattern) || !utf8.ValidString(name) {
-			realtime.Globs{pattern}.Match(name) // neither a configuration nor a client has such names
+			realtime.Globs{pattern}.Match(name) // must not panic; such names do not occur
 			return
 		}
 		if got, want := (realtime.Globs{pattern}).Match(name), globReference([]rune(pattern), []rune(name)); got != want {
@@ -94,8 +93,8 @@ func FuzzGlob(f *testing.F) {
 	})
 }
 
-// globReference fills a table: whether what is left of the pattern matches
-// what is left of the name.
+// globReference fills a table that says for each position whether the rest of the pattern matches
+// the rest of the name.
 func globReference(pattern, name []rune) bool {
 	rest := make([]bool, len(name)+1)
 	rest[len(name)] = true
@@ -114,7 +113,7 @@ func globReference(pattern, name []rune) bool {
 	return rest[0]
 }
 
-// TestGlobQuestionMark has names whose characters take several bytes.
+// "?" matches a character of several bytes.
 func TestGlobQuestionMark(t *testing.T) {
 	for pattern, names := range map[string][]string{"?": {"ä", "語", "🙂"}, "??": {"äö"}, "a?c": {"aäc"}, "*?": {"ä"}} {
 		for _, name := range names {

@@ -12,18 +12,18 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// A guest that panics loses its own event, and nobody's connection.
+// A handler's panic fails its own event, and closes no connection.
 func TestGuestPanics(t *testing.T) {
 	logs, lines := observer.New(zapcore.ErrorLevel)
-	var heard []string
+	var received []string
 	broken := guest{
 		connect:    func(*realtime.Socket) { panic("on connect") },
 		event:      func(context.Context, *realtime.Event) (bool, error) { panic("on event") },
 		disconnect: func(*realtime.Socket, string) { panic("on disconnect") },
 	}
 	sound := guest{
-		connect:    func(*realtime.Socket) { heard = append(heard, "connect") },
-		disconnect: func(_ *realtime.Socket, reason string) { heard = append(heard, reason) },
+		connect:    func(*realtime.Socket) { received = append(received, "connect") },
+		disconnect: func(_ *realtime.Socket, reason string) { received = append(received, reason) },
 	}
 	e := open(hub(t, realtime.Options{}), realtime.Policy{
 		Handlers: []realtime.Handler{broken, sound},
@@ -39,20 +39,20 @@ func TestGuestPanics(t *testing.T) {
 	if want := []string{`{"error":{"code":"internal","message":"the event could not be handled"}}`}; !slices.Equal(answer, want) {
 		t.Errorf("the client is told %q", answer)
 	}
-	if want := []string{"connect", "transport close"}; !slices.Equal(heard, want) {
-		t.Errorf("the next handler heard %q", heard)
+	if want := []string{"connect", "transport close"}; !slices.Equal(received, want) {
+		t.Errorf("the next handler received %q", received)
 	}
 	if n := lines.FilterMessage("guest panicked").Len(); n != 3 || lines.Len() != n {
 		t.Errorf("%d lines say that a guest panicked, of %d", n, lines.Len())
 	}
-	if e.users() != 0 {
-		t.Errorf("the policy is still in use: %d", e.users())
+	if e.policiesInUse() != 0 {
+		t.Errorf("the policy is still in use: %d", e.policiesInUse())
 	}
 }
 
 func TestAuthenticatorPanics(t *testing.T) {
 	e := open(hub(t, realtime.Options{}), realtime.Policy{Authenticators: []realtime.Authenticator{
-		door(func(context.Context, string, *realtime.Handshake) (realtime.Identity, error) { panic("no database") }),
+		authenticatorFunc(func(context.Context, string, *realtime.Handshake) (realtime.Identity, error) { panic("no database") }),
 	}})
 	_, err := e.Hub().Namespace("/").Connect(t.Context(), handshake(e), new(client))
 	if err == nil {

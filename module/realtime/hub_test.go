@@ -78,11 +78,11 @@ func TestClose(t *testing.T) {
 	}
 }
 
-// A fakeBroker does what a test tells it to.
+// A fakeBroker does what a test wants.
 type fakeBroker struct {
 	subscribeErr, publishErr, closeErr error
 
-	onPublish    func(context.Context, cluster.Envelope) error // nil: takes everything
+	onPublish    func(context.Context, cluster.Envelope) error // nil accepts everything
 	subscription *fakeSubscription
 	topic        string
 	receive      func(cluster.Envelope)
@@ -104,8 +104,8 @@ func (b *fakeBroker) Publish(ctx context.Context, e cluster.Envelope) error {
 	return errors.Join(b.publishErr, ctx.Err())
 }
 
-// envelopes returns what has been published, which a hub does on a goroutine of
-// its own: the caller has waited for that.
+// envelopes returns what has been published. A hub publishes on a goroutine, for which the caller
+// has waited.
 func (b *fakeBroker) envelopes() []cluster.Envelope {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -135,15 +135,15 @@ func (s *fakeSubscription) Close() error {
 	return nil
 }
 
-// An audience is a broker that knows how many listen.
-type target struct {
+// A countingBroker is a broker that knows how many subscriptions a topic has.
+type countingBroker struct {
 	*fakeBroker
 	listeners int
 }
 
-func (b target) Listeners(string) int { return b.listeners }
+func (b countingBroker) Listeners(string) int { return b.listeners }
 
-// Close returns when the handlers have, whose context it has ended.
+// Close ends the handlers' context and returns when they have returned.
 func TestCloseWaitsForHandlers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var returned atomic.Bool
@@ -151,7 +151,7 @@ func TestCloseWaitsForHandlers(t *testing.T) {
 		handler := guest{event: func(_ context.Context, e *realtime.Event) (bool, error) {
 			e.Later(func(ctx context.Context) error {
 				<-ctx.Done()
-				time.Sleep(time.Second) // something to finish
+				time.Sleep(time.Second) // it cleans up
 				returned.Store(true)
 				return nil
 			})

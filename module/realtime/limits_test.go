@@ -16,18 +16,18 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// nested returns JSON that is nested so deep.
+// nested returns JSON that is nested depth deep.
 func nested(depth int) string { return strings.Repeat("[", depth) + strings.Repeat("]", depth) }
 
-// acking returns a handler's function that acks each event with the same.
-func acking(args []realtime.Arg) func(context.Context, *realtime.Event) (bool, error) {
+// acker returns an event function that acks with args.
+func acker(args []realtime.Arg) func(context.Context, *realtime.Event) (bool, error) {
 	return func(_ context.Context, e *realtime.Event) (bool, error) {
 		_ = e.Ack(args...)
 		return true, nil
 	}
 }
 
-// TestLimits: no event that would break those who get it is sent, whoever sends it.
+// Nobody can send an event that would break the clients that get it.
 func TestLimits(t *testing.T) {
 	b := new(fakeBroker)
 	e := open(hub(t, realtime.Options{Broker: b}), realtime.Policy{})
@@ -52,7 +52,7 @@ func TestLimits(t *testing.T) {
 		return args
 	}
 	tests := []struct {
-		limit string // that is exceeded; "" for none
+		limit string // the one that is exceeded; "" for none
 		event string
 		args  []realtime.Arg
 	}{
@@ -86,11 +86,11 @@ func TestLimits(t *testing.T) {
 		if delivered := len(m.client.received()) > before; delivered != (test.limit == "") {
 			t.Errorf("from another node, %.20s with %d arguments: delivered %v", test.event, len(test.args), delivered)
 		}
-		// A client that awaits an ack gets one.
+		// A client that awaits an ack gets one in any case.
 		if test.event != "event" {
 			continue
 		}
-		e.set(realtime.Policy{Handlers: []realtime.Handler{guest{event: acking(test.args)}}})
+		e.set(realtime.Policy{Handlers: []realtime.Handler{guest{event: acker(test.args)}}})
 		acked = nil
 		m.HandleEvent(t.Context(), "ask", nil, func(args ...realtime.Arg) error {
 			acked = append(acked, args)
@@ -117,7 +117,7 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestAcksLimit: what is awaited of a client that never answers is bounded.
+// The acks that are awaited from a client that never answers are limited.
 func TestAcksLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := open(hub(t, realtime.Options{}), realtime.Policy{Limits: realtime.Limits{Acks: 3}})
@@ -149,14 +149,13 @@ func TestAcksLimit(t *testing.T) {
 	})
 }
 
-// TestRoomsLimit: whoever says in which rooms a socket is, they are not too many, nor
-// are their names too long.
+// The number of a socket's rooms and the length of their names are limited, whoever adds them.
 func TestRoomsLimit(t *testing.T) {
 	long := strings.Repeat("x", realtime.MaxRoomName+1)
 	logs, lines := observer.New(zapcore.WarnLevel)
 	policy := realtime.Policy{
 		Limits:         realtime.Limits{Rooms: 3},
-		Authenticators: []realtime.Authenticator{admits(realtime.Identity{Rooms: []string{"a", long, "b", "a", "", "c", "d", "e"}})},
+		Authenticators: []realtime.Authenticator{acceptAs(realtime.Identity{Rooms: []string{"a", long, "b", "a", "", "c", "d", "e"}})},
 		Logger:         zap.New(logs),
 	}
 	e := open(hub(t, realtime.Options{Logger: zap.New(logs)}), policy)

@@ -14,8 +14,8 @@ import (
 
 func TestMain(m *testing.M) { leak.Main(m) }
 
-// patience is how long a test waits for what must happen, on any machine.
-const patience = time.Minute
+// timeout is how long a test waits for what must happen, on any machine.
+const timeout = time.Minute
 
 // hub returns a hub that is closed when the test ends.
 func hub(t testing.TB, o realtime.Options) *realtime.Hub {
@@ -32,9 +32,8 @@ func hub(t testing.TB, o realtime.Options) *realtime.Hub {
 	return h
 }
 
-// entrance is an endpoint whose policy may be exchanged, and which counts how
-// many are in use.
-type entrance struct {
+// A testEndpoint is an endpoint whose policy can be replaced. It counts the policies in use.
+type testEndpoint struct {
 	*realtime.Endpoint
 
 	mu     sync.Mutex
@@ -42,8 +41,8 @@ type entrance struct {
 	inUse  int
 }
 
-func open(h *realtime.Hub, policy realtime.Policy) *entrance {
-	e := &entrance{policy: &policy}
+func open(h *realtime.Hub, policy realtime.Policy) *testEndpoint {
+	e := &testEndpoint{policy: &policy}
 	e.Endpoint = realtime.NewEndpoint("test", h, func() (*realtime.Policy, func()) {
 		e.mu.Lock()
 		defer e.mu.Unlock()
@@ -60,13 +59,13 @@ func open(h *realtime.Hub, policy realtime.Policy) *entrance {
 	return e
 }
 
-func (e *entrance) set(policy realtime.Policy) {
+func (e *testEndpoint) set(policy realtime.Policy) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.policy = &policy
 }
 
-func (e *entrance) users() int {
+func (e *testEndpoint) policiesInUse() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.inUse
@@ -78,19 +77,19 @@ type member struct {
 	client *client
 }
 
-// A client is in memory, and keeps what it is sent.
+// A client is a Conn that records what it is sent.
 type client struct {
-	onDeliver func(*realtime.Message) error // nil: takes everything
+	onDeliver func(*realtime.Message) error // nil accepts everything
 
 	mu        sync.Mutex
-	connected []string // the ids that Connected was called with
+	connected []string // the ids of SendConnect
 	messages  []*realtime.Message
-	batches   []*realtime.Batch // that the messages came in
-	left      []bool            // what Leave was called with
-	closed    []string          // what Close was called with
+	batches   []*realtime.Batch // the batch of each message
+	left      []bool            // the arguments of Disconnect
+	closed    []string          // the reasons of Close
 }
 
-// Connected implements realtime.Conn.
+// SendConnect implements realtime.Conn.
 func (c *client) SendConnect(s *realtime.Socket) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -99,10 +98,10 @@ func (c *client) SendConnect(s *realtime.Socket) error {
 }
 
 // Deliver implements realtime.Conn.
-func (c *client) Deliver(m *realtime.Message, in *realtime.Batch) error {
+func (c *client) Deliver(m *realtime.Message, batch *realtime.Batch) error {
 	c.mu.Lock()
 	c.messages = append(c.messages, m)
-	c.batches = append(c.batches, in)
+	c.batches = append(c.batches, batch)
 	c.mu.Unlock()
 	if c.onDeliver != nil {
 		return c.onDeliver(m)
@@ -110,7 +109,7 @@ func (c *client) Deliver(m *realtime.Message, in *realtime.Batch) error {
 	return nil
 }
 
-// Leave implements realtime.Conn.
+// Disconnect implements realtime.Conn.
 func (c *client) Disconnect(closing bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -148,13 +147,13 @@ func (c *client) events() []string {
 	return names
 }
 
-// join connects a member to "/" and has it join rooms.
-func join(t testing.TB, e *entrance, rooms ...string) *member {
+// join connects a client to "/" and has its socket join rooms.
+func join(t testing.TB, e *testEndpoint, rooms ...string) *member {
 	t.Helper()
 	return joinNamespace(t, e, "/", rooms...)
 }
 
-func joinNamespace(t testing.TB, e *entrance, namespace string, rooms ...string) *member {
+func joinNamespace(t testing.TB, e *testEndpoint, namespace string, rooms ...string) *member {
 	t.Helper()
 	c := new(client)
 	socket, err := e.Hub().Lookup(namespace).Connect(t.Context(), handshake(e), c)
@@ -165,11 +164,11 @@ func joinNamespace(t testing.TB, e *entrance, namespace string, rooms ...string)
 	return &member{socket, c}
 }
 
-func handshake(e *entrance) *realtime.Handshake {
+func handshake(e *testEndpoint) *realtime.Handshake {
 	return &realtime.Handshake{Endpoint: e.Endpoint, Session: "session", Protocol: "test", Transport: "memory"}
 }
 
-// A guest is a handler made of functions; nil ones do nothing.
+// A guest is a handler made of functions. A nil function does nothing.
 type guest struct {
 	connect    func(*realtime.Socket)
 	event      func(context.Context, *realtime.Event) (bool, error)
@@ -195,21 +194,21 @@ func (g guest) HandleDisconnect(_ context.Context, s *realtime.Socket, why strin
 	}
 }
 
-// A door is an authenticator made of a function.
-type door func(ctx context.Context, namespace string, h *realtime.Handshake) (realtime.Identity, error)
+// An authenticatorFunc is an authenticator made of a function.
+type authenticatorFunc func(ctx context.Context, namespace string, h *realtime.Handshake) (realtime.Identity, error)
 
-func (d door) Authenticate(ctx context.Context, namespace string, h *realtime.Handshake) (realtime.Identity, error) {
+func (d authenticatorFunc) Authenticate(ctx context.Context, namespace string, h *realtime.Handshake) (realtime.Identity, error) {
 	return d(ctx, namespace, h)
 }
 
-// admits is a door that lets everyone in as somebody.
-func admits(identity realtime.Identity) door {
+// acceptAs returns an authenticator that accepts everyone with an identity.
+func acceptAs(identity realtime.Identity) authenticatorFunc {
 	return func(context.Context, string, *realtime.Handshake) (realtime.Identity, error) { return identity, nil }
 }
 
 func raw(s string) json.RawMessage { return json.RawMessage(s) }
 
-// arg is an argument of plain JSON.
+// arg returns an argument from JSON.
 func arg(s string) realtime.Arg { return realtime.Arg{JSON: raw(s)} }
 
 // texts returns the JSON of arguments.
@@ -232,5 +231,5 @@ func equal[T comparable](t testing.TB, what string, got, want []T) {
 var (
 	_ realtime.Conn          = (*client)(nil)
 	_ realtime.Handler       = guest{}
-	_ realtime.Authenticator = door(nil)
+	_ realtime.Authenticator = authenticatorFunc(nil)
 )

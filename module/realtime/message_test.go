@@ -38,7 +38,7 @@ func TestEncodingOnce(t *testing.T) {
 	}
 }
 
-// TestEncodingOfBroadcast has recipients of two formats share one message.
+// Recipients of two formats share one message.
 func TestEncodingOfBroadcast(t *testing.T) {
 	e := open(hub(t, realtime.Options{}), realtime.Policy{})
 	var encoded atomic.Int32

@@ -18,19 +18,19 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// tenants are namespaces of which there can be any number.
+// tenants allow any number of namespaces.
 var tenants = realtime.Globs{"/", "/tenant-*"}
 
-// enter connects a client to a namespace, as protocols do.
-func enter(t testing.TB, e *entrance, namespace string) (*member, error) {
+// connectTo connects a client to a namespace as protocols do.
+func connectTo(t testing.TB, e *testEndpoint, namespace string) (*member, error) {
 	t.Helper()
 	c := new(client)
 	s, err := e.Hub().Lookup(namespace).Connect(t.Context(), handshake(e), c)
 	return &member{s, c}, err
 }
 
-// names returns the namespaces that there are.
-func names(h *realtime.Hub) []string {
+// namespaceNames returns the names of the hub's namespaces.
+func namespaceNames(h *realtime.Hub) []string {
 	all := []string{}
 	for _, n := range h.Namespaces() {
 		all = append(all, n.Name())
@@ -38,25 +38,24 @@ func names(h *realtime.Hub) []string {
 	return all
 }
 
-// TestStrangersMakeNoNamespaces: who is not let in leaves nothing behind, and takes
-// nobody's place; nor do those who send to where nobody is.
-func TestStrangersMakeNoNamespaces(t *testing.T) {
+// Clients that are refused, and events to unknown namespaces, do not add namespaces.
+func TestRefusedClientsAddNoNamespaces(t *testing.T) {
 	refusal := &realtime.ConnectError{Message: "no"}
-	refuses := door(func(_ context.Context, namespace string, _ *realtime.Handshake) (realtime.Identity, error) {
+	refuses := authenticatorFunc(func(_ context.Context, namespace string, _ *realtime.Handshake) (realtime.Identity, error) {
 		if namespace == "/tenant-good" || namespace == "/" {
 			return realtime.Identity{}, nil
 		}
 		return realtime.Identity{}, refusal
 	})
 	e := open(hub(t, realtime.Options{Recovery: realtime.Recovery{Window: time.Hour}}), realtime.Policy{Namespaces: tenants, Authenticators: []realtime.Authenticator{refuses}})
-	before := live()
+	before := heapInUse()
 	for i := range 20_000 {
-		if _, err := enter(t, e, fmt.Sprint("/tenant-", i)); !errors.Is(err, refusal) {
+		if _, err := connectTo(t, e, fmt.Sprint("/tenant-", i)); !errors.Is(err, refusal) {
 			t.Fatal(err)
 		}
 	}
 	for _, name := range []string{"/other", "/tenant-*"} {
-		if _, err := enter(t, e, name); err == nil {
+		if _, err := connectTo(t, e, name); err == nil {
 			t.Errorf("%s is entered", name)
 		}
 	}
@@ -65,33 +64,33 @@ func TestStrangersMakeNoNamespaces(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	equal(t, "namespaces", names(e.Hub()), []string{})
-	within(t, before, 1<<20)
+	equal(t, "namespaces", namespaceNames(e.Hub()), []string{})
+	expectGrowth(t, before, 1<<20)
 	runtime.KeepAlive(e)
 	for _, name := range []string{"/", "/tenant-good"} {
-		if _, err := enter(t, e, name); err != nil {
+		if _, err := connectTo(t, e, name); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	equal(t, "namespaces", names(e.Hub()), []string{"/", "/tenant-good"})
+	equal(t, "namespaces", namespaceNames(e.Hub()), []string{"/", "/tenant-good"})
 }
 
-// TestNamespacesGo: a namespace lasts as long as somebody is in it, may come back to
-// it, or what happened in it is held; one that the application asked for, always.
-func TestNamespacesGo(t *testing.T) {
+// A namespace stays while it has sockets, recoverable sockets or a history. One that the
+// application asked for stays for ever.
+func TestNamespacesAreRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := hub(t, realtime.Options{})
 		e := open(h, realtime.Policy{Namespaces: tenants})
 		is := func(when string, want ...string) {
 			t.Helper()
 			synctest.Wait()
-			equal(t, when, names(h), want)
+			equal(t, when, namespaceNames(h), want)
 		}
 		own := h.Namespace("/tenant-own")
-		a, _ := enter(t, e, "/tenant-1")
-		b, _ := enter(t, e, "/tenant-1")
-		c, _ := enter(t, e, "/")
-		d, _ := enter(t, e, "/tenant-own")
+		a, _ := connectTo(t, e, "/tenant-1")
+		b, _ := connectTo(t, e, "/tenant-1")
+		c, _ := connectTo(t, e, "/")
+		d, _ := connectTo(t, e, "/tenant-own")
 		is("somebody is there", "/", "/tenant-1", "/tenant-own")
 		a.HandleDisconnect("transport close")
 		is("one of two has gone", "/", "/tenant-1", "/tenant-own")
@@ -102,9 +101,9 @@ func TestNamespacesGo(t *testing.T) {
 		if own != h.Namespace("/tenant-own") || own != h.Lookup("/tenant-own") {
 			t.Error("the application's own is another one")
 		}
-		// Who has kept a name reaches whoever is there.
+		// A Namespace that was kept sends to the sockets of its successor.
 		kept, stale := h.Lookup("/tenant-1"), b.Namespace()
-		again, _ := enter(t, e, "/tenant-1")
+		again, _ := connectTo(t, e, "/tenant-1")
 		for event, n := range map[string]*realtime.Namespace{"kept": kept, "stale": stale} {
 			if err := n.To(again.ID()).Emit(t.Context(), event); err != nil {
 				t.Error(err)
@@ -118,64 +117,64 @@ func TestNamespacesGo(t *testing.T) {
 	})
 }
 
-func TestNamespacesAreRemembered(t *testing.T) {
+func TestNamespacesStayForRecovery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := hub(t, realtime.Options{Recovery: realtime.Recovery{Window: time.Minute}})
 		e := open(h, realtime.Policy{Namespaces: tenants})
-		p := &phone{e: e}
+		p := &recoverableClient{e: e}
 		exists := func(when string, want bool) {
 			t.Helper()
 			synctest.Wait()
-			if got := len(names(h)) > 0; got != want {
-				t.Errorf("%s: there are %q", when, names(h))
+			if got := len(namespaceNames(h)) > 0; got != want {
+				t.Errorf("%s: there are %q", when, namespaceNames(h))
 			}
 		}
 		exists("at first", false)
-		if _, err := p.dial(0); err != nil {
+		if _, err := p.connect(0); err != nil {
 			t.Fatal(err)
 		}
 		_ = p.socket.Emit(t.Context(), "first")
-		p.listen(1)
+		p.receive(1)
 		exists("connected", true)
-		p.hangUp("transport close")
-		exists("away", true)
+		p.disconnect("transport close")
+		exists("disconnected", true)
 		_ = h.Lookup("/").To().Emit(t.Context(), "missed")
 		time.Sleep(30 * time.Second)
-		if recovered, err := p.dial(0); err != nil || !recovered {
+		if recovered, err := p.connect(0); err != nil || !recovered {
 			t.Errorf("recovered %v, %v", recovered, err)
 		}
-		p.listen(10)
-		equal(t, "heard", p.heard, []string{"first", "missed"})
-		p.hangUp("transport close")
+		p.receive(10)
+		equal(t, "received", p.received, []string{"first", "missed"})
+		p.disconnect("transport close")
 		time.Sleep(50 * time.Second)
-		exists("away again", true)
+		exists("disconnected again", true)
 		time.Sleep(time.Minute)
 		exists("for too long", false)
-		// What an earlier one was told means nothing to the next.
-		if recovered, err := p.dial(0); err != nil || recovered {
+		// Offsets of a removed namespace are not valid in its successor.
+		if recovered, err := p.connect(0); err != nil || recovered {
 			t.Errorf("recovered %v, %v", recovered, err)
 		}
 		_ = p.socket.Emit(t.Context(), "second")
-		p.hangUp("client namespace disconnect")
+		p.disconnect("client namespace disconnect")
 		exists("something is held", true)
 		time.Sleep(2 * time.Minute)
 		exists("nothing is", false)
-		_, _ = p.dial(0)
-		p.hangUp("transport close")
+		_, _ = p.connect(0)
+		p.disconnect("transport close")
 		h.SetRecovery(realtime.Recovery{})
 		exists("recovery is off", false)
 	})
 }
 
-// TestFull: where there are too many namespaces, clients are sent away to come back;
-// those that are there go on, and those that are named have their place.
-func TestFull(t *testing.T) {
+// Clients that would add a namespace too many are refused. Existing namespaces and listed ones are
+// not affected.
+func TestTooManyNamespaces(t *testing.T) {
 	logs, lines := observer.New(zapcore.WarnLevel)
 	asked := 0
 	h := hub(t, realtime.Options{Logger: zap.New(logs)})
 	e := open(h, realtime.Policy{
 		Namespaces: realtime.Globs{"/", "/named", "/tenant-*"},
-		Authenticators: []realtime.Authenticator{door(func(context.Context, string, *realtime.Handshake) (realtime.Identity, error) {
+		Authenticators: []realtime.Authenticator{authenticatorFunc(func(context.Context, string, *realtime.Handshake) (realtime.Identity, error) {
 			asked++
 			return realtime.Identity{}, nil
 		})},
@@ -183,7 +182,7 @@ func TestFull(t *testing.T) {
 	var first *member
 	n := 0
 	for ; n < 100_000; n++ {
-		m, err := enter(t, e, fmt.Sprint("/tenant-", n))
+		m, err := connectTo(t, e, fmt.Sprint("/tenant-", n))
 		if errors.Is(err, realtime.ErrTooManyNamespaces) {
 			break
 		}
@@ -195,32 +194,32 @@ func TestFull(t *testing.T) {
 		t.Fatalf("%d namespaces are made, and %d clients authenticated", n, asked)
 	}
 	for range 100 {
-		if _, err := enter(t, e, "/tenant-more"); !errors.Is(err, realtime.ErrTooManyNamespaces) {
+		if _, err := connectTo(t, e, "/tenant-more"); !errors.Is(err, realtime.ErrTooManyNamespaces) {
 			t.Error(err)
 		}
 	}
-	if _, err := enter(t, e, "/tenant-*"); !errors.Is(err, realtime.ErrTooManyNamespaces) {
+	if _, err := connectTo(t, e, "/tenant-*"); !errors.Is(err, realtime.ErrTooManyNamespaces) {
 		t.Error("a pattern counts as a name:", err)
 	}
 	if lines.Len() == 0 || lines.Len() > 10 {
 		t.Errorf("logged %d lines", lines.Len())
 	}
 	for _, name := range []string{"/", "/named", "/tenant-5"} {
-		if _, err := enter(t, e, name); err != nil {
+		if _, err := connectTo(t, e, name); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	first.HandleDisconnect("transport close")
 	for _, name := range []string{"/tenant-5", "/named"} {
-		if _, err := enter(t, e, name); err != nil {
+		if _, err := connectTo(t, e, name); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
-// TestNamespacesRace has clients come to one namespace and go, each the last perhaps,
-// and checks that all that is sent while a client is there reaches it.
-func TestNamespacesRace(t *testing.T) {
+// Clients connect to one namespace and disconnect, each perhaps as the last. All events that are
+// sent while a client is connected reach it.
+func TestNamespacesConcurrently(t *testing.T) {
 	for name, recovery := range map[string]realtime.Recovery{"": {}, "recovery": {Window: time.Nanosecond}} {
 		t.Run(name, func(t *testing.T) {
 			h := hub(t, realtime.Options{Recovery: recovery})
@@ -231,7 +230,7 @@ func TestNamespacesRace(t *testing.T) {
 			for worker := range 4 {
 				coming.Go(func() {
 					for i := range 500 {
-						m, err := enter(t, e, "/tenant-1")
+						m, err := connectTo(t, e, "/tenant-1")
 						if err != nil {
 							t.Error(err)
 							return
@@ -256,9 +255,9 @@ func TestNamespacesRace(t *testing.T) {
 			if n := missed.Load(); n > 0 {
 				t.Errorf("%d events did not arrive", n)
 			}
-			for begin := time.Now(); len(names(h)) > 0; runtime.Gosched() {
-				if time.Since(begin) > patience {
-					t.Fatalf("there are %q in the end", names(h))
+			for begin := time.Now(); len(namespaceNames(h)) > 0; runtime.Gosched() {
+				if time.Since(begin) > timeout {
+					t.Fatalf("there are %q in the end", namespaceNames(h))
 				}
 			}
 		})

@@ -22,26 +22,26 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// TestClusterOneOrder has many goroutines broadcast from one node to rooms, one or
-// several at a time, and checks that a room has the same order on both nodes.
+// Many goroutines broadcast from one node, each event to one or more rooms. A room has the same
+// order on both nodes.
 func TestClusterOneOrder(t *testing.T) {
 	const emitters, each, rooms = 8, 300, 6
 	broker := membroker.New(membroker.Options{Queue: 1 << 20, QueueBytes: 1 << 30})
 	here := open(hub(t, realtime.Options{Broker: broker}), realtime.Policy{})
 	there := open(hub(t, realtime.Options{Broker: broker.Peer()}), realtime.Policy{})
 	name := func(room int) string { return fmt.Sprint("room ", room%rooms) }
-	observers := func(e *entrance) (members []*member) {
+	observers := func(e *testEndpoint) (members []*member) {
 		for room := range rooms {
 			members = append(members, join(t, e, name(room)))
 		}
 		return members
 	}
 	mine, theirs := observers(here), observers(there)
-	var due sync.WaitGroup // those that each observer there is still to get
+	var due sync.WaitGroup // the events that each observer has yet to get
 	for room, m := range theirs {
 		for emitter := range emitters {
 			for i := range each {
-				if slices.Contains(targets(emitter, i, rooms), room) {
+				if slices.Contains(targetRooms(emitter, i, rooms), room) {
 					due.Add(1)
 				}
 			}
@@ -56,7 +56,7 @@ func TestClusterOneOrder(t *testing.T) {
 		emitting.Go(func() {
 			for i := range each {
 				var to []string
-				for _, room := range targets(emitter, i, rooms) {
+				for _, room := range targetRooms(emitter, i, rooms) {
 					to = append(to, name(room))
 				}
 				if err := here.Hub().Namespace("/").To(to...).Emit(t.Context(), fmt.Sprint(emitter, " ", i)); err != nil {
@@ -73,7 +73,7 @@ func TestClusterOneOrder(t *testing.T) {
 	}()
 	select {
 	case <-arrived:
-	case <-time.After(patience):
+	case <-time.After(timeout):
 		t.Fatal("not everything arrived")
 	}
 	for room := range rooms {
@@ -90,8 +90,8 @@ func TestClusterOneOrder(t *testing.T) {
 	}
 }
 
-// targets are the rooms of an emitter's event: one, two that overlap with others', or all.
-func targets(emitter, i, rooms int) []int {
+// targetRooms returns the rooms of an emitter's event: one, two that overlap with others', or all.
+func targetRooms(emitter, i, rooms int) []int {
 	switch (emitter + i) % 4 {
 	case 0:
 		return []int{i % rooms, (i + 1) % rooms}
@@ -105,7 +105,7 @@ func targets(emitter, i, rooms int) []int {
 	return []int{i % rooms}
 }
 
-// A stalledBroker takes nothing until it goes on.
+// stalledBroker returns a broker whose Publish blocks until goOn is called.
 func stalledBroker() (b *fakeBroker, goOn func()) {
 	open := make(chan struct{})
 	return &fakeBroker{onPublish: func(ctx context.Context, _ cluster.Envelope) error {
@@ -118,8 +118,8 @@ func stalledBroker() (b *fakeBroker, goOn func()) {
 	}}, sync.OnceFunc(func() { close(open) })
 }
 
-// TestStalledBroker has a broker that takes nothing: everyone here gets everything
-// at once, what cannot be passed on is said to be, and the queue stays bounded.
+// While the broker is stalled, this node's sockets get everything at once, Emit returns an error
+// for what is not queued, and the queue stays bounded.
 func TestStalledBroker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		logs, lines := observer.New(zapcore.WarnLevel)
@@ -169,7 +169,7 @@ func TestStalledBroker(t *testing.T) {
 			t.Error("later:", err)
 		}
 		synctest.Wait()
-		// What is told of what was lost comes in its place, and has its number.
+		// The message about the loss has the place and the number of what was lost.
 		var last struct {
 			Seq  uint64
 			Lost bool
@@ -187,9 +187,9 @@ func TestStalledBroker(t *testing.T) {
 	})
 }
 
-// TestNotPassedOn has a peer learn what it misses: its clients that come back are
-// told that they start anew, whether something follows or not.
-func TestNotPassedOn(t *testing.T) {
+// A node learns that it missed a broadcast, whether another one follows or not. Its clients then
+// cannot recover.
+func TestErrLocalOnly(t *testing.T) {
 	for name, follows := range map[string]bool{"something follows": true, "nothing follows": false} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -203,13 +203,13 @@ func TestNotPassedOn(t *testing.T) {
 					synctest.Wait()
 					return err
 				}
-				present, away := &phone{e: there}, &phone{e: there}
-				for _, p := range []*phone{present, away} {
-					_, _ = p.dial(0)
+				present, gone := &recoverableClient{e: there}, &recoverableClient{e: there}
+				for _, p := range []*recoverableClient{present, gone} {
+					_, _ = p.connect(0)
 					_ = p.socket.Emit(t.Context(), "own")
-					p.listen(1)
+					p.receive(1)
 				}
-				away.hangUp("transport close")
+				gone.disconnect("transport close")
 				if err := emit("passed on"); err != nil {
 					t.Error(err)
 				}
@@ -229,68 +229,67 @@ func TestNotPassedOn(t *testing.T) {
 				if stats := there.Hub().BrokerStats(); stats.Gaps != 1 || lines.Len() != 1 {
 					t.Errorf("%+v; logged %v", stats, lines.All())
 				}
-				// Who was there has missed something, too.
-				present.listen(10)
-				present.hangUp("transport close")
-				for name, p := range map[string]*phone{"present": present, "away": away} {
-					if recovered, err := p.dial(0); err != nil || recovered {
+				// A client that was connected has missed it, too.
+				present.receive(10)
+				present.disconnect("transport close")
+				for name, p := range map[string]*recoverableClient{"present": present, "gone": gone} {
+					if recovered, err := p.connect(0); err != nil || recovered {
 						t.Errorf("%s: recovered %v, %v", name, recovered, err)
 					}
 				}
-				// Whoever came later has not.
+				// A client that connected later has not.
 				_ = present.socket.Emit(t.Context(), "own")
-				present.listen(1)
-				present.hangUp("transport close")
+				present.receive(1)
+				present.disconnect("transport close")
 				_ = there.Hub().Namespace("/").To().Emit(t.Context(), "missed")
-				if recovered, err := present.dial(0); err != nil || !recovered {
+				if recovered, err := present.connect(0); err != nil || !recovered {
 					t.Errorf("afterwards: recovered %v, %v", recovered, err)
 				}
-				present.listen(10)
-				equal(t, "heard", present.heard, []string{"own", "missed"})
+				present.receive(10)
+				equal(t, "received", present.received, []string{"own", "missed"})
 			})
 		})
 	}
 }
 
-// TestBrokerGap is about what the broker says that it has lost.
+// A broker reports a gap.
 func TestBrokerGap(t *testing.T) {
 	b := new(fakeBroker)
 	e := open(hub(t, realtime.Options{Broker: b, Recovery: realtime.Recovery{Window: time.Hour}}), realtime.Policy{})
-	p := &phone{e: e}
-	_, _ = p.dial(0)
+	p := &recoverableClient{e: e}
+	_, _ = p.connect(0)
 	_ = p.socket.Emit(t.Context(), "own")
-	p.listen(1)
-	p.hangUp("transport close")
+	p.receive(1)
+	p.disconnect("transport close")
 	b.receive(cluster.Envelope{Topic: b.topic, Gap: true})
-	if recovered, err := p.dial(0); err != nil || recovered {
+	if recovered, err := p.connect(0); err != nil || recovered {
 		t.Errorf("recovered %v, %v", recovered, err)
 	}
 }
 
-// TestNarrowerLimits has a peer with wider limits: who does not get its event is
-// not told to have got everything.
+// A node has narrower limits than the sender. Its clients cannot recover past an event that it
+// dropped.
 func TestNarrowerLimits(t *testing.T) {
 	b := new(fakeBroker)
 	h := hub(t, realtime.Options{Broker: b, Recovery: realtime.Recovery{Window: time.Hour}})
-	p := &phone{e: open(h, realtime.Policy{})}
-	_, _ = p.dial(0)
+	p := &recoverableClient{e: open(h, realtime.Policy{})}
+	_, _ = p.connect(0)
 	_ = p.socket.Emit(t.Context(), "own")
-	p.listen(1)
-	p.hangUp("transport close")
+	p.receive(1)
+	p.disconnect("transport close")
 	deep := strings.Repeat("[", realtime.DefaultDepth+1) + strings.Repeat("]", realtime.DefaultDepth+1)
 	b.receive(cluster.Envelope{Node: "there", Topic: b.topic, Payload: fmt.Appendf(nil,
 		`{"v":1,"kind":"broadcast","incarnation":"i","seq":1,"namespace":"/","event":"e","args":[{"json":%s}]}`, deep)})
 	if gaps := h.BrokerStats().Gaps; gaps != 1 {
 		t.Errorf("%d gaps", gaps)
 	}
-	if recovered, err := p.dial(0); err != nil || recovered {
+	if recovered, err := p.connect(0); err != nil || recovered {
 		t.Errorf("recovered %v, %v", recovered, err)
 	}
 }
 
-// TestBrokerAway has a broker that fails for a moment, and then one that does not
-// take one broadcast whatever comes.
-func TestBrokerAway(t *testing.T) {
+// One broker fails for a moment. Another one never accepts one of the broadcasts.
+func TestBrokerFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		back := time.Now().Add(2 * time.Second)
 		b := &fakeBroker{onPublish: func(context.Context, cluster.Envelope) error {
@@ -336,8 +335,8 @@ func TestBrokerAway(t *testing.T) {
 	})
 }
 
-// TestClosePassesOn has a hub that ends while its broker is slow, or stalled.
-func TestClosePassesOn(t *testing.T) {
+// A hub closes while its broker is slow or stalled.
+func TestClosePublishesQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &fakeBroker{onPublish: func(context.Context, cluster.Envelope) error {
 			time.Sleep(100 * time.Millisecond)

@@ -18,7 +18,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// TestCluster has two nodes, and another hub beside them.
+// Two nodes share a hub, and another hub exists beside it.
 func TestCluster(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broker := membroker.New(membroker.Options{})
@@ -84,7 +84,7 @@ func TestCluster(t *testing.T) {
 	})
 }
 
-// TestClusterArgs has arguments that encoding/json likes to write otherwise.
+// Arguments contain what encoding/json would normally escape.
 func TestClusterArgs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broker := membroker.New(membroker.Options{})
@@ -99,8 +99,7 @@ func TestClusterArgs(t *testing.T) {
 	})
 }
 
-// TestClusterOrder checks that what one node sends to a room arrives in order
-// on the other.
+// What one node sends to a room arrives in order on the other.
 func TestClusterOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broker := membroker.New(membroker.Options{})
@@ -147,10 +146,10 @@ func TestPublish(t *testing.T) {
 			t.Error("what is no JSON was published")
 		}
 
-		// Nothing is encoded for nobody.
+		// Nothing is encoded if no other node listens.
 		for listeners, want := range []int{0, 0, 1, 1} {
 			b := &fakeBroker{}
-			h := hub(t, realtime.Options{Broker: target{b, listeners}})
+			h := hub(t, realtime.Options{Broker: countingBroker{b, listeners}})
 			err := h.Namespace("/").To().Emit(t.Context(), "event")
 			synctest.Wait()
 			if n := len(b.envelopes()); err != nil || n != want {
@@ -160,8 +159,7 @@ func TestPublish(t *testing.T) {
 	})
 }
 
-// TestPublishSize has an event whose arguments all use one attachment: its
-// client has sent that once.
+// All arguments of an event use one attachment. It is sent once.
 func TestPublishSize(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		part := bytes.Repeat([]byte("x"), 100_000)
@@ -180,7 +178,7 @@ func TestPublishSize(t *testing.T) {
 	})
 }
 
-// receiver returns a hub's ear, a member of a room of its, and its log.
+// receiver returns the function that a hub receives with, a socket in a room, and the hub's log.
 func receiver(t testing.TB) (receive func(node, payload string), m *member, lines *observer.ObservedLogs) {
 	logs, lines := observer.New(zapcore.WarnLevel)
 	b := new(fakeBroker)
@@ -194,7 +192,7 @@ func receiver(t testing.TB) (receive func(node, payload string), m *member, line
 func TestReceive(t *testing.T) {
 	receive, m, lines := receiver(t)
 	number := 0
-	// says is what a process says first.
+	// says returns the first message of a process.
 	says := func(broadcast string) string {
 		number++
 		return fmt.Sprintf(`{"v":1,"kind":"broadcast","incarnation":"%d","seq":1,%s`, number, strings.TrimPrefix(broadcast, "{"))
@@ -203,14 +201,14 @@ func TestReceive(t *testing.T) {
 	receive("here", says(valid))
 	receive("there", says(`{"namespace":"/nobody","event":"ok","args":[]}`))
 	receive("there", says(`{"namespace":"/","rooms":["blue"],"event":"ok","args":[]}`))
-	receive("there", `{"v":1,"kind":"question","incarnation":"i","seq":1}`) // of a kind that is not known here
+	receive("there", `{"v":1,"kind":"question","incarnation":"i","seq":1}`) // of an unknown kind
 	equal(t, "events", m.client.events(), []string{})
 	if lines.Len() != 0 {
 		t.Errorf("logged %v", lines.All())
 	}
 	again := says(valid)
 	receive("there", again)
-	receive("there", again) // a broker may repeat itself
+	receive("there", again) // a broker may deliver twice
 	receive("", `{"v":1,"kind":"broadcast","incarnation":"i","seq":1,"namespace":"/","event":"minimal"}`)
 	equal(t, "events", m.client.events(), []string{"ok", "minimal"})
 
@@ -235,8 +233,8 @@ func TestReceive(t *testing.T) {
 	}
 }
 
-// TestReceiveInvalid has broadcasts whose JSON is fine but which no hub sends:
-// their encodings would make clients close their connections.
+// A hub drops broadcasts that are valid JSON but that no hub sends. They would break the clients'
+// connections.
 func TestReceiveInvalid(t *testing.T) {
 	part := `{"json":{"_placeholder":true,"num":0},"binary":["AA=="]}`
 	for _, payload := range []string{
@@ -266,7 +264,7 @@ func TestReceiveGap(t *testing.T) {
 	}
 }
 
-// FuzzReceive gives a hub what a broker should not have.
+// FuzzReceive gives a hub any payload.
 func FuzzReceive(f *testing.F) {
 	for _, sample := range []string{
 		`{"v":1,"kind":"broadcast","incarnation":"i","seq":1,"namespace":"/","rooms":["red"],"except":["blue"],"volatile":true,"event":"e","args":[{"json":1},{"json":{"_placeholder":true,"num":0},"binary":["AAEC"]}]}`,
@@ -300,5 +298,5 @@ func FuzzReceive(f *testing.F) {
 // Interface guards
 var (
 	_ cluster.Broker          = (*fakeBroker)(nil)
-	_ cluster.ListenerCounter = target{}
+	_ cluster.ListenerCounter = countingBroker{}
 )

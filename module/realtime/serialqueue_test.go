@@ -14,46 +14,45 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// A slow handler takes a second of virtual time for the events "slow", later,
-// and none for others. It keeps a diary.
+// A slow handler takes a second of virtual time for each event "slow", by Later, and none for others.
+// It notes what it does.
 type slow struct {
 	guest
 	mu    sync.Mutex
-	diary []string
+	notes []string
 }
 
-func (h *slow) write(format string, args ...any) {
+func (h *slow) note(format string, args ...any) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.diary = append(h.diary, fmt.Sprintf(format, args...))
+	h.notes = append(h.notes, fmt.Sprintf(format, args...))
 }
 
 func (h *slow) HandleEvent(_ context.Context, e *realtime.Event) (bool, error) {
 	if e.Name != "slow" {
-		h.write("%d %s", e.Seq, e.Name)
+		h.note("%d %s", e.Seq, e.Name)
 		return true, nil
 	}
-	h.write("%d begins", e.Seq)
+	h.note("%d begins", e.Seq)
 	e.Later(func(context.Context) error {
 		time.Sleep(time.Second)
-		h.write("%d ends", e.Seq)
+		h.note("%d ends", e.Seq)
 		return nil
 	})
 	return true, nil
 }
 
 func (h *slow) HandleDisconnect(_ context.Context, _ *realtime.Socket, why string) {
-	h.write("%s", why)
+	h.note("%s", why)
 }
 
-func (h *slow) read() []string {
+func (h *slow) taken() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return slices.Clone(h.diary)
+	return slices.Clone(h.notes)
 }
 
-// What is done later is done in order, one event at a time, whatever the
-// handlers of the events behind it are.
+// Events are handled one at a time and in order, whether their handlers use Later or not.
 func TestLaterKeepsOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := new(slow)
@@ -64,20 +63,20 @@ func TestLaterKeepsOrder(t *testing.T) {
 		}
 		other.HandleEvent(t.Context(), "other", nil, nil) // does not wait for them
 		m.HandleDisconnect("transport close")
-		if e.users() == 0 {
+		if e.policiesInUse() == 0 {
 			t.Error("the policy may be cleaned up while it is still used")
 		}
 		time.Sleep(5 * time.Second)
-		equal(t, "the diary", h.read(), []string{
+		equal(t, "notes", h.taken(), []string{
 			"1 quick", "2 begins", "1 other", "2 ends", "3 quick", "4 begins", "4 ends", "5 quick", "transport close",
 		})
-		if e.users() != 0 {
-			t.Errorf("the policy is still in use: %d", e.users())
+		if e.policiesInUse() != 0 {
+			t.Errorf("the policy is still in use: %d", e.policiesInUse())
 		}
 	})
 }
 
-// The settings of an event are those that it came under.
+// An event is handled under the settings of the time when it came.
 func TestLaterKeepsSettings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		before, after := new(slow), new(slow)
@@ -87,13 +86,13 @@ func TestLaterKeepsSettings(t *testing.T) {
 		e.set(realtime.Policy{Handlers: []realtime.Handler{after}})
 		m.HandleEvent(t.Context(), "quick", nil, nil)
 		time.Sleep(time.Minute)
-		equal(t, "before", before.read(), []string{"1 begins", "1 ends"})
-		equal(t, "after", after.read(), []string{"2 quick"})
+		equal(t, "before", before.taken(), []string{"1 begins", "1 ends"})
+		equal(t, "after", after.taken(), []string{"2 quick"})
 	})
 }
 
-// A client that sends faster than it is served is held back.
-func TestLaterHoldsBack(t *testing.T) {
+// A client that sends faster than its events are handled is slowed down.
+func TestLaterLimitsQueue(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		size int
@@ -114,8 +113,8 @@ func TestLaterHoldsBack(t *testing.T) {
 				t.Errorf("%s: 150 events were taken in %v", test.name, took)
 			}
 			time.Sleep(3 * time.Minute)
-			if n := len(h.read()); n != 300 {
-				t.Errorf("%s: the diary has %d lines", test.name, n)
+			if n := len(h.taken()); n != 300 {
+				t.Errorf("%s: there are %d notes", test.name, n)
 			}
 		})
 	}
@@ -145,15 +144,14 @@ func TestLaterFails(t *testing.T) {
 				t.Errorf("the client is told %s", got)
 			}
 			synctest.Wait()
-			if e.users() != 0 {
-				t.Errorf("the policy is still in use: %d", e.users())
+			if e.policiesInUse() != 0 {
+				t.Errorf("the policy is still in use: %d", e.policiesInUse())
 			}
 		}
 	})
 }
 
-// A handler may disconnect its own socket: the others learn of it when they
-// have learnt of all that came before.
+// A handler may disconnect its own socket. The other handlers first learn of all that came before.
 func TestDisconnectInHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var diary []string
@@ -167,6 +165,6 @@ func TestDisconnectInHandler(t *testing.T) {
 		e := open(hub(t, realtime.Options{}), realtime.Policy{Handlers: []realtime.Handler{first, second}})
 		join(t, e)
 		synctest.Wait()
-		equal(t, "the diary", diary, []string{"connect", "server namespace disconnect"})
+		equal(t, "notes", diary, []string{"connect", "server namespace disconnect"})
 	})
 }

@@ -14,29 +14,28 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// restart has another hub take the place of the one that the phones are
-// connected to, as another process would.
-func (w *world) restart(t *testing.T, maxEvents int) {
+// restart moves the clients to another hub, as if a new process had taken over.
+func (w *simulation) restart(t *testing.T, maxEvents int) {
 	t.Helper()
-	for i, p := range w.phones {
-		if p.socket != nil {
-			w.hangUp(i, "server shutting down")
+	for i, c := range w.clients {
+		if c.socket != nil {
+			w.disconnect(i, "server shutting down")
 		}
 	}
 	synctest.Wait()
-	w.broadcast(0) // while nobody is there
-	w.enter(open(reborn(t, w.ns.Hub(), realtime.Recovery{Window: recoveryWindow, MaxEvents: maxEvents}), realtime.Policy{}))
+	w.broadcast(0) // while no client is connected
+	w.enter(open(restart(t, w.ns.Hub(), realtime.Recovery{Window: recoveryWindow, MaxEvents: maxEvents}), realtime.Policy{}))
 }
 
-func (w *world) enter(e *entrance) {
+func (w *simulation) enter(e *testEndpoint) {
 	w.ns = e.Hub().Namespace("/")
-	for _, p := range w.phones {
-		p.e = e
+	for _, c := range w.clients {
+		c.e = e
 	}
 }
 
-// reborn seals a hub and returns the one that takes its place.
-func reborn(t *testing.T, old *realtime.Hub, recovery realtime.Recovery) *realtime.Hub {
+// restart seals a hub and returns the one that replaces it.
+func restart(t *testing.T, old *realtime.Hub, recovery realtime.Recovery) *realtime.Hub {
 	t.Helper()
 	data, sealed, err := old.Seal()
 	if err != nil {
@@ -51,21 +50,21 @@ func reborn(t *testing.T, old *realtime.Hub, recovery realtime.Recovery) *realti
 	return h
 }
 
-// TestSnapshotModel is TestRecoveryModel through restarts.
+// TestSnapshotModel is TestRecoveryModel with restarts.
 func TestSnapshotModel(t *testing.T) {
 	for name, maxEvents := range map[string]int{"everything is held": 0, "little is held": 40} {
 		t.Run(name, func(t *testing.T) {
 			retries, refused := 0, 0
 			for seed := range uint64(40) {
 				synctest.Test(t, func(t *testing.T) {
-					w := newWorld(t, seed, maxEvents)
+					w := newSimulation(t, seed, maxEvents)
 					for range 8 {
-						if err := w.play(80, maxEvents == 0); err != nil {
+						if err := w.run(80, maxEvents == 0); err != nil {
 							t.Fatalf("seed %d: %v", seed, err)
 						}
 						w.restart(t, maxEvents)
 					}
-					retries += w.retries
+					retries += w.recovered
 					refused += w.refused
 				})
 			}
@@ -77,19 +76,19 @@ func TestSnapshotModel(t *testing.T) {
 	}
 }
 
-// TestSnapshotSocket: everything of a socket is there after a restart, binary
-// data and what it missed included.
-func TestSnapshotSocket(t *testing.T) {
+// A restored socket has all that it had, and its client gets all that it missed, binary data
+// included.
+func TestRestoreSocket(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		recovery := realtime.Recovery{Window: recoveryWindow}
 		old := hub(t, realtime.Options{Recovery: recovery})
-		p := &phone{e: open(old, realtime.Policy{Authenticators: []realtime.Authenticator{admits(realtime.Identity{
+		c := &recoverableClient{e: open(old, realtime.Policy{Authenticators: []realtime.Authenticator{acceptAs(realtime.Identity{
 			User: "ann", Data: map[string]json.RawMessage{"role": json.RawMessage(`"<admin>"`)}, Rooms: []string{"org:1"},
 		})}})}
-		if _, err := p.dial(0); err != nil {
+		if _, err := c.connect(0); err != nil {
 			t.Fatal(err)
 		}
-		id := p.socket.ID()
+		id := c.socket.ID()
 		emit := func(event string, args ...realtime.Arg) {
 			t.Helper()
 			if err := old.Namespace("/").ToUsers("ann").Except("org:2").Emit(context.Background(), event, args...); err != nil {
@@ -97,29 +96,29 @@ func TestSnapshotSocket(t *testing.T) {
 			}
 		}
 		emit("heard")
-		p.listen(1)
-		p.hangUp("server shutting down")
+		c.receive(1)
+		c.disconnect("server shutting down")
 		synctest.Wait()
 		picture := realtime.Bytes([]byte{0, 255})
 		emit("missed", picture, realtime.Arg{JSON: json.RawMessage(`{"b":1,"a":"<\ud800>"}`)}, picture)
 
-		h := reborn(t, old, recovery)
+		h := restart(t, old, recovery)
 		if err := old.Namespace("/").To().Emit(context.Background(), "late"); !errors.Is(err, realtime.ErrSealed) {
 			t.Errorf("an event to a sealed hub: %v", err)
 		}
 		if err := old.Namespace("/new").To().Emit(context.Background(), "late"); !errors.Is(err, realtime.ErrSealed) {
 			t.Errorf("an event to a new namespace of it: %v", err)
 		}
-		p.e = open(h, realtime.Policy{})
-		recovered, err := p.dial(0)
+		c.e = open(h, realtime.Policy{})
+		recovered, err := c.connect(0)
 		if err != nil || !recovered {
 			t.Fatalf("recovered is %v: %v", recovered, err)
 		}
-		s := p.socket
+		s := c.socket
 		if s.ID() != id || s.User() != "ann" || string(s.Data()["role"]) != `"<admin>"` || !slices.Equal(s.Rooms(), []string{"org:1"}) {
 			t.Errorf("the socket is %s of %s with %s in %s", s.ID(), s.User(), s.Data(), s.Rooms())
 		}
-		missed := p.line.take(10)
+		missed := c.conn.receive(10)
 		if len(missed) != 1 || missed[0].Event != "missed" {
 			t.Fatalf("it missed %v", missed)
 		}
@@ -135,18 +134,18 @@ func TestSnapshotSocket(t *testing.T) {
 	})
 }
 
-// TestSnapshotWindow: the time in which there is no process counts.
-func TestSnapshotWindow(t *testing.T) {
+// The time without a process counts for the recovery window.
+func TestRestoreAfterWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		recovery := realtime.Recovery{Window: recoveryWindow}
 		old := hub(t, realtime.Options{Recovery: recovery})
-		p := &phone{e: open(old, realtime.Policy{})}
-		if _, err := p.dial(0); err != nil {
+		c := &recoverableClient{e: open(old, realtime.Policy{})}
+		if _, err := c.connect(0); err != nil {
 			t.Fatal(err)
 		}
 		_ = old.Namespace("/").To().Emit(context.Background(), "x")
-		p.listen(1)
-		p.hangUp("server shutting down")
+		c.receive(1)
+		c.disconnect("server shutting down")
 		synctest.Wait()
 		data, _, err := old.Seal()
 		if err != nil {
@@ -169,14 +168,14 @@ func TestSnapshotWindow(t *testing.T) {
 	})
 }
 
-// TestSnapshotLate: where something has happened already, nothing is taken over.
-func TestSnapshotLate(t *testing.T) {
+// Restore skips a namespace in which events have been sent.
+func TestRestoreTooLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		recovery := realtime.Recovery{Window: recoveryWindow}
 		data := sealed(t)
 		for name, happens := range map[string]func(*realtime.Hub){
 			"an event": func(h *realtime.Hub) { _ = h.Namespace("/").To().Emit(context.Background(), "x") },
-			"a client": func(h *realtime.Hub) { _, _ = (&phone{e: open(h, realtime.Policy{})}).dial(0) },
+			"a client": func(h *realtime.Hub) { _, _ = (&recoverableClient{e: open(h, realtime.Policy{})}).connect(0) },
 		} {
 			h := hub(t, realtime.Options{Recovery: recovery})
 			happens(h)
@@ -187,8 +186,8 @@ func TestSnapshotLate(t *testing.T) {
 	})
 }
 
-// TestSnapshotNobody: where nobody can come back there is nothing to write down.
-func TestSnapshotNobody(t *testing.T) {
+// Seal returns nothing if no socket is recoverable.
+func TestSealWithoutSockets(t *testing.T) {
 	h := hub(t, realtime.Options{Recovery: realtime.Recovery{Window: recoveryWindow}})
 	_ = h.Namespace("/").To().Emit(context.Background(), "x")
 	if data, sockets, err := h.Seal(); sockets != 0 || err != nil || data != nil {
@@ -196,20 +195,20 @@ func TestSnapshotNobody(t *testing.T) {
 	}
 }
 
-// sealed returns a snapshot with all that one can have.
+// sealed returns a snapshot that has every member.
 func sealed(t testing.TB) []byte {
 	t.Helper()
 	h := hub(t, realtime.Options{Recovery: realtime.Recovery{Window: recoveryWindow}})
-	p := &phone{e: open(h, realtime.Policy{})}
-	if _, err := p.dial(0); err != nil {
+	c := &recoverableClient{e: open(h, realtime.Policy{})}
+	if _, err := c.connect(0); err != nil {
 		t.Fatal(err)
 	}
-	p.socket.SetData(map[string]json.RawMessage{"role": json.RawMessage(`1`)})
-	p.socket.Join("a", "b")
-	_ = p.socket.Emit(context.Background(), "x", realtime.Bytes([]byte("x")))
-	p.socket.Leave("a")
+	c.socket.SetData(map[string]json.RawMessage{"role": json.RawMessage(`1`)})
+	c.socket.Join("a", "b")
+	_ = c.socket.Emit(context.Background(), "x", realtime.Bytes([]byte("x")))
+	c.socket.Leave("a")
 	_ = h.Namespace("/").To("b").Emit(context.Background(), "y", realtime.String("y"))
-	p.hangUp("transport close")
+	c.disconnect("transport close")
 	for settled := false; !settled; {
 		data, _, err := h.Seal()
 		if err != nil {
@@ -243,7 +242,7 @@ func TestRestoreRefuses(t *testing.T) {
 	}
 }
 
-// FuzzRestore: whatever is in the storage, the hub works.
+// A hub works whatever Restore was given.
 func FuzzRestore(f *testing.F) {
 	f.Add(sealed(f))
 	f.Add([]byte(`{"v":1,"namespaces":[{"name":"/","epoch":"e","last":18446744073709551615,"records":[{"event":"x","args":[{"json":1,"binary":[0]}],"attachments":["AA=="],"at":"2100-01-01T00:00:00Z"}],"absentees":[{"id":"a","endpoint":"test","left":"2100-01-01T00:00:00Z","trail":{"pid":"p","since":1,"sent":1,"left":1,"stays":[{"room":"r","from":9,"to":1}]}}]}]}`))
@@ -254,7 +253,7 @@ func FuzzRestore(f *testing.F) {
 		for _, auth := range []string{`{"pid":"p","offset":"e.1"}`, `{"pid":"p","offset":"e.3w5e11264sgsf"}`} {
 			hs := handshake(e)
 			hs.Auth = json.RawMessage(auth)
-			s, err := h.Namespace("/").Connect(context.Background(), hs, new(line))
+			s, err := h.Namespace("/").Connect(context.Background(), hs, new(recoverableConn))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -264,6 +263,47 @@ func FuzzRestore(f *testing.F) {
 		}
 		if _, _, err := h.Seal(); err != nil {
 			t.Fatal(err)
+		}
+	})
+}
+
+// Changes to disconnected sockets are in the snapshot.
+func TestSnapshotHasChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := openRecovery(t)
+		kept, kicked := a.connect(t), a.connect(t)
+		for _, c := range []*recoverableClient{kept, kicked} {
+			c.socket.Join("red")
+			c.disconnect("server shutting down")
+		}
+		synctest.Wait()
+		keptID := kept.last.ID()
+		for _, s := range a.Hub().Namespace("/").Find(realtime.Query{ID: keptID}) {
+			s.Leave("red")
+			s.Join("blue")
+			s.SetData(map[string]json.RawMessage{"a": raw("1")})
+			_ = s.Emit(t.Context(), "second")
+		}
+		for _, s := range a.Hub().Namespace("/").Find(realtime.Query{Room: "red"}) {
+			_ = s.Disconnect(false)
+		}
+		h := restart(t, a.Hub(), realtime.Recovery{Window: time.Minute})
+		if err := kept.last.Disconnect(false); !errors.Is(err, realtime.ErrSealed) {
+			t.Errorf("disconnecting who is written down: %v", err)
+		}
+		e := open(h, realtime.Policy{})
+		kept.e, kicked.e = e, e
+		if recovered, err := kicked.connect(0); err != nil || recovered {
+			t.Errorf("who was disconnected: recovered %v, %v", recovered, err)
+		}
+		if recovered, err := kept.connect(0); err != nil || !recovered {
+			t.Fatalf("recovered %v, %v", recovered, err)
+		}
+		kept.receive(10)
+		equal(t, "heard", kept.received, []string{"first", "second"})
+		equal(t, "rooms", kept.socket.Rooms(), []string{"staff", "blue"})
+		if string(kept.socket.Data()["a"]) != "1" {
+			t.Errorf("data: %s", kept.socket.Data())
 		}
 	})
 }

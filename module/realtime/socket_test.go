@@ -24,7 +24,7 @@ func TestSocket(t *testing.T) {
 	logs, lines := observer.New(zapcore.InfoLevel)
 	h := hub(t, realtime.Options{Name: "one", Node: "here"})
 	e := open(h, realtime.Policy{
-		Authenticators: []realtime.Authenticator{admits(realtime.Identity{
+		Authenticators: []realtime.Authenticator{acceptAs(realtime.Identity{
 			User: "u1", Data: map[string]json.RawMessage{"role": raw(`"admin"`)}, Rooms: []string{"org:1", "org:1", "all"},
 		})},
 		Logger: zap.New(logs),
@@ -42,7 +42,7 @@ func TestSocket(t *testing.T) {
 	}
 	equal(t, "rooms of the identity", m.Rooms(), []string{"org:1", "all"})
 
-	// A socket's own room is not among those it is in, cannot be left, and does not count.
+	// A socket's own room is not listed, cannot be left, and does not count.
 	m.Join(m.ID(), "red", "red")
 	m.Leave("all", "nobody", m.ID())
 	equal(t, "rooms", m.Rooms(), []string{"org:1", "red"})
@@ -78,8 +78,8 @@ func TestSocket(t *testing.T) {
 	}
 	equal(t, "events", m.client.events(), []string{"own", "direct"})
 	equal(t, "Leave calls", m.client.left, []bool{})
-	if e.users() != 0 {
-		t.Errorf("the policy is still in use %d times", e.users())
+	if e.policiesInUse() != 0 {
+		t.Errorf("the policy is still in use %d times", e.policiesInUse())
 	}
 
 	var said []string
@@ -103,7 +103,7 @@ func TestSocketIDs(t *testing.T) {
 		}
 		seen[m.ID()] = true
 	}
-	// Nothing of one id tells another: no place has the same character in all.
+	// Ids do not predict one another: no position has the same character in all of them.
 	for place := range 21 {
 		characters := make(map[byte]bool)
 		for id := range seen {
@@ -131,13 +131,12 @@ func TestSocketData(t *testing.T) {
 	}
 }
 
-// TestSharedData has an authenticator that gives everyone the same data, as
-// one does that has it from its configuration.
+// An authenticator returns the same data for everyone. Sockets must not share changes to it.
 func TestSharedData(t *testing.T) {
 	shared := map[string]json.RawMessage{"role": raw(`"guest"`)}
 	added := map[string]json.RawMessage{"tenant": raw(`"a"`)}
 	e := open(hub(t, realtime.Options{}), realtime.Policy{Authenticators: []realtime.Authenticator{
-		admits(realtime.Identity{Data: shared}), admits(realtime.Identity{Data: added}),
+		acceptAs(realtime.Identity{Data: shared}), acceptAs(realtime.Identity{Data: added}),
 	}})
 	a, b := join(t, e), join(t, e)
 	a.SetData(map[string]json.RawMessage{"role": raw(`"admin"`)})
@@ -190,8 +189,7 @@ func TestDisconnect(t *testing.T) {
 	}
 }
 
-// TestEmitAfterDisconnect sends to a socket that the server made leave, while
-// its connection goes on in other namespaces.
+// The server disconnects a socket whose connection goes on in other namespaces. Then Emit fails.
 func TestEmitAfterDisconnect(t *testing.T) {
 	e := open(hub(t, realtime.Options{}), realtime.Policy{})
 	m := join(t, e)
@@ -204,8 +202,8 @@ func TestEmitAfterDisconnect(t *testing.T) {
 	equal(t, "events", m.client.events(), []string{})
 }
 
-// TestNothingAfterLeave broadcasts while handlers learn that a socket is gone.
-func TestNothingAfterLeave(t *testing.T) {
+// Nothing is broadcast to a socket while handlers learn that it has disconnected.
+func TestNothingAfterDisconnect(t *testing.T) {
 	e := open(hub(t, realtime.Options{}), realtime.Policy{Handlers: []realtime.Handler{guest{
 		disconnect: func(s *realtime.Socket, _ string) {
 			if err := s.Namespace().To("red").Emit(context.Background(), "left"); err != nil {
@@ -236,7 +234,7 @@ func TestConnectFails(t *testing.T) {
 	}
 }
 
-// A brokenConn never gets anything across.
+// A brokenConn fails to send.
 type brokenConn struct {
 	client
 	err error
@@ -244,8 +242,8 @@ type brokenConn struct {
 
 func (c *brokenConn) SendConnect(*realtime.Socket) error { return c.err }
 
-// TestComingAndGoing has sockets do everything at once, for the race detector.
-func TestComingAndGoing(t *testing.T) {
+// Sockets do everything at once, for the race detector.
+func TestSocketsConcurrently(t *testing.T) {
 	h := hub(t, realtime.Options{})
 	e := open(h, realtime.Policy{Namespaces: realtime.Globs{"*"}})
 	var running sync.WaitGroup
@@ -257,7 +255,7 @@ func TestComingAndGoing(t *testing.T) {
 				case 0:
 					e.set(realtime.Policy{Namespaces: realtime.Globs{"*"}, Handlers: []realtime.Handler{guest{}}})
 				case 1:
-					go m.Disconnect(true) //nolint:errcheck // one of the two is late
+					go m.Disconnect(true) //nolint:errcheck // one of two calls returns an error
 				}
 				m.Join(fmt.Sprint("room ", n))
 				_ = m.To("all").Emit(context.Background(), "hello")
@@ -273,10 +271,10 @@ func TestComingAndGoing(t *testing.T) {
 		})
 	}
 	running.Wait()
-	// Whoever ended a socket may not be through with it.
-	for deadline := time.Now().Add(patience); ; runtime.Gosched() {
+	// Handlers of disconnected sockets may still be running.
+	for deadline := time.Now().Add(timeout); ; runtime.Gosched() {
 		sockets, rooms := h.Stats()
-		users := e.users()
+		users := e.policiesInUse()
 		if sockets == 0 && rooms == 0 && users == 0 {
 			break
 		}

@@ -7,17 +7,17 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// of returns an endpoint whose clients belong to a user.
-func of(h *realtime.Hub, user string) *entrance {
+// ofUser returns an endpoint whose clients belong to a user.
+func ofUser(h *realtime.Hub, user string) *testEndpoint {
 	return open(h, realtime.Policy{
 		Namespaces:     realtime.Globs{"*"},
-		Authenticators: []realtime.Authenticator{admits(realtime.Identity{User: user})},
+		Authenticators: []realtime.Authenticator{acceptAs(realtime.Identity{User: user})},
 	})
 }
 
 func TestUsers(t *testing.T) {
 	h := hub(t, realtime.Options{})
-	ann, bob, nobody := of(h, "ann"), of(h, "bob"), of(h, "")
+	ann, bob, nobody := ofUser(h, "ann"), ofUser(h, "bob"), ofUser(h, "")
 	a1, a2, a3 := join(t, ann, "red"), join(t, ann), join(t, ann, "blue")
 	b := join(t, bob, "red")
 	join(t, nobody)
@@ -64,7 +64,7 @@ func TestUsers(t *testing.T) {
 	equal(t, "b", b.client.events(), []string{"to all three", "to many"})
 	equal(t, "elsewhere", elsewhere.client.events(), []string{})
 
-	// The middle, the head and the tail of the list.
+	// From the middle, the head and the tail of the list.
 	for _, m := range []*member{a2, a3, a1} {
 		before := len(sockets("ann"))
 		m.HandleDisconnect("done")
@@ -81,10 +81,10 @@ func TestUsers(t *testing.T) {
 	}
 }
 
-// Sockets of one session are one connection.
+// Sockets of one session count as one connection.
 func TestUserConnections(t *testing.T) {
 	h := hub(t, realtime.Options{})
-	e := of(h, "ann")
+	e := ofUser(h, "ann")
 	connect := func(namespace, session string) *realtime.Socket {
 		hs := handshake(e)
 		hs.Session = session
@@ -107,7 +107,7 @@ func TestUserConnections(t *testing.T) {
 }
 
 func TestMembers(t *testing.T) {
-	e := of(hub(t, realtime.Options{}), "")
+	e := ofUser(hub(t, realtime.Options{}), "")
 	a, b := join(t, e, "red", "blue"), join(t, e, "red")
 	n := e.Hub().Namespace("/")
 	if got := len(n.Members("red")); got != 2 {

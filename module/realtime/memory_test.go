@@ -15,40 +15,39 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// live returns how many bytes are in use once the collector has run.
-func live() int {
+// heapInUse returns how many bytes are in use after a garbage collection.
+func heapInUse() int {
 	runtime.GC()
-	runtime.GC() // what pools held is gone with the second
+	runtime.GC() // the second frees what pools held
 	var stats runtime.MemStats
 	runtime.ReadMemStats(&stats)
 	return int(stats.HeapAlloc)
 }
 
-// within fails where what has been held since exceeds a bound by half, and some.
-func within(t *testing.T, before, bound int) {
+// expectGrowth fails if the heap has grown since before by much more than bound.
+func expectGrowth(t *testing.T, before, bound int) {
 	t.Helper()
-	grown := live() - before
+	grown := heapInUse() - before
 	t.Logf("%.1f MB are held, where %.1f MB are the bound", float64(grown)/1e6, float64(bound)/1e6)
 	if grown > bound*3/2+2<<20 {
 		t.Errorf("%d bytes are held, where %d are the bound", grown, bound)
 	}
 }
 
-// partOf returns an argument as a client sends it: a part of something larger.
-func partOf(text string, size int) realtime.Arg {
+// largeArg returns an argument as a client sends it: a small slice of a large array.
+func largeArg(text string, size int) realtime.Arg {
 	message := bytes.Repeat([]byte(" "), size)
 	copy(message[size-len(text):], text)
 	return realtime.Arg{JSON: message[size-len(text) : size : size]}
 }
 
-// binaryPartOf is the same for binary data.
-func binaryPartOf(text string, size int) realtime.Arg {
-	return realtime.Bytes(partOf(text, size).JSON)
+// largeBinaryArg is largeArg for binary data.
+func largeBinaryArg(text string, size int) realtime.Arg {
+	return realtime.Bytes(largeArg(text, size).JSON)
 }
 
-// TestHistoryHolds has a history filled in ways that take more memory than the text
-// of the arguments does.
-func TestHistoryHolds(t *testing.T) {
+// A history is filled with events that take more memory than the text of their arguments.
+func TestHistoryMemory(t *testing.T) {
 	many := make([]realtime.Arg, 450_000)
 	for i := range many {
 		many[i] = arg("0")
@@ -63,10 +62,10 @@ func TestHistoryHolds(t *testing.T) {
 		emit func(n *realtime.Namespace, i int) error
 	}{
 		{"small arguments of large messages", 200, func(n *realtime.Namespace, _ int) error {
-			return n.To().Emit(context.Background(), "message", partOf(`"x"`, 900_000))
+			return n.To().Emit(context.Background(), "message", largeArg(`"x"`, 900_000))
 		}},
 		{"small attachments of large messages", 200, func(n *realtime.Namespace, _ int) error {
-			return n.To().Emit(context.Background(), "message", binaryPartOf("x", 900_000))
+			return n.To().Emit(context.Background(), "message", largeBinaryArg("x", 900_000))
 		}},
 		{"long names", 200, func(n *realtime.Namespace, i int) error {
 			return n.To().Emit(context.Background(), strings.Repeat(string(rune('a'+i%26)), 900_000))
@@ -82,7 +81,7 @@ func TestHistoryHolds(t *testing.T) {
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			before := live()
+			before := heapInUse()
 			h := hub(t, realtime.Options{Recovery: realtime.Recovery{Window: time.Hour, MaxEvents: 1 << 30}})
 			h.SetLimits(realtime.Limits{Arguments: 1e6, EventName: 1e6})
 			n := h.Namespace("/")
@@ -91,32 +90,31 @@ func TestHistoryHolds(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			within(t, before, 32<<20)
+			expectGrowth(t, before, 32<<20)
 			runtime.KeepAlive(h)
 			runtime.KeepAlive(many)
 		})
 	}
 }
 
-// What is sent to one socket, whose client may come back, is held, too.
-func TestHistoryHoldsOwn(t *testing.T) {
-	before := live()
+// Events to one recoverable socket are in the history, too.
+func TestSocketHistoryMemory(t *testing.T) {
+	before := heapInUse()
 	e := open(hub(t, realtime.Options{Recovery: realtime.Recovery{Window: time.Hour}}), realtime.Policy{})
-	p := &phone{e: e}
-	_, _ = p.dial(0)
+	p := &recoverableClient{e: e}
+	_, _ = p.connect(0)
 	for range 200 {
-		if err := p.socket.Emit(t.Context(), "message", partOf(`"x"`, 900_000)); err != nil {
+		if err := p.socket.Emit(t.Context(), "message", largeArg(`"x"`, 900_000)); err != nil {
 			t.Fatal(err)
 		}
-		p.line.take(1)
+		p.conn.receive(1)
 	}
-	within(t, before, 1<<20)
+	expectGrowth(t, before, 1<<20)
 	runtime.KeepAlive(e)
 }
 
-// TestQueueHolds has a client send many small events in large messages, while its
-// first is handled.
-func TestQueueHolds(t *testing.T) {
+// A client sends many small events in large messages while its first event is handled.
+func TestSerialQueueMemory(t *testing.T) {
 	done := make(chan struct{})
 	handled := make(chan struct{}, 1000)
 	e := open(hub(t, realtime.Options{}), realtime.Policy{Handlers: []realtime.Handler{guest{
@@ -130,12 +128,12 @@ func TestQueueHolds(t *testing.T) {
 		},
 	}}})
 	m := join(t, e)
-	before := live()
+	before := heapInUse()
 	const events = 90
 	for range events {
-		m.HandleEvent(t.Context(), "message", []realtime.Arg{partOf(`"x"`, 900_000), binaryPartOf("x", 900_000)}, nil)
+		m.HandleEvent(t.Context(), "message", []realtime.Arg{largeArg(`"x"`, 900_000), largeBinaryArg("x", 900_000)}, nil)
 	}
-	within(t, before, 2<<20) // the one that is handled holds its own
+	expectGrowth(t, before, 2<<20) // the event in progress keeps its message
 	close(done)
 	for range events {
 		<-handled
@@ -143,8 +141,8 @@ func TestQueueHolds(t *testing.T) {
 	runtime.KeepAlive(m)
 }
 
-// TestQueueCounts has events wait that are little text and many arguments.
-func TestQueueCounts(t *testing.T) {
+// Events with little text and many arguments wait in the queue.
+func TestSerialQueueCountsArguments(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := new(slow)
 		e := open(hub(t, realtime.Options{}), realtime.Policy{Handlers: []realtime.Handler{h}})
@@ -164,8 +162,8 @@ func TestQueueCounts(t *testing.T) {
 	})
 }
 
-// TestPollHolds has clients answer with little of much.
-func TestPollHolds(t *testing.T) {
+// Clients answer with small slices of large messages.
+func TestAnswersMemory(t *testing.T) {
 	e := open(hub(t, realtime.Options{}), realtime.Policy{})
 	const sockets = 100
 	var members []*member
@@ -183,38 +181,37 @@ func TestPollHolds(t *testing.T) {
 	for range sockets {
 		<-asked
 	}
-	before := live()
+	before := heapInUse()
 	for _, m := range members[1:] {
-		m.HandleAck(m.client.received()[0].Ack, []realtime.Arg{partOf(`"x"`, 900_000)})
+		m.HandleAck(m.client.received()[0].Ack, []realtime.Arg{largeArg(`"x"`, 900_000)})
 	}
-	within(t, before, 1<<20)
+	expectGrowth(t, before, 1<<20)
 	members[0].HandleAck(members[0].client.received()[0].Ack, nil)
 	if got := <-outcome; len(got.answers) != sockets {
 		t.Errorf("%d answers", len(got.answers))
 	}
 }
 
-// TestHistoryHoldsEncodings has clients come back that have missed all of a full
-// history, which is encoded for them.
-func TestHistoryHoldsEncodings(t *testing.T) {
-	before := live()
+// Clients recover that have missed all of a full history, which is encoded for them.
+func TestEncodingsMemory(t *testing.T) {
+	before := heapInUse()
 	h := hub(t, realtime.Options{Recovery: realtime.Recovery{Window: time.Hour}})
 	e := open(h, realtime.Policy{})
 	n := h.Lookup("/")
 	sinks := make([]*realtime.Socket, 3)
 	for i := range sinks {
-		s, err := n.Connect(t.Context(), handshake(e), new(lastingSink))
+		s, err := n.Connect(t.Context(), handshake(e), new(recoverableSink))
 		if err != nil {
 			t.Fatal(err)
 		}
 		sinks[i] = s
 	}
-	first := &phone{e: e}
-	_, _ = first.dial(0)
+	first := &recoverableClient{e: e}
+	_, _ = first.connect(0)
 	_ = n.To().Emit(t.Context(), "first", arg("1"))
-	first.listen(1)
+	first.receive(1)
 	offset := first.offset
-	first.hangUp("client namespace disconnect")
+	first.disconnect("client namespace disconnect")
 	for _, s := range sinks {
 		s.HandleDisconnect("transport close")
 	}
@@ -227,11 +224,11 @@ func TestHistoryHoldsEncodings(t *testing.T) {
 	for _, s := range sinks {
 		back := handshake(e)
 		back.Auth, _ = json.Marshal(map[string]string{"pid": s.PrivateID(), "offset": offset})
-		again, err := n.Connect(t.Context(), back, new(lastingSink))
+		again, err := n.Connect(t.Context(), back, new(recoverableSink))
 		if err != nil || !again.Recovered() {
 			t.Fatalf("not recovered, %v", err)
 		}
 	}
-	within(t, before, 32<<20)
+	expectGrowth(t, before, 32<<20)
 	runtime.KeepAlive(h)
 }
