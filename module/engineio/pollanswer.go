@@ -37,8 +37,8 @@ func (s *Session) beginSending(p *polling, a *answer, payload []byte) {
 	if len(a.queue) == 1 {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.life.Lock()
+	defer s.life.Unlock()
 	if !slices.Contains(p.answers, a) {
 		return
 	}
@@ -50,15 +50,15 @@ func (s *Session) beginSending(p *polling, a *answer, payload []byte) {
 
 // moved notes that the client has taken something.
 func (s *Session) moved(p *polling) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.life.Lock()
+	defer s.life.Unlock()
 	p.slowness.Progressed()
 }
 
 // endSending ends an answer.
 func (s *Session) endSending(p *polling, a *answer) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.life.Lock()
+	defer s.life.Unlock()
 	if i := slices.Index(p.answers, a); i >= 0 {
 		p.release(a)
 		p.answers = slices.Delete(p.answers, i, i+1)

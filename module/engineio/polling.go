@@ -104,14 +104,14 @@ func (s *Session) servePoll(w http.ResponseWriter, r *http.Request, release <-ch
 // beginPoll enters a GET as the one in flight. A status other than 0 says that
 // there is none, and why.
 func (s *Session) beginPoll() (p *polling, refused int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.beatLocked() // a client that is late is late, however late the timer is
+	s.life.Lock()
+	defer s.life.Unlock()
+	s.life.BeatLocked() // a client that is late is late, however late the timer is
 	p, ok := s.transport.(*polling)
 	switch {
 	case !ok:
 		return nil, statusMoved
-	case s.closed && !p.owes(): // it ended after it was looked up
+	case s.life.HasEndedLocked() && !p.owes(): // it ended after it was looked up
 		return nil, statusEnded
 	case p.waiting != nil:
 		s.endLocked(reason.TransportError, abandon)
@@ -129,11 +129,11 @@ func (s *Session) beginPoll() (p *polling, refused int) {
 // status other than 0 says that it is refused, or that the client has gone away
 // without waiting for it.
 func (s *Session) endPoll(ctx context.Context, p *polling, w http.ResponseWriter) (a *answer, refused int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.life.Lock()
+	defer s.life.Unlock()
 	p.waiting = nil
 	queue := p.take()
-	if s.closed && !p.owes() {
+	if s.life.HasEndedLocked() && !p.owes() {
 		s.server.sessions.forget(s)
 	}
 	switch {
@@ -192,13 +192,13 @@ func (s *Session) servePost(w http.ResponseWriter, r *http.Request) {
 
 // beginPost enters a POST as the one in flight, like beginPoll.
 func (s *Session) beginPost() (p *polling, refused int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.life.Lock()
+	defer s.life.Unlock()
 	p, ok := s.transport.(*polling)
 	switch {
 	case !ok:
 		return nil, statusMoved
-	case s.closed:
+	case s.life.HasEndedLocked():
 		return nil, statusEnded
 	case p.posting:
 		s.endLocked(reason.TransportError, abandon)
@@ -209,8 +209,8 @@ func (s *Session) beginPost() (p *polling, refused int) {
 }
 
 func (s *Session) endPost(p *polling) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.life.Lock()
+	defer s.life.Unlock()
 	p.posting = false
 }
 

@@ -257,25 +257,18 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, o *Option
 // where the server takes no more sessions.
 func (s *Server) open(session *Session, o *Options) bool {
 	// Whoever ends the session from here on has to wait for its receiver.
-	session.inbox.Lock()
-	defer session.inbox.Unlock()
+	session.life.Hold()
+	defer session.life.Resume()
 	if !s.sessions.add(session) {
 		return false
 	}
 	session.receiver = s.accept(session)
 	session.startHeartbeat(o)
-	h := &session.handshake
-	fields := []zap.Field{
-		zap.String("session", session.id),
-		zap.String("transport", session.Transport()),
-		zap.String("client_ip", h.ClientIP),
-		zap.String("origin", h.Origin),
-		zap.String("user_agent", h.Header().Get("User-Agent")),
-	}
+	var more []zap.Field
 	if session.codec != codec4 { // so that one can tell when nobody needs it any more
-		fields = append(fields, zap.Int("eio", session.Revision()))
+		more = append(more, zap.Int("eio", session.Revision()))
 	}
-	o.Logger.Info("connected", fields...)
+	session.life.LogOpened(session.Transport(), &session.handshake, more...)
 	return true
 }
 

@@ -2,12 +2,10 @@ package engineio
 
 import (
 	"errors"
-	"sync"
 	"sync/atomic"
 	"time"
 
-	"go.uber.org/zap"
-
+	"github.com/caddy-realtime/caddy-realtime/module/internal/lifecycle"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/randid"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
@@ -29,23 +27,19 @@ type Session struct {
 	handshake Handshake
 	receiver  Receiver
 
-	inbox    sync.Mutex // held while one packet is handled: one at a time, in order
-	received atomic.Uint32
-	sent     atomic.Uint32
 	// deflating is the transport if that may compress what it sends, else nil.
 	deflating atomic.Pointer[webSocket]
 
-	mu        sync.Mutex
+	codec *codec // never changes
+
+	life      lifecycle.Connection // its lock guards what follows
 	transport transport
 	candidate *candidate // the WebSocket that may become the transport
-	heart     heartbeat
-	closed    bool
-
-	codec *codec // never changes
 }
 
 func newSession(server *Server, handshake Handshake, transport transport, c *codec) *Session {
 	s := &Session{id: randid.New(), server: server, handshake: handshake, transport: transport, codec: c}
+	s.life.Init((*owner)(s))
 	transport.onSlow(func() { s.judge(transport) })
 	return s
 }
@@ -66,15 +60,15 @@ func (s *Session) Revision() int { return s.codec.revision }
 
 // Transport returns "polling" or "websocket".
 func (s *Session) Transport() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.life.Lock()
+	defer s.life.Unlock()
 	return s.transport.name()
 }
 
 // Queued returns how many bytes wait for the client.
 func (s *Session) Queued() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.life.Lock()
+	defer s.life.Unlock()
 	return s.transport.queued()
 }
 
@@ -90,19 +84,19 @@ func (s *Session) SendIn(batch *Batch, g *PacketGroup) error {
 		// something to it would wait.
 		g.encode(t.encoding())
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.life.Lock()
+	defer s.life.Unlock()
 	return s.sendLocked(g, batch)
 }
 
 func (s *Session) sendLocked(g *PacketGroup, batch *Batch) error {
-	if s.closed {
+	if s.life.HasEndedLocked() {
 		return ErrClosed
 	}
 	err := s.transport.send(g, batch)
 	switch {
 	case err == nil:
-		s.sent.Add(uint32(len(g.packets)))
+		s.life.Sent(len(g.packets))
 	case errors.Is(err, outbox.ErrFull):
 		s.endLocked(reason.SlowConsumer, discard)
 	default:
@@ -114,10 +108,10 @@ func (s *Session) sendLocked(g *PacketGroup, batch *Batch) error {
 // SendAll sends groups with nothing in between. If the queue has no room for all
 // of them, none is sent, the error is ErrBacklog, and the session goes on.
 func (s *Session) SendAll(groups []*PacketGroup) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.life.Lock()
+	defer s.life.Unlock()
 	switch {
-	case s.closed:
+	case s.life.HasEndedLocked():
 		return ErrClosed
 	case !s.transport.fitsAll(groups):
 		return ErrBacklog
@@ -135,9 +129,9 @@ func (s *Session) SendAll(groups []*PacketGroup) error {
 
 // Held implements outbox.Holder.
 func (s *Session) Held() (bytes int, stalled time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
+	s.life.Lock()
+	defer s.life.Unlock()
+	if s.life.HasEndedLocked() {
 		return 0, 0
 	}
 	return s.transport.held()
@@ -148,9 +142,9 @@ func (s *Session) Evict() { s.end(reason.SlowConsumer, cut) }
 
 // judge ends the session if its client is too slow for a transport.
 func (s *Session) judge(t transport) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.transport == t && !s.closed && t.isSlow() {
+	s.life.Lock()
+	defer s.life.Unlock()
+	if s.transport == t && !s.life.HasEndedLocked() && t.isSlow() {
 		s.endLocked(reason.SlowConsumer, discard)
 	}
 }
@@ -158,16 +152,16 @@ func (s *Session) judge(t transport) {
 // Writable reports whether a packet group sent now would leave at once. A volatile
 // event is dropped where it would not.
 func (s *Session) Writable() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return !s.closed && s.transport.writable()
+	s.life.Lock()
+	defer s.life.Unlock()
+	return !s.life.HasEndedLocked() && s.transport.writable()
 }
 
 // Fits reports whether MaxQueue has room for a packet group.
 func (s *Session) Fits(g *PacketGroup) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return !s.closed && s.transport.fits([]*PacketGroup{g})
+	s.life.Lock()
+	defer s.life.Unlock()
+	return !s.life.HasEndedLocked() && s.transport.fits([]*PacketGroup{g})
 }
 
 // Close ends the session once what was sent before has been delivered, unless
@@ -181,16 +175,16 @@ func (s *Session) Close(why string) {
 }
 
 func (s *Session) end(why string, how ending) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.life.Lock()
+	defer s.life.Unlock()
 	s.endLocked(why, how)
 }
 
 // endOn ends the session because of its transport, unless it has moved to
 // another one.
 func (s *Session) endOn(t transport, why string, how ending) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.life.Lock()
+	defer s.life.Unlock()
 	if s.transport == t {
 		s.endLocked(why, how)
 	}
@@ -198,8 +192,8 @@ func (s *Session) endOn(t transport, why string, how ending) {
 
 // failOn is endOn because of an error of the transport, which the log shall have.
 func (s *Session) failOn(t transport, how ending, cause error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.life.Lock()
+	defer s.life.Unlock()
 	if s.transport == t {
 		s.endForLocked(reason.TransportError, how, cause)
 	}
@@ -212,11 +206,9 @@ func (s *Session) endLocked(why string, how ending) { s.endForLocked(why, how, n
 // another goroutine: the caller may be the hub in the midst of a broadcast. The
 // cause, which may be nil, is for the log.
 func (s *Session) endForLocked(why string, how ending, cause error) {
-	if s.closed {
+	if !s.life.EndLocked() {
 		return
 	}
-	s.closed = true
-	s.heart.stop()
 	s.dropCandidateLocked()
 	s.server.sessions.Remove(s)
 	if lingers := s.transport.end(why, how); lingers {
@@ -230,41 +222,24 @@ func (s *Session) endForLocked(why string, how ending, cause error) {
 		s.server.sessions.forget(s)
 	}
 	name := s.transport.name()
-	go s.finish(why, name, cause)
+	s.life.Finish(why, name, cause)
 }
 
 // forget makes nothing be left of a session that has ended over a transport.
 func (s *Session) forget(t transport) {
 	s.server.sessions.forget(s)
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.life.Lock()
+	defer s.life.Unlock()
 	t.forgotten()
-}
-
-// finish is the last that happens to a session. The server's Close waits for it.
-func (s *Session) finish(why, transport string, cause error) {
-	defer s.server.sessions.Done()
-	s.inbox.Lock()
-	defer s.inbox.Unlock()
-	s.receiver.Closed(why)
-	s.server.options().Logger.Info("disconnected",
-		zap.String("session", s.id),
-		zap.String("reason", why),
-		zap.Error(cause), // no field where there is none
-		zap.String("transport", transport),
-		zap.Duration("duration", time.Since(s.handshake.Time)),
-		zap.Uint32("received", s.received.Load()),
-		zap.Uint32("sent", s.sent.Load()))
 }
 
 // receive handles one packet and reports whether the session goes on.
 func (s *Session) receive(p Packet, batch *Batch) bool {
-	s.inbox.Lock()
-	defer s.inbox.Unlock()
-	if !s.isOpen() {
+	s.life.Hold()
+	defer s.life.Resume()
+	if !s.life.Received() {
 		return false
 	}
-	s.received.Add(1)
 	switch p.Type {
 	case Message:
 		s.receiver.Receive(p, batch)
@@ -279,7 +254,7 @@ func (s *Session) receive(p Packet, batch *Batch) bool {
 		// are written by hand begin a WebSocket with one. Socket.IO's own server
 		// takes no notice either.
 	}
-	return s.isOpen()
+	return s.life.IsOpen()
 }
 
 // tellOpened lets a receiver know that wants to.
@@ -288,48 +263,29 @@ func (s *Session) tellOpened() {
 	if !ok {
 		return
 	}
-	s.inbox.Lock() // here, or a packet could be faster
-	if !s.begin() {
-		s.inbox.Unlock()
+	s.life.Hold() // here, or a packet could be faster
+	if !s.life.TryBegin() {
+		s.life.Resume()
 		return
 	}
 	go func() {
 		defer s.server.sessions.Done()
-		defer s.inbox.Unlock()
+		defer s.life.Resume()
 		opener.Opened()
 	}()
-}
-
-// begin reports whether something of the session may begin to run, which calls
-// Done of the server's sessions at its end.
-func (s *Session) begin() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.closed {
-		s.server.sessions.Begin()
-	}
-	return !s.closed
 }
 
 // busy reports whether a packet waits to be handled, or is, or what has come of
 // one.
 func (s *Session) busy() bool {
-	if !s.inbox.TryLock() {
-		return s.isOpen()
-	}
-	defer s.inbox.Unlock()
-	reporter, ok := s.receiver.(BusyReporter)
-	return s.isOpen() && (s.unread() || ok && reporter.Busy())
+	return s.life.Busy(func() bool {
+		reporter, ok := s.receiver.(BusyReporter)
+		return s.unread() || ok && reporter.Busy()
+	})
 }
 
 func (s *Session) unread() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.life.Lock()
+	defer s.life.Unlock()
 	return s.transport.unread()
-}
-
-func (s *Session) isOpen() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return !s.closed
 }

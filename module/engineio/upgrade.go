@@ -49,9 +49,9 @@ func (s *Session) serveUpgrade(w http.ResponseWriter, r *http.Request, base64 bo
 // reserveCandidate makes sure that a session has one candidate at a time, and
 // none when it uses WebSocket already.
 func (s *Session) reserveCandidate(base64 bool) (*candidate, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, ok := s.transport.(*polling); !ok || s.closed || s.candidate != nil {
+	s.life.Lock()
+	defer s.life.Unlock()
+	if _, ok := s.transport.(*polling); !ok || s.life.HasEndedLocked() || s.candidate != nil {
 		return nil, false
 	}
 	s.candidate = &candidate{base64: base64}
@@ -62,7 +62,7 @@ func (s *Session) reserveCandidate(base64 bool) (*candidate, bool) {
 // It is upgraded first, as by Socket.IO's own server: the protocol's test suite
 // takes a refused upgrade for a failure.
 func (s *Session) turnAway(w http.ResponseWriter, r *http.Request) {
-	if !s.isOpen() {
+	if !s.life.IsOpen() {
 		s.server.refuse(w, r, refusal.UnknownSession)
 		return
 	}
@@ -72,7 +72,7 @@ func (s *Session) turnAway(w http.ResponseWriter, r *http.Request) {
 		return // it has been answered
 	}
 	conn.Close(0, "", true)
-	if !s.begin() { // the session ended meanwhile
+	if !s.life.TryBegin() { // the session ended meanwhile
 		conn.Release()
 		return
 	}
@@ -97,8 +97,8 @@ func (s *Session) startProbing(c *candidate, conn *wsconn.Conn, o *Options) {
 }
 
 func (s *Session) beginProbe(c *candidate, conn *wsconn.Conn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.life.Lock()
+	defer s.life.Unlock()
 	if s.candidate != c {
 		return false
 	}
@@ -117,7 +117,7 @@ func (s *Session) probe(c *candidate) {
 		return
 	}
 	s.server.options().Logger.Info("upgraded", zap.String("session", s.id), zap.String("transport", webSocketName))
-	s.read(c.conn)
+	s.life.Read(c.conn, s.server.payload)
 }
 
 // awaitUpgrade answers probes until the client wants to move on, and reports
@@ -141,8 +141,8 @@ func (s *Session) awaitUpgrade(c *candidate) bool {
 }
 
 func (s *Session) answerProbe(c *candidate) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.life.Lock()
+	defer s.life.Unlock()
 	p, ok := s.transport.(*polling)
 	if !ok || s.candidate != c {
 		return false
@@ -156,8 +156,8 @@ func (s *Session) answerProbe(c *candidate) bool {
 // moveTo makes the candidate the session's transport. What is queued for a GET
 // goes out over it, ahead of everything sent from now on.
 func (s *Session) moveTo(c *candidate) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.life.Lock()
+	defer s.life.Unlock()
 	p, ok := s.transport.(*polling)
 	if !ok || s.candidate != c {
 		return false
@@ -181,8 +181,8 @@ func (s *Session) moveTo(c *candidate) bool {
 }
 
 func (s *Session) dropCandidate(c *candidate) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.life.Lock()
+	defer s.life.Unlock()
 	if s.candidate == c {
 		s.dropCandidateLocked()
 	}
@@ -198,8 +198,8 @@ func (s *Session) dropCandidateLocked() {
 // probeNudge returns a channel that tells a GET to answer soon, because the
 // client waits for it to move on; nil where it need not.
 func (s *Session) probeNudge() <-chan time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.life.Lock()
+	defer s.life.Unlock()
 	if s.candidate == nil || !s.candidate.probed {
 		return nil
 	}

@@ -92,46 +92,9 @@ func (t *webSocket) end(why string, how ending) (lingers bool) {
 
 // startReading has a new session's WebSocket read from.
 func (s *Session) startReading(conn *wsconn.Conn) {
-	if !s.begin() { // it has ended, and counts as running no more
+	if !s.life.TryBegin() { // it has ended, and counts as running no more
 		conn.Release()
 		return
 	}
-	conn.Run(func() {
-		defer s.server.sessions.Done()
-		s.read(conn)
-	})
-}
-
-// read handles what arrives over a WebSocket until it ends. It is the only
-// goroutine that an idle session has.
-func (s *Session) read(conn *wsconn.Conn) {
-	defer conn.Release()
-	defer conn.Drain()
-	for {
-		opcode, data, err := conn.Read(s.server.payload)
-		if err != nil {
-			s.endRead(err)
-			return
-		}
-		packet, err := s.codec.parseFrame(opcode, data)
-		if err != nil {
-			s.end(reason.ParseError, abandon)
-			return
-		}
-		if !s.receive(packet, conn.Batch()) {
-			return
-		}
-	}
-}
-
-// endRead ends the session after an error of its WebSocket's reader. Of a breach of
-// the protocol, such as a message that is too big, the log says which it was.
-func (s *Session) endRead(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if wsconn.Violation(err) {
-		s.endForLocked(reason.TransportError, gone, err)
-	} else {
-		s.endLocked(reason.TransportClose, gone)
-	}
+	s.life.Run(conn, s.server.payload)
 }

@@ -2,12 +2,11 @@ package plainws
 
 import (
 	"errors"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-realtime/caddy-realtime/module/internal/lifecycle"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/wsconn"
@@ -29,59 +28,43 @@ type conn struct {
 	id     string
 	opened time.Time
 	socket *realtime.Socket // set before anything is read
-
-	inbox    sync.Mutex // held while one frame is handled
-	received atomic.Uint32
-	sent     atomic.Uint32
-
-	mu     sync.Mutex
-	closed bool
-	timer  *time.Timer // until the next ping is due, or the answer to one is
-	pinged bool        // an answer is due
+	life   lifecycle.Connection
 }
 
 // Opened implements registry.Conn.
 func (c *conn) Opened() time.Time { return c.opened }
 
-// open enters the connection into the server's registry and starts its clock.
-func (c *conn) open(o *Options) bool {
-	c.mu.Lock() // from here on the server may end it
-	defer c.mu.Unlock()
+// open enters the connection into the server's registry and starts its heartbeat. It reports
+// false if the server takes no more connections.
+func (c *conn) open() bool {
+	c.life.Init(c)
+	c.life.Lock() // from here on the server may end it
+	defer c.life.Unlock()
 	if !c.server.conns.Add(c) {
 		return false
 	}
-	c.ws.OnPong(c.pong)
+	c.ws.OnPong(c.life.Pong)
 	c.ws.OnSlow(func() { c.end(reason.SlowConsumer) })
-	c.timer = time.AfterFunc(o.PingInterval, c.beat)
+	c.life.StartPingingLocked(0)
 	return true
 }
 
 // start lets the client in and reports whether it is to be read from.
 func (c *conn) start(n *realtime.Namespace, h *realtime.Handshake, identity realtime.Identity) bool {
-	c.inbox.Lock() // the end of the connection waits for its beginning
-	defer c.inbox.Unlock()
+	c.life.Hold() // the end of the connection waits for its beginning
+	defer c.life.Resume()
 	if _, err := n.Accept(n.Hub().Context(), h, identity, c); err != nil {
 		c.socket = nil // it has never connected
 		c.end(reason.TransportClose)
 	}
-	return c.beginReading()
-}
-
-func (c *conn) beginReading() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return false
-	}
-	c.server.conns.Begin()
-	return true
+	return c.life.TryBegin()
 }
 
 // SendConnect implements realtime.Conn.
 func (c *conn) SendConnect(s *realtime.Socket) error {
 	c.socket = s
 	if c.server.format == Raw {
-		if !c.isOpen() { // there is nothing to send that would tell
+		if !c.life.IsOpen() { // there is nothing to send that would tell
 			return realtime.ErrDisconnected
 		}
 		return nil
@@ -166,7 +149,7 @@ func (c *conn) write(frame []byte, in *realtime.Batch) error {
 func (c *conn) sentBy(err error) error {
 	switch {
 	case err == nil:
-		c.sent.Add(1)
+		c.life.Sent(1)
 		return nil
 	case errors.Is(err, outbox.ErrFull):
 		c.end(reason.SlowConsumer)
@@ -188,89 +171,30 @@ func (c *conn) Evict() {
 // end closes the connection for a reason.
 func (c *conn) end(why string) { c.finishWith(why, reason.CloseCode(why)) }
 
-// endRead closes the connection after an error of its reader. Of a breach of the
-// protocol, such as a message that is too big, the log says which it was.
-func (c *conn) endRead(err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if wsconn.Violation(err) {
-		c.finishForLocked(reason.TransportError, 0, err) // the peer has been told
-	} else {
-		c.finishLocked(reason.TransportClose, 0)
-	}
-}
-
 func (c *conn) finishWith(why string, code int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.finishLocked(why, code)
+	c.life.Lock()
+	defer c.life.Unlock()
+	c.finishLocked(why, code, nil)
 }
 
-// finishLocked is finishForLocked where the reason says it all.
-func (c *conn) finishLocked(why string, code int) { c.finishForLocked(why, code, nil) }
-
-// finishForLocked closes the connection unless it is closed. What follows from it
-// happens on another goroutine: the caller may be the hub in the midst of a
-// broadcast. The cause, which may be nil, is for the log.
-func (c *conn) finishForLocked(why string, code int, cause error) {
-	if c.closed {
+// finishLocked closes the connection unless it is closed. The cause, which may be nil, is for
+// the log.
+func (c *conn) finishLocked(why string, code int, cause error) {
+	if !c.life.EndLocked() {
 		return
 	}
-	c.closed = true
-	c.timer.Stop()
 	c.server.conns.Remove(c)
 	c.ws.Close(code, "", why == reason.SlowConsumer)
-	go c.finish(why, cause)
+	c.life.Finish(why, "websocket", cause)
 }
 
-// finish is the last that happens. The server's Close waits for it.
-func (c *conn) finish(why string, cause error) {
-	defer c.server.conns.Done()
-	c.inbox.Lock()
-	defer c.inbox.Unlock()
-	if c.socket != nil {
-		c.socket.HandleDisconnect(why)
-	}
-	c.server.options().Logger.Info("disconnected",
-		zap.String("session", c.id),
-		zap.String("reason", why),
-		zap.Error(cause), // no field where there is none
-		zap.String("transport", "websocket"),
-		zap.Duration("duration", time.Since(c.opened)),
-		zap.Uint32("received", c.received.Load()),
-		zap.Uint32("sent", c.sent.Load()))
-}
-
-// read handles what arrives until the connection ends. It is the only goroutine
-// that an idle connection has.
-func (c *conn) read() {
-	defer c.server.conns.Done()
-	defer c.release()
-	for {
-		opcode, payload, err := c.ws.Read(c.server.payload)
-		if err != nil {
-			c.endRead(err)
-			return
-		}
-		if !c.receive(opcode, payload) {
-			return
-		}
-	}
-}
-
-func (c *conn) release() {
-	c.ws.Drain()
-	c.ws.Release()
-}
-
-// receive handles one frame and reports whether the connection goes on.
-func (c *conn) receive(opcode int, payload []byte) bool {
-	c.inbox.Lock()
-	defer c.inbox.Unlock()
-	if !c.isOpen() {
+// Receive implements lifecycle.Owner.
+func (c *conn) Receive(_ *wsconn.Conn, opcode int, payload []byte) bool {
+	c.life.Hold()
+	defer c.life.Resume()
+	if !c.life.Received() {
 		return false
 	}
-	c.received.Add(1)
 	f, err := c.parse(opcode, payload)
 	switch exceeded, isLimit := errors.AsType[*realtime.LimitError](err); {
 	case isLimit:
@@ -286,7 +210,7 @@ func (c *conn) receive(opcode int, payload []byte) bool {
 	default:
 		c.socket.HandleAck(f.ack, f.args)
 	}
-	return c.isOpen()
+	return c.life.IsOpen()
 }
 
 func (c *conn) parse(opcode int, payload []byte) (frame, error) {
@@ -320,15 +244,32 @@ func (c *conn) event(f frame) {
 // busy reports whether a frame waits to be handled, or is, or what has come of
 // one.
 func (c *conn) busy() bool {
-	if !c.inbox.TryLock() {
-		return c.isOpen()
-	}
-	defer c.inbox.Unlock()
-	return c.socket != nil && c.isOpen() && (c.ws.Unread() || c.socket.Busy())
+	return c.life.Busy(func() bool { return c.socket != nil && (c.ws.Unread() || c.socket.Busy()) })
 }
 
-func (c *conn) isOpen() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return !c.closed
+// ID implements lifecycle.Owner, as do the methods that follow.
+func (c *conn) ID() string { return c.id }
+
+func (c *conn) Settings() lifecycle.Settings {
+	o := c.server.options()
+	return lifecycle.Settings{PingInterval: o.PingInterval, PingTimeout: o.PingTimeout, Logger: o.Logger}
+}
+
+func (c *conn) Begin() { c.server.conns.Begin() }
+
+func (c *conn) Done() { c.server.conns.Done() }
+
+func (c *conn) Ping() error {
+	_ = c.ws.Ping() // an error reaches the reader
+	return nil
+}
+
+func (c *conn) Expire(error) { c.finishLocked(reason.PingTimeout, 0, nil) }
+
+func (c *conn) Fail(why string, cause error) { c.finishLocked(why, 0, cause) }
+
+func (c *conn) Ended(why string) {
+	if c.socket != nil {
+		c.socket.HandleDisconnect(why)
+	}
 }

@@ -2,25 +2,14 @@ package plainws
 
 import (
 	"crypto/rand"
-	"net/http"
+	"net/url"
 
 	"github.com/caddy-realtime/caddy-realtime/module/internal/handshake"
-	"github.com/caddy-realtime/caddy-realtime/module/origin"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// handshake copies out of a request what outlives it. It reports false where
-// that is more than may be kept.
-func (s *Server) handshake(r *http.Request, o *Options) (h *realtime.Handshake, ok bool) {
-	kept, ok := handshake.New(r, origin.Sent(r), handshake.Options{
-		MaxBytes: o.Limits.Headers,
-		Headers:  o.KeepHeaders,
-		Values:   o.KeepValues,
-		ClientIP: o.ClientIP,
-	})
-	if !ok {
-		return nil, false
-	}
+// handshake returns what authenticators and handlers learn of a request, from what is kept of it.
+func (s *Server) handshake(kept *handshake.Handshake, query url.Values) *realtime.Handshake {
 	return &realtime.Handshake{
 		Endpoint:  s.endpoint,
 		Session:   rand.Text(),
@@ -32,8 +21,8 @@ func (s *Server) handshake(r *http.Request, o *Options) (h *realtime.Handshake, 
 		Secure:    kept.Secure,
 		Host:      kept.Host,
 		Path:      kept.Path,
-		Query:     r.URL.Query(),
+		Query:     query,
 		Header:    kept.Header(),
 		Values:    kept.Values(),
-	}, true
+	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-realtime/caddy-realtime/module/internal/handshake"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/refusal"
@@ -101,14 +102,19 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if c := s.letIn(w, r, o); c != nil {
-		c.ws.Run(c.read)
+		c.life.Run(c.ws, s.payload)
 	}
 }
 
 // letIn makes a request a connection that is to be read from. It returns nil
 // where that has ended, or the request has been answered.
 func (s *Server) letIn(w http.ResponseWriter, r *http.Request, o *Options) *conn {
-	h, ok := s.handshake(r, o)
+	kept, ok := handshake.New(r, origin.Sent(r), handshake.Options{
+		MaxBytes: o.Limits.Headers,
+		Headers:  o.KeepHeaders,
+		Values:   o.KeepValues,
+		ClientIP: o.ClientIP,
+	})
 	if !ok {
 		s.logRefused(r, http.StatusText(http.StatusRequestHeaderFieldsTooLarge), zap.String("limit", "headers"), zap.Int("most", o.Limits.Headers))
 		refusal.TooLarge(w)
@@ -121,7 +127,7 @@ func (s *Server) letIn(w http.ResponseWriter, r *http.Request, o *Options) *conn
 		return nil
 	}
 	defer pending.Release()
-	hub := s.endpoint.Hub()
+	hub, h := s.endpoint.Hub(), s.handshake(&kept, r.URL.Query())
 	identity, err := hub.Lookup(namespace).Authenticate(r.Context(), h)
 	if err != nil {
 		s.refuse(w, r, err)
@@ -134,18 +140,13 @@ func (s *Server) letIn(w http.ResponseWriter, r *http.Request, o *Options) *conn
 		return nil
 	}
 	c := &conn{server: s, ws: ws, id: h.Session, opened: h.Time}
-	if !c.open(o) {
+	if !c.open() {
 		identity.Discard()
 		ws.Close(reason.CloseCode(reason.ShuttingDown), "", true)
 		ws.Release()
 		return nil
 	}
-	o.Logger.Info("connected",
-		zap.String("session", h.Session),
-		zap.String("transport", h.Transport),
-		zap.String("client_ip", h.ClientIP),
-		zap.String("origin", h.Origin),
-		zap.String("user_agent", h.Header.Get("User-Agent")))
+	c.life.LogOpened(h.Transport, &kept)
 	if !c.start(hub.Lookup(namespace), h, identity) { // it has ended, and counts as running no more
 		ws.Release()
 		return nil

@@ -68,6 +68,16 @@ func New(r *http.Request, origin string, o Options) (h Handshake, ok bool) {
 	return h, true
 }
 
+// Get returns the first value of a header, and "" if none is kept.
+func (h *Handshake) Get(name string) string {
+	for _, f := range h.headers {
+		if strings.EqualFold(f.name, name) {
+			return f.value
+		}
+	}
+	return ""
+}
+
 // Header returns the headers that are kept. It makes a new map for each call.
 func (h *Handshake) Header() http.Header {
 	kept := make(http.Header, len(h.headers))
