@@ -20,14 +20,13 @@ const (
 	closeInvalid     = 1007
 )
 
-// A conn is one client: a connection and its socket. It is the socket's
-// realtime.Conn.
+// A conn is the connection of one client. It is the realtime.Conn of the client's socket.
 type conn struct {
 	server *Server
 	ws     *wsconn.Conn
 	id     string
 	opened time.Time
-	socket *realtime.Socket // set before anything is read
+	socket *realtime.Socket // set before anything is read; nil if the client was not let in
 	life   lifecycle.Connection
 }
 
@@ -38,7 +37,7 @@ func (c *conn) Opened() time.Time { return c.opened }
 // false if the server takes no more connections.
 func (c *conn) open() bool {
 	c.life.Init(c)
-	c.life.Lock() // from here on the server may end it
+	c.life.Lock() // the server may end the connection as soon as it is in the registry
 	defer c.life.Unlock()
 	if !c.server.conns.Add(c) {
 		return false
@@ -49,12 +48,12 @@ func (c *conn) open() bool {
 	return true
 }
 
-// start lets the client in and reports whether it is to be read from.
+// start lets the client in, and reports whether the connection must be read from.
 func (c *conn) start(n *realtime.Namespace, h *realtime.Handshake, identity realtime.Identity) bool {
-	c.life.Hold() // the end of the connection waits for its beginning
+	c.life.Hold() // the handlers must not learn of the end first
 	defer c.life.Resume()
 	if _, err := n.Accept(n.Hub().Context(), h, identity, c); err != nil {
-		c.socket = nil // it has never connected
+		c.socket = nil
 		c.end(reason.TransportClose)
 	}
 	return c.life.TryBegin()
@@ -64,7 +63,7 @@ func (c *conn) start(n *realtime.Namespace, h *realtime.Handshake, identity real
 func (c *conn) SendConnect(s *realtime.Socket) error {
 	c.socket = s
 	if c.server.format == Raw {
-		if !c.life.IsOpen() { // there is nothing to send that would tell
+		if !c.life.IsOpen() { // nothing is sent, which would have failed
 			return realtime.ErrDisconnected
 		}
 		return nil
@@ -89,7 +88,7 @@ func (c *conn) Deliver(m *realtime.Message, in *realtime.Batch) error {
 	return c.sentBy(c.ws.SendShared(in, &frame.held, frame.bytes))
 }
 
-// A sharedFrame is one that several connections get.
+// A sharedFrame is a frame that several connections send.
 type sharedFrame struct {
 	bytes []byte
 	held  outbox.Shared
@@ -102,8 +101,8 @@ func newSharedFrame(frame []byte) *sharedFrame {
 	return &sharedFrame{bytes: frame, held: outbox.Shared{Size: len(frame)}}
 }
 
-// encode returns the frame that the client shares with all that have it in the
-// same form; nil where the format has none.
+// encode returns the frame of a message, which is shared by all recipients that get it in the same
+// form. It returns nil if the format has no frame for the message.
 func (c *conn) encode(m *realtime.Message) *sharedFrame {
 	frame := m.Encoding(c.server.plain, func(m *realtime.Message) any { return newSharedFrame(c.server.format.encode(m)) }).(*sharedFrame)
 	if frame == nil || !c.compresses(frame.bytes) {
@@ -112,8 +111,8 @@ func (c *conn) encode(m *realtime.Message) *sharedFrame {
 	return m.Encoding(c.server.deflated, func(*realtime.Message) any { return newSharedFrame(wsconn.Deflate(frame.bytes)) }).(*sharedFrame)
 }
 
-// compresses reports whether a frame is large enough for the settings of the
-// moment to be compressed for the client, which must have negotiated that.
+// compresses reports whether the client has negotiated compression, and the frame is large enough
+// for it.
 func (c *conn) compresses(frame []byte) bool {
 	if !c.ws.Deflates() {
 		return false
@@ -122,8 +121,8 @@ func (c *conn) compresses(frame []byte) bool {
 	return from > 0 && wsconn.PayloadSize(frame) >= from
 }
 
-// Disconnect implements realtime.Conn. There is no namespace to leave but the
-// connection itself.
+// Disconnect implements realtime.Conn. It always ends the connection, which is in one namespace
+// only.
 func (c *conn) Disconnect(bool) error {
 	c.finishWith(reason.ServerDisconnect, closeNormal)
 	return nil
@@ -132,7 +131,7 @@ func (c *conn) Disconnect(bool) error {
 // Close implements realtime.Conn.
 func (c *conn) Close(reason string) { c.end(reason) }
 
-// send sends a frame that is for this client only.
+// send sends a frame to this client only.
 func (c *conn) send(frame []byte, in *realtime.Batch) error {
 	if c.compresses(frame) {
 		frame = wsconn.Deflate(frame)
@@ -145,7 +144,7 @@ func (c *conn) write(frame []byte, in *realtime.Batch) error {
 	return c.sentBy(c.ws.SendIn(in, frame))
 }
 
-// sentBy deals with what sending a frame has come to.
+// sentBy handles the result of sending a frame.
 func (c *conn) sentBy(err error) error {
 	switch {
 	case err == nil:
@@ -223,8 +222,7 @@ func (c *conn) parse(opcode int, payload []byte) (frame, error) {
 	return parseJSON(payload, &c.server.options().Limits)
 }
 
-// exceed ends the connection of a client that has exceeded a limit, and tells it
-// which.
+// exceed tells the client which limit it has exceeded, and ends the connection.
 func (c *conn) exceed(l *realtime.LimitError) {
 	c.server.options().Logger.Info("limit exceeded",
 		zap.String("session", c.id), zap.String("limit", l.Name), zap.Int64("most", l.Max))
@@ -241,8 +239,8 @@ func (c *conn) event(f frame) {
 	c.socket.HandleEvent(ctx, f.event, f.args, ack)
 }
 
-// busy reports whether a frame waits to be handled, or is, or what has come of
-// one.
+// busy reports whether a frame is being handled, or waits for that, or what the handlers do
+// because of one has not finished.
 func (c *conn) busy() bool {
 	return c.life.Busy(func() bool { return c.socket != nil && (c.ws.Unread() || c.socket.Busy()) })
 }

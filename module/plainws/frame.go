@@ -11,46 +11,45 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// A Format says what the frames of a connection mean.
+// A Format is what the frames of a connection mean.
 type Format string
 
 const (
-	// JSON is text frames, each an event or an answer to one:
+	// JSON has text frames. Each is an event, or the answer to one:
 	//
 	//	{"event":"greet","args":["hello"],"id":7}
 	//	{"ack":7,"args":["hello yourself"]}
 	//
-	// The id is there where an answer is awaited. Binary data is
-	// {"$binary":"<base64>"}, at any depth of an argument.
+	// An event has an id if it awaits an answer. Binary data, at any depth of an argument, is
+	// {"$binary":"<base64>"}.
 	JSON Format = "json"
 
-	// Raw is frames that are each the event "message" with one argument, a
-	// string or binary data. Only events of that name are sent, and no answers.
+	// Raw has frames that are each the event "message" with one argument: a string, or binary
+	// data. Events of other names, and answers, are not sent.
 	Raw Format = "raw"
 )
 
 // rawEvent is the name of every event of the raw format.
 const rawEvent = "message"
 
-// A frame is what a client sent: an event, which has a name, or an answer.
+// A frame is an event, which has a name, or an answer.
 type frame struct {
 	event string
 	args  []realtime.Arg
-	id    string // of an event: the digits to answer by, "" where no answer is awaited
-	ack   uint64 // of an answer
+	id    string // of an event: digits, or "" if it awaits no answer
+	ack   uint64 // the id of the event that is answered
 }
 
 func (f frame) isEvent() bool { return f.event != "" }
 
-// errJSON says that a frame is not JSON at all: what sends it does not speak
-// the protocol.
+// errJSON says that a frame is not JSON. Its sender does not speak the protocol.
 var errJSON = errors.New("frame is not valid JSON")
 
-// errBinary says that a frame is binary where only text means anything.
+// errBinary says that a frame is binary, and the format has only text.
 var errBinary = errors.New("frame is binary")
 
-// parseJSON reads a text frame of the json format. An error is errJSON or a
-// *realtime.LimitError; any other says what would be right.
+// parseJSON reads a frame of the JSON format. The error is errJSON, a *realtime.LimitError, or one
+// that says what would be right.
 func parseJSON(text []byte, l *realtime.Limits) (frame, error) {
 	if !rawjson.Valid(text) {
 		return frame{}, errJSON
@@ -95,8 +94,8 @@ func parseJSON(text []byte, l *realtime.Limits) (frame, error) {
 	return parsed, nil
 }
 
-// arguments are those of a frame. They are bounded before there is a list of
-// them.
+// arguments are the arguments of a frame. Limits apply while they are read, so that many arguments
+// take no memory.
 type arguments struct {
 	list   []json.RawMessage
 	limits *realtime.Limits
@@ -118,7 +117,7 @@ func (a *arguments) UnmarshalJSON(data []byte) (err error) {
 	return err
 }
 
-// parseRaw reads a frame of the raw format.
+// parseRaw reads a frame of the Raw format.
 func parseRaw(opcode int, payload []byte) frame {
 	if opcode == wsconn.Binary {
 		return frame{event: rawEvent, args: []realtime.Arg{realtime.Bytes(payload)}}
@@ -126,8 +125,8 @@ func parseRaw(opcode int, payload []byte) frame {
 	return frame{event: rawEvent, args: []realtime.Arg{realtime.String(string(payload))}}
 }
 
-// encode returns a message as a WebSocket frame; nil where the format has none
-// for it.
+// encode returns a message as a WebSocket frame. It returns nil if the format has no frame for the
+// message.
 func (f Format) encode(m *realtime.Message) []byte {
 	if f == Raw {
 		return encodeRaw(m)

@@ -1,6 +1,8 @@
-// Package plainws serves the hub that Socket.IO clients are in over a bare
-// WebSocket, for clients that have no library for it: devices, scripts, other
-// servers. frame.go says what the frames mean.
+// Package plainws connects clients with a [realtime.Hub] over a WebSocket without Socket.IO. It is
+// for clients that have no Socket.IO library: devices, scripts, other servers.
+//
+// A request enters at [Server.ServeHTTP], which authenticates the client before there is a
+// WebSocket. conn.go is a connection that is open, and frame.go says what its frames mean.
 package plainws
 
 import (
@@ -22,30 +24,30 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// namespace is the one that plain clients are in.
+// namespace is the namespace of all clients.
 const namespace = "/"
 
-// A Server holds the plain WebSocket connections of one endpoint in one format.
-// Its settings may change at any time.
+// A Server has the plain WebSocket connections of one endpoint that use one format. Its methods may
+// be called concurrently.
 type Server struct {
 	endpoint *realtime.Endpoint
 	format   Format
 	options  func() *Options
-	limit    func() int   // of what waits for one connection; made once for all of them
-	payload  func() int64 // limits a message
+	limit    func() int   // limits the bytes that wait for one connection; made once for all of them
+	payload  func() int64 // limits the size of a message
 	conns    registry.Registry[*conn]
-	forget   func() // ends what the hub's budget knows of the connections
+	forget   func() // takes the connections out of the hub's budget
 
-	// The keys of its frames among a message's encodings. They are made here,
-	// since to make them for each recipient would be garbage.
+	// The keys of its frames among a message's encodings. They are made once, and not for
+	// each recipient.
 	plain, deflated any
 }
 
-// deflated is the wire format of compressed frames.
+// deflated is the key of compressed frames.
 type deflated struct{ Format }
 
-// NewServer returns a server that asks options for its settings whenever it
-// needs one. They must come from Options.WithDefaults.
+// NewServer returns a server of an endpoint. The server calls options whenever it needs a
+// setting, so the settings may change at any time. They must come from Options.WithDefaults.
 func NewServer(endpoint *realtime.Endpoint, format Format, options func() *Options) *Server {
 	s := &Server{
 		endpoint: endpoint,
@@ -60,6 +62,7 @@ func NewServer(endpoint *realtime.Endpoint, format Format, options func() *Optio
 	return s
 }
 
+// holders returns the connections for the hub's budget.
 func (s *Server) holders() (all []outbox.Holder) {
 	for _, c := range s.conns.All() {
 		all = append(all, c)
@@ -70,7 +73,7 @@ func (s *Server) holders() (all []outbox.Holder) {
 // Len returns how many connections are open.
 func (s *Server) Len() int { return s.conns.Len() }
 
-// Queued returns how many bytes wait for clients, and how many of these there are.
+// Queued returns how many bytes wait for clients, and for how many of these.
 func (s *Server) Queued() (bytes, connections int) {
 	for _, c := range s.conns.All() {
 		if n := c.ws.Queued(); n > 0 {
@@ -81,8 +84,9 @@ func (s *Server) Queued() (bytes, connections int) {
 	return bytes, connections
 }
 
-// ServeHTTP handles a request whose path is the server's. A client that may not
-// connect learns it by an HTTP status, before there is a WebSocket.
+// ServeHTTP handles a request whose path is the server's. A client that must not connect gets an
+// HTTP status instead of a WebSocket. Over HTTP/2 and HTTP/3, ServeHTTP returns when the connection
+// has ended.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	o := s.options()
 	if err := o.Origins.Check(r); err != nil {
@@ -106,8 +110,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// letIn makes a request a connection that is to be read from. It returns nil
-// where that has ended, or the request has been answered.
+// letIn returns the connection of a request, which must be read from now. It returns nil if the
+// request has been answered, or the connection has ended already.
 func (s *Server) letIn(w http.ResponseWriter, r *http.Request, o *Options) *conn {
 	kept, ok := handshake.New(r, origin.Sent(r), handshake.Options{
 		MaxBytes: o.Limits.Headers,
@@ -147,14 +151,14 @@ func (s *Server) letIn(w http.ResponseWriter, r *http.Request, o *Options) *conn
 		return nil
 	}
 	c.life.LogOpened(h.Transport, &kept)
-	if !c.start(hub.Lookup(namespace), h, identity) { // it has ended, and counts as running no more
+	if !c.start(hub.Lookup(namespace), h, identity) { // it has ended
 		ws.Release()
 		return nil
 	}
 	return c
 }
 
-// refuse answers a request that an authenticator has not accepted.
+// refuse answers a request that an authenticator has refused.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	s.logRefused(r, err.Error())
 	status := http.StatusForbidden
@@ -182,7 +186,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	_ = json.NewEncoder(w).Encode(body)
 }
 
-// logRefused writes the one line that a refused request gets.
+// logRefused logs that a request was refused.
 func (s *Server) logRefused(r *http.Request, message string, details ...zap.Field) {
 	o := s.options()
 	refusal.Log(o.Logger, r, o.ClientIP(r), message, details...)

@@ -8,25 +8,25 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// An assembly holds a packet while its attachments are still to come: all of
-// it is bounded by the size of one message, and has its time. A client has one
-// at a time, and only Receive touches it, but for the clock.
+// An assembly holds a packet until its attachments have come. Together, they may be as large as
+// one message. Each attachment must come in time. A client has one assembly at a time. Only the
+// client's Receive uses it, except for the timer.
 type assembly struct {
-	packet   header // of kind 0 where nothing is awaited
+	packet   header // of kind 0 if no attachment is awaited
 	received [][]byte
-	size     int64 // bytes of all of it
+	size     int64 // of the packet and the attachments, in bytes
 
 	mu      sync.Mutex
-	due     time.Time   // when the next attachment is late; zero: none is awaited
+	due     time.Time   // when the next attachment is late; zero if none is awaited
 	timer   *time.Timer // nil until the first is awaited
-	running bool        // the timer is: it may go off early, and then runs on
+	running bool        // the timer runs; it may fire before due, and then runs on
 	closed  bool
 }
 
-// awaits reports whether attachments are to come.
+// awaits reports whether an attachment is awaited.
 func (a *assembly) awaits() bool { return a != nil && a.packet.kind != 0 }
 
-// begin takes a packet whose attachments are to come.
+// begin holds a packet that has attachments.
 func (a *assembly) begin(h header) {
 	a.packet, a.size = h, int64(len(h.data))
 	a.received = make([][]byte, 0, h.attachments)
@@ -43,7 +43,7 @@ func (a *assembly) add(attachment []byte, payload int64) error {
 
 func (a *assembly) complete() bool { return len(a.received) == a.packet.attachments }
 
-// end lets go of what is held, and returns it.
+// end returns what is held, and holds nothing afterwards.
 func (a *assembly) end() (packet header, attachments [][]byte) {
 	packet, attachments = a.packet, a.received
 	a.packet, a.received, a.size = header{}, nil, 0
@@ -51,8 +51,7 @@ func (a *assembly) end() (packet header, attachments [][]byte) {
 	return packet, attachments
 }
 
-// wait has late called unless the next attachment comes in time, or the rest is
-// not awaited any more.
+// wait calls late after the timeout, unless wait or end is called before.
 func (a *assembly) wait(timeout time.Duration, late func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -72,7 +71,7 @@ func (a *assembly) wait(timeout time.Duration, late func()) {
 	a.running = true
 }
 
-// check reports whether an attachment is late. It is what the timer calls.
+// check reports whether an attachment is late. The timer calls it.
 func (a *assembly) check() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -94,7 +93,7 @@ func (a *assembly) stop() {
 	a.due = time.Time{}
 }
 
-// close ends the clock for good.
+// close stops the timer for good. The assembly may be nil.
 func (a *assembly) close() {
 	if a == nil {
 		return

@@ -7,16 +7,15 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// parseArgs splits the data of an event or an ack, with the attachments that
-// came with it. A first element that is the event's name is not an argument
-// and must have been cut off.
+// parseArgs returns the arguments of an event or an ack, from the elements of its data and its
+// attachments. The elements are without the event's name.
 func parseArgs(elements []json.RawMessage, attachments [][]byte) ([]realtime.Arg, error) {
 	args := make([]realtime.Arg, len(elements))
 	references := 0
 	for i, element := range elements {
 		args[i].JSON = element
 		if len(attachments) == 0 {
-			continue // what looks like a placeholder is none
+			continue // an object that looks like a placeholder is only an object
 		}
 		arg, err := parseBinaryArg(element, attachments, &references)
 		if err != nil {
@@ -27,16 +26,16 @@ func parseArgs(elements []json.RawMessage, attachments [][]byte) ([]realtime.Arg
 	return args, nil
 }
 
-// maxReferences is how many placeholders a packet can have. Clients write one
-// for each attachment; more would be a way to have an attachment repeated, at
-// the cost of 30 bytes each, wherever it is written out in full.
+// maxReferences is the maximum number of placeholders in a packet. Clients write one for each
+// attachment. A placeholder takes 30 bytes, and each has its attachment repeated wherever
+// attachments are written out.
 const maxReferences = 2 * realtime.MaxAttachments
 
-// parseBinaryArg numbers the placeholders of one argument anew, by the
-// attachments that this argument uses. It adds to the references of the packet.
+// parseBinaryArg returns the argument of an element, with the attachments that the argument uses.
+// Its placeholders are renumbered accordingly. references counts the placeholders of the packet.
 func parseBinaryArg(element json.RawMessage, attachments [][]byte, references *int) (realtime.Arg, error) {
 	var arg realtime.Arg
-	var local [realtime.MaxAttachments]int // 1 + the number that an attachment has in the argument
+	var local [realtime.MaxAttachments]int // 1 + the number of an attachment in the argument; 0: not used
 	data, err := rawjson.Placeholders(element, func(dst []byte, num json.RawMessage) ([]byte, error) {
 		n, ok := rawjson.Index(num, len(attachments))
 		if *references++; !ok || *references > maxReferences {
@@ -52,10 +51,9 @@ func parseBinaryArg(element json.RawMessage, attachments [][]byte, references *i
 	return arg, err
 }
 
-// appendArg is the inverse of parseBinaryArg: it appends the argument's JSON,
-// with its placeholders numbered by all the attachments of the packet. Beside
-// attachments, an object that only looks like a placeholder becomes null: the
-// clients would take it for one, and close their connection.
+// appendArg is the inverse of parseBinaryArg: it appends the argument's JSON, with placeholders
+// that are numbered by all attachments of the packet. If there are any, an object that only looks
+// like a placeholder becomes null: clients would take it for one, and close their connection.
 func appendArg(data []byte, arg realtime.Arg, all realtime.Attachments) []byte {
 	if len(all) == 0 {
 		return append(data, arg.JSON...)

@@ -29,8 +29,8 @@ var bundleFiles = []string{
 // IsBundleFile reports whether a file of this name can be part of a Bundle.
 func IsBundleFile(name string) bool { return slices.Contains(bundleFiles, name) }
 
-// A Bundle is the client for browsers, as socket.io-client has it in its folder
-// dist. It never changes; all methods may be called concurrently.
+// A Bundle is the client for browsers: the files in the folder dist of socket.io-client. It never
+// changes. All methods may be called concurrently.
 type Bundle struct {
 	files map[string]*bundleFile
 }
@@ -39,12 +39,11 @@ type bundleFile struct {
 	etag    string
 	kind    string // its Content-Type
 	plain   []byte
-	gzipped func() []byte // once somebody asks for it
+	gzipped func() []byte // compresses plain when it is called first
 }
 
-// ReadBundle reads the files of the client that a folder has; the others are
-// not looked at, and neither are files outside, to which links may lead. It is
-// an error if there is none.
+// ReadBundle reads the files of the client from a folder. It reads no other files, and does not
+// follow links out of the folder. A folder without any file of the client is an error.
 func ReadBundle(folder string) (*Bundle, error) {
 	root, err := os.OpenRoot(folder)
 	if err != nil {
@@ -58,7 +57,7 @@ func ReadBundle(folder string) (*Bundle, error) {
 			continue
 		}
 		if err == nil && !info.Mode().IsRegular() {
-			err = errors.New("it is no regular file")
+			err = errors.New("it is not a regular file")
 		}
 		var content []byte
 		if err == nil {
@@ -82,8 +81,8 @@ func newBundleFile(name string, content []byte) *bundleFile {
 	}
 	sum := sha256.Sum256(content)
 	return &bundleFile{
-		// A weak one is the same for the file as it is and compressed, here or
-		// by who stands in front.
+		// A weak ETag is the same for the file and its compressed form, whether it is
+		// compressed here or by another handler.
 		etag:  `W/"` + hex.EncodeToString(sum[:12]) + `"`,
 		kind:  kind,
 		plain: content,
@@ -97,8 +96,8 @@ func newBundleFile(name string, content []byte) *bundleFile {
 	}
 }
 
-// Serve answers a request for a file: anybody's, since it is no secret. A name
-// that the bundle has not is answered 404.
+// Serve answers a request for a file, from anybody. It answers 404 if the bundle has no file of
+// the name.
 func (b *Bundle) Serve(w http.ResponseWriter, r *http.Request, name string) {
 	file, ok := b.files[name]
 	switch {

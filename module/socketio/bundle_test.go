@@ -124,7 +124,7 @@ func TestNoBundle(t *testing.T) {
 		outside:                               "opening the folder of the client",
 		folder(t, "package.json"):             "has no file of the client, such as socket.io.min.js",
 		linked:                                "reading socket.io.js in",
-		directory:                             "it is no regular file",
+		directory:                             "it is not a regular file",
 	} {
 		if _, err := ReadBundle(dir); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s is %v; want %q", dir, err, want)

@@ -3,12 +3,13 @@ package socketio
 import (
 	"encoding/json"
 	"errors"
+	"strconv"
 
 	"github.com/caddy-realtime/caddy-realtime/module/engineio"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// A conn is a socket's way to its client: one namespace on a session.
+// A conn connects a socket with its client: it is one namespace of a session.
 type conn struct {
 	client    *client
 	namespace string
@@ -21,8 +22,8 @@ func (c *conn) SendConnect(s *realtime.Socket) error {
 	return gone(c.client.send(c.answer()))
 }
 
-// gone returns an error of a session's as that of a client that is not there any
-// more, which is no fault of the server's.
+// gone joins realtime.ErrDisconnected to an error of the session: the client is not there any
+// more, which is not a fault of the server.
 func gone(err error) error {
 	if err == nil {
 		return nil
@@ -30,7 +31,8 @@ func gone(err error) error {
 	return errors.Join(realtime.ErrDisconnected, err)
 }
 
-// A conn5 is the conn of a client that is told how to come back to its socket.
+// A conn5 is a conn whose client learns how to come back to its socket, which takes revision 5
+// of the protocol.
 type conn5 struct{ *conn }
 
 // SendRecovered implements realtime.RecoverableConn.
@@ -48,7 +50,7 @@ func (c conn5) SendRecovered(s *realtime.Socket, missed []*realtime.Message) err
 	return gone(err)
 }
 
-// answer returns the packet that tells the client that it is in.
+// answer returns the packet that tells the client that it has entered the namespace.
 func (c *conn) answer() packet {
 	p := packet{kind: typeConnect, namespace: c.namespace}
 	if c.client.revision4() {
@@ -81,7 +83,7 @@ func (c *conn) queues(m *realtime.Message) bool {
 // Disconnect implements realtime.Conn.
 func (c *conn) Disconnect(closing bool) error {
 	if closing {
-		c.client.leaveAll()
+		c.client.disconnectAll()
 		return nil
 	}
 	c.client.remove(c)
@@ -90,6 +92,31 @@ func (c *conn) Disconnect(closing bool) error {
 
 // Close implements realtime.Conn.
 func (c *conn) Close(reason string) { c.client.session.Close(reason) }
+
+// event has the socket handle an event.
+func (c *conn) event(p packet, batch *engineio.Batch) {
+	if p.blank {
+		return // it has no name; Socket.IO's parser accepts that, too
+	}
+	var ack func(...realtime.Arg) error
+	if id := p.id; id != "" {
+		ack = func(args ...realtime.Arg) error {
+			answer := packet{kind: typeAck, namespace: c.namespace, id: id, args: args}
+			return c.client.session.SendIn(batch, c.client.format.encode(answer))
+		}
+	}
+	c.socket.HandleEvent(realtime.WithBatch(c.client.server.endpoint.Hub().Context(), batch), p.event, p.args, ack)
+}
+
+// ack has the socket handle the client's answer to an event.
+func (c *conn) ack(p packet) {
+	if p.blank {
+		return
+	}
+	if number, err := strconv.ParseUint(p.id, 10, 64); err == nil {
+		c.socket.HandleAck(number, p.args)
+	}
+}
 
 // Interface guards
 var (

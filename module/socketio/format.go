@@ -5,25 +5,23 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// A format is how packets are written as Engine.IO messages: that of one of
-// Socket.IO's parsers. It is comparable, and the same for all sessions that use it.
-// An error is a *realtime.LimitError, or says that the message is no packet.
+// A format is how one of Socket.IO's parsers writes packets as Engine.IO messages. It is
+// comparable, and equal for all sessions that use the same format. The error of its methods is a
+// *realtime.LimitError, or any other error if the message is not a packet.
 type format interface {
-	// open reads all of the message that begins a packet but the data: what
-	// decides whether that is worth reading.
+	// open reads a message that begins a packet, except for the packet's data.
 	open(m engineio.Packet, l *realtime.Limits) (header, error)
 
-	// read reads the data of a packet whose attachments, as many as its header
-	// says, have come.
+	// read reads the data of a packet. There must be as many attachments as the header says.
 	read(h header, attachments [][]byte, l *realtime.Limits) (packet, error)
 
-	// encode returns the messages that a packet is written as.
+	// encode returns a packet as Engine.IO messages.
 	encode(p packet) *engineio.PacketGroup
 }
 
-// formatOf returns the format of a session whose first message this is. Clients
-// begin with a CONNECT packet: it is text in the default parser's format, and
-// binary in that of socket.io-msgpack-parser.
+// formatOf returns the format of a session, from its first message. Clients begin with a CONNECT
+// packet, which is text in the default parser's format, and binary in that of
+// socket.io-msgpack-parser.
 func formatOf(first engineio.Packet) format {
 	if first.Binary {
 		return msgpackFormat{}
@@ -31,8 +29,8 @@ func formatOf(first engineio.Packet) format {
 	return textFormat{}
 }
 
-// encodeMessage returns a message as the packet group that all its recipients of one
-// format share.
+// encodeMessage returns a message as a packet group, which all recipients with the same format
+// share.
 func encodeMessage(f format, m *realtime.Message) *engineio.PacketGroup {
 	return m.Encoding(f, func(m *realtime.Message) any { return f.encode(eventPacket(m)) }).(*engineio.PacketGroup)
 }
@@ -40,8 +38,8 @@ func encodeMessage(f format, m *realtime.Message) *engineio.PacketGroup {
 // A header is a packet whose data has not been read.
 type header struct {
 	kind        packetType
-	attachments int // that are to come
+	attachments int // how many follow
 	namespace   string
-	id          string // digits, "" for none
-	data        []byte // in the format, nil or empty for none
+	id          string // digits, or ""
+	data        []byte // in the format; may be empty
 }

@@ -12,13 +12,12 @@ import (
 // maxID is the length of the longest id, in digits. Clients count from 0.
 const maxID = 64
 
-// parseHeader reads the text of a packet in the format of Socket.IO's default
-// parser, which may have so many attachments. The data is part of text:
+// parseHeader reads the header of a packet in the default parser's format. The packet may have
+// so many attachments. The data of the result shares the memory of text, which is
 //
 //	<type>[<attachments>-][<namespace>,][<id>][<data>]
 //
-// The namespace is "/" where the text has none. Blanks may stand before and
-// behind the id.
+// The namespace is "/" if the text has none. There may be blanks before and after the id.
 //
 // https://socket.io/docs/v4/socket-io-protocol/#packet-encoding
 func parseHeader(text []byte, attachments int) (header, error) {
@@ -30,8 +29,8 @@ func parseHeader(text []byte, attachments int) (header, error) {
 	if h.kind.binary() {
 		count, rest, found := bytes.Cut(text, []byte{'-'})
 		n, err := strconv.ParseUint(string(count), 10, 8)
-		// A count of nothing would wait for attachments that are never
-		// complete (CVE-2026-69185); one without a bound, for any number.
+		// With a count of 0, the attachments would never be complete (CVE-2026-69185).
+		// Without a maximum, a client could have any number of them kept.
 		if !found || err != nil || n < 1 || n > realtime.MaxAttachments {
 			return header{}, errPacket
 		}
@@ -54,12 +53,12 @@ func parseHeader(text []byte, attachments int) (header, error) {
 	return h, nil
 }
 
-// blanks may stand around the id of a packet.
+// blanks are the characters that may stand before and after the id of a packet.
 const blanks = " \t\n\v\f\r"
 
-// cutID cuts off the digits of a packet's id. Clients written by hand put blanks
-// around it, or in its place: like Socket.IO's own parser, which reads numbers as
-// JavaScript does, cutID takes blanks alone for 0.
+// cutID cuts the id off the text of a packet. Some clients write blanks around the id, or instead
+// of it. Blanks alone are the id 0, as in Socket.IO's own parser, which reads numbers as JavaScript
+// does.
 func cutID(text []byte) (id string, rest []byte, ok bool) {
 	end := 0
 	for end < len(text) && '0' <= text[end] && text[end] <= '9' {
@@ -74,7 +73,7 @@ func cutID(text []byte) (id string, rest []byte, ok bool) {
 	return string(text[:end]), text[end:], true
 }
 
-// cutBlankID is cutID where blanks stand around the id, or in its place.
+// cutBlankID is cutID for a text that has blanks around the id, or instead of it.
 func cutBlankID(text []byte) (id string, rest []byte, ok bool) {
 	rest = bytes.TrimLeft(text, blanks+"0123456789")
 	digits := bytes.Trim(text[:len(text)-len(rest)], blanks)
@@ -102,7 +101,7 @@ func (h header) append(text []byte) []byte {
 	return append(text, h.data...)
 }
 
-// packet returns the packet that the header and its attachments are.
+// packet returns the packet of a header and its attachments.
 func (h header) packet(attachments [][]byte, l *realtime.Limits) (p packet, err error) {
 	p = packet{kind: h.kind.plain(), namespace: h.namespace, id: h.id}
 	switch {
@@ -120,7 +119,7 @@ func (h header) packet(attachments [][]byte, l *realtime.Limits) (p packet, err 
 		if !rawjson.Object(bytes.TrimLeft(h.data, " \t\r\n")) {
 			return packet{}, errPacket
 		}
-	case len(h.data) > 0: // a DISCONNECT has none, and clients send no CONNECT_ERROR
+	case len(h.data) > 0: // a DISCONNECT has no data, and clients do not send a CONNECT_ERROR
 		return packet{}, errPacket
 	}
 	return p, nil

@@ -11,16 +11,15 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// msgpackFormat is the format of socket.io-msgpack-parser: one binary message,
-// the MessagePack of {type, data, nsp, id}. The types are those of packets
-// without attachments, since binary data is where it belongs.
+// msgpackFormat is the format of socket.io-msgpack-parser: one binary message, the MessagePack of
+// {type, data, nsp, id}. The binary packet types are not used: binary data stands in its place in
+// the data.
 //
-// Two things are as in the default parser's format, so that any packet can be
-// passed on to clients of either: there are at most realtime.MaxAttachments binary
-// parts, and dates are their text.
+// Every packet can be passed on in the default parser's format. So there are at most
+// realtime.MaxAttachments binary parts, and dates become text.
 type msgpackFormat struct{}
 
-// open implements format. Each packet is one message.
+// open implements format.
 func (msgpackFormat) open(m engineio.Packet, _ *realtime.Limits) (header, error) {
 	if !m.Binary {
 		return header{}, errPacket
@@ -40,14 +39,14 @@ func (msgpackFormat) read(h header, _ [][]byte, l *realtime.Limits) (p packet, e
 		err = p.unpackData(h.data, l)
 	case h.kind == typeConnect && h.data != nil:
 		p.data, err = unpackAuth(h.data, l)
-	case h.data != nil: // a DISCONNECT has none, and clients send no CONNECT_ERROR
+	case h.data != nil: // a DISCONNECT has no data, and clients do not send a CONNECT_ERROR
 		err = errPacket
 	}
 	return p, err
 }
 
-// parseMembers reads all that a message is. Members of other names, such as the
-// options that clients send along, mean nothing.
+// parseMembers reads a message. It ignores members of other names, such as the options that
+// clients send.
 func parseMembers(message []byte) (h header, err error) {
 	count, rest, err := msgpack.ReadMap(message)
 	if err != nil {
@@ -72,8 +71,8 @@ func parseMembers(message []byte) (h header, err error) {
 	return h, nil
 }
 
-// set takes one member. As in JavaScript, one that is undefined is not there,
-// and the last of several counts.
+// set sets one member. As in JavaScript, an undefined member counts as missing, and of several
+// members with the same name the last one counts.
 func (h *header) set(name string, value []byte) error {
 	none := msgpack.IsUndefined(value)
 	switch name {
@@ -106,8 +105,8 @@ func (h *header) set(name string, value []byte) error {
 	return nil
 }
 
-// validNamespace reports whether a namespace could be written in the default
-// parser's format as well.
+// validNamespace reports whether a namespace's name can be written in the default parser's format,
+// too.
 func validNamespace(name string) bool {
 	return strings.HasPrefix(name, "/") && len(name) <= maxNamespace && !strings.Contains(name, ",")
 }
@@ -127,7 +126,7 @@ func (p *packet) unpackData(data []byte, l *realtime.Limits) error {
 	if elements > l.Arguments {
 		return limitOf(rawjson.ErrElements, l)
 	}
-	text := make([]byte, 0, min(len(rest)+len(rest)/4, 1024)) // of all arguments, one behind the other
+	text := make([]byte, 0, min(len(rest)+len(rest)/4, 1024)) // of all arguments, one after the other
 	if p.kind == typeEvent {
 		var name json.RawMessage
 		if name, _, rest, err = msgpack.AppendJSON(nil, rest, 0, 0); err != nil {
@@ -150,8 +149,7 @@ func (p *packet) unpackData(data []byte, l *realtime.Limits) error {
 	return nil
 }
 
-// unpackAuth reads the data of a CONNECT. Binary data in it becomes
-// {"$binary":"<base64>"}: auth is JSON, and has no attachments.
+// unpackAuth reads the data of a CONNECT as JSON. Binary data becomes {"$binary":"<base64>"}.
 func unpackAuth(data []byte, l *realtime.Limits) (json.RawMessage, error) {
 	if !msgpack.IsMap(data) {
 		return nil, errPacket
@@ -161,15 +159,15 @@ func unpackAuth(data []byte, l *realtime.Limits) (json.RawMessage, error) {
 		return nil, limitOf(err, l)
 	}
 	auth := json.RawMessage(realtime.Arg{JSON: text, Binary: parts}.AppendInline(nil))
-	if !rawjson.Object(auth) { // null, since it looks like a placeholder, or is too large
+	if !rawjson.Object(auth) { // it is null: the map looks like a placeholder, or is too large
 		return nil, errPacket
 	}
 	return auth, nil
 }
 
-// maxRepeated bounds what a message grows by where its attachments are there
-// more than once, in bytes. A client of the default parser's format sends each
-// once, and names it as often as it likes; what is too much becomes null.
+// maxRepeated is by how many bytes a message may grow because of attachments that are in it more
+// than once. A client that uses the default parser sends an attachment once, and may refer to it
+// many times. An attachment that would exceed the maximum becomes null.
 const maxRepeated = 16 << 20
 
 // encode implements format.
@@ -177,7 +175,7 @@ func (msgpackFormat) encode(p packet) *engineio.PacketGroup {
 	return engineio.NewPacketGroup(engineio.Packet{Type: engineio.Message, Binary: true, Data: p.msgpack()})
 }
 
-// msgpack returns the packet as a message.
+// msgpack returns the packet as MessagePack.
 func (p *packet) msgpack() []byte {
 	size := len(p.namespace) + len(p.id) + len(p.event) + len(p.data) + 64
 	for _, arg := range p.args {
@@ -213,8 +211,8 @@ func (p *packet) hasData() bool {
 	return p.kind == typeEvent || p.kind == typeAck || len(p.data) > 0
 }
 
-// appendData appends the data of a packet, where the message is to have limit
-// bytes at most.
+// appendData appends the data of a packet to its message, which should become at most limit bytes
+// long.
 func (p *packet) appendData(message []byte, limit int) []byte {
 	switch p.kind {
 	case typeEvent:

@@ -10,25 +10,24 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// packetType is what a packet is for, by the character that stands for it in
-// the format of Socket.IO's default parser.
+// A packetType is the type of a packet, as the default parser's format writes it.
 // https://socket.io/docs/v4/socket-io-protocol/#exchange-protocol
 type packetType byte
 
-// The packet types of Socket.IO 5.
+// The packet types.
 const (
 	typeConnect      packetType = '0'
 	typeDisconnect   packetType = '1'
 	typeEvent        packetType = '2'
 	typeAck          packetType = '3'
 	typeConnectError packetType = '4'
-	typeBinaryEvent  packetType = '5' // in the default parser's format only, like the next
-	typeBinaryAck    packetType = '6'
+	typeBinaryEvent  packetType = '5' // only in the default parser's format
+	typeBinaryAck    packetType = '6' // likewise
 )
 
 func (t packetType) binary() bool { return t == typeBinaryEvent || t == typeBinaryAck }
 
-// plain returns the type of the same packet if it had no attachments.
+// plain returns the type that the packet would have without attachments.
 func (t packetType) plain() packetType {
 	switch t {
 	case typeBinaryEvent:
@@ -42,25 +41,24 @@ func (t packetType) plain() packetType {
 // errPacket says that a message is not a Socket.IO packet.
 var errPacket = errors.New("not a Socket.IO packet")
 
-// maxNamespace is the length of the longest name of a namespace, in bytes: one
-// may be remembered for as long as the hub lives.
+// maxNamespace is the maximum length of a namespace's name, in bytes. A name may be kept for as
+// long as the hub lives.
 const maxNamespace = 256
 
-// A packet is a Socket.IO packet, in whichever format it is written.
+// A packet is a Socket.IO packet, whatever its format.
 type packet struct {
-	kind      packetType // none of the binary ones
+	kind      packetType // not a binary one
 	namespace string
-	id        string          // of an event or an ack: digits, "" for none
-	data      json.RawMessage // of the others: an object, or nothing
-	event     string          // of an event: its name
+	id        string          // of an event or an ack: digits, or ""
+	data      json.RawMessage // of other packets: an object, or nil
+	event     string          // the name of an event
 	args      []realtime.Arg  // of an event or an ack
-	blank     bool            // an event or an ack that came without anything
+	blank     bool            // an event or an ack came without any data
 }
 
-// eventName returns the name of an event, from the first element of its data.
-// A number is one, too.
+// eventName returns the name of an event: the first element of its data, a string or a number.
 func eventName(element json.RawMessage, l *realtime.Limits) (string, error) {
-	// No character takes more than the six bytes of its escape.
+	// A character takes at most six bytes, which is the length of an escape.
 	if len(element) > 6*l.EventName+len(`""`) {
 		return "", tooLong(l)
 	}
@@ -81,8 +79,7 @@ func tooLong(l *realtime.Limits) error {
 	return &realtime.LimitError{Name: "event_name", Max: int64(l.EventName)}
 }
 
-// limitOf returns the limit that data was found to exceed, or that it is none of
-// a packet.
+// limitOf returns the error of data that could not be read: a *realtime.LimitError, or errPacket.
 func limitOf(err error, l *realtime.Limits) error {
 	switch err {
 	case rawjson.ErrElements:
@@ -95,7 +92,7 @@ func limitOf(err error, l *realtime.Limits) error {
 	return errPacket
 }
 
-// eventPacket returns the packet that a message is sent as.
+// eventPacket returns the packet of a message.
 func eventPacket(m *realtime.Message) packet {
 	p := packet{kind: typeEvent, namespace: m.Namespace, event: m.Event, args: m.ArgsWithOffset()}
 	if m.Ack != 0 {

@@ -28,7 +28,7 @@ type client4 struct{ *client }
 
 // Opened implements engineio.Opener.
 func (c client4) Opened() {
-	if err := c.admits("/", &c.server.options().Limits); err != nil {
+	if err := c.mayEnter("/", &c.server.options().Limits); err != nil {
 		c.fail("/", err)
 		return
 	}

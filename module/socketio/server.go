@@ -1,12 +1,13 @@
-// Package socketio speaks revision 5 of the Socket.IO protocol over Engine.IO
-// sessions: it lets clients into namespaces of a [realtime.Hub] and carries events
-// and acks between them and it.
+// Package socketio speaks revision 5 of the Socket.IO protocol over Engine.IO sessions. It lets
+// clients into namespaces of a [realtime.Hub], and passes events and acks on between the clients
+// and the hub.
 //
-// client.go handles the packets that arrive on a session, conn.go is one
-// namespace's way back. What packets look like on the wire is a format, which a
-// session has from its first message on: text.go with header.go and binary.go is
-// that of Socket.IO's default parser, msgpack.go that of socket.io-msgpack-parser.
-// protocol4.go says what is different for clients of revision 4.
+// client.go handles the packets of a session, connect.go lets its client into namespaces, and
+// conn.go sends to the client what a namespace has for it. How packets are written is a format,
+// which the first message of a session decides: text.go, header.go and binary.go are the format
+// of Socket.IO's default parser, msgpack.go is that of socket.io-msgpack-parser. protocol4.go is
+// about clients of revision 4, assembly.go about attachments. bundle.go serves the files of the
+// client for browsers.
 //
 // The protocol: https://socket.io/docs/v4/socket-io-protocol/
 package socketio
@@ -25,8 +26,8 @@ const DefaultConnectTimeout = 45 * time.Second
 // Options are the settings of a Server. The zero value of a field means its
 // default.
 type Options struct {
-	// Engine are the settings of the sessions below, but for MaxHeaders, which
-	// is among the limits.
+	// Engine are the settings of the sessions. MaxHeaders is not taken from here but from
+	// Limits.
 	Engine engineio.Options
 	// ConnectTimeout is how long a client may take to enter its first
 	// namespace. Default 45 s.
@@ -46,17 +47,17 @@ func (o Options) WithDefaults() *Options {
 	return &o
 }
 
-// A Server is the Socket.IO side of one endpoint. It is an [engineio.Server]
-// whose sessions lead to the endpoint's hub.
+// A Server is the Socket.IO server of one endpoint: an [engineio.Server] that connects sessions
+// with the endpoint's hub.
 type Server struct {
 	*engineio.Server
 	endpoint *realtime.Endpoint
 	options  func() *Options
-	failures ratelog.Limiter // of connects, which are not the clients' fault
+	failures ratelog.Limiter // limits the log lines of connects that fail without the client's fault
 }
 
-// NewServer returns a server that asks options for its settings whenever it
-// needs one. They must come from Options.WithDefaults.
+// NewServer returns a server of an endpoint. The server calls options whenever it needs a
+// setting, so the settings may change at any time. They must come from Options.WithDefaults.
 func NewServer(endpoint *realtime.Endpoint, options func() *Options) *Server {
 	s := &Server{endpoint: endpoint, options: options}
 	s.Server = engineio.NewServer(func() *engineio.Options { return &options().Engine }, s.accept)

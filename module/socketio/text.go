@@ -5,15 +5,15 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// textFormat is the format of Socket.IO's default parser: a text message, and a
-// binary one for each attachment.
+// textFormat is the format of Socket.IO's default parser: a text message, followed by a binary
+// message for each attachment.
 // https://socket.io/docs/v4/socket-io-protocol/#packet-encoding
 type textFormat struct{}
 
 // open implements format.
 func (textFormat) open(m engineio.Packet, l *realtime.Limits) (header, error) {
 	if m.Binary {
-		return header{}, errPacket // an attachment of nothing
+		return header{}, errPacket // an attachment, but no packet has any
 	}
 	return parseHeader(m.Data, l.Attachments)
 }
