@@ -107,7 +107,7 @@ func (a *arguments) UnmarshalJSON(data []byte) (err error) {
 		a.list = nil
 		return nil
 	}
-	a.list, err = rawjson.SplitWithin(data, a.limits.Arguments, a.limits.Depth)
+	a.list, err = rawjson.Split(data, a.limits.Arguments, a.limits.Depth)
 	switch err {
 	case rawjson.ErrElements:
 		return &realtime.LimitError{Name: "arguments", Max: int64(a.limits.Arguments)}

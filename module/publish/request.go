@@ -61,11 +61,11 @@ func decode(value json.RawMessage, field any) (ok, tooMany bool) {
 		*field = &name
 		return ok, false
 	case *[]json.RawMessage:
-		list, err := rawjson.SplitWithin(value, MaxNames+1, maxNesting)
+		list, err := rawjson.Split(value, MaxNames+1, maxNesting)
 		*field = list
 		return err == nil, errors.Is(err, rawjson.ErrElements)
 	case *[]string:
-		list, err := rawjson.SplitWithin(value, MaxNames+1, maxNesting)
+		list, err := rawjson.Split(value, MaxNames+1, maxNesting)
 		if err != nil {
 			return false, errors.Is(err, rawjson.ErrElements)
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -74,7 +75,7 @@ func parseAll(text []byte, attachments [][]byte) (header, []realtime.Arg, error)
 	if err != nil {
 		return p, nil, err
 	}
-	elements, err := rawjson.Split(p.data)
+	elements, err := rawjson.Split(p.data, math.MaxInt, 1000)
 	if err != nil {
 		return p, nil, err
 	}
@@ -181,7 +182,7 @@ func FuzzArgs(f *testing.F) {
 	w := newWire(f)
 	f.Fuzz(func(t *testing.T, data, one, two []byte, count uint8) {
 		attachments := [][]byte{one, two}[:count%3]
-		elements, err := rawjson.Split(data)
+		elements, err := rawjson.Split(data, math.MaxInt, 1000)
 		if err != nil {
 			return
 		}

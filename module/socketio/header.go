@@ -131,7 +131,7 @@ func (p *packet) parseData(data []byte, attachments [][]byte, l *realtime.Limits
 	if p.kind == typeEvent {
 		most++ // the name
 	}
-	elements, err := rawjson.SplitWithin(data, most, l.Depth)
+	elements, err := rawjson.Split(data, most, l.Depth)
 	if err != nil {
 		return limitOf(err, l)
 	}

@@ -54,8 +54,8 @@ func (p *poller) poll(t *testing.T) (packets []string) {
 	return packets
 }
 
-// TestMsgpackRefused: what the default parser's format does not let pass, this one does not either, nor what
-// socket.io-msgpack-parser refuses.
+// TestMsgpackRefused: what the default parser's format does not let pass, this one does not
+// either, nor what socket.io-msgpack-parser refuses.
 func TestMsgpackRefused(t *testing.T) {
 	server := newTestServer(t, func(_ context.Context, e *realtime.Event) {
 		if strings.HasPrefix(e.Name, "refused") {
@@ -129,7 +129,8 @@ func TestMsgpackRefused(t *testing.T) {
 	}
 }
 
-// TestMsgpackDeep: what is nested as deep as the default parser's clients take is too much for those of this format.
+// TestMsgpackDeep: what is nested as deep as the default parser's clients take is too much for
+// those of this format.
 func TestMsgpackDeep(t *testing.T) {
 	const levels = 9000
 	deep := realtime.Arg{JSON: []byte(strings.Repeat("[", levels) + strings.Repeat("]", levels))}
@@ -305,8 +306,8 @@ func same(a, b packet) bool {
 	return a.kind == b.kind && a.namespace == b.namespace && a.id == b.id && a.event == b.event && bytes.Equal(a.data, b.data) && len(a.args) == len(b.args)
 }
 
-// telling is written, without the arguments in which nothing but their neighbours' attachments says whether an object
-// is a placeholder: the default parser's format has null for those.
+// telling is written, without the arguments in which nothing but their neighbours' attachments
+// says whether an object is a placeholder: the default parser's format has null for those.
 func telling(t *testing.T, p packet) string {
 	t.Helper()
 	if len(realtime.CollectAttachments(p.args)) == 0 {

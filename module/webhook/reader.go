@@ -208,7 +208,7 @@ func listOf(data json.RawMessage, most int) ([]json.RawMessage, *wrongAnswer) {
 	if rawjson.Object(data) {
 		return listOfNumbered(data, most)
 	}
-	list, err := rawjson.SplitWithin(data, most, maxNesting)
+	list, err := rawjson.Split(data, most, maxNesting)
 	switch {
 	case errors.Is(err, rawjson.ErrElements):
 		return nil, wrong("has more than %d elements", most)

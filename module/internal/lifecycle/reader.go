@@ -15,8 +15,8 @@ func (c *Connection) Run(ws *wsconn.Conn, limit func() int64) {
 }
 
 // Read has the owner receive what arrives over a WebSocket until the connection ends. limit
-// returns the size in bytes of the largest message. An idle connection has no other goroutine than the
-// one that Read runs on.
+// returns the size in bytes of the largest message. An idle connection has no other goroutine
+// than the one that Read runs on.
 func (c *Connection) Read(ws *wsconn.Conn, limit func() int64) {
 	defer ws.Release()
 	defer ws.Drain()

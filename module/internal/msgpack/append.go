@@ -12,14 +12,15 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/internal/rawjson"
 )
 
-// Append appends JSON with binary parts to dst: the way back from [AppendJSON].
+// Append appends JSON with binary parts to dst as MessagePack. It is the inverse of [AppendJSON].
 //
-// Integers from -1<<63 to 1<<64-1 stay integers, and other numbers become the float64 that JSON.parse makes of them: 1e400 is
-// infinite. Half a surrogate pair, and what else is not UTF-8, becomes U+FFFD, as MessagePack has no way to write it.
-// A placeholder that is none of the parts' is null beside them. What is not valid JSON, or nested too deep for
-// clients, becomes null as a whole.
+// Integers from -1<<63 to 1<<64-1 stay integers. Other numbers become the float64 that JSON.parse
+// returns, so 1e400 is infinite. MessagePack has only UTF-8, so other bytes and halves of surrogate
+// pairs become U+FFFD. If there are parts, a placeholder that stands for none of them becomes null.
+// JSON that is not valid, or nested too deep for clients, becomes null as a whole.
 //
-// JSON may name one part any number of times. A part with which dst would become longer than limit is null.
+// The JSON may have any number of placeholders for one part. A part that would make dst longer than
+// limit becomes null.
 func Append(dst []byte, text json.RawMessage, parts [][]byte, limit int) []byte {
 	if !rawjson.Valid(text) {
 		return append(dst, null)
@@ -66,10 +67,11 @@ func Append(dst []byte, text json.RawMessage, parts [][]byte, limit int) []byte 
 	return dst
 }
 
-// partMark stands before the number of a part, in what is JSON otherwise. In JSON it cannot be.
+// partMark stands before the number of a part, in text that is otherwise JSON. JSON never has
+// this byte.
 const partMark = 1
 
-// markParts replaces the placeholders in valid JSON by marks.
+// markParts replaces the placeholders in valid JSON with a partMark and a number.
 func markParts(text json.RawMessage, parts int) json.RawMessage {
 	marked, err := rawjson.Placeholders(text, func(dst []byte, num json.RawMessage) ([]byte, error) {
 		n, ok := rawjson.Index(num, parts)
@@ -79,16 +81,16 @@ func markParts(text json.RawMessage, parts int) json.RawMessage {
 		return strconv.AppendInt(append(dst, partMark), int64(n), 10), nil
 	})
 	if err != nil {
-		panic(err) // the JSON is valid, and we return none
+		panic(err) // the JSON is valid, and the function returns no error
 	}
 	return marked
 }
 
-// appendSizes appends the sizes of all arrays and objects in valid JSON, in the order in which they begin: MessagePack
-// wants them in front. It is not ok where they are nested too deep.
+// appendSizes appends the sizes of all arrays and objects in valid JSON, in the order in which they
+// begin: MessagePack has the size first. It returns false if they are nested too deep.
 func appendSizes(sizes []uint32, text []byte) (all []uint32, ok bool) {
 	var few [16]int
-	open := few[:0] // where the sizes of those are whose end has not been reached
+	open := few[:0] // the indices in sizes of those that have not ended
 	for i := 0; i < len(text); {
 		switch text[i] {
 		case '"':
@@ -140,7 +142,7 @@ func tokenEnd(text []byte, i int) int {
 	return i
 }
 
-// appendStringText appends a string as JSON has it, quotes and all.
+// appendStringText appends a JSON string, which has its quotes.
 func appendStringText(dst, quoted []byte) []byte {
 	inner := quoted[1 : len(quoted)-1]
 	if bytes.IndexByte(inner, '\\') < 0 && utf8.Valid(inner) {
@@ -169,11 +171,11 @@ func appendToken(dst, token []byte) []byte {
 			return appendNegative(dst, value)
 		}
 	}
-	value, _ := strconv.ParseFloat(number, 64) // infinite where it is too large, as in JavaScript
+	value, _ := strconv.ParseFloat(number, 64) // infinite if it is too large, as in JavaScript
 	return binary.BigEndian.AppendUint64(append(dst, f64), math.Float64bits(value))
 }
 
-// AppendMap appends the head of a map, whose members are to follow.
+// AppendMap appends the head of a map. The members must follow.
 func AppendMap(dst []byte, members int) []byte {
 	if members < 16 {
 		return append(dst, fixMap|byte(members))
@@ -181,7 +183,7 @@ func AppendMap(dst []byte, members int) []byte {
 	return appendSize(dst, members, 0, map16, map32)
 }
 
-// AppendArray appends the head of an array, whose elements are to follow.
+// AppendArray appends the head of an array. The elements must follow.
 func AppendArray(dst []byte, elements int) []byte {
 	if elements < 16 {
 		return append(dst, fixArray|byte(elements))
@@ -189,7 +191,7 @@ func AppendArray(dst []byte, elements int) []byte {
 	return appendSize(dst, elements, 0, array16, array32)
 }
 
-// AppendString appends a string. What is not UTF-8 in it becomes U+FFFD.
+// AppendString appends a string. Bytes that are not UTF-8 become U+FFFD.
 func AppendString(dst []byte, text string) []byte {
 	text = strings.ToValidUTF8(text, string(utf8.RuneError))
 	return append(appendStringHead(dst, len(text)), text...)
@@ -206,7 +208,8 @@ func appendBinary(dst, data []byte) []byte {
 	return append(appendSize(dst, len(data), bin8, bin16, bin32), data...)
 }
 
-// appendSize appends a size behind the first byte that says its width, of which 0 stands for none.
+// appendSize appends a size, after the first byte for its width: one, two or four bytes. There is
+// no size of one byte if one is 0.
 func appendSize(dst []byte, size int, one, two, four byte) []byte {
 	switch {
 	case size < 1<<8 && one != 0:
@@ -217,7 +220,7 @@ func appendSize(dst []byte, size int, one, two, four byte) []byte {
 	return binary.BigEndian.AppendUint32(append(dst, four), uint32(size))
 }
 
-// AppendUint appends an integer in as few bytes as it takes.
+// AppendUint appends an integer in as few bytes as possible.
 func AppendUint(dst []byte, value uint64) []byte {
 	switch {
 	case value < fixMap:

@@ -7,16 +7,17 @@ import (
 )
 
 var (
-	// ErrInvalid says that data is not the MessagePack that was asked for.
+	// ErrInvalid says that data is not MessagePack, or not a value of the expected kind.
 	ErrInvalid = errors.New("invalid MessagePack")
-	// ErrParts says that it has more binary data than it may have.
+	// ErrParts says that data has more binary parts than it may have.
 	ErrParts = errors.New("MessagePack has too much binary data")
-	// ErrDepth says that it is nested deeper than it may be.
+	// ErrDepth says that data is nested deeper than it may be.
 	ErrDepth = errors.New("MessagePack is nested too deep")
 )
 
-// maxDepth is how deep arrays and maps may be nested in what is written. The decoder of JavaScript clients recurses, and
-// runs out of stack at a few thousand: what one client sends must not make the others lose their connections.
+// maxDepth is how deep arrays and maps may be nested in what [Append] writes. The decoder of
+// JavaScript clients recurses, and runs out of stack at a few thousand levels. A message of one
+// client must not break the connections of others.
 const maxDepth = 1000
 
 // The first bytes of values.
@@ -55,7 +56,7 @@ const (
 	negative = 0xe0
 )
 
-// A kind is what a value is.
+// A kind is the kind of a value.
 type kind uint8
 
 const (
@@ -74,14 +75,15 @@ const (
 	mapKind      // bits are the number of members
 )
 
-// A head is a value without what follows of a string, binary data, an array or a map. There is as much of it as it says,
-// where each element takes one byte at least.
+// A head is a value without the content of a string, binary data, an array or a map. The data is
+// known to be long enough for the content, if each element takes one byte.
 type head struct {
 	kind kind
 	bits uint64
 }
 
-// readHead reads the head at data[i] and returns the offset after it. Its kind is invalid where there is none.
+// readHead reads the head at data[i] and returns the offset after it. The kind is invalid if
+// there is no head.
 func readHead(data []byte, i int) (h head, next int) {
 	if i >= len(data) {
 		return head{}, i
@@ -117,7 +119,7 @@ func readHead(data []byte, i int) (h head, next int) {
 	bits := bigEndian(data[i : i+layout.width])
 	i += layout.width
 	switch layout.kind {
-	case signedKind: // fill up with the sign
+	case signedKind: // extend the sign
 		shift := 64 - 8*layout.width
 		return head{signedKind, uint64(int64(bits<<shift) >> shift)}, i
 	case floatKind:
@@ -131,7 +133,8 @@ func readHead(data []byte, i int) (h head, next int) {
 	return sized(layout.kind, bits, data, i)
 }
 
-// layouts are the heads that are one byte and a number, by that byte: what they are, and the number's width.
+// layouts has the kinds of heads that are one byte and a number, by that byte, with the width of
+// the number.
 var layouts = [256]struct {
 	kind  kind
 	width int
@@ -145,7 +148,7 @@ var layouts = [256]struct {
 	map16: {mapKind, 2}, map32: {mapKind, 4},
 }
 
-// readExtension reads what follows the first byte of an extension. Those of notepack.io are all of type 0.
+// readExtension reads an extension after its first byte. The extensions of notepack.io have type 0.
 func readExtension(first byte, data []byte, i int) (h head, next int) {
 	width := 0 // of the length
 	switch first {
@@ -166,13 +169,13 @@ func readExtension(first byte, data []byte, i int) (h head, next int) {
 		return head{kind: undefinedKind}, i + 1
 	case first == fixExt8 && len(data)-i >= 8:
 		return head{dateKind, binary.BigEndian.Uint64(data[i:])}, i + 8
-	case width > 0: // an ArrayBuffer, as Node's encoder writes all but its own Buffers
+	case width > 0: // an ArrayBuffer: Node's encoder writes all binary data so, except Buffers
 		return sized(binaryKind, length, data, i)
 	}
 	return head{}, i
 }
 
-// sized returns a head whose length there is data for.
+// sized returns a head of a length. The kind is invalid if data is too short for the length.
 func sized(k kind, length uint64, data []byte, i int) (h head, next int) {
 	least := length
 	if k == mapKind {

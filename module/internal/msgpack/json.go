@@ -10,14 +10,17 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/internal/rawjson"
 )
 
-// AppendJSON appends the first value in data to dst as JSON, with its binary data as parts, of which there are at most
-// maxParts. It is nested at most so deep. Rest is what follows it. The error is [ErrInvalid], [ErrParts] or [ErrDepth].
+// AppendJSON appends the first value in data to dst as JSON, and returns its binary parts and the
+// rest of data. The value may have maxParts parts, and be nested so deep. The error is
+// [ErrInvalid], [ErrParts] or [ErrDepth].
 //
-// Where JSON has no word for it, the value is what JSON.stringify makes of it: NaN and infinities are null, undefined is null
-// too but not a member at all, a date is its text in ISO 8601. Numbers keep their value: 64-bit integers are written
-// out, floats as short as they can be. Strings must be UTF-8, and so must the keys of maps, which are strings.
+// Values that JSON does not have become what JSON.stringify writes: NaN and infinities are null,
+// undefined is null, or is left out if it is a member, and a date is its text in ISO 8601.
+// Numbers keep their value: 64-bit integers have all digits, floats as few as possible. Strings
+// must be UTF-8, and the keys of maps must be such strings.
 //
-// Beside parts, a map that looks like a placeholder becomes null: nobody could tell it from one.
+// If there are parts, a map that looks like a placeholder becomes null, since it could be taken for
+// one.
 func AppendJSON(dst, data []byte, maxParts, depth int) (text json.RawMessage, parts [][]byte, rest []byte, err error) {
 	begin := len(dst)
 	w := jsonWriter{data: data, dst: dst, maxParts: maxParts, depth: depth}
@@ -38,21 +41,21 @@ type jsonWriter struct {
 	dst      []byte
 	parts    [][]byte
 	maxParts int
-	depth    int         // at most so many open ones
+	depth    int         // the maximum of open
 	open     []container // outermost first
 
 	ambiguous bool // there is a map that looks like a placeholder
-	unmask    bool // which shall be null
+	unmask    bool // such a map becomes null
 }
 
-// A container is an array or a map whose end has not been reached.
+// A container is an array or a map that has not ended.
 type container struct {
-	left    uint64 // elements, or members, that are to come
+	left    uint64 // elements, or members, that follow
 	begin   int    // where it is in dst
-	parts   int    // how many there are before it
+	parts   int    // how many parts there are before it
 	isMap   bool
 	written bool // it has an element or member
-	marking bool // the member at hand has the placeholder's mark as its key
+	marking bool // the key of the current member is mark
 	marked  bool // its last member of that key is true
 }
 
@@ -112,7 +115,7 @@ func (w *jsonWriter) begin(h head) {
 	w.dst = append(w.dst, bracket)
 }
 
-// advance writes what stands between a value and the next one: the ends of what it is the last part of, a comma, a key.
+// advance writes what stands between two values: the ends of containers, a comma, a key.
 func (w *jsonWriter) advance(i int) (next int, ok bool) {
 	for len(w.open) > 0 {
 		top := &w.open[len(w.open)-1]
@@ -189,7 +192,8 @@ func (w *jsonWriter) scalar(h head) {
 	}
 }
 
-// string writes a string, escaped as JSON.stringify does. It is not ok where that is not UTF-8.
+// string writes a string with the escapes of JSON.stringify. It returns false if the text is not
+// UTF-8.
 func (w *jsonWriter) string(text []byte) (ok bool) {
 	if !utf8.Valid(text) {
 		return false
@@ -234,14 +238,14 @@ func appendFloatText(dst []byte, f float64) []byte {
 		format = 'e'
 	}
 	dst = strconv.AppendFloat(dst, f, format, -1, 64)
-	if n := len(dst); format == 'e' && dst[n-4] == 'e' && dst[n-2] == '0' { // of two digits that Go writes at least
+	if n := len(dst); format == 'e' && dst[n-4] == 'e' && dst[n-2] == '0' { // Go writes at least two digits
 		dst[n-2] = dst[n-1]
 		dst = dst[:n-1]
 	}
 	return dst
 }
 
-// maxDate is how far from 1970 a JavaScript date can be, in milliseconds.
+// maxDate is the maximum distance of a JavaScript date from 1970, in milliseconds.
 const maxDate = 8_640_000_000_000_000
 
 // appendDate writes a date as its toJSON does.

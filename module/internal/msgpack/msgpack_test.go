@@ -295,7 +295,8 @@ func FuzzJSON(f *testing.F) {
 	})
 }
 
-// FuzzAppend: JSON means the same when it has been there and back, and placeholders of nothing do no harm.
+// FuzzAppend: JSON means the same when it has been there and back, and placeholders of nothing do
+// no harm.
 func FuzzAppend(f *testing.F) {
 	for _, text := range values {
 		if len(text) < 1000 {

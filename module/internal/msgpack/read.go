@@ -2,10 +2,11 @@ package msgpack
 
 import "unicode/utf8"
 
-// ReadMap reads the head of a map: its members follow, each a key and a value, and take two bytes at least.
+// ReadMap reads the head of a map. In rest, at least two bytes follow for each member, which is a
+// key and a value.
 func ReadMap(data []byte) (members int, rest []byte, err error) { return readSize(data, mapKind) }
 
-// ReadArray reads the head of an array: its elements follow, and take one byte each at least.
+// ReadArray reads the head of an array. In rest, at least one byte follows for each element.
 func ReadArray(data []byte) (elements int, rest []byte, err error) { return readSize(data, arrayKind) }
 
 func readSize(data []byte, k kind) (n int, rest []byte, err error) {
@@ -25,7 +26,7 @@ func ReadString(data []byte) (text, rest []byte, err error) {
 	return rest[:n:n], rest[n:], nil
 }
 
-// ReadUint reads an integer that is not negative.
+// ReadUint reads an integer. A negative one is ErrInvalid.
 func ReadUint(data []byte) (value uint64, rest []byte, err error) {
 	h, next := readHead(data, 0)
 	if h.kind != unsignedKind && (h.kind != signedKind || int64(h.bits) < 0) {
@@ -45,7 +46,7 @@ func begins(data []byte, k kind) bool {
 	return h.kind == k
 }
 
-// Skip returns what follows the first value.
+// Skip returns the data after its first value.
 func Skip(data []byte) (rest []byte, err error) {
 	i := 0
 	for left := uint64(1); left > 0; left-- {
@@ -62,7 +63,7 @@ func Skip(data []byte) (rest []byte, err error) {
 			left += 2 * h.bits
 		}
 		if left > uint64(len(data)-i)+1 {
-			return nil, ErrInvalid // before all the heads that promise too much are read
+			return nil, ErrInvalid // without reading any number of heads that claim too much
 		}
 	}
 	return data[i:], nil

@@ -23,7 +23,7 @@ func BenchmarkSplit(b *testing.B) {
 			b.SetBytes(int64(len(data)))
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := Split(data); err != nil {
+				if _, err := split(data); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -34,7 +34,7 @@ func BenchmarkSplit(b *testing.B) {
 			var dst []json.RawMessage
 			for b.Loop() {
 				var err error
-				if dst, err = AppendSplit(dst[:0], data); err != nil {
+				if dst, err = appendTo(dst[:0], data); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -7,7 +7,7 @@ import (
 	"fmt"
 )
 
-// The binary argument of plain JSON, {"$binary":"<base64>"}, as backends and plain WebSockets write it.
+// binaryObject is {"$binary":"<base64>"}, as backends and plain WebSockets write binary data.
 var binaryObject = pattern{
 	key:     "$binary",
 	first:   '"',
@@ -15,13 +15,14 @@ var binaryObject = pattern{
 	alone:   true,
 }
 
-// Binaries is the way back from [Placeholders]: it replaces, in valid JSON, every object at any depth that has one member,
-// named "$binary", whose value is a string. For each of them replace gets that string's raw JSON: see [DecodeBinary].
-// In all else it is like [Placeholders].
+// Binaries is the inverse of [Placeholders]. In valid JSON, it replaces every object, at any depth,
+// whose only member is named "$binary" and is a string. For each of them, replace gets the raw JSON
+// of that string: see [DecodeBinary]. Otherwise, it is like [Placeholders].
 //
-// It leaves placeholders alone. Data from outside may hold some that were never an attachment's, and one whose number is
-// out of range makes a Socket.IO client close its connection: who turns binaries into placeholders refuses the data that
-// [Placeholders] finds any in first.
+// Binaries does not change placeholders. Data from outside may have some that do not stand for an
+// attachment, and a placeholder whose number is out of range makes a Socket.IO client close its
+// connection. A caller that turns binaries into placeholders must first refuse data in which
+// [Placeholders] finds any.
 func Binaries(data []byte, replace func(dst []byte, value json.RawMessage) ([]byte, error)) ([]byte, error) {
 	return rewrite(data, &binaryObject, func(dst, value []byte) ([]byte, error) { return replace(dst, value) })
 }
@@ -33,8 +34,8 @@ func AppendBinary(dst, b []byte) []byte {
 	return append(dst, `"}`...)
 }
 
-// DecodeBinary returns the bytes that value, a raw JSON string, stands for: standard base64 with padding. The string may
-// have escapes in it, as some encoders write "/" as "\/".
+// DecodeBinary returns the bytes of value, a raw JSON string of standard base64 with padding. The
+// string may have escapes: some encoders write "/" as "\/".
 func DecodeBinary(value json.RawMessage) ([]byte, error) {
 	text, ok := Unquote(value)
 	if !ok {

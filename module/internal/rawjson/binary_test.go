@@ -41,7 +41,8 @@ func TestDecodeBinary(t *testing.T) {
 	}
 }
 
-// The journey of an event from Socket.IO to a backend and back: the attachments come out as they went in.
+// The journey of an event from Socket.IO to a backend and back: the attachments come out as they
+// went in.
 func TestBinaryRoundTrip(t *testing.T) {
 	const header = `[{"name":"a.png","data":{"_placeholder":true,"num":1}},[{"_placeholder":true,"num":0}],"\u00e9"]`
 	attachments := [][]byte{[]byte("first"), {0, 255, 254}}

@@ -1,11 +1,13 @@
 // Package rawjson reads and rewrites JSON without decoding it.
 //
-// Event arguments stay raw JSON from end to end: [Split] validates a packet once and cuts it into its arguments;
-// [Placeholders] and [Binaries] exchange the objects that stand for binary arguments; everything else passes through
-// byte for byte. Nothing here recurses, and no function takes more memory than a small multiple of its input.
+// Event arguments stay raw JSON from end to end. [Split] validates a packet once and cuts it into
+// its arguments. [Placeholders] and [Binaries] replace the objects that stand for binary
+// arguments. Everything else passes through byte for byte. No function recurses, and none takes
+// more memory than a small multiple of its input.
 //
-// "Valid" means what [encoding/json.Valid] accepts (RFC 8259, nested at most 10,000 deep). Like it, this package does
-// not look at UTF-8: who needs valid text checks the whole message first.
+// JSON is valid if [encoding/json.Valid] accepts it (RFC 8259, nested at most 10,000 deep). Neither
+// checks UTF-8. A caller that needs valid text checks the whole message first.
 //
-// All functions may be called concurrently. None keeps or modifies its input; results may share it.
+// All functions may be called concurrently. None keeps or modifies its input, but a result may
+// share the memory of the input.
 package rawjson

@@ -14,8 +14,9 @@ func Number(data json.RawMessage) bool {
 	return len(data) != 0 && (data[0] == '-' || '0' <= data[0] && data[0] <= '9')
 }
 
-// Unquote returns the text of data, valid JSON without white space around it; it is not ok where that is not a string. As in
-// encoding/json, what is not UTF-8 and half a surrogate pair become U+FFFD.
+// Unquote returns the text of data, which is valid JSON without white space around it. It returns
+// false if data is not a string. As in encoding/json, bytes that are not UTF-8 and halves of
+// surrogate pairs become U+FFFD.
 func Unquote(data json.RawMessage) (text string, ok bool) {
 	if len(data) < 2 || data[0] != '"' {
 		return "", false

@@ -28,7 +28,7 @@ func FuzzUnquote(f *testing.F) {
 		f.Add([]byte(sample))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if elements, err := Split(append(append([]byte("["), data...), ']')); err != nil || len(elements) != 1 || len(elements[0]) != len(data) {
+		if elements, err := split(append(append([]byte("["), data...), ']')); err != nil || len(elements) != 1 || len(elements[0]) != len(data) {
 			return // not one value without white space
 		}
 		var want any

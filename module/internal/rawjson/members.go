@@ -5,9 +5,10 @@ import (
 	"iter"
 )
 
-// Members returns the names and the raw values of the members of data, a valid JSON object, in their order; one name may be
-// there several times. Names are strings in raw JSON: see [Named] and [Unquote]. Both are parts of data, trimmed of white
-// space, that can be appended to without harm to one another. The members of anything but an object are none.
+// Members returns the names and the raw values of the members of data, a valid JSON object, in
+// their order. A name may occur several times. Names are raw JSON strings: see [Named] and
+// [Unquote]. Names and values are parts of data without white space around them, with no capacity
+// beyond their end. Data that is not an object has no members.
 func Members(data []byte) iter.Seq2[json.RawMessage, json.RawMessage] {
 	return func(yield func(name, value json.RawMessage) bool) {
 		i := skipSpace(data, 0)
@@ -35,8 +36,8 @@ func Members(data []byte) iter.Seq2[json.RawMessage, json.RawMessage] {
 	}
 }
 
-// Named reports whether a member's name, a string in raw JSON, is the given one, which has no characters but letters, digits
-// and underscores. However the name is escaped, nothing is allocated.
+// Named reports whether name, a raw JSON string, is text. The text must consist of ASCII letters,
+// digits and underscores. Named does not allocate, even if the name has escapes.
 func Named(name json.RawMessage, text string) bool {
 	return len(name) >= 2 && keyIs(name[1:len(name)-1], text)
 }

@@ -1,11 +1,11 @@
 package rawjson
 
-// nesting is the stack of the arrays and objects that are open: one bit each, of which 64 need no allocation. The zero
-// value is the empty stack.
+// nesting is the stack of arrays and objects that have begun and not ended. Each takes a bit, and
+// 64 of them need no allocation. The zero value is the empty stack.
 type nesting struct {
 	depth int
-	bits  uint64   // the innermost (depth-1)%64+1 of them, the last in the lowest bit: 1 for an object
-	outer []uint64 // the others, 64 in each
+	bits  uint64   // the innermost (depth-1)%64+1, the last in the lowest bit; 1 is an object
+	outer []uint64 // the others, 64 in each element
 }
 
 func (n *nesting) push(object bool) {

@@ -5,24 +5,28 @@ import (
 	"strconv"
 )
 
-// Socket.IO's placeholder of an attachment, {"_placeholder":true,"num":0} (socket.io-protocol v5, "Packet encoding").
+// placeholder is {"_placeholder":true,"num":0}, which stands for an attachment.
+// https://socket.io/docs/v4/socket-io-protocol/#packet-encoding
 var placeholder = pattern{
 	key:     "_placeholder",
 	first:   't',
 	operand: "num",
 }
 
-// Placeholders replaces the attachment placeholders in valid JSON: every object, at any depth, whose member
-// "_placeholder" is the literal true. Names are compared with escapes decoded, the last of two members of one name counts,
-// other members do not matter, and what is inside a placeholder is not looked at: all as in Socket.IO's own parser.
+// Placeholders replaces the placeholders of attachments in valid JSON. A placeholder is an
+// object, at any depth, whose member "_placeholder" is the literal true. As in Socket.IO's own
+// parser, names may have escapes, the last of several members with the same name counts, other
+// members are ignored, and there are no placeholders inside another.
 //
-// For each of them, in order, replace appends what is to stand in its place to dst and returns the result. Num is the raw
-// value of its member "num", nil where it has none: see [Index]. An error ends it and is returned as it is. Dst begins
-// with all that comes before, so its length bounds what a client can have copied: one attachment may be named any number
-// of times, and who puts its bytes in has to stop somewhere.
+// For each placeholder, in order, replace appends its replacement to dst and returns the result.
+// num is the raw value of the placeholder's member "num", or nil if it has none: see [Index]. If
+// replace returns an error, Placeholders returns that error. dst holds everything before the
+// placeholder. Since one attachment may have any number of placeholders, a caller that inserts
+// its bytes should limit the length of dst.
 //
-// Every other byte is kept. Where there is no placeholder the result is data itself, and where nothing looks like one
-// nothing is allocated. Data that is not valid JSON is a [*SyntaxError] or, where nothing looks like one, returned too.
+// All other bytes stay as they are. Without placeholders, the result is data itself, and nothing
+// is allocated if no object looks like one. If data is not valid JSON, the error is a
+// [*SyntaxError], or nil if no object looks like a placeholder.
 func Placeholders(data []byte, replace func(dst []byte, num json.RawMessage) ([]byte, error)) ([]byte, error) {
 	return rewrite(data, &placeholder, func(dst, num []byte) ([]byte, error) { return replace(dst, num) })
 }
@@ -34,11 +38,12 @@ func AppendPlaceholder(dst []byte, n int) []byte {
 	return append(dst, '}')
 }
 
-// Index returns the value of num, a placeholder's raw number, if it is one of n attachments: an integer, written as one,
-// with 0 <= value < n. Anything else is not ok, nil and the strings that Socket.IO's parser once took for property names
-// (CVE-2022-2421) included. So is 1.0, which no JSON.stringify writes.
+// Index returns the value of num, the raw number of a placeholder, if that is an integer with 0 <=
+// value < n. It returns false for all else: for nil, for the strings that Socket.IO's parser once
+// took for names of properties (CVE-2022-2421), and for 1.0, which JSON.stringify never writes.
 func Index(num json.RawMessage, n int) (value int, ok bool) {
-	// No attachment count comes near ten digits, so nothing here can overflow.
+	// There are never as many attachments as a number of ten digits, so the value does not
+	// overflow.
 	if len(num) == 0 || len(num) > 9 {
 		return 0, false
 	}

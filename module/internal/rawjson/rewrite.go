@@ -6,24 +6,25 @@ import (
 	"strings"
 )
 
-// A pattern says which objects stand for something else, by one member that marks them.
+// A pattern says which objects are to be replaced. One member marks such an object.
 type pattern struct {
 	key     string // the name of the marking member, in ASCII
-	first   byte   // the first byte of the values that mark: in valid JSON 't' means true, and '"' a string
+	first   byte   // the first byte of the marking member's value: 't' for true, '"' for a string
 	operand string // the name of the member that the replacement is made from
-	alone   bool   // the object has no member of another name than key
+	alone   bool   // the object must not have members of other names than key
 }
 
 // A match is an object that fits a pattern.
 type match struct {
 	begin, end int // the object
-	from, to   int // its operand's raw value; both 0 where it has none
+	from, to   int // the raw value of its operand; both 0 if it has none
 }
 
-// rewrite copies data with replace's output in the place of each object that fits p. An object inside another that fits
-// is gone with that one. Where none fits it returns data itself.
+// rewrite returns data with each object that fits p replaced. It replaces the outermost of several
+// that are nested. If no object fits, it returns data itself.
 //
-// Replace appends what is to stand there to dst, and returns it; operand is nil where the object has none.
+// replace appends the replacement to dst and returns the result. operand is nil if the object has
+// none.
 func rewrite(data []byte, p *pattern, replace func(dst, operand []byte) ([]byte, error)) ([]byte, error) {
 	if !p.possible(data) {
 		return data, nil
@@ -55,8 +56,9 @@ func rewrite(data []byte, p *pattern, replace func(dst, operand []byte) ([]byte,
 	return append(out, data[copied:]...), nil
 }
 
-// possible is false where data is sure to have no match, which is the usual case and the quickest to see: the key is not
-// there as it is written, and no character of it as \u00 and two digits, the only other way to write one.
+// possible returns false if data cannot have a match, which is usual and quick to find out: data
+// has neither the key, nor a character of the key as \u00 and two digits, which is the only other
+// way to write one.
 func (p *pattern) possible(data []byte) bool {
 	if bytes.Contains(data, []byte(p.key)) {
 		return true
@@ -76,23 +78,23 @@ func (p *pattern) possible(data []byte) bool {
 	}
 }
 
-// A finder collects the outermost matches of a pattern while [scan] walks the data once. Whether an object fits is known
-// at its end only, as the last of two members of one name counts; going back into those that do not fit would take time
-// quadratic in the depth.
+// A finder collects the outermost matches of a pattern while [scan] walks the data once. Whether an
+// object fits is known at its end, since the last of several members with the same name counts. To
+// scan again what is inside objects that do not fit would take time quadratic in the depth.
 type finder struct {
 	data    []byte
 	pattern *pattern
-	open    []frame // the objects that are open, outermost first
-	found   []match // in order, none within another
+	open    []frame // the objects that have not ended, outermost first
+	found   []match // in order, none inside another
 }
 
-// A frame is what the finder knows of an object whose end it has not seen.
+// A frame is what the finder knows of an object that has not ended.
 type frame struct {
 	begin    int
-	value    int // where the value of the member at hand begins
-	from, to int // the operand so far
+	value    int // where the value of the current member begins
+	from, to int // the last operand
 
-	marking, operand bool // the member at hand is the marking one, the operand (it can be both)
+	marking, operand bool // the current member is the marking one, is the operand; it can be both
 	marked, others   bool // the object is marked, has a member of another name
 }
 
@@ -130,8 +132,8 @@ func (f *finder) endObject(i int) {
 	f.found = append(slices.Delete(f.found, inner, len(f.found)), match{top.begin, i, top.from, top.to})
 }
 
-// keyIs reports whether raw, a member's name between its quotes, is the ASCII string key once its escapes are decoded,
-// as they are by every reader after us.
+// keyIs reports whether raw, a member's name without its quotes, is the ASCII string key. The name
+// may have escapes.
 func keyIs(raw []byte, key string) bool {
 	for i := range len(key) {
 		c, size := rune(0), 1
@@ -141,7 +143,7 @@ func keyIs(raw []byte, key string) bool {
 		case raw[0] != '\\':
 			c = rune(raw[0])
 		case raw[1] != 'u':
-			return false // what the short escapes stand for is in no key of ours
+			return false // no key has a character that a short escape stands for
 		default:
 			size = 6
 			for _, digit := range raw[2:size] {

@@ -16,7 +16,8 @@ func decode(data []byte) (value any, ok bool) {
 	return value, json.Valid(data) && d.Decode(&value) == nil
 }
 
-// expected is Socket.IO's own recursion over the decoded value, with each object that fits p in an array of its own.
+// expected is Socket.IO's own recursion over the decoded value, with each object that fits p in
+// an array of its own.
 func expected(value any, p *pattern) any {
 	switch value := value.(type) {
 	case []any:

@@ -5,21 +5,22 @@ import (
 	"math/bits"
 )
 
-// maxDepth is how deep arrays and objects may be nested: encoding/json's own limit, so that what this package lets
-// through never fails where somebody decodes it.
+// maxDepth is how deep arrays and objects may be nested. It is the limit of encoding/json, which
+// can decode everything that this package accepts.
 const maxDepth = 10_000
 
-// Valid reports whether data is exactly one JSON value, white space around it allowed. It agrees with
-// [encoding/json.Valid] on every input, in a fraction of the time.
+// Valid reports whether data is exactly one JSON value, which may have white space around it. It
+// returns what [encoding/json.Valid] does, in a fraction of the time.
 func Valid(data []byte) bool {
 	end, ok := scan(data, 0, maxDepth, nil)
 	return ok && skipSpace(data, end) == len(data)
 }
 
-// scan reads the one value at data[i], or behind the white space there, and returns the offset after it. The value may
-// nest depth levels. Where ok is false, end is the offset of the byte that cannot be, or len(data).
+// scan reads one value at data[i], or after the white space there, and returns the offset after
+// the value. The value may have depth levels. If ok is false, end is the offset of the first byte
+// that is wrong, or len(data).
 //
-// A finder, unless nil, is told of the objects on the way.
+// A finder, unless it is nil, gets the objects that scan passes.
 func scan(data []byte, i, depth int, f *finder) (end int, ok bool) {
 	var open nesting
 	for {
@@ -83,7 +84,7 @@ func scan(data []byte, i, depth int, f *finder) (end int, ok bool) {
 			}
 		}
 
-		// It has ended, and with it perhaps what it is the last part of.
+		// The value has ended, and perhaps also the array or object that it is the last part of.
 		for {
 			if open.depth == 0 {
 				return i, true
@@ -134,7 +135,8 @@ func scanKey(data []byte, i int, f *finder) (end int, ok bool) {
 	return end + 1, true
 }
 
-// Eight bytes at once, for scanString: a word with each byte 1, and one with each byte's top bit set.
+// scanString looks at eight bytes at a time. In ones, each byte is 1. In tops, the top bit of
+// each byte is set.
 const (
 	ones = 0x0101_0101_0101_0101
 	tops = 0x8080_8080_8080_8080
@@ -144,8 +146,9 @@ const (
 func scanString(data []byte, i int) (end int, ok bool) {
 	i++
 	for {
-		// Most of what clients send is text, so this loop is where the time goes. The lowest top bit set in stop is that
-		// of the first quote, backslash or control character; bits above it may be set in error by a borrow.
+		// Clients send mostly text, so this loop takes most of the time. The lowest top bit that
+		// is set in stop is that of the first quote, backslash or control character. A borrow
+		// may set bits above it wrongly.
 		for len(data)-i >= 8 {
 			word := binary.LittleEndian.Uint64(data[i:])
 			quote, backslash := word^(ones*'"'), word^(ones*'\\')

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// samples are what every fuzz target of the package starts from: each kind of token, cut off and spoilt.
+// samples are what every fuzz target of the package starts from: each kind of token, cut off and
+// spoilt.
 var samples = []string{
 	``, ` `, `[`, `]`, `[]`, ` [ ] `, `[ ]x`, `[,]`, `[1,]`, `[1 2]`, `[1,2]]`, `{}`, `[{}]`, `{]`, `[}`, `null`, `true`, `"x"`, `0`,
 	`[null,true,false]`, `[nul]`, `[nulll]`, `[tru`, `[ 1 , "a" , [2] , {"b":3} ]`, "[\t1\r\n]", "[\v1]", "[\u00a01]", "\ufeff[]",
@@ -24,7 +25,8 @@ var samples = []string{
 	strings.Repeat("[", 70) + strings.Repeat("]", 70), strings.Repeat(`{"":[`, 70) + strings.Repeat("]}", 70), strings.Repeat("[", 64) + "{}" + strings.Repeat("]", 64),
 }
 
-// deep are nested about as much as encoding/json allows. They are no seeds: a fuzzer gets nowhere with inputs that long.
+// deep are nested about as much as encoding/json allows. They are no seeds: a fuzzer gets nowhere
+// with inputs that long.
 var deep = []string{
 	strings.Repeat("[", 9999) + strings.Repeat("]", 9999),
 	strings.Repeat("[", 10000) + strings.Repeat("]", 10000),

@@ -4,32 +4,32 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 )
 
-// What [SplitWithin] and [Check] say of JSON that is larger than it may be.
+// The errors of [Split] and [Check] for JSON that exceeds a limit.
 var (
 	ErrElements = errors.New("JSON array has too many elements")
 	ErrDepth    = errors.New("JSON is nested too deep")
 )
 
-// A SyntaxError says that data is not what was asked for. It never quotes data, which is a client's.
+// A SyntaxError says that data is not valid JSON, or not an array where one is expected. It does
+// not quote the data, which comes from a client.
 type SyntaxError struct {
-	Offset int // of the first byte that cannot be; the length of the data where that ended too early
+	Offset int // of the first byte that is wrong; the length of the data if that ends too early
 }
 
 func (e *SyntaxError) Error() string { return fmt.Sprintf("invalid JSON at offset %d", e.Offset) }
 
-// Split validates data as exactly one JSON array and returns its elements: parts of data, trimmed of white space, that
-// can be appended to without harm to one another. The result of an empty array is empty and not nil.
+// Split returns the elements of data, which must be exactly one valid JSON array, of limited size:
+// so many elements at most, each nested at most so deep. The elements are parts of data without
+// white space around them, with no capacity beyond their end. For an empty array, the result is
+// empty and not nil.
 //
-// Anything else, null included, is a [*SyntaxError]. The result takes 24 bytes an element and is as large as it has to be;
-// up to 8 elements it is the only allocation.
-func Split(data []byte) ([]json.RawMessage, error) { return SplitWithin(data, math.MaxInt, maxDepth-1) }
-
-// SplitWithin is [Split] for an array of at most so many elements, each nested at most so deep. The error of another is
-// [ErrElements] or [ErrDepth]; it is found without looking at what follows, which need not be JSON.
-func SplitWithin(data []byte, elements, depth int) ([]json.RawMessage, error) {
+// For other data, also for null, the error is a [*SyntaxError]. For a larger array, it is
+// [ErrElements] or [ErrDepth], whether or not the rest is valid.
+//
+// The result takes 24 bytes for each element. It is the only allocation for up to 8 elements.
+func Split(data []byte, elements, depth int) ([]json.RawMessage, error) {
 	var few [8]json.RawMessage
 	all, err := appendSplit(few[:0], data, elements, depth)
 	if err != nil {
@@ -38,11 +38,7 @@ func SplitWithin(data []byte, elements, depth int) ([]json.RawMessage, error) {
 	return append(make([]json.RawMessage, 0, len(all)), all...), nil
 }
 
-// AppendSplit is [Split] into dst. In case of an error it returns dst as it was.
-func AppendSplit(dst []json.RawMessage, data []byte) ([]json.RawMessage, error) {
-	return appendSplit(dst, data, math.MaxInt, maxDepth-1)
-}
-
+// appendSplit is Split into dst. If there is an error, it returns dst as it was.
 func appendSplit(dst []json.RawMessage, data []byte, most, depth int) ([]json.RawMessage, error) {
 	elements := dst
 	i := skipSpace(data, 0)
@@ -76,8 +72,8 @@ func appendSplit(dst []json.RawMessage, data []byte, most, depth int) ([]json.Ra
 	return elements, nil
 }
 
-// Check returns nil for data that is exactly one JSON value, nested at most so deep. Other errors than [ErrDepth] are a
-// [*SyntaxError].
+// Check returns nil if data is exactly one valid JSON value, nested at most so deep. The error is
+// [ErrDepth] or a [*SyntaxError].
 func Check(data []byte, depth int) error {
 	end, ok := scan(data, 0, depth, nil)
 	if !ok {
@@ -89,8 +85,9 @@ func Check(data []byte, depth int) error {
 	return nil
 }
 
-// failure returns why scan has not got beyond end with the value at begin: it is nested too deep where scan gets further
-// once it may be deeper, and that is not what encoding/json refuses, too.
+// failure returns why scan stopped at end in the value at begin. The value is nested too deep if
+// scan gets further with one more level. A value that encoding/json does not accept either is not
+// valid.
 func failure(data []byte, begin, end, depth int) error {
 	if depth < maxDepth-1 {
 		if further, _ := scan(data, begin, depth+1, nil); further > end {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"math"
 	"runtime"
 	"slices"
 	"strings"
@@ -22,9 +23,9 @@ func TestSplit(t *testing.T) {
 		{`[1,2,3,4,5,6,7,8,9,10]`, []string{"1", "2", "3", "4", "5", "6", "7", "8", "9", "10"}},
 	}
 	for _, test := range tests {
-		elements, err := Split([]byte(test.data))
+		elements, err := split([]byte(test.data))
 		if err != nil || elements == nil || len(elements) != len(test.elements) || cap(elements) != len(elements) {
-			t.Errorf("Split(%q) = %q, cap %d, %v", test.data, elements, cap(elements), err)
+			t.Errorf("split(%q) = %q, cap %d, %v", test.data, elements, cap(elements), err)
 			continue
 		}
 		for i, element := range elements {
@@ -45,21 +46,22 @@ func TestSplitErrorSaysWhere(t *testing.T) {
 	}
 	for _, test := range tests {
 		before := []json.RawMessage{json.RawMessage("1")}
-		after, err := AppendSplit(before, []byte(test.data))
+		after, err := appendTo(before, []byte(test.data))
 		var syntax *SyntaxError
 		if !errors.As(err, &syntax) || syntax.Offset != test.offset {
-			t.Errorf("AppendSplit(%.20q): %v, want offset %d", test.data, err, test.offset)
+			t.Errorf("appendSplit(%.20q): %v, want offset %d", test.data, err, test.offset)
 		}
 		if len(after) != 1 {
-			t.Errorf("AppendSplit(%.20q) returned %q with its error", test.data, after)
+			t.Errorf("appendSplit(%.20q) returned %q with its error", test.data, after)
 		}
-		if elements, err := Split([]byte(test.data)); err == nil || elements != nil {
-			t.Errorf("Split(%.20q) = %q, %v", test.data, elements, err)
+		if elements, err := split([]byte(test.data)); err == nil || elements != nil {
+			t.Errorf("split(%.20q) = %q, %v", test.data, elements, err)
 		}
 	}
 }
 
-// TestWithin: an array with one element more, or nested one deeper, is told apart from what is no JSON at all.
+// TestWithin: an array with one element more, or nested one deeper, is told apart from what is no
+// JSON at all.
 func TestWithin(t *testing.T) {
 	const most, depth = 3, 4
 	deep := func(levels int) string { return strings.Repeat("[", levels) + strings.Repeat("]", levels) }
@@ -79,15 +81,15 @@ func TestWithin(t *testing.T) {
 		`[[{"a":[{"b":[ ]}]}]]`:       ErrDepth,
 		`[{"a":[1,2,3,4,5]},[[]],{}]`: nil,
 	} {
-		elements, err := SplitWithin([]byte(data), most, depth)
+		elements, err := Split([]byte(data), most, depth)
 		if err != want || err == nil && elements == nil {
-			t.Errorf("SplitWithin(%.40q) = %q, %v, want %v", data, elements, err, want)
+			t.Errorf("Split(%.40q) = %q, %v, want %v", data, elements, err, want)
 		}
 	}
 	for _, data := range []string{`[{[]}]`, `[[[{[]`, `[{"a"[`, `[1[`, `[[[[1[`, `x`, `[]]`, `[1,2,]`} {
 		var syntax *SyntaxError
-		if _, err := SplitWithin([]byte(data), most, depth); !errors.As(err, &syntax) {
-			t.Errorf("SplitWithin(%q): %v, want a syntax error", data, err)
+		if _, err := Split([]byte(data), most, depth); !errors.As(err, &syntax) {
+			t.Errorf("Split(%q): %v, want a syntax error", data, err)
 		}
 		if err := Check([]byte(data), 10); !errors.As(err, &syntax) {
 			t.Errorf("Check(%q): %v, want a syntax error", data, err)
@@ -102,19 +104,19 @@ func TestWithin(t *testing.T) {
 
 func TestAppendSplit(t *testing.T) {
 	elements := []json.RawMessage{json.RawMessage(`"kept"`)}
-	elements, err := AppendSplit(elements, []byte(`[1,2]`))
+	elements, err := appendTo(elements, []byte(`[1,2]`))
 	if got := bytes.Join([][]byte{elements[0], elements[1], elements[2]}, []byte(" ")); err != nil || string(got) != `"kept" 1 2` {
-		t.Errorf("AppendSplit = %q, %v", elements, err)
+		t.Errorf("appendSplit = %q, %v", elements, err)
 	}
 }
 
 func TestSplitAllocatesItsResultOnly(t *testing.T) {
-	if n := testing.AllocsPerRun(100, func() { Split(record) }); n != 1 {
+	if n := testing.AllocsPerRun(100, func() { split(record) }); n != 1 {
 		t.Errorf("Split allocates %v times", n)
 	}
 	dst := make([]json.RawMessage, 0, 4)
-	if n := testing.AllocsPerRun(100, func() { AppendSplit(dst, record) }); n != 0 {
-		t.Errorf("AppendSplit allocates %v times", n)
+	if n := testing.AllocsPerRun(100, func() { appendTo(dst, record) }); n != 0 {
+		t.Errorf("appendSplit allocates %v times", n)
 	}
 	if n := testing.AllocsPerRun(100, func() { Valid(record) }); n != 0 {
 		t.Errorf("Valid allocates %v times", n)
@@ -126,8 +128,8 @@ func TestMemoryIsEarned(t *testing.T) {
 	replace := func(dst []byte, num json.RawMessage) ([]byte, error) { return append(dst, '0'), nil }
 	all := func(data []byte) {
 		Valid(data)
-		Split(data)
-		SplitWithin(data, 256, 128)
+		split(data)
+		Split(data, 256, 128)
 		Placeholders(data, replace)
 		Binaries(data, replace)
 	}
@@ -173,7 +175,7 @@ func FuzzSplit(f *testing.F) {
 // compareSplit holds Split against encoding/json.
 func compareSplit(t *testing.T, data []byte) {
 	input := bytes.Clone(data)
-	got, err := Split(data)
+	got, err := split(data)
 	if !bytes.Equal(data, input) {
 		t.Fatal("Split modified its input")
 	}
@@ -186,7 +188,7 @@ func compareSplit(t *testing.T, data []byte) {
 		t.Fatalf("Split(%q): %v, want %v", data, err, wantErr)
 	}
 	if len(got) != len(want) {
-		t.Fatalf("Split(%q) = %q, want %q", data, got, want)
+		t.Fatalf("split(%q) = %q, want %q", data, got, want)
 	}
 	for i := range got {
 		if !bytes.Equal(got[i], want[i]) {
@@ -200,20 +202,20 @@ func compareSplit(t *testing.T, data []byte) {
 	}
 }
 
-// compareWithin holds SplitWithin and Check against what Split says of data.
+// compareWithin compares Split and Check with what split returns for data.
 func compareWithin(t *testing.T, data []byte, elements []json.RawMessage, splitErr error) {
 	const most, depth = 3, 4
 	tooDeep := slices.ContainsFunc(elements, func(e json.RawMessage) bool { return depthOf(e) > depth })
-	got, err := SplitWithin(data, most, depth)
+	got, err := Split(data, most, depth)
 	switch {
 	case err == nil:
 		if splitErr != nil || tooDeep || len(elements) > most || len(got) != len(elements) {
-			t.Fatalf("SplitWithin(%.100q) = %.100q, but Split = %.100q, %v", data, got, elements, splitErr)
+			t.Fatalf("Split(%.100q) = %.100q, but split = %.100q, %v", data, got, elements, splitErr)
 		}
 	case splitErr == nil && !tooDeep && len(elements) <= most:
-		t.Fatalf("SplitWithin(%.100q): %v", data, err)
+		t.Fatalf("Split(%.100q): %v", data, err)
 	case splitErr == nil && err == ErrDepth && !tooDeep, splitErr == nil && err == ErrElements && len(elements) <= most:
-		t.Fatalf("SplitWithin(%.100q): %v, and it has %d elements", data, err, len(elements))
+		t.Fatalf("Split(%.100q): %v, and it has %d elements", data, err, len(elements))
 	}
 	for _, element := range elements[:min(len(elements), 10)] {
 		if err := Check(element, depth); (err == nil) == (depthOf(element) > depth) {
@@ -238,4 +240,12 @@ func depthOf(data []byte) (deepest int) {
 			depth--
 		}
 	}
+}
+
+// split is Split without limits.
+func split(data []byte) ([]json.RawMessage, error) { return Split(data, math.MaxInt, maxDepth-1) }
+
+// appendTo is appendSplit without limits.
+func appendTo(dst []json.RawMessage, data []byte) ([]json.RawMessage, error) {
+	return appendSplit(dst, data, math.MaxInt, maxDepth-1)
 }

@@ -6,16 +6,17 @@ import (
 	"strings"
 )
 
-// Text returns what data, valid JSON without white space around it, says where a text is meant: a string, or the digits of a
-// number. Loosely typed languages write the id 7 as "7", 7 or 7.0, and all of them are the text 7. A whole number keeps its
-// digits however many it has. A number with an exponent is a text only if no digit of it can be lost.
+// Text returns data, which is valid JSON without white space around it, as the text of an id: a
+// string, or the digits of a number. Loosely typed languages write the id 7 as "7", 7 or 7.0,
+// which are all the text 7. A whole number keeps all of its digits. Text returns false for other
+// data, and for a number with an exponent that a float64 may not hold exactly.
 func Text(data json.RawMessage) (text string, ok bool) {
 	if !Number(data) {
 		return Unquote(data)
 	}
 	text = string(data)
 	if strings.ContainsAny(text, "eE") {
-		const exact = 1 << 53 // from here on not every whole number is a float64
+		const exact = 1 << 53 // a float64 cannot hold all whole numbers from here on
 		f, err := strconv.ParseFloat(text, 64)
 		if err != nil || f != float64(int64(f)) || f <= -exact || f >= exact {
 			return "", false

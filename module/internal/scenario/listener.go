@@ -9,8 +9,8 @@ import (
 	"sync"
 )
 
-// A Listener is a network in memory: it accepts what Dial connects. What is written to its connections is
-// held by no buffer: a write ends when the other side has read it.
+// A Listener is a network in memory: it accepts what Dial connects. What is written to its
+// connections is held by no buffer: a write ends when the other side has read it.
 type Listener struct {
 	conns  chan net.Conn
 	closed chan struct{}
