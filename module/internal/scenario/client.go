@@ -19,13 +19,13 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// A client sends one request after the other, or has a WebSocket.
+// A client sends requests, or has a WebSocket.
 type client struct {
 	play    *Play
 	name    string
 	running sync.WaitGroup
 
-	cancel  context.CancelFunc // ends the request under way
+	cancel  context.CancelFunc // ends the current request
 	conn    *gate              // the connection opened last
 	ws      *websocket.Conn
 	written chan struct{} // closed when the last write has ended
@@ -81,7 +81,7 @@ func (c *client) do(what string) {
 	}
 }
 
-// write writes in the background, like a kernel: the server may not read yet.
+// write writes on another goroutine, since the server may not read yet.
 func (c *client) write(write func() error) {
 	before, done := c.written, make(chan struct{})
 	c.written = done
@@ -118,10 +118,10 @@ func (c *client) abort() {
 	}
 }
 
-// escaped is a byte of a request's body that no text has.
+// escaped is a byte in a request's body that is written as an escape.
 var escaped = regexp.MustCompile(`\\x[0-9a-f]{2}`)
 
-// request sends a request and waits for its answer.
+// request sends a request and waits for the response.
 func (c *client) request(ctx context.Context, method, target, text string, header http.Header) {
 	text = escaped.ReplaceAllStringFunc(text, func(b string) string { return string(c.unhex(b[2:])) })
 	body := io.Reader(strings.NewReader(text))
@@ -168,7 +168,7 @@ func (c *client) answered(response *http.Response) {
 	c.say("%s %s", strings.Join(answer, " "), text)
 }
 
-// readBody returns the body as it was before it was compressed.
+// readBody returns the body, decompressed.
 func readBody(response *http.Response) ([]byte, error) {
 	if response.Header.Get("Content-Encoding") != "gzip" {
 		return io.ReadAll(response.Body)
@@ -180,10 +180,10 @@ func readBody(response *http.Response) ([]byte, error) {
 	return io.ReadAll(unzipped)
 }
 
-// extensions is the header in which a client offers to compress.
+// extensions is the header in which a client offers compression.
 const extensions = "Sec-WebSocket-Extensions"
 
-// open opens a WebSocket and reads from it until it ends.
+// open opens a WebSocket, and reads from it until it ends.
 func (c *client) open(target string, header http.Header) {
 	dialer := websocket.Dialer{NetDialContext: c.dial}
 	if header.Get(extensions) != "" { // gorilla makes its own offer
@@ -226,7 +226,7 @@ func (c *client) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	return c.conn, nil
 }
 
-// never is the rest of a body that does not come.
+// never is a Reader that has nothing until the context ends.
 type never struct{ ctx context.Context }
 
 func (n never) Read([]byte) (int, error) {

@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// A gate is a connection from which nothing is read while it is shut.
+// A gate is a connection from which nothing can be read while the gate is shut.
 type gate struct {
 	net.Conn
-	changed chan struct{} // gets a value when it is open again, or closed
+	changed chan struct{} // gets a value when the gate opens, or the connection is closed
 }
 
 func newGate(conn net.Conn) *gate { return &gate{conn, make(chan struct{}, 1)} }

@@ -9,8 +9,8 @@ import (
 	"sync"
 )
 
-// A Listener is a network in memory: it accepts what Dial connects. What is written to its
-// connections is held by no buffer: a write ends when the other side has read it.
+// A Listener is a network in memory. It accepts the connections that Dial opens. Connections have
+// no buffer: a write returns when the other side has read the bytes.
 type Listener struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -54,9 +54,9 @@ func (l *Listener) Close() error {
 // Addr implements net.Listener.
 func (l *Listener) Addr() net.Addr { return &net.UnixAddr{Name: "memory", Net: "unix"} }
 
-// serve returns a server that is running.
+// serve returns a server that runs.
 func serve(l net.Listener, handler http.Handler) *http.Server {
-	// WebSockets are written to below the server, which it finds worth mentioning.
+	// The server logs that WebSockets write to hijacked connections, which is right.
 	server := &http.Server{Handler: handler, ErrorLog: log.New(io.Discard, "", 0)}
 	go func() { _ = server.Serve(l) }() // until its Close
 	return server

@@ -1,56 +1,51 @@
-// Package scenario plays text files against an HTTP handler and compares what
-// happens with what they say. The network is in memory and time is virtual
-// ([testing/synctest]): a scenario takes no time, and always goes the same way.
+// Package scenario plays text files against an HTTP handler, and compares what happens with what
+// the files say. The network is in memory and time is virtual ([testing/synctest]), so a scenario
+// takes no time and always has the same result.
 //
-// A scenario is a list of steps. A step is one line that does something, and
-// below it everything that comes of it, until nothing more can happen by
-// itself. A client has a name, followed by ">" where it speaks and by "<" where
-// it is spoken to:
+// A scenario is a list of steps. A step is one line that does something, followed by lines for
+// everything that happens because of it. A client has a name. After the name, ">" is for what the
+// client does, and "<" for what it gets:
 //
-//	# The client asks, and gets its answer when there is one.
+//	# The client polls, and gets an answer when there is one.
 //	poll> GET $polling&sid=$sid
 //	advance 25s
 //	poll< 200 2
 //
 // What clients do:
 //
-//	a> GET <target> [<body>]   sends a request, of this method or another; a body
-//	                           that ends in "..." has more to come, which never does;
-//	                           "\xff" is one byte
-//	a> ws <target>             asks for a WebSocket, which then is a's
+//	a> GET <target> [<body>]   sends a request of this or another method; the rest of a body
+//	                           that ends in "..." never comes; "\xff" is one byte
+//	a> ws <target>             opens a WebSocket
 //	a> frame [<text>]          sends a text frame
 //	a> binary [<hex>]          sends a binary frame
 //	a> close <code>            sends a close frame
-//	a> bytes <hex>             sends just that, below the WebSocket
-//	a> abort                   is gone without a word
-//	a> stall                   reads no more from its connection
+//	a> bytes <hex>             sends these bytes without a frame
+//	a> abort                   closes the connection without a close frame
+//	a> stall                   stops reading from the connection
 //	a> read                    reads again
 //
-// A client that sends the header Sec-WebSocket-Extensions, whatever its value,
-// compresses.
+// A client that sends the header Sec-WebSocket-Extensions, with any value, uses compression.
 //
-// What they see:
+// What clients get:
 //
-//	a< 200 <body>              an answer, unzipped; "␞" stands for the separator of payloads
-//	a< 200 binary <hex>        an answer that is no text
-//	a< 101                     it has a WebSocket now
-//	a< frame <text>            and so on; "close 1006" is an end without a close frame
+//	a< 200 <body>              a response, decompressed; "␞" is the separator of payloads
+//	a< 200 binary <hex>        a response that is not text
+//	a< 101                     the WebSocket is open
+//	a< frame <text>            a text frame, and so on; "close 1006" is an end without a close frame
 //
 // Lines without a name:
 //
 //	advance <duration>         lets time pass
 //	header <name>: <value>     adds a header to the next request
-//	show log | <header>...     from here on also shows the log, or headers of answers
+//	show log | <header>...     also shows the log, or headers of responses, from now on
 //	skip <why>                 does not play the scenario
 //	# <comment>
 //
-// and whatever else [Play.Command] adds. What the server's own side says comes as
-// lines of "app" and "log".
+// [Play.Command] adds others. Lines of "app" and "log" are what the server's side says.
 //
-// In what is expected, "..." stands for anything, and $name for an id, or an
-// event's offset: the first time for any that has no name yet, later for that one.
-// $polling and $websocket are the targets of a handshake, $polling3 and $websocket3
-// those of one in Engine.IO 3.
+// In an expected line, "..." stands for anything, and $name for an id or the offset of an event:
+// for any that has no name yet when it occurs first, and for the same one afterwards. $polling and
+// $websocket are the targets of a handshake, $polling3 and $websocket3 those of Engine.IO 3.
 //
 // "go test -update" rewrites the files to say what happens. Read the difference!
 package scenario
@@ -77,8 +72,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the scenarios to say what happens")
 
-// Run plays every scenario that the pattern matches. start returns what it is
-// played against.
+// Run plays every scenario that the pattern matches. start returns the handler for one.
 func Run(t *testing.T, pattern string, start func(*Play) http.Handler) {
 	files, err := filepath.Glob(pattern)
 	if err != nil || len(files) == 0 {
@@ -101,10 +95,10 @@ func Run(t *testing.T, pattern string, start func(*Play) http.Handler) {
 	}
 }
 
-// A Play is one scenario being played.
+// A Play is a scenario while it is played.
 type Play struct {
 	*testing.T
-	Logger *zap.Logger // for the server; what it gets is shown as lines of "log"
+	Logger *zap.Logger // for the server; its lines are shown as those of "log"
 
 	network  *Listener
 	clients  map[string]*client
@@ -115,8 +109,8 @@ type Play struct {
 	logs     *observer.ObservedLogs
 
 	mu    sync.Mutex
-	names []string            // of who has said something, in order of appearance
-	said  map[string][]string // since the step began, by name
+	names []string            // of the clients, in the order of their first step
+	said  map[string][]string // the lines since the step began, by name
 }
 
 func newPlay(t *testing.T, start func(*Play) http.Handler) *Play {
@@ -151,7 +145,8 @@ func newPlay(t *testing.T, start func(*Play) http.Handler) *Play {
 	})
 	p.Command("show", func(args string) { p.shown = append(p.shown, strings.Fields(args)...) })
 
-	// Runs last: what still runs has a minute to end, or synctest says so.
+	// This runs last. Goroutines that still run have a minute to end; then synctest reports
+	// them.
 	t.Cleanup(func() { time.Sleep(time.Minute) })
 	handler := start(p)
 	serve := serve(p.network, handler)
@@ -167,10 +162,10 @@ func newPlay(t *testing.T, start func(*Play) http.Handler) *Play {
 	return p
 }
 
-// Command adds a line without a name: do gets what follows its first word.
+// Command adds a kind of line without a name. It begins with word, and do gets the rest.
 func (p *Play) Command(word string, do func(args string)) { p.commands[word] = do }
 
-// Say adds a line of "app", or of another name, to what happens.
+// Say adds a line of "app", or of another name, to what has happened.
 func (p *Play) Say(name, format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -184,8 +179,7 @@ var (
 	variable = regexp.MustCompile(`\$[a-z]\w*|\.\.\.`)
 )
 
-// run plays a script and returns it with what happened in place of what was
-// expected.
+// run plays a script, and returns the script with what happened instead of what was expected.
 func (p *Play) run(file, script string) (actual string) {
 	var out strings.Builder
 	lines := strings.SplitAfter(script, "\n")
@@ -212,7 +206,7 @@ func (p *Play) run(file, script string) (actual string) {
 	return out.String()
 }
 
-// step does what a line says, and waits until nothing can come of it any more.
+// step does what a line says, and waits until nothing more happens because of it.
 func (p *Play) step(line string) {
 	line = variable.ReplaceAllStringFunc(line, func(name string) string {
 		if value, ok := p.vars[strings.TrimPrefix(name, "$")]; ok {
@@ -227,15 +221,15 @@ func (p *Play) step(line string) {
 		word, args, _ := strings.Cut(line, " ")
 		do, ok := p.commands[word]
 		if !ok {
-			p.Fatalf("what is %q?", line)
+			p.Fatalf("there is no step %q", line)
 		}
 		do(args)
 	}
 	synctest.Wait()
 }
 
-// happened returns what was said since it was called last: by clients, in the
-// order in which they appeared, then by the server's side.
+// happened returns the lines since it was called last: those of the clients, in the order of their
+// first step, and then those of the server's side.
 func (p *Play) happened() []string {
 	for _, entry := range p.logs.TakeAll() {
 		if slices.Contains(p.shown, "log") {
@@ -253,8 +247,8 @@ func (p *Play) happened() []string {
 	return lines
 }
 
-// compare returns what happened in the words of what was wanted, where those
-// fit, and reports whether all do.
+// compare returns the lines that happened, and reports whether they all match. A line that matches
+// is returned as it was expected.
 func (p *Play) compare(want, happened []string) (got []string, same bool) {
 	same = len(want) == len(happened)
 	for i, line := range happened {
@@ -271,8 +265,8 @@ func (p *Play) compare(want, happened []string) (got []string, same bool) {
 	return got, same
 }
 
-// matches reports whether a line is the expected one. If so, ids that it has for
-// names without one get them.
+// matches reports whether a line is as expected. If it is, the names in the expected line that had
+// no id yet get those in the line.
 func (p *Play) matches(want, line string) bool {
 	var unnamed []string
 	pattern := regexp.QuoteMeta(want)
@@ -302,8 +296,7 @@ func (p *Play) matches(want, line string) bool {
 	return true
 }
 
-// difference shows what was expected but did not happen as "-", and what happened
-// instead as "+".
+// difference returns expected lines that did not happen with "-", and the others with "+".
 func difference(want, got []string) string {
 	var b strings.Builder
 	for i := range max(len(want), len(got)) {
