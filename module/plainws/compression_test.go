@@ -131,15 +131,12 @@ func TestNoCompression(t *testing.T) {
 func TestCompressedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := start(t, JSON, realtime.Policy{}, Options{Options: connection.Options{PingInterval: quiet.PingInterval, CompressFrom: 100}})
-		var all []*conn
 		for range 3 {
 			ws, _ := f.connectCounted(t, true)
 			read(ws)
 		}
 		synctest.Wait() // and nobody else allocates anything
-		for _, c := range f.conns.All() {
-			all = append(all, c)
-		}
+		all := f.conns.All()
 		m := &realtime.Message{Namespace: "/", Event: "message", Args: []realtime.Arg{realtime.String(strings.Repeat("hello ", 1000))}}
 		first := all[0].encode(m)
 		if first.bytes[0]&0x40 == 0 {

@@ -161,7 +161,7 @@ func TestCloseCodes(t *testing.T) {
 		{"not masked", sendsRaw("\x81\x01x"), 1002, "transport error", ""},
 		{"a reserved bit", sendsRaw("\xc1\x80\x00\x00\x00\x00"), 1002, "transport error", ""},
 		{"the client closes", sends(websocket.CloseMessage, "\x03\xe8bye"), 1000, "transport close", ""},
-		{"drained", func(t *testing.T, f *fixture, _ *websocket.Conn) { go f.Close(context.Background(), 0) }, 1001, "server shutting down", ""}, //nolint:errcheck // the client sees how it ends
+		{"drained", func(t *testing.T, f *fixture, _ *websocket.Conn) { go f.Close(context.Background(), 0) }, 1001, "server shutting down", ""},
 		{"disconnected", func(t *testing.T, f *fixture, _ *websocket.Conn) {
 			if err := socketOf(f).Disconnect(false); err != nil {
 				t.Error(err)

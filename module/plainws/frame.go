@@ -108,10 +108,10 @@ func (a *arguments) UnmarshalJSON(data []byte) (err error) {
 		return nil
 	}
 	a.list, err = rawjson.Split(data, a.limits.Arguments, a.limits.Depth)
-	switch err {
-	case rawjson.ErrElements:
+	switch {
+	case errors.Is(err, rawjson.ErrElements):
 		return &realtime.LimitError{Name: "arguments", Max: int64(a.limits.Arguments)}
-	case rawjson.ErrDepth:
+	case errors.Is(err, rawjson.ErrDepth):
 		return &realtime.LimitError{Name: "depth", Max: int64(a.limits.Depth)}
 	}
 	return err

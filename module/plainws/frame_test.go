@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -231,7 +231,7 @@ func FuzzJSON(f *testing.F) {
 		if first.isEvent() {
 			encoded = encodeEvent(&realtime.Message{Event: first.event, Args: first.args})
 		} else {
-			encoded = encodeAck(fmt.Sprint(first.ack), first.args)
+			encoded = encodeAck(strconv.FormatUint(first.ack, 10), first.args)
 		}
 		_, body := payload(t, encoded)
 		second, err := parseJSON([]byte(body), &limits)

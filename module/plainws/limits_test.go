@@ -2,6 +2,7 @@ package plainws
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -81,7 +82,7 @@ func TestConfiguredLimits(t *testing.T) {
 		`{"event":"name","args":null}`:                            "",
 	} {
 		_, err := parseJSON([]byte(text), &few)
-		if exceeded, _ := err.(*realtime.LimitError); err != nil && (exceeded == nil || exceeded.Name != limit) || err == nil && limit != "" {
+		if exceeded, _ := errors.AsType[*realtime.LimitError](err); err != nil && (exceeded == nil || exceeded.Name != limit) || err == nil && limit != "" {
 			t.Errorf("%s: %v, want %q", text, err, limit)
 		}
 	}

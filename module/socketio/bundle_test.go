@@ -47,7 +47,7 @@ func TestBundle(t *testing.T) {
 
 	script := serve("GET", "socket.io.min.js")
 	etag := script.Header.Get("ETag")
-	if got := body(script.Body); script.StatusCode != 200 || got != "// socket.io.min.js" || etag == "" ||
+	if got := body(script.Body); script.StatusCode != http.StatusOK || got != "// socket.io.min.js" || etag == "" ||
 		script.Header.Get("Cache-Control") != "public, max-age=0" ||
 		script.Header.Get("Content-Type") != "application/javascript; charset=utf-8" ||
 		script.Header.Get("Vary") != "Accept-Encoding" || script.Header.Get("Content-Encoding") != "" {
@@ -56,7 +56,7 @@ func TestBundle(t *testing.T) {
 	if a := serve("GET", "socket.io.min.js.map"); a.Header.Get("Content-Type") != "application/json; charset=utf-8" || a.Header.Get("ETag") == etag {
 		t.Errorf("the map is %v", a.Header)
 	}
-	if a := serve("HEAD", "socket.io.min.js"); a.StatusCode != 200 || body(a.Body) != "" || a.Header.Get("Content-Length") != "19" {
+	if a := serve("HEAD", "socket.io.min.js"); a.StatusCode != http.StatusOK || body(a.Body) != "" || a.Header.Get("Content-Length") != "19" {
 		t.Errorf("HEAD is answered %d %v", a.StatusCode, a.Header)
 	}
 	for _, known := range []string{etag, strings.TrimPrefix(etag, "W/"), `"x", ` + etag, "*"} {
@@ -65,7 +65,7 @@ func TestBundle(t *testing.T) {
 			t.Errorf("who knows %s is answered %d %v", known, a.StatusCode, a.Header)
 		}
 	}
-	if a := serve("GET", "socket.io.min.js", "If-None-Match", `"4.8.4"`); a.StatusCode != 200 {
+	if a := serve("GET", "socket.io.min.js", "If-None-Match", `"4.8.4"`); a.StatusCode != http.StatusOK {
 		t.Errorf("who knows another version is answered %d", a.StatusCode)
 	}
 

@@ -293,7 +293,7 @@ func BenchmarkAck(b *testing.B) {
 	s := newTestServer(b, func(_ context.Context, e *realtime.Event) { _ = e.Ack(e.Args...) })
 	listener := httptest.NewServer(s)
 	defer listener.Close()
-	ws, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(listener.URL, "http")+"/?EIO=4&transport=websocket", nil) //nolint:bodyclose // there is none
+	ws, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(listener.URL, "http")+"/?EIO=4&transport=websocket", nil)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -343,7 +343,7 @@ func BenchmarkBroadcast(b *testing.B) {
 			defer listener.Close()
 			got := make(chan struct{}, members)
 			for i := range members {
-				ws, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(listener.URL, "http")+"/?EIO=4&transport=websocket", nil) //nolint:bodyclose // there is none
+				ws, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(listener.URL, "http")+"/?EIO=4&transport=websocket", nil)
 				if err != nil {
 					b.Fatal(err)
 				}

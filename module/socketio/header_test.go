@@ -3,6 +3,7 @@ package socketio
 import (
 	"bytes"
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
@@ -96,7 +97,7 @@ func FuzzHeader(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if len(p.namespace) == 0 || p.namespace[0] != '/' || bytes.IndexByte([]byte(p.namespace), ',') >= 0 {
+		if len(p.namespace) == 0 || p.namespace[0] != '/' || strings.Contains(p.namespace, ",") {
 			t.Errorf("the namespace of %q is %q", text, p.namespace)
 		}
 		if p.kind.binary() != (p.attachments > 0) {

@@ -178,8 +178,7 @@ func decodeText(t *testing.T, w *wire, p packet) (packet, error) {
 }
 
 func TestMsgpackSession(t *testing.T) {
-	var server *Server
-	server = newTestServer(t, func(ctx context.Context, e *realtime.Event) {
+	server := newTestServer(t, func(ctx context.Context, e *realtime.Event) {
 		switch e.Name {
 		case "ack":
 			if err := e.Ack(e.Args...); err != nil {

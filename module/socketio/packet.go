@@ -81,12 +81,12 @@ func tooLong(l *realtime.Limits) error {
 
 // limitOf returns the error of data that could not be read: a *realtime.LimitError, or errPacket.
 func limitOf(err error, l *realtime.Limits) error {
-	switch err {
-	case rawjson.ErrElements:
+	switch {
+	case errors.Is(err, rawjson.ErrElements):
 		return &realtime.LimitError{Name: "arguments", Max: int64(l.Arguments)}
-	case rawjson.ErrDepth, msgpack.ErrDepth:
+	case errors.Is(err, rawjson.ErrDepth), errors.Is(err, msgpack.ErrDepth):
 		return &realtime.LimitError{Name: "depth", Max: int64(l.Depth)}
-	case msgpack.ErrParts:
+	case errors.Is(err, msgpack.ErrParts):
 		return &realtime.LimitError{Name: "attachments", Max: int64(l.Attachments)}
 	}
 	return errPacket

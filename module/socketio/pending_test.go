@@ -20,7 +20,7 @@ func TestPendingEnds(t *testing.T) {
 	dial := func(t *testing.T, s *Server) *websocket.Conn {
 		listener := httptest.NewServer(s)
 		t.Cleanup(listener.Close)
-		ws, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(listener.URL, "http")+upgrade, nil) //nolint:bodyclose // there is none
+		ws, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(listener.URL, "http")+upgrade, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -61,13 +61,13 @@ func TestPendingEnds(t *testing.T) {
 		"it cannot be upgraded": func(t *testing.T, s *Server) { s.ServeHTTP(httptest.NewRecorder(), upgradeRequest(upgrade)) },
 		"the server shuts": func(t *testing.T, s *Server) {
 			shutWithin(s)
-			s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/?EIO=4&transport=polling", nil))
+			s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/?EIO=4&transport=polling", nil))
 		},
 		"it is of Engine.IO 3": func(t *testing.T, s *Server) {
-			s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/?EIO=3&transport=polling", nil))
+			s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/?EIO=3&transport=polling", nil))
 		},
 		"the handshake is too large": func(t *testing.T, s *Server) {
-			s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/?EIO=4&transport=polling&x="+strings.Repeat("x", 20_000), nil))
+			s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/?EIO=4&transport=polling&x="+strings.Repeat("x", 20_000), nil))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

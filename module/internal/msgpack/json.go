@@ -96,7 +96,7 @@ func (w *jsonWriter) value() (end int, err error) {
 		default:
 			w.scalar(h)
 		}
-		ok := false
+		var ok bool
 		if i, ok = w.advance(i); !ok {
 			return i, ErrInvalid
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"math"
 	"reflect"
 	"slices"
@@ -207,7 +208,7 @@ func TestTooMuch(t *testing.T) {
 		"91 91 c0": nil, "91 91 91 c0": ErrDepth, "81 a161 81 a161 80": ErrDepth, "91 91 91 c1": ErrDepth, "91 91 c1": ErrInvalid,
 		"92 c40101 c40102": nil, "93 c40101 c40102 c40103": ErrParts,
 	} {
-		if _, _, _, err := AppendJSON(nil, unhex(t, digits), 2, 2); err != want {
+		if _, _, _, err := AppendJSON(nil, unhex(t, digits), 2, 2); !errors.Is(err, want) {
 			t.Errorf("%s: %v, want %v", digits, err, want)
 		}
 	}

@@ -62,7 +62,7 @@ func TestNoPlaceholders(t *testing.T) {
 		}
 	}
 	data := []byte(`["text",{"a":"\u00e9 \u003cb\u003e &amp; {placeholder}","n":1}]`)
-	if n := testing.AllocsPerRun(100, func() { Placeholders(data, tag) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { _, _ = Placeholders(data, tag) }); n != 0 {
 		t.Errorf("Placeholders allocates %v times where there is nothing to do", n)
 	}
 }
@@ -74,7 +74,7 @@ func TestPlaceholdersErrors(t *testing.T) {
 		calls++
 		return nil, stop
 	})
-	if err != stop || calls != 1 {
+	if !errors.Is(err, stop) || calls != 1 {
 		t.Errorf("after the error %v: %d calls", err, calls)
 	}
 	for _, sample := range []string{`{"_placeholder":true`, `{"_placeholder":true}]`, `{"_placeholder":tru}`, `{"_placeholder":true,}`, `[{"_placeholder":true} {}]`} {

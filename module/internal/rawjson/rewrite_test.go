@@ -27,7 +27,7 @@ func expected(value any, p *pattern) any {
 		}
 		return out
 	case map[string]any:
-		mark, found := value[p.key]
+		mark, found := value[p.key], false
 		if p.first == 't' {
 			found = mark == true
 		} else if _, found = mark.(string); len(value) != 1 {

@@ -82,7 +82,7 @@ func TestWithin(t *testing.T) {
 		`[{"a":[1,2,3,4,5]},[[]],{}]`: nil,
 	} {
 		elements, err := Split([]byte(data), most, depth)
-		if err != want || err == nil && elements == nil {
+		if !errors.Is(err, want) || err == nil && elements == nil {
 			t.Errorf("Split(%.40q) = %q, %v, want %v", data, elements, err, want)
 		}
 	}
@@ -96,7 +96,7 @@ func TestWithin(t *testing.T) {
 		}
 	}
 	for data, want := range map[string]error{deep(4): nil, deep(5): ErrDepth, objects(4): nil, objects(5): ErrDepth, " 1 ": nil, `"[[[[["`: nil} {
-		if err := Check([]byte(data), depth); err != want {
+		if err := Check([]byte(data), depth); !errors.Is(err, want) {
 			t.Errorf("Check(%q): %v, want %v", data, err, want)
 		}
 	}
@@ -111,11 +111,11 @@ func TestAppendSplit(t *testing.T) {
 }
 
 func TestSplitAllocatesItsResultOnly(t *testing.T) {
-	if n := testing.AllocsPerRun(100, func() { split(record) }); n != 1 {
+	if n := testing.AllocsPerRun(100, func() { _, _ = split(record) }); n != 1 {
 		t.Errorf("Split allocates %v times", n)
 	}
 	dst := make([]json.RawMessage, 0, 4)
-	if n := testing.AllocsPerRun(100, func() { appendTo(dst, record) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { _, _ = appendTo(dst, record) }); n != 0 {
 		t.Errorf("appendSplit allocates %v times", n)
 	}
 	if n := testing.AllocsPerRun(100, func() { Valid(record) }); n != 0 {
@@ -128,10 +128,10 @@ func TestMemoryIsEarned(t *testing.T) {
 	replace := func(dst []byte, num json.RawMessage) ([]byte, error) { return append(dst, '0'), nil }
 	all := func(data []byte) {
 		Valid(data)
-		split(data)
-		Split(data, 256, 128)
-		Placeholders(data, replace)
-		Binaries(data, replace)
+		_, _ = split(data)
+		_, _ = Split(data, 256, 128)
+		_, _ = Placeholders(data, replace)
+		_, _ = Binaries(data, replace)
 	}
 	for _, data := range []string{
 		strings.Repeat("[", 100_000),
@@ -214,7 +214,7 @@ func compareWithin(t *testing.T, data []byte, elements []json.RawMessage, splitE
 		}
 	case splitErr == nil && !tooDeep && len(elements) <= most:
 		t.Fatalf("Split(%.100q): %v", data, err)
-	case splitErr == nil && err == ErrDepth && !tooDeep, splitErr == nil && err == ErrElements && len(elements) <= most:
+	case splitErr == nil && errors.Is(err, ErrDepth) && !tooDeep, splitErr == nil && errors.Is(err, ErrElements) && len(elements) <= most:
 		t.Fatalf("Split(%.100q): %v, and it has %d elements", data, err, len(elements))
 	}
 	for _, element := range elements[:min(len(elements), 10)] {
