@@ -1,18 +1,18 @@
 package realtime
 
 import (
-	"container/heap"
 	"sync"
 	"time"
 
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/timequeue"
 )
 
 // expiries are the sockets of a hub whose identity expires, with one timer for all of them. The
 // zero value is empty.
 type expiries struct {
 	mu     sync.Mutex
-	queue  expiryQueue
+	queue  timequeue.Queue[*Socket]
 	timer  *time.Timer // goes off for the first socket of the queue; nil if there is none
 	closed bool
 }
@@ -23,7 +23,8 @@ func (e *expiries) add(s *Socket) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	heap.Push(&e.queue, s)
+	s.expiry = &timequeue.Entry[*Socket]{Due: s.expires, Value: s}
+	e.queue.Push(s.expiry)
 	e.schedule()
 }
 
@@ -33,24 +34,23 @@ func (e *expiries) remove(s *Socket) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if s.expiry >= 0 {
-		heap.Remove(&e.queue, s.expiry)
-		e.schedule()
-	}
+	e.queue.Remove(s.expiry)
+	e.schedule()
 }
 
 // schedule sets the timer for the first socket. The caller holds the mutex.
 func (e *expiries) schedule() {
+	first := e.queue.First()
 	switch {
-	case len(e.queue) == 0 || e.closed:
+	case first == nil || e.closed:
 		if e.timer != nil {
 			e.timer.Stop()
 			e.timer = nil
 		}
 	case e.timer == nil:
-		e.timer = time.AfterFunc(time.Until(e.queue[0].expires), e.expire)
+		e.timer = time.AfterFunc(time.Until(first.Due), e.expire)
 	default:
-		e.timer.Reset(time.Until(e.queue[0].expires))
+		e.timer.Reset(time.Until(first.Due))
 	}
 }
 
@@ -65,8 +65,10 @@ func (e *expiries) due() []*Socket {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	var due []*Socket
-	for now := time.Now(); len(e.queue) > 0 && !e.queue[0].expires.After(now); {
-		due = append(due, heap.Pop(&e.queue).(*Socket))
+	now := time.Now()
+	for first := e.queue.First(); first != nil && !first.Due.After(now); first = e.queue.First() {
+		e.queue.Remove(first)
+		due = append(due, first.Value)
 	}
 	e.schedule()
 	return due
@@ -77,29 +79,4 @@ func (e *expiries) close() {
 	defer e.mu.Unlock()
 	e.closed = true
 	e.schedule()
-}
-
-// An expiryQueue is a heap of sockets. The first to expire is on top.
-type expiryQueue []*Socket
-
-func (q expiryQueue) Len() int           { return len(q) }
-func (q expiryQueue) Less(i, j int) bool { return q[i].expires.Before(q[j].expires) }
-
-func (q expiryQueue) Swap(i, j int) {
-	q[i], q[j] = q[j], q[i]
-	q[i].expiry, q[j].expiry = i, j
-}
-
-func (q *expiryQueue) Push(s any) {
-	s.(*Socket).expiry = len(*q)
-	*q = append(*q, s.(*Socket))
-}
-
-func (q *expiryQueue) Pop() any {
-	last := len(*q) - 1
-	s := (*q)[last]
-	(*q)[last] = nil
-	*q = (*q)[:last]
-	s.expiry = -1
-	return s
 }

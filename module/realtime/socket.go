@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/timequeue"
 )
 
 // A Socket is one client in one namespace. All methods may be called concurrently.
@@ -29,8 +30,8 @@ type Socket struct {
 	rooms   []string // guarded by the namespace, like present
 	present bool     // connected to the namespace
 
-	next, previous *Socket // in the user's list; guarded by the namespace
-	expiry         int     // its index among the hub's expiries, which guard it
+	next, previous *Socket                   // in the user's list; guarded by the namespace
+	expiry         *timequeue.Entry[*Socket] // among the hub's expiries, which guard it; nil if it never expires
 
 	queue  serialQueue   // of calls of the handlers
 	ended  bool          // HandleDisconnect has been called; whoever has acquired queue owns it
