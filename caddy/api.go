@@ -109,7 +109,7 @@ func (h *hub) fillStats(stats *publish.Stats) {
 
 // fillBackend adds how the endpoint's backend does, if it has one.
 func (e *endpoint) fillBackend(stats *publish.Stats) {
-	if l := e.current.Load(); l == nil || l.settings.backend == nil {
+	if r := e.current.Load(); r == nil || r.settings.backend == nil {
 		return
 	}
 	if stats.Backend == nil {

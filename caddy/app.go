@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -42,15 +41,11 @@ type App struct {
 	logger    *zap.Logger
 	keys      map[string]hubKey // of the hubs that have options
 	brokers   map[string]cluster.Broker
-	hubs      map[string]*hub      // those that the pool counts this app for
-	endpoints map[string]*settings // by name, as handlers have registered them
-	store     *storage.Store       // nil where there is none, for a reason
+	store     *storage.Store // nil where there is none, for a reason
 	storeless error
-	started   chan struct{} // closed by Start
-	stopped   chan struct{} // closed by Stop, or when that is about to come
-	stop      sync.Once
-	exit      *drain.Exit
-	listeners *handover.Listeners
+
+	*generation
+	generations *generations
 }
 
 // HubOptions are the options of one hub.
@@ -88,12 +83,13 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Logger()
 	a.keys = make(map[string]hubKey)
 	a.brokers = make(map[string]cluster.Broker)
-	a.hubs = make(map[string]*hub)
-	a.endpoints = make(map[string]*settings)
-	a.started = make(chan struct{})
-	a.stopped = make(chan struct{})
+	a.generation = newGeneration()
 	a.exit = drain.New(ctx)
 	a.listeners = handover.New(a.logger, handoverPause)
+	var err error
+	if a.generations, err = loadGenerations(); err != nil {
+		return err
+	}
 	if a.store, a.storeless = storage.New(ctx); a.store == nil && a.recovers() {
 		a.logger.Error("recovery will not survive this process: clients will start anew after a restart", zap.Error(a.storeless))
 	}
@@ -111,9 +107,12 @@ func (a *App) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("hub %q: %w", name, err)
 		}
 		a.brokers[name] = broker
+		a.recovery[name] = options.Recovery.settings()
 	}
 
-	a.hold()
+	if newest := a.generations.newest(); newest != nil {
+		newest.listeners.Hold()
+	}
 	// An exit begins with this event; Caddy's HTTP app then waits for requests
 	// that have not been answered, and so for our long-polls. So does the end of
 	// a configuration that another one takes the place of.
@@ -178,7 +177,7 @@ func (a *App) hub(name string) (*hub, error) {
 	if !ok {
 		key = hubKey{name, memoryBroker}
 	}
-	value, _, err := pool.LoadOrNew(key, func() (caddy.Destructor, error) { return newHub(key, a.brokers[name]) })
+	value, _, err := pool.LoadOrNew(key, func() (caddy.Destructor, error) { return newHub(key, a.brokers[name], a.generations) })
 	if err != nil {
 		return nil, fmt.Errorf("hub %q: %w", name, err)
 	}
@@ -189,9 +188,9 @@ func (a *App) hub(name string) (*hub, error) {
 
 // register enters a handler's endpoint. A second handler of the same name gets
 // what the first one registered.
-func (a *App) register(s *settings) (*settings, error) {
+func (a *App) register(s *settings) (r *reference, err error) {
 	if first, ok := a.endpoints[s.name]; ok {
-		if !first.equal(s) {
+		if !first.settings.equal(s) {
 			return nil, fmt.Errorf("two realtime blocks are named %q but differ: make them identical, or give one of them another name", s.name)
 		}
 		return first, nil
@@ -200,27 +199,36 @@ func (a *App) register(s *settings) (*settings, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.hub = h
-	a.endpoints[s.name] = s
-	return s, nil
+	r = newReference(a.generation, s, h, a.window(s.hubName))
+	a.endpoints[s.name] = r
+	return r, nil
 }
 
 // Start implements caddy.App. Only now do hubs and endpoints take their new
 // settings: a configuration that could not be provisioned has changed nothing.
 func (a *App) Start() error {
-	for name, h := range a.hubs {
-		if first := h.push(a, a.Hubs[name]); first {
-			h.restore(a.storeOf(h), a.logger)
+	var unused []*hub // by any configuration that runs
+	for _, h := range a.hubs {
+		if a.generations.newestWith(h) == nil {
+			unused = append(unused, h)
 		}
 	}
-	for _, s := range a.endpoints {
-		s.drain = a.window(s.hubName)
-		s.lease = s.hub.endpoint(s.name).push(s)
+	a.generations.add(a.generation)
+	for _, h := range unused {
+		// In a hub that another configuration uses, recovery changes when that one stops: only
+		// then it is certain that this one has started as a whole, and what recovery forgets does
+		// not come back.
+		h.SetRecovery(a.recovery[h.key.name])
+		h.restore(a.storeOf(h), a.logger)
+	}
+	for _, r := range a.endpoints {
+		s := r.settings
+		r.hub.endpoint(s.name).take(r)
 		fields := []zap.Field{
 			zap.String("endpoint", s.name),
 			zap.Strings("paths", s.paths()),
 			zap.String("hub", s.hubName),
-			zap.String("broker", s.hub.brokerName),
+			zap.String("broker", r.hub.brokerName),
 			zap.String("version", Version()),
 		}
 		if s.backend != nil { // what clients get 404 for
@@ -230,7 +238,6 @@ func (a *App) Start() error {
 	}
 	a.warn()
 	a.warnHidden()
-	a.starts()
 	close(a.started)
 	return nil
 }
@@ -244,8 +251,8 @@ func (a *App) storeOf(h *hub) *storage.Store {
 	}
 	var backends []string
 	for _, name := range slices.Sorted(maps.Keys(a.endpoints)) {
-		if s := a.endpoints[name]; s.hub == h && s.backend != nil {
-			backends = append(backends, s.backend.identity())
+		if r := a.endpoints[name]; r.hub == h && r.settings.backend != nil {
+			backends = append(backends, r.settings.backend.identity())
 		}
 	}
 	return storeFor(a.store, backends...)
@@ -255,7 +262,8 @@ func (a *App) storeOf(h *hub) *storage.Store {
 // may be wrong.
 func (a *App) warn() {
 	used := make(map[string]bool)
-	for _, s := range a.endpoints {
+	for _, r := range a.endpoints {
+		s := r.settings
 		used[s.hubName] = true
 		if s.hubName != defaultName && a.Hubs[s.hubName] == nil && len(a.Hubs) > 0 {
 			a.logger.Warn("the endpoint's hub has no options, unlike others: is its name right?",
@@ -281,14 +289,19 @@ func (a *App) Stop() error {
 
 // Cleanup implements caddy.CleanerUpper.
 func (a *App) Cleanup() error {
-	if a.listeners != nil { // nil if Provision has refused to begin
-		a.listeners.Release()
+	if a.generation == nil { // Provision has refused to begin
+		return nil
 	}
+	a.listeners.Release()
 	var failed error
 	for _, h := range a.hubs {
 		if _, err := pool.Delete(h.key); err != nil {
 			failed = errors.Join(failed, err)
 		}
+	}
+	if a.generations != nil {
+		_, err := pool.Delete(generationsKey{})
+		failed = errors.Join(failed, err)
 	}
 	return failed
 }
@@ -304,7 +317,9 @@ func (h stoppingHandler) Handle(context.Context, caddy.Event) error {
 		h.app.drain()
 		return nil
 	}
-	h.app.handOver()
+	if newest := h.app.generations.newest(); newest != nil && newest != h.app.generation {
+		h.app.listeners.HandOver(newest.listeners, h.app.beginStopping)
+	}
 	return nil
 }
 

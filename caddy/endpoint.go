@@ -26,15 +26,14 @@ type endpoint struct {
 	name string
 	hub  *hub
 
-	current atomic.Pointer[lease]   // the newest of leases
-	servers atomic.Pointer[servers] // never changed, only replaced
-	answers publish.Answers         // of the API, whichever settings it has
+	current atomic.Pointer[reference] // the newest, which every event asks for
+	servers atomic.Pointer[servers]   // never changed, only replaced
+	answers publish.Answers           // of the API, whichever settings it has
 
 	departures webhook.Queue // what backends are to be told
 	meter      webhook.Meter // of what they are asked
 
 	mu      sync.Mutex
-	leases  []*lease      // the newest last
 	closing chan struct{} // closed when the endpoint is; nil before that begins
 }
 
@@ -45,62 +44,61 @@ func newEndpoint(h *hub, name string) *endpoint {
 	return e
 }
 
-// acquire returns the policy of the moment and what to call when it is not
-// used any more.
+// acquire returns the policy of the moment and what to call when it is not used any more.
 func (e *endpoint) acquire() (*realtime.Policy, func()) {
 	for {
-		l := e.current.Load()
-		if l == nil { // it has not started
+		r := e.current.Load()
+		if r == nil { // it has not started
 			return new(realtime.Policy), func() {}
 		}
-		if l.acquire() {
-			return &l.settings.policy, l.done
+		if r.acquire() {
+			return &r.settings.policy, r.release
 		}
-		if l == e.current.Load() { // dropped, and nothing in its place
+		if r == e.current.Load() { // dropped, and nothing replaces it
 			return new(realtime.Policy), func() {}
 		}
 	}
 }
 
-// push makes s the endpoint's settings, until the lease is dropped. Entrances
-// that s has no more stay open until the configuration that has them stops.
-func (e *endpoint) push(s *settings) *lease {
+// take makes the settings of a reference those of the endpoint, until the reference is dropped.
+// Entrances that the settings do not have stay open until the configuration stops that has them.
+func (e *endpoint) take(r *reference) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	s := r.settings
+	r.endpoint = e
 	if s.backend != nil {
 		s.backend.attach(e)
 	}
-	s.apiHandler = e.newAPI(s)
-	l := newLease(e, s)
-	e.hub.widest.add(e.hub, l)
-	e.leases = append(e.leases, l)
-	e.current.Store(l)
+	r.apiHandler = e.newAPI(s)
+	e.hub.generations.use(r)
+	e.current.Store(r)
 	e.servers.Store(e.servers.Load().with(e, s))
 	if s.backend != nil {
 		s.backend.adopt(e)
 	}
-	return l
 }
 
-// drop ends a lease. The settings of the one before it hold again; without one
-// the endpoint is closed.
-func (e *endpoint) drop(ctx context.Context, l *lease) error {
+// drop takes a reference from the endpoint. The settings of the newest that is left hold again;
+// without one the endpoint is closed.
+func (e *endpoint) drop(ctx context.Context, r *reference) error {
 	e.mu.Lock()
-	e.leases = slices.DeleteFunc(e.leases, func(other *lease) bool { return other == l })
-	if len(e.leases) == 0 {
+	e.hub.generations.drop(r)
+	left := e.hub.generations.referencesTo(e)
+	if len(left) == 0 {
 		e.mu.Unlock()
-		return e.close(ctx, l.settings.drain)
+		return e.close(ctx, r.window)
 	}
-	newest := e.leases[len(e.leases)-1]
+	newest := left[len(left)-1]
 	e.current.Store(newest)
-	kept, retired := e.servers.Load().split(e.leases)
+	kept, retired := e.servers.Load().split(left)
 	e.servers.Store(kept)
 	e.mu.Unlock()
 	if n := retired.connections(); n > 0 {
 		newest.settings.logger.Info("closing connections", zap.Int("connections", n),
 			zap.String("why", "the configuration has their path no more"))
 	}
-	return retired.close(ctx, l.settings.drain)
+	return retired.close(ctx, r.window)
 }
 
 // pause is how long sockets that are busy are left alone before they are asked again.
@@ -116,12 +114,10 @@ const pause = 10 * time.Millisecond
 // its socket reports "io server disconnect" and does not connect again by itself, which it
 // could only do to be refused. A client that is away cannot come back to its socket.
 func (e *endpoint) disconnectDisallowed(ctx context.Context, window time.Duration) {
-	e.mu.Lock()
 	var policies []*realtime.Policy
-	for _, l := range e.leases {
-		policies = append(policies, &l.settings.policy)
+	for _, r := range e.hub.generations.referencesTo(e) {
+		policies = append(policies, &r.settings.policy)
 	}
-	e.mu.Unlock()
 	if len(policies) == 0 { // the endpoint closes all of its connections
 		return
 	}
@@ -222,16 +218,16 @@ func (v *servers) with(e *endpoint, s *settings) *servers {
 	return more
 }
 
-// split returns the servers that the leases still need, and those they do not.
-func (v *servers) split(leases []*lease) (kept, retired *servers) {
+// split returns the servers that references still need, and those they do not.
+func (v *servers) split(references []*reference) (kept, retired *servers) {
 	kept = &servers{plain: make(map[WebSocket]*plainws.Server)}
 	retired = &servers{plain: maps.Clone(v.plain)}
 	retired.socketio = v.socketio
-	for _, l := range leases {
-		if l.settings.socketioPath != "" {
+	for _, r := range references {
+		if r.settings.socketioPath != "" {
 			kept.socketio, retired.socketio = v.socketio, nil
 		}
-		for _, ws := range l.settings.webSockets {
+		for _, ws := range r.settings.webSockets {
 			kept.plain[ws] = v.plain[ws]
 			delete(retired.plain, ws)
 		}

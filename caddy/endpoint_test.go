@@ -32,14 +32,14 @@ func entrances(namespace, socketioPath string, webSockets ...WebSocket) *setting
 	return s
 }
 
-// TestDropInAnyOrder drops leases as Caddy does not, but could.
+// TestDropInAnyOrder drops references as Caddy does not, but could.
 func TestDropInAnyOrder(t *testing.T) {
 	for _, order := range [][]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}} {
 		e := testEndpoint(t)
 		names := []string{"/a", "/b", "/c"}
-		var leases []*lease
+		var references []*reference
 		for _, name := range names {
-			leases = append(leases, e.push(testSettings(name)))
+			references = append(references, use(e, testSettings(name)))
 		}
 		var dropped []int
 		for _, i := range order {
@@ -54,7 +54,7 @@ func TestDropInAnyOrder(t *testing.T) {
 					t.Errorf("order %v, after %v: admits %s: %v", order, dropped, name, e.Allows(name))
 				}
 			}
-			if err := leases[i].drop(t.Context()); err != nil {
+			if err := references[i].drop(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			dropped = append(dropped, i)
@@ -88,11 +88,11 @@ func TestEntrances(t *testing.T) {
 		}
 	}
 	check("new", false)
-	first := e.push(entrances("/1", "/socket.io/", json))
+	first := use(e, entrances("/1", "/socket.io/", json))
 	check("first", true, json)
 	kept, keptPlain := e.servers.Load().socketio, e.servers.Load().plain[json]
 
-	second := e.push(entrances("/2", "/elsewhere/", json, other))
+	second := use(e, entrances("/2", "/elsewhere/", json, other))
 	check("second", true, json, other)
 	if err := first.drop(t.Context()); err != nil {
 		t.Fatal(err)
@@ -102,7 +102,7 @@ func TestEntrances(t *testing.T) {
 		t.Error("a server that is still needed was replaced: its connections are lost")
 	}
 
-	third := e.push(entrances("/3", "", raw))
+	third := use(e, entrances("/3", "", raw))
 	check("third", true, json, raw, other)
 	if err := second.drop(t.Context()); err != nil {
 		t.Fatal(err)
@@ -110,7 +110,7 @@ func TestEntrances(t *testing.T) {
 	check("third alone", false, raw)
 
 	// A configuration that does not get to live.
-	fourth := e.push(entrances("/4", "/socket.io/", json))
+	fourth := use(e, entrances("/4", "/socket.io/", json))
 	check("fourth", true, json, raw)
 	if err := fourth.drop(t.Context()); err != nil {
 		t.Fatal(err)
@@ -133,7 +133,7 @@ func TestAcquire(t *testing.T) {
 		all[i] = testSettings("/")
 		index[&all[i].policy] = i
 	}
-	current := e.push(all[0])
+	current := use(e, all[0])
 	done := make(chan struct{})
 	var using sync.WaitGroup
 	var uses atomic.Int64
@@ -163,7 +163,7 @@ func TestAcquire(t *testing.T) {
 		})
 	}
 	for i := range configurations {
-		next := e.push(all[i+1])
+		next := use(e, all[i+1])
 		for before := uses.Load(); i%10 == 0 && uses.Load() < before+10; {
 			runtime.Gosched() // lets the others have a look
 		}
@@ -187,7 +187,7 @@ func TestAcquire(t *testing.T) {
 // by the event and by Stop.
 func TestCloseOnce(t *testing.T) {
 	e := testEndpoint(t)
-	l := e.push(entrances("/", "/socket.io/"))
+	l := use(e, entrances("/", "/socket.io/"))
 	var closing sync.WaitGroup
 	for range 3 {
 		closing.Go(func() {
@@ -212,7 +212,7 @@ func TestCloseOnce(t *testing.T) {
 // TestCloseInTime gives up on an endpoint whose connections do not end.
 func TestCloseInTime(t *testing.T) {
 	e := testEndpoint(t)
-	l := e.push(testSettings("/"))
+	l := use(e, testSettings("/"))
 	_, release := e.acquire()
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 10*time.Millisecond, errors.New("no patience"))
 	defer cancel()
@@ -226,13 +226,13 @@ func TestCloseInTime(t *testing.T) {
 // TestEndpointComesBack configures an endpoint again while the one of its name
 // is still closing: a handler of its connections has not returned in time.
 func TestEndpointComesBack(t *testing.T) {
-	h, err := newHub(hubKey{"test", memoryBroker}, nil)
+	h, err := newHub(hubKey{"test", memoryBroker}, nil, new(generations))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = h.Destruct() }()
 	old := h.endpoint("test")
-	old.push(entrances("/", "/socket.io/"))
+	use(old, entrances("/", "/socket.io/"))
 	stuck := make(chan struct{}) // what close has not come to the end of
 	old.mu.Lock()
 	old.closing = stuck
@@ -242,7 +242,7 @@ func TestEndpointComesBack(t *testing.T) {
 	}
 
 	again := h.endpoint("test")
-	l := again.push(entrances("/", "/socket.io/"))
+	l := use(again, entrances("/", "/socket.io/"))
 	w := httptest.NewRecorder()
 	again.servers.Load().socketio.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/socket.io/?EIO=4&transport=polling", nil))
 	if w.Code != http.StatusOK {
@@ -265,10 +265,16 @@ func TestServeHTTP(t *testing.T) {
 	s := entrances("/", "/socket.io/", WebSocket{"/ws", "json"})
 	s.name = e.name
 	s.healthPath = "/health"
-	s.hub = e.hub
 	life, fail := context.WithCancel(t.Context())
-	app := &App{ctx: caddy.Context{Context: life}, started: make(chan struct{}), stopped: make(chan struct{}), exit: drain.New(caddy.Context{}), listeners: handover.New(zap.NewNop(), nil)}
-	h := &Handler{app: app, settings: s}
+	newApp := func() *App {
+		app := &App{ctx: caddy.Context{Context: life}, generation: newGeneration(), generations: e.hub.generations}
+		app.exit = drain.New(caddy.Context{})
+		app.listeners = handover.New(zap.NewNop(), nil)
+		return app
+	}
+	app := newApp()
+	r := newReference(app.generation, s, e.hub, 0)
+	h := &Handler{app: app, reference: r}
 	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 		w.WriteHeader(http.StatusTeapot)
 		return nil
@@ -291,8 +297,9 @@ func TestServeHTTP(t *testing.T) {
 			t.Errorf("%s before the start: %v", path, err)
 		}
 	}
-	never := &Handler{app: &App{ctx: caddy.Context{Context: life}, started: make(chan struct{}), exit: drain.New(caddy.Context{}), listeners: handover.New(zap.NewNop(), nil)}, settings: s}
-	s.lease = e.push(s)
+	never := &Handler{app: newApp(), reference: r}
+	app.generations.add(app.generation)
+	e.take(r)
 	close(app.started)
 	for path, want := range map[string]int{"/socket.io/": 400, "/socket.io": 400, "/ws": 426, "/ws/": 426, "/health": 200} {
 		if status, err := serve(t.Context(), path); status != want || err != nil {
@@ -311,7 +318,7 @@ func TestServeHTTP(t *testing.T) {
 	if err := never.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/health", nil), next); err != nil || w.Code != http.StatusOK {
 		t.Errorf("beside one that goes on: %d, %v", w.Code, err)
 	}
-	if err := s.lease.drop(t.Context()); err != nil {
+	if err := r.drop(t.Context()); err != nil {
 		t.Error(err)
 	}
 	err := never.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/health", nil), next)
@@ -322,7 +329,7 @@ func TestServeHTTP(t *testing.T) {
 
 // TestHealthDraining asks a hub that exits.
 func TestHealthDraining(t *testing.T) {
-	h, err := newHub(hubKey{"exits", memoryBroker}, nil)
+	h, err := newHub(hubKey{"exits", memoryBroker}, nil, new(generations))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -349,8 +356,7 @@ func TestHealthDraining(t *testing.T) {
 	}
 	e := h.endpoint("default")
 	s := entrances("/", "/socket.io/")
-	s.drain = time.Hour
-	l := e.push(s)
+	l := use(e, s)
 	h.shut()
 	h.shut()
 	if status, body := ask(""); status != 503 || body != `{"websocket":{"enabled":false,"connections":0}}` {

@@ -63,27 +63,30 @@ func (a *App) closeAll() {
 // finish waits until nothing uses this app's settings any more, closes the endpoints that no other
 // configuration has, and saves what clients of the hubs that none has may come back to.
 func (a *App) finish() error {
-	a.leaves()
+	a.generations.leave(a.generation)
+	defer a.generations.remove(a.generation)
 	ctx, cancel := a.exit.Limited(a.longestWindow())
 	defer cancel()
 	var left []*hub
 	for _, h := range a.hubs {
-		if h.drop(a) {
+		if newest := a.generations.newestWith(h); newest != nil {
+			h.SetRecovery(newest.recovery[h.key.name])
+		} else { // the last options hold for what is still to be done
 			left = append(left, h)
 		}
 	}
 	var waits sync.WaitGroup
 	var failed error
 	var mu sync.Mutex
-	for _, s := range a.endpoints {
-		if s.lease == nil {
+	for _, r := range a.endpoints {
+		if r.endpoint == nil {
 			continue // never started
 		}
 		waits.Go(func() {
-			if err := s.lease.drop(ctx); err != nil {
+			if err := r.drop(ctx); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
-				failed = errors.Join(failed, fmt.Errorf("stopping endpoint %q: %w", s.name, err))
+				failed = errors.Join(failed, fmt.Errorf("stopping endpoint %q: %w", r.settings.name, err))
 			}
 		})
 	}

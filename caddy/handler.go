@@ -114,7 +114,7 @@ type Handler struct {
 
 	helper         *httpcaddyfile.Helper // while it is parsed; nil if it is not by a Caddyfile's directive
 	app            *App
-	settings       *settings
+	reference      *reference
 	authenticators []realtime.Authenticator
 	handlers       []realtime.Handler
 	backend        *Backend // among the handlers; nil if it is not
@@ -221,7 +221,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("getting the realtime app: %w", err)
 	}
 	h.app = app.(*App)
-	h.app.serves(ctx, h.Handover == handoverOff)
+	h.app.addServer(ctx, h.Handover == handoverOff)
 	config, err := json.Marshal(h) // now: to load guests drops what they are made of
 	if err != nil {
 		return err
@@ -235,7 +235,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	s.policy.Authentication = authenticationOf(raws, h.authenticators)
-	if h.settings, err = h.app.register(s); err == nil && h.settings == s {
+	if h.reference, err = h.app.register(s); err == nil && h.reference.settings == s {
 		h.warn()
 	}
 	return err

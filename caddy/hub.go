@@ -24,20 +24,19 @@ type hubKey struct{ name, broker string }
 // A hub is a realtime.Hub and the endpoints that lead to it.
 type hub struct {
 	*realtime.Hub
-	key        hubKey
-	brokerName string
-	widest     widest
+	key         hubKey
+	brokerName  string
+	generations *generations
 
 	mu        sync.Mutex
 	endpoints map[string]*endpoint
-	tenures   []tenure // the newest last
 	draining  bool
 
 	outdated bool // the store may have what is not true any more; of restore and save
 }
 
 // newHub is the pool's constructor.
-func newHub(key hubKey, broker cluster.Broker) (*hub, error) {
+func newHub(key hubKey, broker cluster.Broker, all *generations) (*hub, error) {
 	brokerName := "memory"
 	if broker == nil {
 		broker = membroker.New(membroker.Options{})
@@ -52,7 +51,7 @@ func newHub(key hubKey, broker cluster.Broker) (*hub, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &hub{Hub: h, key: key, brokerName: brokerName, endpoints: make(map[string]*endpoint)}, nil
+	return &hub{Hub: h, key: key, brokerName: brokerName, generations: all, endpoints: make(map[string]*endpoint)}, nil
 }
 
 // Destruct implements caddy.Destructor. The endpoints have been closed by then.
@@ -70,9 +69,8 @@ func (h *hub) endpoint(name string) *endpoint {
 	return e
 }
 
-// running returns the lease of the moment of the endpoint of a name; nil where
-// no configuration has one.
-func (h *hub) running(name string) *lease {
+// current returns the newest reference to the endpoint of a name; nil if no configuration has one.
+func (h *hub) current(name string) *reference {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	e, ok := h.endpoints[name]
@@ -125,8 +123,8 @@ func (h *hub) isDraining() bool {
 func (h *hub) isReplaced() bool {
 	replaced := false
 	pool.Range(func(key, _ any) bool {
-		other := key.(hubKey)
-		replaced = other.name == h.key.name && other != h.key
+		other, isHub := key.(hubKey)
+		replaced = isHub && other.name == h.key.name && other != h.key
 		return !replaced
 	})
 	return replaced
@@ -147,8 +145,8 @@ func (h *hub) shut() {
 func (h *hub) close(ctx context.Context) {
 	var waits sync.WaitGroup
 	for _, e := range h.all() {
-		if l := e.current.Load(); l != nil {
-			waits.Go(func() { _ = e.close(ctx, l.settings.drain) })
+		if r := e.current.Load(); r != nil {
+			waits.Go(func() { _ = e.close(ctx, r.window) })
 		}
 	}
 	waits.Wait()

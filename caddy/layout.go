@@ -197,7 +197,8 @@ func (r *walker) matches(sets caddyhttp.MatcherSets) (matches, certain, files bo
 // warnHidden says which of an endpoint's paths other directives keep from it.
 func (a *App) warnHidden() {
 	for _, server := range a.listeners.Servers() {
-		for _, s := range a.endpoints {
+		for _, r := range a.endpoints {
+			s := r.settings
 			for site := range s.sitesOf(server) {
 				s.warnHidden(server, site, a.logger)
 			}
@@ -224,7 +225,7 @@ func (s *settings) isIn(routes caddyhttp.RouteList) bool {
 		for _, handler := range route.Handlers {
 			switch handler := handler.(type) {
 			case *Handler:
-				if handler.settings == s {
+				if handler.reference.settings == s {
 					return true
 				}
 			case *caddyhttp.Subroute:
@@ -259,7 +260,7 @@ func (s *settings) warnHidden(server *caddyhttp.Server, site int, logger *zap.Lo
 	// reached reports whether a request for a path comes to the endpoint in a way.
 	reached := func(path string, well func(visit) bool) bool {
 		for _, v := range follow(server, path)[site] {
-			if v.handler.settings == s && well(v) {
+			if v.handler.reference.settings == s && well(v) {
 				return true
 			}
 		}

@@ -3,9 +3,6 @@ package caddy
 import (
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
-	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -139,28 +136,3 @@ func (l *Limits) bounds() realtime.Limits {
 		Pending:     l.Pending,
 	}.WithDefaults()
 }
-
-// widest has a hub send what any of the configurations of its endpoints lets in.
-type widest struct {
-	mu  sync.Mutex
-	all map[*lease]realtime.Limits
-}
-
-func (w *widest) add(h *hub, l *lease) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.all == nil {
-		w.all = make(map[*lease]realtime.Limits)
-	}
-	w.all[l] = l.settings.policy.Limits
-	w.set(h)
-}
-
-func (w *widest) remove(h *hub, l *lease) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.all, l)
-	w.set(h)
-}
-
-func (w *widest) set(h *hub) { h.SetLimits(realtime.Widest(slices.Collect(maps.Values(w.all))...)) }

@@ -257,7 +257,7 @@ func TestMemoryBroker(t *testing.T) {
 	if err := b.Provision(caddy.Context{}); err != nil {
 		t.Fatal(err)
 	}
-	h, err := newHub(hubKey{"named", memoryBroker}, b)
+	h, err := newHub(hubKey{"named", memoryBroker}, b, new(generations))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package caddy
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -46,41 +45,4 @@ func (r *Recovery) settings() realtime.Recovery {
 		return realtime.Recovery{}
 	}
 	return realtime.Recovery{Window: time.Duration(r.Window), MaxEvents: r.MaxEvents}
-}
-
-// A tenure is a configuration's time to set the options of a hub.
-type tenure struct {
-	app      *App
-	recovery realtime.Recovery
-}
-
-// push enters an app's options for the hub. They take effect at once, or, if
-// another configuration still runs, when that stops: only then is it certain
-// that this one has started as a whole, and what recovery forgets does not come
-// back. It reports whether no other does.
-func (h *hub) push(a *App, options *HubOptions) (first bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	t := tenure{app: a}
-	if options != nil {
-		t.recovery = options.Recovery.settings()
-	}
-	h.tenures = append(h.tenures, t)
-	if first = len(h.tenures) == 1; first {
-		h.SetRecovery(t.recovery)
-	}
-	return first
-}
-
-// drop ends the tenure of an app, if it has one, and has the newest of those
-// that are left take effect. The last one's options hold for what is still to
-// be done; it reports whether that was it.
-func (h *hub) drop(a *App) (last bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.tenures = slices.DeleteFunc(h.tenures, func(t tenure) bool { return t.app == a })
-	if n := len(h.tenures); n > 0 {
-		h.SetRecovery(h.tenures[n-1].recovery)
-	}
-	return len(h.tenures) == 0
 }

@@ -108,7 +108,7 @@ func hubOf(t *testing.T, name string) *hub {
 	t.Helper()
 	var found *hub
 	pool.Range(func(key, value any) bool {
-		if key.(hubKey).name == name {
+		if key, ok := key.(hubKey); ok && key.name == name {
 			found = value.(*hub)
 		}
 		return found == nil
@@ -123,7 +123,7 @@ func hubOf(t *testing.T, name string) *hub {
 func hubs(name string) int {
 	n := 0
 	pool.Range(func(key, _ any) bool {
-		if key.(hubKey).name == name {
+		if key, ok := key.(hubKey); ok && key.name == name {
 			n++
 		}
 		return true

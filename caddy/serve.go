@@ -86,7 +86,7 @@ func (s *settings) isBackends(r *http.Request) bool {
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	s := h.settings
+	s := h.reference.settings
 	at, r := s.placeOf(r)
 	if at == (place{}) {
 		if s.isBackends(r) { // only the endpoint itself may ask
@@ -96,7 +96,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return next.ServeHTTP(w, r)
 	}
 	noSniff(w)
-	answer := response.New(w, r, h.app.stopped, h.app.exit.Overdue())
+	answer := response.New(w, r, h.app.stopping, h.app.exit.Overdue())
 	defer answer.Finish()
 	w = answer
 	r = forwarded(r)
@@ -106,40 +106,40 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		s.client.Serve(w, r, name)
 		return nil
 	}
-	lease, err := h.awaitLease(r.Context())
+	current, err := h.awaitReference(r.Context())
 	switch {
 	case err != nil && r.Context().Err() != nil: // the client's doing, and so nothing for the error log
 		return caddyhttp.Error(statusClientGone, err)
 	case err != nil:
 		return caddyhttp.Error(http.StatusServiceUnavailable, err)
 	}
-	servers := lease.endpoint.servers.Load()
+	servers := current.endpoint.servers.Load()
 	r = response.WithoutTimeouts(r)
 	switch {
 	case at.socketio && servers.socketio != nil:
-		servers.socketio.Serve(w, r, h.app.stopped)
+		servers.socketio.Serve(w, r, h.app.stopping)
 	case at.webSocket != nil && servers.plain[*at.webSocket] != nil:
 		servers.plain[*at.webSocket].ServeHTTP(w, r)
 	case at.health:
-		s.hub.serveHealth(w, r, h.app.listeners.State())
-	case at.api && lease.settings.apiHandler != nil:
-		lease.settings.apiHandler.ServeHTTP(w, r)
+		h.reference.hub.serveHealth(w, r, h.app.listeners.State())
+	case at.api && current.apiHandler != nil:
+		current.apiHandler.ServeHTTP(w, r)
 	default: // a request that was late for the configuration that has its path
 		return caddyhttp.Error(http.StatusServiceUnavailable, errors.New("the endpoint is closing"))
 	}
 	return nil
 }
 
-// awaitLease waits for the endpoint: Caddy starts its apps in no particular
-// order, so that the first request can be earlier. A request to a configuration
-// that does not start after all is one for that which goes on.
-func (h *Handler) awaitLease(ctx context.Context) (*lease, error) {
+// awaitReference waits until the configuration has started, and returns its reference to the
+// endpoint. Caddy starts its apps in no particular order, so that the first request may come
+// earlier. A request to a configuration that does not start after all is for the one that goes on.
+func (h *Handler) awaitReference(ctx context.Context) (*reference, error) {
 	err := h.awaitStart(ctx)
 	if err == nil {
-		return h.settings.lease, nil
+		return h.reference, nil
 	}
-	if lease := h.settings.hub.running(h.settings.name); lease != nil && ctx.Err() == nil {
-		return lease, nil
+	if current := h.reference.hub.current(h.reference.settings.name); current != nil && ctx.Err() == nil {
+		return current, nil
 	}
 	return nil, err
 }

@@ -39,12 +39,6 @@ type settings struct {
 	plain    *plainws.Options
 	policy   realtime.Policy
 	logger   *zap.Logger
-
-	hub   *hub          // set when registered
-	drain time.Duration // set when the app starts, like lease
-	lease *lease
-
-	apiHandler *publish.Handler // nil where there is no API
 }
 
 // newSettings compiles the configuration of a handler that has been validated

@@ -15,12 +15,22 @@ import (
 
 func testEndpoint(t *testing.T) *endpoint {
 	t.Helper()
-	h, err := newHub(hubKey{"test", memoryBroker}, nil)
+	h, err := newHub(hubKey{"test", memoryBroker}, nil, new(generations))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = h.Destruct() })
 	return h.endpoint("test")
+}
+
+// use has an endpoint take the settings of a new configuration.
+func use(e *endpoint, s *settings) *reference {
+	g := newGeneration()
+	g.hubs[e.hub.key.name] = e.hub
+	e.hub.generations.add(g)
+	r := newReference(g, s, e.hub, 0)
+	e.take(r)
+	return r
 }
 
 func testSettings(namespace string) *settings {
@@ -29,10 +39,10 @@ func testSettings(namespace string) *settings {
 
 // The newest settings hold, and those before them again when they are dropped:
 // that is what a reload comes to whose new configuration cannot start.
-func TestNewestLeaseHolds(t *testing.T) {
+func TestNewestHolds(t *testing.T) {
 	e := testEndpoint(t)
-	first := e.push(testSettings("/first"))
-	second := e.push(testSettings("/second"))
+	first := use(e, testSettings("/first"))
+	second := use(e, testSettings("/second"))
 	if e.Allows("/first") || !e.Allows("/second") {
 		t.Error("the first settings hold beside the second")
 	}
@@ -68,10 +78,10 @@ func TestWidestLimits(t *testing.T) {
 	}
 	sends("without an endpoint", 128, true)
 	sends("without an endpoint", 129, false)
-	narrow := e.push(limited(10))
+	narrow := use(e, limited(10))
 	sends("narrow", 10, true)
 	sends("narrow", 11, false)
-	other := e.hub.endpoint("other").push(limited(200))
+	other := use(e.hub.endpoint("other"), limited(200))
 	sends("beside a wider one", 200, true)
 	sends("beside a wider one", 201, false)
 	if err := other.drop(t.Context()); err != nil {
@@ -86,9 +96,9 @@ func TestWidestLimits(t *testing.T) {
 // Settings in use are waited for, since their guests are cleaned up next.
 func TestDropWaits(t *testing.T) {
 	e := testEndpoint(t)
-	old := e.push(testSettings("/old"))
+	old := use(e, testSettings("/old"))
 	_, release := e.acquire()
-	current := e.push(testSettings("/new"))
+	current := use(e, testSettings("/new"))
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -116,7 +126,7 @@ func TestDropWaits(t *testing.T) {
 // event included.
 func TestAcquireAllocations(t *testing.T) {
 	e := testEndpoint(t)
-	l := e.push(testSettings("/"))
+	l := use(e, testSettings("/"))
 	if n := testing.AllocsPerRun(100, func() {
 		_, release := e.acquire()
 		release()
