@@ -101,7 +101,7 @@ func TestFrame3(t *testing.T) {
 	}
 }
 
-// seeds3 are packets in either kind of payload.
+// seeds3 are packets for payloads of either kind.
 var seeds3 = [][]Packet{
 	{text("hello"), text("€")},
 	{text("😀"), binary(1, 2, 3, 4), text("")},
@@ -110,8 +110,8 @@ var seeds3 = [][]Packet{
 	{binary(), binary(bytes.Repeat([]byte{0xff}, 300)...)},
 }
 
-// fuzzPayload3: a payload has the same packets when it comes back, and takes no
-// more memory than it came with.
+// fuzzPayload3 checks that a payload that is written and read again has the same packets,
+// and that its packets take no more memory than the payload.
 func fuzzPayload3(f *testing.F, parse parser3, write func([]byte, ...Packet) []byte) {
 	for _, packets := range seeds3 {
 		f.Add(write(nil, packets...))

@@ -34,7 +34,7 @@ func TestParsePayload(t *testing.T) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 
-	// Who has had enough gets no more, good or bad.
+	// After yield has returned false, it is not called again.
 	count := 0
 	err = parsePayload4([]byte("4a\x1e4b\x1eno packet"), func(Packet) bool { count++; return count < 2 })
 	if err != nil || count != 2 {
@@ -42,7 +42,7 @@ func TestParsePayload(t *testing.T) {
 	}
 }
 
-// FuzzPayload: a payload has the same packets when it comes back.
+// FuzzPayload: a payload that is written and read again has the same packets.
 func FuzzPayload(f *testing.F) {
 	for i := range packets {
 		f.Add([]byte(strings.Join(packets[:i+1], "\x1e")))

@@ -19,17 +19,17 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/origin"
 )
 
-// A stage is a server whose settings change, with the sessions that are on it.
-type stage struct {
+// A testServer is a server whose settings change, with its sessions.
+type testServer struct {
 	address  string
 	options  atomic.Pointer[engineio.Options]
 	sessions chan *engineio.Session
 }
 
-func newStage(t *testing.T, o engineio.Options) *stage {
+func newTestServer(t *testing.T, o engineio.Options) *testServer {
 	t.Helper()
-	s := &stage{sessions: make(chan *engineio.Session, 100)}
-	s.options.Store(calm(o).WithDefaults())
+	s := &testServer{sessions: make(chan *engineio.Session, 100)}
+	s.options.Store(withoutPings(o).WithDefaults())
 	_, s.address = serveWith(t, s.options.Load, func(session *engineio.Session) engineio.Receiver {
 		s.sessions <- session
 		return funcs{}
@@ -37,23 +37,24 @@ func newStage(t *testing.T, o engineio.Options) *stage {
 	return s
 }
 
-func (s *stage) compressFrom(size int) {
+func (s *testServer) compressFrom(size int) {
 	o := *s.options.Load()
 	o.CompressFrom = size
 	s.options.Store(&o)
 }
 
-// A viewer is a WebSocket that sees frames as they are.
-type viewer struct {
+// A rawClient is a WebSocket that shows frames as they are.
+type rawClient struct {
 	net.Conn
 	t      *testing.T
 	reader *bufio.Reader
 }
 
-// view opens a WebSocket of Engine.IO, and its handshake's first packet is read.
-func (s *stage) view(t *testing.T, query, offer string) (*viewer, *engineio.Session) {
+// connect opens a WebSocket of Engine.IO and reads the first packet. With a session id in
+// the query there is none, and the session returned is nil.
+func (s *testServer) connect(t *testing.T, query, offer string) (*rawClient, *engineio.Session) {
 	t.Helper()
-	v := &viewer{Conn: dial(t, s.address), t: t}
+	v := &rawClient{Conn: dial(t, s.address), t: t}
 	v.reader = bufio.NewReader(v.Conn)
 	lines := append([]string{}, upgrade...)
 	if offer != "" {
@@ -76,7 +77,7 @@ func (s *stage) view(t *testing.T, query, offer string) (*viewer, *engineio.Sess
 }
 
 // read returns the next frame, and whether it was compressed.
-func (v *viewer) read() (frame string, compressed bool) {
+func (v *rawClient) read() (frame string, compressed bool) {
 	v.t.Helper()
 	head := make([]byte, 2)
 	if _, err := io.ReadFull(v.reader, head); err != nil {
@@ -109,7 +110,7 @@ func (v *viewer) read() (frame string, compressed bool) {
 }
 
 // text sends a short text frame whose mask is zero.
-func (v *viewer) text(text string) {
+func (v *rawClient) text(text string) {
 	v.t.Helper()
 	if _, err := v.Write(append([]byte{0x81, 0x80 | byte(len(text)), 0, 0, 0, 0}, text...)); err != nil {
 		v.t.Fatal(err)
@@ -120,21 +121,21 @@ func message(text string) engineio.Packet {
 	return engineio.Packet{Type: engineio.Message, Data: []byte(text)}
 }
 
-// TestDeflate sends one packet group to sessions of all kinds, and follows settings
-// that change.
+// TestDeflate sends one packet group to sessions that have negotiated compression and to
+// others, while the settings change.
 func TestDeflate(t *testing.T) {
 	const offer = "permessage-deflate; client_max_window_bits"
-	s := newStage(t, engineio.Options{Options: connection.Options{CompressFrom: 100}})
-	plain, plainSession := s.view(t, webSocket, "")
-	deflating, deflatingSession := s.view(t, webSocket, offer)
-	other, otherSession := s.view(t, webSocket, "permessage-deflate; server_max_window_bits=10")
+	s := newTestServer(t, engineio.Options{Options: connection.Options{CompressFrom: 100}})
+	plain, plainSession := s.connect(t, webSocket, "")
+	deflating, deflatingSession := s.connect(t, webSocket, offer)
+	other, otherSession := s.connect(t, webSocket, "permessage-deflate; server_max_window_bits=10")
 
 	large, small := strings.Repeat("large ", 100), strings.Repeat("small ", 10)
 	group := func() *engineio.PacketGroup {
 		return engineio.NewPacketGroup(message(large), engineio.Packet{Type: engineio.Message, Binary: true, Data: []byte(small)},
 			engineio.Packet{Type: engineio.Message, Binary: true, Data: []byte(large)}, message(small))
 	}
-	check := func(when string, v *viewer, compressed bool) {
+	check := func(when string, v *rawClient, compressed bool) {
 		t.Helper()
 		for i, want := range []string{"text 4" + large, "binary " + small, "binary " + large, "text 4" + small} {
 			frame, got := v.read()
@@ -166,9 +167,9 @@ func TestDeflate(t *testing.T) {
 		check(step.when+", declined", other, false)
 	}
 
-	// Nobody who comes while it is off can ever have it.
+	// A client that connects while compression is off never gets it.
 	s.compressFrom(0)
-	late, lateSession := s.view(t, webSocket, offer)
+	late, lateSession := s.connect(t, webSocket, offer)
 	s.compressFrom(100)
 	if err := lateSession.Send(group()); err != nil {
 		t.Fatal(err)
@@ -176,13 +177,13 @@ func TestDeflate(t *testing.T) {
 	check("came while it was off", late, false)
 }
 
-// TestDeflateUpgraded: a session that moves to a WebSocket has what that has
+// TestDeflateUpgraded: a session that moves to a WebSocket gets what the WebSocket has
 // negotiated.
 func TestDeflateUpgraded(t *testing.T) {
-	s := newStage(t, engineio.Options{Options: connection.Options{CompressFrom: 100}})
+	s := newTestServer(t, engineio.Options{Options: connection.Options{CompressFrom: 100}})
 	query := open(t, s.address)
 	session := <-s.sessions
-	v, _ := s.view(t, webSocket+query, "permessage-deflate")
+	v, _ := s.connect(t, webSocket+query, "permessage-deflate")
 	v.text("2probe")
 	if got, _ := v.read(); got != "text 3probe" {
 		t.Fatalf("got %q", got)
@@ -205,9 +206,9 @@ func TestDeflateUpgraded(t *testing.T) {
 
 // TestCompression3: clients of Engine.IO 3 get what they have negotiated, too.
 func TestCompression3(t *testing.T) {
-	s := newStage(t, engineio.Options{Options: connection.Options{CompressFrom: 100}, EIO3: true})
+	s := newTestServer(t, engineio.Options{Options: connection.Options{CompressFrom: 100}, EIO3: true})
 	large := strings.Repeat("large ", 100)
-	v, session := s.view(t, "EIO=3&transport=websocket", "permessage-deflate")
+	v, session := s.connect(t, "EIO=3&transport=websocket", "permessage-deflate")
 	for _, packet := range []engineio.Packet{message(large), {Type: engineio.Message, Binary: true, Data: []byte(large)}} {
 		if err := session.Send(engineio.NewPacketGroup(packet)); err != nil {
 			t.Fatal(err)
@@ -237,13 +238,13 @@ func TestCompression3(t *testing.T) {
 	}
 }
 
-// TestGzip has who gets an answer to polling compressed.
+// TestGzip: which clients get an answer to polling compressed.
 func TestGzip(t *testing.T) {
 	policy, err := origin.New("https://app.example.com")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newStage(t, engineio.Options{Options: connection.Options{Origins: policy}})
+	s := newTestServer(t, engineio.Options{Options: connection.Options{Origins: policy}})
 	query := open(t, s.address)
 	session := <-s.sessions
 	text := strings.Repeat("hello ", 1023/6+1)[:1023] // and its type
@@ -318,9 +319,9 @@ func TestGzip(t *testing.T) {
 	}
 }
 
-// TestGzipShared: a packet group that many poll for is compressed for the first only.
+// TestGzipShared: a packet group that many clients poll for is compressed once.
 func TestGzipShared(t *testing.T) {
-	s := newStage(t, engineio.Options{})
+	s := newTestServer(t, engineio.Options{})
 	group := engineio.NewPacketGroup(message(strings.Repeat("large ", 10_000)))
 	var first string
 	for i := range 5 {

@@ -44,17 +44,17 @@ func TestParseElement(t *testing.T) {
 		"b+/8=":     {0xfb, 0xff},
 		"bAQIDBA==": {1, 2, 3, 4},
 
-		// without padding, with too little, too much, or none of anything
+		// without padding, with too little of it, too much, or nothing else
 		"bAQ":   {1},
 		"bAQ=":  {1},
 		"bAQI":  {1, 2},
 		"bAQ==": {1},
 		"b=":    {},
-		// for URLs, and both at once
+		// the alphabet for URLs, and both alphabets at once
 		"b-_8=": {0xfb, 0xff},
 		"b-_8":  {0xfb, 0xff},
 		"b+_-/": {0xfb, 0xff, 0xbf},
-		// in lines, as encoders for mail have it
+		// in lines, as encoders for mail write it
 		"bAQID\r\nBA==\r\n": {1, 2, 3, 4},
 	} {
 		got, err := parseElement([]byte(element))
@@ -69,14 +69,14 @@ func TestParseElement(t *testing.T) {
 	}
 }
 
-// packets are those of docs/engine.io-protocol, and some that are none.
+// packets are those of docs/engine.io-protocol, and malformed ones.
 var packets = []string{
 	`0{"sid":"lv_VI97HAXpY6yYWAAAC","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}`,
 	"1", "2", "2probe", "3", "3probe", "4hello", "4", "4€", `42["x",{"_placeholder":true,"num":0}]`, "5", "6",
 	"bAQIDBA==", "b", "", "7", "b=", "b+/8=", "bAQ\r\n==",
 }
 
-// FuzzPacket: a packet is the same when it comes back.
+// FuzzPacket: a packet that is read and written again is the same.
 func FuzzPacket(f *testing.F) {
 	for _, text := range packets {
 		f.Add([]byte(text))
@@ -92,8 +92,8 @@ func FuzzPacket(f *testing.F) {
 	})
 }
 
-// FuzzElement: so is an element of a payload, and it takes no more memory than
-// it came with. Its base64 may have been written in more than one way.
+// FuzzElement: an element that is written and read again is the same packet, which takes no
+// more memory than the element. There is more than one way to write base64.
 func FuzzElement(f *testing.F) {
 	for _, text := range packets {
 		f.Add([]byte(text))

@@ -16,7 +16,7 @@ var (
 	deflatedFrames = encoding{layout: codec4.frames, compressFrom: 1}
 )
 
-// TestPacketGroup: a packet group is encoded once for each transport, whoever comes first.
+// TestPacketGroup: a packet group is encoded once for each transport.
 func TestPacketGroup(t *testing.T) {
 	g := NewPacketGroup(text("header"), binary(1, 2, 3))
 	var frames, payload [8][][]byte
@@ -45,7 +45,7 @@ func TestPacketGroup(t *testing.T) {
 	}
 }
 
-// TestPacketGroup3: so it is in the encodings of Engine.IO 3.
+// TestPacketGroup3: so is each encoding of Engine.IO 3.
 func TestPacketGroup3(t *testing.T) {
 	mixed := NewPacketGroup(text("€"), binary(1, 2, 3, 4))
 	plain := NewPacketGroup(text("€"), Packet{Type: Pong})

@@ -22,10 +22,10 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/engineio"
 )
 
-// The tests here run over TCP, where writes do not wait for their reader. What
-// can be told step by step is told in testdata/scenarios.
+// The tests here run over TCP, where writes do not wait for their reader. Tests that can
+// be written step by step are in testdata/scenarios.
 
-// patience is how long to wait for what must happen, on any machine.
+// patience is how long a test waits for something that must happen, on any machine.
 const patience = time.Minute
 
 // funcs is a receiver made of functions.
@@ -49,13 +49,13 @@ func (f funcs) Closed(reason string) {
 // serve returns a running server and its address.
 func serve(t *testing.T, accept func(*engineio.Session) engineio.Receiver) (*engineio.Server, string) {
 	t.Helper()
-	o := calm(engineio.Options{}).WithDefaults()
+	o := withoutPings(engineio.Options{}).WithDefaults()
 	return serveWith(t, func() *engineio.Options { return o }, accept)
 }
 
-// calm has no pings among what is tested, and clients that are as slow as the
-// machine.
-func calm(o engineio.Options) engineio.Options {
+// withoutPings returns options for tests that must not see pings, on a machine however
+// slow.
+func withoutPings(o engineio.Options) engineio.Options {
 	o.PingInterval, o.UpgradeTimeout = time.Hour, time.Hour
 	return o
 }
@@ -106,7 +106,7 @@ const (
 	webSocket = "EIO=4&transport=websocket"
 )
 
-// An answer is what is of interest in an http.Response.
+// An answer is the part of an http.Response that tests look at.
 type answer struct {
 	status int
 	header http.Header
@@ -148,13 +148,13 @@ func open(t *testing.T, address string) (query string) {
 	return "&sid=" + sid
 }
 
-// alive makes sure that the server still takes sessions.
+// alive checks that the server still takes sessions.
 func alive(t *testing.T, address string) {
 	t.Helper()
 	open(t, address)
 }
 
-// TestOddUpgrades: WebSocket requests that clients send and others break by.
+// TestOddUpgrades: WebSocket requests that clients send, and that some servers do not survive.
 func TestOddUpgrades(t *testing.T) {
 	_, address := serve(t, acceptAny)
 	for name, test := range map[string]struct {
@@ -185,8 +185,8 @@ func TestOddUpgrades(t *testing.T) {
 	alive(t, address)
 }
 
-// TestGluedFrame: a bad frame that comes with the handshake in one piece
-// (CVE-2022-21676) is either refused with it, or ends the session.
+// TestGluedFrame: a bad frame in one segment with the handshake (CVE-2022-21676) is either
+// refused with it, or ends the session.
 func TestGluedFrame(t *testing.T) {
 	_, address := serve(t, acceptAny)
 	for _, frame := range []string{"\x81\x014", "\xff\xff\xff\xff", "\x81\x82\x00\x00\x00\x002x", "\x88\x80\x00\x00\x00\x00"} {
@@ -201,7 +201,7 @@ func TestGluedFrame(t *testing.T) {
 	alive(t, address)
 }
 
-// TestResets: clients that are gone in the midst of a handshake (CVE-2022-41940).
+// TestResets: clients that go away during a handshake (CVE-2022-41940).
 func TestResets(t *testing.T) {
 	server, address := serve(t, acceptAny)
 	query := open(t, address)
@@ -241,8 +241,8 @@ func within(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// TestHandshake: a session remembers what it has to of the request that opened
-// it, and no more.
+// TestHandshake: a session remembers what it must of the request that opened it, and no
+// more.
 func TestHandshake(t *testing.T) {
 	sessions := make(chan *engineio.Session, 1)
 	_, address := serve(t, func(s *engineio.Session) engineio.Receiver {
@@ -263,8 +263,7 @@ func TestHandshake(t *testing.T) {
 	}
 }
 
-// TestChunks: a POST may come in pieces, and be cut in the middle of a
-// character.
+// TestChunks: a POST may come in pieces that are cut within a character.
 func TestChunks(t *testing.T) {
 	received := make(chan string, 1)
 	_, address := serve(t, func(*engineio.Session) engineio.Receiver {
@@ -285,8 +284,8 @@ func TestChunks(t *testing.T) {
 	}
 }
 
-// TestManyPackets: as many packets as a POST can hold (CVE-2020-36048) take no
-// more than their time.
+// TestManyPackets: the time for as many packets as a POST can have (CVE-2020-36048) grows
+// with their number only.
 func TestManyPackets(t *testing.T) {
 	received := 0
 	_, address := serve(t, func(*engineio.Session) engineio.Receiver {
@@ -301,9 +300,8 @@ func TestManyPackets(t *testing.T) {
 	}
 }
 
-// TestOneAtATime: the receiver is told that its session is closed when it has
-// returned from what it is doing, however the session ended, and gets nothing
-// after that.
+// TestOneAtATime: however a session ends, its receiver is told after the current call has
+// returned, and nothing is called after that.
 func TestOneAtATime(t *testing.T) {
 	received, resume, closed := make(chan string, 9), make(chan struct{}), make(chan string, 1)
 	_, address := serve(t, func(*engineio.Session) engineio.Receiver {
@@ -341,8 +339,8 @@ func TestOneAtATime(t *testing.T) {
 	}
 }
 
-// TestOrder: many clients move to WebSocket while both sides go on sending, as
-// fast as they can. Nothing is lost, doubled or overtaken.
+// TestOrder: many clients move to WebSocket while both sides send as fast as they can.
+// Nothing is lost, doubled or overtaken.
 func TestOrder(t *testing.T) {
 	const clients, messages = 30, 200
 	var all sync.WaitGroup
@@ -378,7 +376,7 @@ func TestOrder(t *testing.T) {
 		}
 	})
 	for i := range clients {
-		all.Go(func() { newTraveller(t, address).travel(messages, 5+5*(i%20)) })
+		all.Go(func() { newUpgrader(t, address).run(messages, 5+5*(i%20)) })
 	}
 	all.Wait()
 	if n := server.Len(); n != clients {
@@ -386,21 +384,21 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// A traveller is a client that moves to WebSocket on its way, as Socket.IO's own
-// client does: https://socket.io/docs/v4/engine-io-protocol/#upgrade
-type traveller struct {
+// An upgrader is a client that moves from polling to WebSocket, as Socket.IO's own client
+// does: https://socket.io/docs/v4/engine-io-protocol/#upgrade
+type upgrader struct {
 	t        *testing.T
 	address  string
 	query    string
 	received int
 }
 
-func newTraveller(t *testing.T, address string) *traveller {
-	return &traveller{t: t, address: address, query: open(t, address)}
+func newUpgrader(t *testing.T, address string) *upgrader {
+	return &upgrader{t: t, address: address, query: open(t, address)}
 }
 
-// travel sends messages and expects as many, and moves after the first of them.
-func (c *traveller) travel(messages, first int) {
+// run sends messages and expects as many. After the first, it moves.
+func (c *upgrader) run(messages, first int) {
 	var posts, polls sync.WaitGroup
 	pause := make(chan struct{})
 	posts.Go(func() {
@@ -443,7 +441,7 @@ func (c *traveller) travel(messages, first int) {
 	}
 }
 
-func (c *traveller) take(packet string) {
+func (c *upgrader) take(packet string) {
 	switch {
 	case packet == "6":
 	case packet == "4"+strconv.Itoa(c.received):
@@ -453,7 +451,7 @@ func (c *traveller) take(packet string) {
 	}
 }
 
-func (c *traveller) http(method, body string) string {
+func (c *upgrader) http(method, body string) string {
 	r, err := http.NewRequest(method, "http://"+c.address+"/socket.io/?"+polling+c.query, strings.NewReader(body))
 	if err != nil {
 		c.t.Error(err)
@@ -472,13 +470,13 @@ func (c *traveller) http(method, body string) string {
 	return string(answer)
 }
 
-func (c *traveller) write(ws *websocket.Conn, packet string) {
+func (c *upgrader) write(ws *websocket.Conn, packet string) {
 	if err := ws.WriteMessage(websocket.TextMessage, []byte(packet)); err != nil {
 		c.t.Error(err)
 	}
 }
 
-func (c *traveller) read(ws *websocket.Conn) string {
+func (c *upgrader) read(ws *websocket.Conn) string {
 	_ = ws.SetReadDeadline(time.Now().Add(patience))
 	_, data, err := ws.ReadMessage()
 	if err != nil {
@@ -487,7 +485,7 @@ func (c *traveller) read(ws *websocket.Conn) string {
 	return string(data)
 }
 
-// TestDeclaredBody: a body that is declared too large is refused before any of it
+// TestDeclaredBody: a body whose Content-Length is too large is refused before any of it
 // has come, and nothing of it is read.
 func TestDeclaredBody(t *testing.T) {
 	why := make(chan string, 1)
@@ -510,7 +508,7 @@ func TestDeclaredBody(t *testing.T) {
 	}
 }
 
-// TestBodyInManyChunks: what a body is held in does not depend on its chunks.
+// TestBodyInManyChunks: a body takes no more memory if it comes in many chunks.
 func TestBodyInManyChunks(t *testing.T) {
 	const chunks = 50_000
 	got := make(chan int, 1)

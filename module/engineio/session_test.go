@@ -15,9 +15,8 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
 )
 
-// TestID: an id has 128 bits, each of which is as good as a coin that is tossed
-// for every id anew. A counter, a clock or a constant part would show
-// (CVE-2017-16031).
+// TestID: an id has 128 bits, each of which is random. A counter, a clock or a constant
+// part would show (CVE-2017-16031).
 func TestID(t *testing.T) {
 	const n, bitsOfID = 4096, 128
 	const deviation = 6 * 32 // six times the standard deviation, sqrt(n)/2
@@ -51,7 +50,7 @@ func TestID(t *testing.T) {
 		}
 	}
 
-	// Nor does an id tell anything about the next: half of the bits differ.
+	// An id says nothing about the next one either: half of the bits differ.
 	a, _ := base64.RawURLEncoding.DecodeString(randid.New())
 	b, _ := base64.RawURLEncoding.DecodeString(randid.New())
 	same := 0
@@ -63,8 +62,8 @@ func TestID(t *testing.T) {
 	}
 }
 
-// silent is a receiver that something is left running for until it is closed,
-// such as the time-out of a client that says nothing.
+// silent is a receiver that has a timer until it is closed, such as the time-out of a
+// client that sends nothing.
 type silent struct{ timer *time.Timer }
 
 func (silent) Receive(Packet, *Batch) {}
@@ -78,8 +77,8 @@ func handshakeRequest() *http.Request {
 	return httptest.NewRequest(http.MethodGet, "/socket.io/?EIO=4&transport=polling", nil)
 }
 
-// TestOpenWhileClosing: a session that comes too late for a server has never
-// been, and nothing of it comes back.
+// TestOpenWhileClosing: a session that comes too late for a server is not opened, and
+// leaves nothing behind.
 func TestOpenWhileClosing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var server *Server
@@ -100,8 +99,8 @@ func TestOpenWhileClosing(t *testing.T) {
 	})
 }
 
-// TestPollOfEndedSession: a GET that has found its session just before that
-// ended is answered, and not held for ever.
+// TestPollOfEndedSession: a GET that has found its session just before the session ends is
+// answered, and not held for ever.
 func TestPollOfEndedSession(t *testing.T) {
 	for _, how := range []ending{flush, discard, closedByPeer, gone} {
 		synctest.Test(t, func(t *testing.T) {

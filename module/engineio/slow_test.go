@@ -45,7 +45,7 @@ func (o *observer) ended() []string {
 	return o.why
 }
 
-// observe returns a server with a budget, and who has connected to it.
+// observe returns a server with a budget, and the observers of its sessions.
 func observe(t testing.TB, most int64, options Options) (*Server, *outbox.Budget, *[]*observer) {
 	t.Helper()
 	all := new([]*observer)
@@ -80,8 +80,8 @@ func large(size int) *PacketGroup {
 	return NewPacketGroup(Packet{Type: Message, Data: bytes.Repeat([]byte("x"), size)})
 }
 
-// TestPollingBurst: what comes while a client is between two GETs does not end it,
-// though it is more than may wait for long.
+// TestPollingBurst: more than may wait for long does not end a client that is between two
+// GETs.
 func TestPollingBurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server, budget, all := observe(t, 1<<30, Options{})
@@ -115,8 +115,8 @@ func TestPollingBurst(t *testing.T) {
 	})
 }
 
-// TestPollingMemory: small packets cost more than they are long, and that is what
-// counts.
+// TestPollingMemory: small packets take more memory than they have bytes, and are counted
+// as that.
 func TestPollingMemory(t *testing.T) {
 	const queue, most = 100_000, 32 // times as much, at once
 	heap := func() int64 {
@@ -152,8 +152,8 @@ func TestPollingMemory(t *testing.T) {
 	})
 }
 
-// TestStalledAnswer: a client that does not read the answer to its GET is ended
-// like one that sends none, and its answer with it.
+// TestStalledAnswer: a client that does not read the answer to its GET is ended like a
+// client without a GET, and its answer with it.
 func TestStalledAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server, budget, all := observe(t, 1<<30, Options{Options: connection.Options{MaxQueue: 1000}})
@@ -210,7 +210,7 @@ func TestStalledAnswer(t *testing.T) {
 	})
 }
 
-// TestEvicted: where sessions hold too much together, those go that take nothing.
+// TestEvicted: if sessions hold too much together, those are ended that take nothing.
 func TestEvicted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server, budget, all := observe(t, 500_000, Options{})

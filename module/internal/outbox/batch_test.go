@@ -53,8 +53,8 @@ func TestBatch(t *testing.T) {
 		send(2, "c ") // after the end
 		check(2, 1, "c ")
 
-		// A send that is in no batch takes what is held back with it, and so
-		// does the end of the connection.
+		// A send outside of batches writes what is held back, too, and so does the end
+		// of the connection.
 		batch.Open()
 		send(0, "held ")
 		if err := outboxes[0].Send([]byte("now ")); err != nil {
@@ -82,7 +82,7 @@ func TestBatch(t *testing.T) {
 		check(0, 5, "closed a a a held now held again nil flushed ")
 		check(1, 2, "b b b held last")
 
-		// Two batches at a time: the first that ends is not too early.
+		// With two batches at a time, the end of the first may write.
 		var other Batch
 		batch.Open()
 		other.Open()
@@ -102,8 +102,8 @@ func TestBatch(t *testing.T) {
 	})
 }
 
-// TestGather checks how what is queued is written: small chunks together, up to
-// pieceSize, and a large one by itself, without a copy.
+// TestGather: small chunks in the queue are written together, up to pieceSize, and a large
+// chunk by itself and without a copy.
 func TestGather(t *testing.T) {
 	of := func(sizes ...int) (queue [][]byte) {
 		for i, size := range sizes {
@@ -202,8 +202,7 @@ func TestBatches(t *testing.T) {
 	finish(t, o)
 }
 
-// TestBatchIsNotSlow sends more in a batch than may wait, to a peer that would
-// take it all.
+// TestBatchIsNotSlow sends more in a batch than may wait, to a peer that takes all of it.
 func TestBatchIsNotSlow(t *testing.T) {
 	for _, way := range []string{"many", "one large", "one large in no batch"} {
 		synctest.Test(t, func(t *testing.T) {

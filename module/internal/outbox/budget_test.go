@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A client is a holder of a budget for tests.
+// A client is a Holder of a budget.
 type client struct {
 	name   string
 	out    *Outbox
@@ -23,8 +23,8 @@ func (c *client) Held() (int, time.Duration) { return c.out.Held() }
 
 func (c *client) Evict() { c.ending(c) }
 
-// A party is clients of one budget.
-type party struct {
+// A testBudget is a budget with its clients.
+type testBudget struct {
 	budget *Budget
 
 	mu      sync.Mutex
@@ -32,8 +32,8 @@ type party struct {
 	evicted []string
 }
 
-func newParty(most int64) *party {
-	p := &party{budget: NewBudget(most)}
+func newTestBudget(most int64) *testBudget {
+	p := &testBudget{budget: NewBudget(most)}
 	p.budget.Watch(func() (all []Holder) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -45,7 +45,7 @@ func newParty(most int64) *party {
 	return p
 }
 
-func (p *party) join(name string) *client {
+func (p *testBudget) join(name string) *client {
 	c := &client{name: name, ending: p.leave}
 	c.out, c.wire = stalled(1_000_000, p.budget)
 	p.mu.Lock()
@@ -54,7 +54,7 @@ func (p *party) join(name string) *client {
 	return c
 }
 
-func (p *party) leave(c *client) {
+func (p *testBudget) leave(c *client) {
 	p.mu.Lock()
 	p.clients = slices.DeleteFunc(p.clients, func(other *client) bool { return other == c })
 	p.evicted = append(p.evicted, c.name)
@@ -62,7 +62,7 @@ func (p *party) leave(c *client) {
 	c.out.Cut()
 }
 
-func (p *party) end(t *testing.T, all ...*client) {
+func (p *testBudget) end(t *testing.T, all ...*client) {
 	t.Helper()
 	p.budget.Close()
 	for _, c := range all {
@@ -74,11 +74,11 @@ func (p *party) end(t *testing.T, all ...*client) {
 	}
 }
 
-// TestBudget: what is queued is counted, with what it costs to keep it, until it
-// is not queued any more, whatever the reason.
+// TestBudget: what is queued is counted, with the cost of keeping it, for as long as it is
+// queued.
 func TestBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newParty(1 << 30)
+		p := newTestBudget(1 << 30)
 		check := func(what string, want int64) {
 			t.Helper()
 			synctest.Wait()
@@ -125,8 +125,8 @@ func TestBudget(t *testing.T) {
 	})
 }
 
-// TestBudgetHeldBack: what only waits for the end of a batch, and is then taken,
-// counts nowhere.
+// TestBudgetHeldBack: what only waits for the end of a batch, and is then taken, is not
+// counted.
 func TestBudgetHeldBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		budget := NewBudget(1)
@@ -148,11 +148,11 @@ func TestBudgetHeldBack(t *testing.T) {
 	})
 }
 
-// TestEvict: where there is too much, those go that have taken nothing for
-// longest, and of these the largest; who reads, or holds little, stays.
+// TestEvict: if too much is held, the clients are ended that have taken nothing for
+// longest, and of these the largest. Clients that read, or hold little, stay.
 func TestEvict(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newParty(1_000_000)
+		p := newTestBudget(1_000_000)
 		var all []*client
 		join := func(name string, size int) {
 			t.Helper()
@@ -184,8 +184,8 @@ func TestEvict(t *testing.T) {
 	})
 }
 
-// TestEvictNobody: as long as nobody can be ended, nobody waits, and the budget
-// does not spin. Close ends that.
+// TestEvictNobody: while no client can be ended, nobody waits, and the budget does not
+// spin. Close ends its goroutine.
 func TestEvictNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		budget := NewBudget(1000)
@@ -207,9 +207,9 @@ func TestEvictNobody(t *testing.T) {
 	})
 }
 
-// TestEvictRace has clients come, take, and be ended while others send.
+// TestEvictRace: clients come, read, and are ended while others send.
 func TestEvictRace(t *testing.T) {
-	p := newParty(200_000)
+	p := newTestBudget(200_000)
 	var running sync.WaitGroup
 	for i := range 8 {
 		running.Go(func() {

@@ -18,8 +18,8 @@ import (
 
 func TestMain(m *testing.M) { leak.Main(m) }
 
-// patience is how long a test waits for what must happen. It is far longer
-// than anything takes, on any machine.
+// patience is how long a test waits for something that must happen. It is far longer than
+// that takes, on any machine.
 const patience = 30 * time.Second
 
 // pass lets virtual time pass.
@@ -84,8 +84,7 @@ func (w *wire) isClosed() bool {
 	return w.closed
 }
 
-// A kernel is a tryWriter that does what a test tells it to: what it takes goes
-// to the wire.
+// A kernel is a tryWriter that takes what a test tells it to. That goes to the wire.
 type kernel struct {
 	wire  *wire
 	takes func(p []byte) (int, error) // nil: everything
@@ -128,7 +127,7 @@ func finish(t testing.TB, o *Outbox) {
 	}
 }
 
-// chunk returns a chunk that says who sent it, as which, and how long it is.
+// chunk returns a chunk that has its sender, its number and its length in it.
 func chunk(sender, number, size int) []byte {
 	c := make([]byte, 12, 12+size)
 	binary.BigEndian.PutUint32(c[0:], uint32(sender))
@@ -140,7 +139,7 @@ func chunk(sender, number, size int) []byte {
 // received is a chunk that was read.
 type received struct{ sender, number int }
 
-// chunks reads whole chunks until the end, which must not be in the midst of one.
+// chunks reads chunks until the end, which must not be within one.
 func chunks(t testing.TB, r io.Reader) []received {
 	t.Helper()
 	var all []received
@@ -163,8 +162,8 @@ func chunks(t testing.TB, r io.Reader) []received {
 	}
 }
 
-// kinds are those of connections, over TCP: the near end with little room for what
-// it sends, and the far one.
+// kinds are the kinds of connections over TCP. The near end has little room for what it
+// sends.
 var kinds = map[string]func(t testing.TB) (near, far net.Conn){
 	"plain": func(t testing.TB) (net.Conn, net.Conn) { return tcp(t) },
 	"stream": func(t testing.TB) (net.Conn, net.Conn) {

@@ -73,8 +73,8 @@ func TestNeverBlocks(t *testing.T) {
 	}
 }
 
-// TestConcurrentSenders checks that chunks stay whole, that each sender's
-// arrive in order, and that those of one send stay together.
+// TestConcurrentSenders: chunks stay whole, those of each sender arrive in order, and those
+// of one send stay together.
 func TestConcurrentSenders(t *testing.T) {
 	const senders, sends = 8, 200
 	for _, connect := range kinds {
@@ -134,8 +134,8 @@ func TestConcurrentSenders(t *testing.T) {
 	}
 }
 
-// TestPartialWrites has the kernel take any number of bytes of two chunks, and
-// the rest go through the goroutine.
+// TestPartialWrites: the kernel takes any number of bytes of two chunks, and the goroutine
+// writes the rest.
 func TestPartialWrites(t *testing.T) {
 	for taken := range 9 {
 		synctest.Test(t, func(t *testing.T) {
@@ -168,8 +168,8 @@ func TestPartialWrites(t *testing.T) {
 	}
 }
 
-// TestTriesFirst checks that what the kernel takes needs no goroutine, and
-// that nothing overtakes what it did not take.
+// TestTriesFirst: what the kernel takes needs no goroutine, and nothing overtakes what it
+// did not take.
 func TestTriesFirst(t *testing.T) {
 	w := &wire{gate: make(chan struct{})}
 	synctest.Test(t, func(t *testing.T) {
@@ -230,7 +230,7 @@ func TestFinish(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				// The limit does not count for what is last, and only one is.
+				// The limit does not apply to the last chunk, and there is only one.
 				o.Finish([]byte("the last of all"), discard)
 				o.Finish([]byte("once more"), true)
 				for _, err := range []error{o.Send([]byte("late")), o.Send([]byte("la"), []byte("te")), o.SendIn(new(Batch), []byte("late"))} {
@@ -242,8 +242,7 @@ func TestFinish(t *testing.T) {
 				synctest.Wait()
 				want := []string{"abcdefghthe last of all"}
 				if discard {
-					// How much of what the goroutine is about to write can
-					// still be dropped is its own affair.
+					// The goroutine may have begun to write, or not.
 					want = []string{"abcdefghthe last of all", "abcdefthe last of all", "abcdthe last of all"}
 					if taken == 0 {
 						want = append(want, "the last of all")
@@ -261,7 +260,7 @@ func TestFinish(t *testing.T) {
 	}
 }
 
-// TestFinishDiscards checks that what waits behind what is being written goes.
+// TestFinishDiscards: what waits behind what is being written is dropped.
 func TestFinishDiscards(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &wire{gate: make(chan struct{})}
@@ -406,9 +405,8 @@ func TestPeerGone(t *testing.T) {
 	finish(t, o)
 }
 
-// FuzzOutbox runs a program against an outbox whose kernel takes what it
-// likes, and checks what gets onto the wire: what was accepted, whole and in
-// order, up to where it was discarded.
+// FuzzOutbox runs a program against an outbox whose kernel takes any part of a write. What
+// was accepted must get onto the wire, whole and in order, up to where it was discarded.
 func FuzzOutbox(f *testing.F) {
 	f.Add([]byte("\x00\x01\x02\x03\x04\x05\x06\x07"), uint64(1))
 	f.Add([]byte("ssssffbbbbcsssx"), uint64(2))
@@ -548,7 +546,7 @@ func BenchmarkSend(b *testing.B) {
 	}
 }
 
-// BenchmarkBatch has k answers to one connection leave together.
+// BenchmarkBatch sends k answers to one connection together.
 func BenchmarkBatch(b *testing.B) {
 	for _, k := range []int{1, 8, 64} {
 		b.Run(strconv.Itoa(k), func(b *testing.B) {

@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// stalled returns an outbox over a connection of which nothing is taken until
-// the wire's gate lets a write through.
+// stalled returns an outbox over a connection that takes nothing until the wire's gate lets
+// a write through.
 func stalled(limit int, budget *Budget) (*Outbox, *wire) {
 	w := &wire{gate: make(chan struct{})}
 	return New(w, fixed(limit), budget), w
 }
 
-// TestBurst: who is given more than its limit, and begins to read at once, gets
-// all of it.
+// TestBurst: a peer that is sent more than its limit, and begins to read at once, gets all
+// of it.
 func TestBurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const limit, frames, size = 1_000_000, 20, 900_000
@@ -40,8 +40,8 @@ func TestBurst(t *testing.T) {
 	})
 }
 
-// TestSlow: who takes nothing for a while, with more than its limit waiting, is
-// told of, by the next send or by itself.
+// TestSlow: a peer that takes nothing for a while, with more than its limit waiting, is
+// reported, by the next send or by OnSlow.
 func TestSlow(t *testing.T) {
 	for name, test := range map[string]struct {
 		chunk, sends int
@@ -93,7 +93,7 @@ func TestSlow(t *testing.T) {
 	}
 }
 
-// TestSlowEnds: nobody is told of a connection that has ended, or is ending.
+// TestSlowEnds: a connection that has ended, or is ending, is not reported as slow.
 func TestSlowEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o, w := stalled(1000, nil)
@@ -110,8 +110,8 @@ func TestSlowEnds(t *testing.T) {
 	})
 }
 
-// TestStall: a peer that takes a little in each while is not slow, one that then
-// stops is, and one that was slow before its queue was empty is not.
+// TestStall: a peer that takes a little from time to time is not slow. If it stops, it is.
+// A peer that was slow before its queue was empty is not.
 func TestStall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o, w := stalled(1000, nil)
@@ -142,8 +142,8 @@ func TestStall(t *testing.T) {
 	})
 }
 
-// TestVolatileOverStreams: of a connection that tells nothing of its room, a
-// write does not wait for the peer until it takes longer than a moment.
+// TestVolatileOverStreams: if a connection's room is not known, a write counts as waiting
+// for the peer only once it takes longer than a moment.
 func TestVolatileOverStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o, w := stalled(100_000, nil)

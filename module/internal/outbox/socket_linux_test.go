@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// TestDirectlyOverTLS: what a batch has held back is written by who ends it, if
-// the socket has room for it, and by a goroutine else.
+// TestDirectlyOverTLS: the end of a batch writes what was held back if the socket has room
+// for it. Otherwise a goroutine does.
 func TestDirectlyOverTLS(t *testing.T) {
 	near, far := kinds["TLS"](t)
 	o := New(near, fixed(1<<20), nil)
@@ -53,8 +53,8 @@ func TestDirectlyOverTLS(t *testing.T) {
 	finish(t, o)
 }
 
-// TestVolatileOverTLS: nothing waits for a peer that reads, however often
-// something has just been sent to it; and something does for one that does not.
+// TestVolatileOverTLS: nothing waits for a peer that reads, however often something has
+// just been sent to it.
 func TestVolatileOverTLS(t *testing.T) {
 	near, far := tcp(t)
 	if err := near.SetWriteBuffer(1 << 20); err != nil {
@@ -99,8 +99,8 @@ func TestVolatileOverTLS(t *testing.T) {
 	finish(t, o)
 }
 
-// TestAcknowledges: a peer that reads what the kernel has, though the kernel takes
-// nothing more because of it yet, is not silent.
+// TestAcknowledges: a peer that reads is not slow, although the kernel takes nothing more
+// for it yet.
 func TestAcknowledges(t *testing.T) {
 	for _, secure := range []bool{false, true} {
 		near, far := tcp(t)

@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 )
 
-// TestBatch checks that the answers to what arrived together leave together.
+// TestBatch: the answers to messages that arrive together leave together.
 func TestBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
@@ -69,8 +69,8 @@ func (c *countingConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// TestBatchEnds has what was sent to another connection in a batch arrive
-// there, however the batch's own connection ends.
+// TestBatchEnds: however a connection ends, what was sent to another one in its batch
+// arrives there.
 func TestBatchEnds(t *testing.T) {
 	for name, last := range map[string][]byte{
 		"closed":             masked(fin|closing, ""),

@@ -15,8 +15,8 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
 )
 
-// TestOneCloseFrame counts the close frames of a conversation whose server
-// closes after each error from Read, as one does that has a close code for it.
+// TestOneCloseFrame: a peer gets one close frame, although the server calls Close after each
+// error of Read, too.
 func TestOneCloseFrame(t *testing.T) {
 	for name, sent := range map[string][]byte{
 		"the peer closes":        masked(fin|closing, closePayload(1000, "bye")),
@@ -100,7 +100,7 @@ func TestCloseHandshake(t *testing.T) {
 					t.Errorf("ending took %v although the peer has answered", took)
 				}
 				all := <-got
-				// The second one, if there is, is gorilla's echo of the answer.
+				// gorilla may echo the answer by a second one.
 				if len(all) < 2 || all[0] != (frame{Text, "before"}) || all[1] != (frame{closing, test.want}) {
 					t.Errorf("code %d: the peer got %q", test.code, all)
 				}
@@ -148,7 +148,7 @@ func TestCloseTimeout(t *testing.T) {
 	}
 }
 
-// talkOn sends the same again and again until the connection ends.
+// talkOn sends the same bytes again and again until the connection ends.
 func talkOn(p *peer, what []byte) {
 	for {
 		if _, err := p.Write(what); err != nil {
@@ -158,8 +158,8 @@ func talkOn(p *peer, what []byte) {
 	}
 }
 
-// TestCloseEcho has clients close the connection over what cannot be tried,
-// such as TLS: each must get its answer.
+// TestCloseEcho: clients close a connection that has no file descriptor of its own, such as
+// TLS. Each must get its answer.
 func TestCloseEcho(t *testing.T) {
 	unclean := 0
 	for range 100 {
@@ -226,8 +226,8 @@ func TestSlowPeer(t *testing.T) {
 	}
 }
 
-// TestResetDoesNotOvertake sends far more than is let in: the close frame must
-// arrive, although there is input unread when it is sent.
+// TestResetDoesNotOvertake sends far more than the limit. The close frame must arrive,
+// although there is unread input when it is sent.
 func TestResetDoesNotOvertake(t *testing.T) {
 	address := listen(t, 1000, func(c *Conn) {
 		allow(c, 2*patience)

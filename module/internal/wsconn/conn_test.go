@@ -47,7 +47,7 @@ func TestEcho(t *testing.T) {
 			}
 		}
 	}
-	// Many at once, and torn anywhere.
+	// Many at once, in segments that are cut anywhere.
 	var all []byte
 	for i := range 200 {
 		all = append(all, masked(fin|Text, strings.Repeat("y", i*7))...)
@@ -69,7 +69,7 @@ func TestEcho(t *testing.T) {
 	}
 }
 
-// TestRead has what one message can be in.
+// TestRead: the frames that one message can come in.
 func TestRead(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -135,7 +135,7 @@ func TestPayloadIsOurs(t *testing.T) {
 	})
 }
 
-// TestViolations has what is answered with a close frame of its own.
+// TestViolations: what is answered by a close frame with a code.
 func TestViolations(t *testing.T) {
 	const limit = 100
 	oversize := masked(fin|Text, strings.Repeat("x", limit+1))
@@ -204,7 +204,7 @@ func TestViolations(t *testing.T) {
 	}
 }
 
-// TestTopBit has a length whose top bit is set, as in CVE-2020-27813.
+// TestTopBit: a length whose top bit is set, as in CVE-2020-27813.
 func TestTopBit(t *testing.T) {
 	for _, length := range []string{"\x80\x00\x00\x00\x00\x00\x00\x00", "\xff\xff\xff\xff\xff\xff\xff\xff"} {
 		for _, before := range [][]byte{nil, masked(Text, "first fragment")} {
@@ -307,8 +307,8 @@ func TestPeerGone(t *testing.T) {
 	}
 }
 
-// FuzzServer feeds raw bytes to a connection: whatever they are, it comes to an
-// end, and what it reads is what it promises.
+// FuzzServer sends any bytes to a connection. It comes to an end, and what it reads keeps
+// the promises of Read.
 func FuzzServer(f *testing.F) {
 	for _, sample := range [][]byte{
 		nil,
@@ -359,8 +359,8 @@ func FuzzServer(f *testing.F) {
 	})
 }
 
-// TestReadAgain is here for what gorilla would panic about: reading on and on
-// from a connection that has failed.
+// TestReadAgain reads again and again from a connection that has failed. gorilla would
+// panic.
 func TestReadAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, p := pipe(t)

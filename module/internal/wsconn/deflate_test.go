@@ -108,7 +108,7 @@ func TestDeflate(t *testing.T) {
 	}
 }
 
-// TestDeflateNoise: what does not become smaller stays what it is.
+// TestDeflateNoise: what does not become smaller is not compressed.
 func TestDeflateNoise(t *testing.T) {
 	for _, size := range []int{1, 100, 5000, 300_000} {
 		noise := make([]byte, size)
@@ -120,8 +120,7 @@ func TestDeflateNoise(t *testing.T) {
 	}
 }
 
-// TestDeflateIndependent: the order of messages makes no difference, nor what
-// came before.
+// TestDeflateIndependent: a message is the same whatever was compressed before.
 func TestDeflateIndependent(t *testing.T) {
 	a, b := Frame(Text, bytes.Repeat([]byte("first message "), 200)), Frame(Text, bytes.Repeat([]byte("second message "), 200))
 	first := Deflate(a)
@@ -169,7 +168,7 @@ func TestDeflateEcho(t *testing.T) {
 	}
 }
 
-// TestInflate has what one compressed message can be in, and what it must not.
+// TestInflate: the frames that a compressed message can come in, and must not.
 func TestInflate(t *testing.T) {
 	const limit = 1000
 	const rsv1 = compressed
@@ -257,8 +256,8 @@ func TestInflate(t *testing.T) {
 	}
 }
 
-// TestCompressedBit: what comes before a frame that has the bit and must not is
-// read as ever, however the bytes are torn.
+// TestCompressedBit: the frames before a frame that must not have the bit are read as ever,
+// however the bytes are cut.
 func TestCompressedBit(t *testing.T) {
 	sizes := []int{0, 1, 125, 126, 300, 65535, 65536, 70_000}
 	var input []byte
@@ -284,8 +283,8 @@ func TestCompressedBit(t *testing.T) {
 	}
 }
 
-// TestInflateCutOff: a network that fails in the midst of a compressed message
-// is no breach of the protocol.
+// TestInflateCutOff: if the network fails within a compressed message, the peer has not
+// broken the protocol.
 func TestInflateCutOff(t *testing.T) {
 	for _, frames := range []string{
 		string(masked(fin|compressed|Text, deflated(strings.Repeat("hello ", 100))))[:15],
@@ -300,7 +299,7 @@ func TestInflateCutOff(t *testing.T) {
 	}
 }
 
-// TestBombMemory: a bomb is refused without the memory that it would take.
+// TestBombMemory: a small message that inflates to a huge one takes no memory for that.
 func TestBombMemory(t *testing.T) {
 	const limit = 100_000
 	zeros := strings.Repeat(deflated(strings.Repeat("\x00", 1<<20))+"\x00\x00\xff\xff", 50) // in about 51 kB, which the limit permits
@@ -343,7 +342,7 @@ func FuzzInflate(f *testing.F) {
 	})
 }
 
-// FuzzDeflate: every payload comes back, and takes no more than it did.
+// FuzzDeflate: every payload is the same once inflated, and has no more bytes deflated.
 func FuzzDeflate(f *testing.F) {
 	f.Add([]byte(nil))
 	f.Add([]byte("hello hello hello hello hello hello"))
@@ -364,8 +363,8 @@ func FuzzDeflate(f *testing.F) {
 	})
 }
 
-// TestDeflatingIdle: a connection that has negotiated compression, and used it,
-// takes no more memory while it is idle than one that has not.
+// TestDeflatingIdle: an idle connection that has negotiated and used compression takes no
+// more memory than one that has not.
 func TestDeflatingIdle(t *testing.T) {
 	const count = 100
 	text := strings.Repeat("hello ", 1000)
@@ -399,7 +398,7 @@ func TestDeflatingIdle(t *testing.T) {
 	}
 }
 
-// memoryInUse returns how much memory is held, stacks included, by nobody's pool.
+// memoryInUse returns how much memory is in use, with stacks and without pools.
 func memoryInUse() int64 {
 	var m runtime.MemStats
 	for range 8 { // the second empties pools, and each halves stacks

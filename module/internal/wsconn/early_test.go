@@ -16,7 +16,7 @@ type received struct {
 	err      error
 }
 
-// collect reads until there is nothing more, and sends what it got.
+// collect reads until the end, and sends what it has read.
 func collect(results chan<- received) func(*Conn) {
 	return func(c *Conn) {
 		defer end(c)
@@ -73,8 +73,8 @@ func TestEarlyFrames(t *testing.T) {
 	}
 }
 
-// TestEarlyBreach: what breaks the protocol is told and ends the connection,
-// glued to the handshake or not (CVE-2022-21676).
+// TestEarlyBreach: what breaks the protocol ends the connection with a close frame, although
+// it came in one segment with the handshake (CVE-2022-21676).
 func TestEarlyBreach(t *testing.T) {
 	results := make(chan received, 1)
 	address := listen(t, 1000, collect(results))

@@ -77,7 +77,7 @@ func TestAcceptOffer(t *testing.T) {
 	}
 }
 
-// TestNegotiation has the answers on the wire, whether the server compresses or
+// TestNegotiation: the answers on the wire of a server that compresses, and of one that does
 // not.
 func TestNegotiation(t *testing.T) {
 	const answer = "\r\nSec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover"
@@ -109,7 +109,7 @@ func TestNegotiation(t *testing.T) {
 	}
 }
 
-// TestLongOffer is about time.
+// TestLongOffer: the time for an offer grows with its length only.
 func TestLongOffer(t *testing.T) {
 	for _, list := range []string{
 		strings.Repeat("permessage-deflate; x,", 50_000),

@@ -22,12 +22,12 @@ import (
 
 func TestMain(m *testing.M) { leak.Main(m) }
 
-// patience is how long a test waits for what must happen, on any machine.
+// patience is how long a test waits for something that must happen, on any machine.
 const patience = time.Minute
 
-// allow gives the peer of a connection a time to end, from now on, that is not
-// closeTimeout. With more than the test's patience it is not cut off for being
-// slow, and whoever waits until the time is over waits for too long.
+// allow gives the peer of a connection another time to end than closeTimeout, from now on.
+// With more than the test's patience, the peer is not cut off for being slow, and a test
+// that waits for that fails.
 func allow(c *Conn, timeout time.Duration) { c.closeBy.Store(time.Now().Add(timeout).UnixNano()) }
 
 // within makes a test fail that would wait for ever.
@@ -90,13 +90,13 @@ func pipe(t testing.TB) (*Conn, *peer) {
 	return c, p
 }
 
-// A peer is a client that sends and sees the bytes themselves.
+// A peer is a client that sends and gets raw bytes.
 type peer struct {
 	net.Conn
 	reader *bufio.Reader
 }
 
-// frame is one as a server sends it.
+// A frame is one that a server has sent.
 type frame struct {
 	opcode  byte
 	payload string
@@ -200,7 +200,7 @@ func listen(t testing.TB, queue int, serve func(*Conn)) string {
 
 func listenWith(t testing.TB, o Options, serve func(*Conn)) string {
 	t.Helper()
-	var mu sync.Mutex // between new requests and the end
+	var mu sync.Mutex // guards closed
 	closed := false
 	var running sync.WaitGroup
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -14,8 +14,8 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// overConnections runs a test over each way that a WebSocket can come: what a
-// peer sees of it, and when nothing of the server's side runs any more.
+// overConnections runs a test over each kind of connection that a WebSocket can have. The
+// test gets a peer, and learns when the server's side has ended.
 func overConnections(t *testing.T, queue int, serve func(*Conn), run func(t *testing.T, p *peer, returned <-chan struct{})) {
 	for name, secure := range map[string]bool{"plain": false, "TLS": true} {
 		t.Run(name, func(t *testing.T) {
@@ -64,8 +64,8 @@ func overConnections(t *testing.T, queue int, serve func(*Conn), run func(t *tes
 	})
 }
 
-// TestBurst: a peer that reads gets all of a burst that is much more than may wait
-// for one that does not.
+// TestBurst: a peer that reads gets all of a burst, although it is much more than may wait
+// for a peer that does not read.
 func TestBurst(t *testing.T) {
 	t.Parallel()
 	const frames, size = 20, 900_000
@@ -97,8 +97,8 @@ func TestBurst(t *testing.T) {
 	})
 }
 
-// TestStalled: a peer that takes nothing is told of though nothing is sent to it
-// any more, and what was for it is not kept.
+// TestStalled: a peer that takes nothing is reported although nothing is sent to it any
+// more, and what was for it is not kept.
 func TestStalled(t *testing.T) {
 	t.Parallel()
 	overConnections(t, 1_000_000, func(c *Conn) {
@@ -121,7 +121,7 @@ func TestStalled(t *testing.T) {
 	})
 }
 
-// TestCut: a connection that is cut ends at once, whatever it was sending.
+// TestCut: a connection that is cut ends at once, whatever was being sent.
 func TestCut(t *testing.T) {
 	t.Parallel()
 	overConnections(t, 1_000_000, func(c *Conn) {

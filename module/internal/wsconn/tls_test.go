@@ -62,9 +62,9 @@ func pipeTLS(t testing.TB, queue int) (*Conn, *peer) {
 	return c, p
 }
 
-// TestLastWordsOverTLS: what is sent last goes out by another goroutine, and
-// still arrives before the end, which is not put off.
-func TestLastWordsOverTLS(t *testing.T) {
+// TestLastFrameOverTLS: another goroutine writes the last frame. It still arrives before the
+// end, which does not come later for it.
+func TestLastFrameOverTLS(t *testing.T) {
 	words := []frame{{Text, "one"}, {Text, "two"}}
 	for name, last := range map[string]struct {
 		said  []byte // by the peer
@@ -103,8 +103,8 @@ func TestLastWordsOverTLS(t *testing.T) {
 	}
 }
 
-// TestDeafOverTLS has a peer that reads nothing, not even TLS's own farewell.
-func TestDeafOverTLS(t *testing.T) {
+// TestSilentOverTLS: a peer that reads nothing, not even the alert that ends TLS.
+func TestSilentOverTLS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		c, p := pipeTLS(t, 1000)

@@ -136,8 +136,8 @@ func (v version) call(t *testing.T, address string, client http.RoundTripper, ch
 	return c
 }
 
-// overStreams runs a test over each version. serve gets the server's side of
-// each WebSocket, and what returns when its handler has is in returned.
+// overStreams runs a test over each version. serve gets the server's side of each
+// WebSocket, and returned gets a value when its handler has returned.
 func overStreams(t *testing.T, queue int, serve func(*Conn), run func(t *testing.T, call func(early ...[]byte) *caller, returned <-chan struct{})) {
 	for _, v := range versions {
 		t.Run(v.name, func(t *testing.T) {
@@ -213,7 +213,7 @@ func TestStreamEcho(t *testing.T) {
 				}
 			}
 		}
-		// The client says goodbye, and gets the end of the stream after its answer.
+		// The client closes, and gets the end of the stream after the answer.
 		c.send(t, masked(fin|closing, closePayload(1000, "")))
 		if all := c.rest(t); len(all) != 1 || all[0] != (frame{closing, closePayload(1000, "")}) {
 			t.Errorf("got %q", all)
@@ -246,13 +246,13 @@ func TestStreamDeflates(t *testing.T) {
 	}
 }
 
-// TestStreamClose has the server say goodbye.
+// TestStreamClose: the server closes.
 func TestStreamClose(t *testing.T) {
 	overStreams(t, 1000, func(c *Conn) {
 		_ = c.Send(Frame(Text, []byte("last words")))
 		c.Close(1001, "", false)
 		end(c)
-		// What others still do, who do not know yet.
+		// What others may still do, who do not know yet.
 		c.Close(1001, "", true)
 		c.SetReadDeadline(time.Now())
 		if err := c.Ping(); !errors.Is(err, outbox.ErrClosed) {
@@ -275,7 +275,7 @@ func TestStreamClose(t *testing.T) {
 	})
 }
 
-// TestStreamEnds has clients that go without a word.
+// TestStreamEnds: clients go away without a close frame.
 func TestStreamEnds(t *testing.T) {
 	t.Parallel()
 	for name, leave := range map[string]func(*caller){
@@ -337,7 +337,7 @@ func fillStream(t *testing.T, c *Conn) {
 	}
 }
 
-// TestStreamSlow has a peer that reads nothing: nobody waits for it.
+// TestStreamSlow: nobody waits for a peer that reads nothing.
 func TestStreamSlow(t *testing.T) {
 	t.Parallel()
 	overStreams(t, 1<<20, func(c *Conn) {
@@ -351,14 +351,14 @@ func TestStreamSlow(t *testing.T) {
 	}, func(t *testing.T, call func(...[]byte) *caller, returned <-chan struct{}) {
 		c := call()
 		within(t, "the handler", returned)
-		// The stream was reset, and that of another goes on.
+		// The stream was reset, and the connection goes on.
 		if _, err := io.Copy(io.Discard, c.response.Body); err == nil {
 			t.Error("a stream that was not taken in ended well")
 		}
 	})
 }
 
-// TestStreamSlowButReading has a peer that reads when it is nearly too late.
+// TestStreamSlowButReading: a peer reads when it is nearly too late.
 func TestStreamSlowButReading(t *testing.T) {
 	t.Parallel()
 	full := make(chan struct{}, 1)
@@ -413,7 +413,7 @@ func TestStreamReadDeadline(t *testing.T) {
 	})
 }
 
-// TestStreamRefuses has requests that are none for a WebSocket, or bad ones.
+// TestStreamRefuses: requests that do not ask for a WebSocket, and malformed ones.
 func TestStreamRefuses(t *testing.T) {
 	for _, v := range versions {
 		for _, test := range []struct {
@@ -452,8 +452,8 @@ func TestStreamRefuses(t *testing.T) {
 	}
 }
 
-// TestAnswer: an answer says the same in HTTP/1.1 and in a stream, but for the headers
-// that only the former has.
+// TestAnswer: an answer in a stream is that of HTTP/1.1 without the headers that only a
+// connection needs.
 func TestAnswer(t *testing.T) {
 	const extension = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 	for _, test := range []struct {
@@ -496,7 +496,7 @@ func TestAnswer(t *testing.T) {
 	}
 }
 
-// TestTunnelRecognized has requests that look like one for a stream, and are not.
+// TestTunnelRecognized: requests that ask for a stream, and such as only look like it.
 func TestTunnelRecognized(t *testing.T) {
 	for _, test := range []struct {
 		method, proto string
@@ -524,7 +524,7 @@ func TestTunnelRecognized(t *testing.T) {
 	}
 }
 
-// TestStreamMany has senders, a reader and the end of many at the same time.
+// TestStreamMany: senders, a reader and the end of many streams at the same time.
 func TestStreamMany(t *testing.T) {
 	overStreams(t, 1<<20, func(c *Conn) {
 		defer end(c)

@@ -16,8 +16,7 @@ import (
 
 func newReader(b []byte) *bufio.Reader { return bufio.NewReader(bytes.NewReader(b)) }
 
-// A scriptConn reads from a script, some bytes at a time, and keeps what is
-// written to it.
+// A scriptConn reads from a script, some bytes at a time, and keeps what is written to it.
 type scriptConn struct {
 	net.Conn
 	input []byte
@@ -114,7 +113,7 @@ func TestUpgradeRefuses(t *testing.T) {
 	}
 }
 
-// TestUpgradeExtensions asks for what some servers were broken by.
+// TestUpgradeExtensions asks for what has broken some servers.
 func TestUpgradeExtensions(t *testing.T) {
 	for name, value := range map[string]string{
 		"Sec-WebSocket-Extensions": "constructor, permessage-deflate; client_max_window_bits", // GHSA-5v72-xg48-5rpm
@@ -140,7 +139,7 @@ func TestUpgradeExtensions(t *testing.T) {
 	}
 }
 
-// TestSubprotocol asks for subprotocols, by names that are and by such as are none.
+// TestSubprotocol asks for subprotocols by good names and by malformed ones.
 func TestSubprotocol(t *testing.T) {
 	for asked, want := range map[string]string{
 		"":                      "",
@@ -175,7 +174,7 @@ func TestSubprotocol(t *testing.T) {
 	}
 }
 
-// TestResets has clients go away in the midst of the handshake.
+// TestResets: clients go away during the handshake.
 func TestResets(t *testing.T) {
 	address := listen(t, 1000, func(c *Conn) {
 		defer end(c)
@@ -205,7 +204,7 @@ func TestResets(t *testing.T) {
 	}
 }
 
-// A wrapper is what servers put around a response writer.
+// A wrapper is a response writer around another, as servers have them.
 type wrapper struct {
 	http.ResponseWriter
 	mu       sync.Mutex
@@ -259,8 +258,7 @@ func TestHijackThroughWrappers(t *testing.T) {
 	}
 }
 
-// TestNoHijack has a server that cannot give its connection away, such as one
-// of HTTP/2.
+// TestNoHijack: a server that cannot give its connection away, such as one of HTTP/2.
 func TestNoHijack(t *testing.T) {
 	recorder := httptest.NewRecorder()
 	if _, err := Upgrade(recorder, upgradeRequest(), Options{Queue: fixed(1000)}); err == nil || recorder.Code != http.StatusInternalServerError {
