@@ -53,7 +53,7 @@ func (b *Batch) end() (waiting *[]*Outbox) {
 
 func flushAll(waiting *[]*Outbox, directly bool) {
 	for _, o := range *waiting {
-		_ = o.flushIn(directly) // the outbox keeps an error, and the connection's reader sees it
+		_ = o.flushBatch(directly) // the outbox keeps an error, and the connection's reader sees it
 	}
 	clear(*waiting) // the pool must not keep connections alive
 	*waiting = (*waiting)[:0]

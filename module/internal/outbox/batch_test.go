@@ -68,7 +68,7 @@ func TestBatch(t *testing.T) {
 		}
 		check(0, 4, "closed a a a held now held again nil ")
 		send(0, "flushed ")
-		if err := outboxes[0].Flush(); err != nil {
+		if err := outboxes[0].flushBatch(false); err != nil {
 			t.Error(err)
 		}
 		check(0, 5, "closed a a a held now held again nil flushed ")

@@ -120,11 +120,9 @@ func (o *Outbox) send(s *Shared, chunks [][]byte) error {
 	return o.flush()
 }
 
-// Flush begins to write what is queued.
-func (o *Outbox) Flush() error { return o.flushIn(false) }
-
-// flushIn is Flush, and may encrypt what goes over TLS if directly is true.
-func (o *Outbox) flushIn(directly bool) error {
+// flushBatch begins to write what is queued. If directly is true, it may encrypt what goes
+// over TLS.
+func (o *Outbox) flushBatch(directly bool) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !directly || o.below == nil || o.busy || o.err != nil || len(o.queue) == 0 {

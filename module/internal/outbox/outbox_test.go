@@ -106,7 +106,7 @@ func TestConcurrentSenders(t *testing.T) {
 					case 3:
 						batch.Close()
 						err = o.SendIn(&batch, three...)
-						_ = o.Flush()
+						_ = o.flushBatch(false)
 					}
 					if err != nil {
 						t.Error(err)
@@ -339,7 +339,7 @@ func TestWriteErrors(t *testing.T) {
 					t.Errorf("%s fails %s: the connection is not closed", name, way)
 				}
 				wrote := len(w.written())
-				for _, err := range []error{o.Send([]byte("e")), o.Send([]byte("e"), []byte("f")), o.SendIn(&batch, []byte("e")), o.Flush()} {
+				for _, err := range []error{o.Send([]byte("e")), o.Send([]byte("e"), []byte("f")), o.SendIn(&batch, []byte("e")), o.flushBatch(false)} {
 					if !errors.Is(err, broken) {
 						t.Errorf("%s fails %s: then %v", name, way, err)
 					}
@@ -369,7 +369,7 @@ func TestWait(t *testing.T) {
 	if err := o.Send([]byte("x")); err == nil {
 		t.Error("sent after Wait")
 	}
-	if err := o.Flush(); err == nil {
+	if err := o.flushBatch(false); err == nil {
 		t.Error("flushed after Wait")
 	}
 
@@ -473,7 +473,7 @@ func runProgram(t *testing.T, program []byte, random *rand.Rand) {
 			continue
 		case 7:
 			if op != 0xff {
-				_ = o.Flush()
+				_ = o.flushBatch(false)
 				continue
 			}
 			o.Finish([]byte("<last>"), true)

@@ -232,7 +232,7 @@ func TestResetDoesNotOvertake(t *testing.T) {
 	address := listen(t, 1000, func(c *Conn) {
 		allow(c, 2*patience)
 		defer end(c)
-		if _, _, err := c.Read(atMost(100)); !errors.Is(err, ErrTooBig) {
+		if _, _, err := c.Read(atMost(100)); !errors.Is(err, errTooBig) {
 			t.Error(err)
 		}
 	})

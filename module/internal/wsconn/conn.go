@@ -196,11 +196,11 @@ func (c *Conn) SetReadDeadline(t time.Time) { _ = c.stream.conn.SetReadDeadline(
 // closeCode returns the close code that tells a peer of a violation; 0 if err is none.
 func closeCode(err error) int {
 	switch {
-	case errors.Is(err, ErrNotUTF8):
+	case errors.Is(err, errNotUTF8):
 		return websocket.CloseInvalidFramePayloadData
-	case errors.Is(err, ErrTooBig):
+	case errors.Is(err, errTooBig):
 		return websocket.CloseMessageTooBig
-	case errors.Is(err, ErrProtocol):
+	case errors.Is(err, errProtocol):
 		return websocket.CloseProtocolError
 	}
 	return 0

@@ -145,31 +145,31 @@ func TestViolations(t *testing.T) {
 		code   int
 		err    error
 	}{
-		{"text that is not UTF-8", [][]byte{masked(fin|Text, "a\xffb")}, 1007, ErrNotUTF8},
-		{"half a character", [][]byte{masked(fin|Text, "a\xc3")}, 1007, ErrNotUTF8},
-		{"half a surrogate pair", [][]byte{masked(fin|Text, "\xed\xa0\x80")}, 1007, ErrNotUTF8},
-		{"not UTF-8 in fragments", [][]byte{masked(Text, "a\xc3"), masked(fin|continuation, "b")}, 1007, ErrNotUTF8},
-		{"not UTF-8 in the first of more fragments", [][]byte{masked(Text, "a\xff")}, 1007, ErrNotUTF8},
-		{"a character too large, in three fragments", [][]byte{masked(Text, "a\xf4"), masked(continuation, ""), masked(continuation, "\x90")}, 1007, ErrNotUTF8},
-		{"not UTF-8 in the first half of a frame", [][]byte{masked(fin|Text, "\xce\xba\xe1\xbd\xb9\xf4\x90 and more")[:6+7]}, 1007, ErrNotUTF8},
+		{"text that is not UTF-8", [][]byte{masked(fin|Text, "a\xffb")}, 1007, errNotUTF8},
+		{"half a character", [][]byte{masked(fin|Text, "a\xc3")}, 1007, errNotUTF8},
+		{"half a surrogate pair", [][]byte{masked(fin|Text, "\xed\xa0\x80")}, 1007, errNotUTF8},
+		{"not UTF-8 in fragments", [][]byte{masked(Text, "a\xc3"), masked(fin|continuation, "b")}, 1007, errNotUTF8},
+		{"not UTF-8 in the first of more fragments", [][]byte{masked(Text, "a\xff")}, 1007, errNotUTF8},
+		{"a character too large, in three fragments", [][]byte{masked(Text, "a\xf4"), masked(continuation, ""), masked(continuation, "\x90")}, 1007, errNotUTF8},
+		{"not UTF-8 in the first half of a frame", [][]byte{masked(fin|Text, "\xce\xba\xe1\xbd\xb9\xf4\x90 and more")[:6+7]}, 1007, errNotUTF8},
 
-		{"one byte too many", [][]byte{oversize}, 1009, ErrTooBig},
-		{"too many in fragments", [][]byte{masked(Binary, strings.Repeat("x", 60)), masked(continuation, strings.Repeat("x", 41))}, 1009, ErrTooBig},
-		{"a length that is announced only", [][]byte{{0x82, 0xff, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0}}, 1009, ErrTooBig},
-		{"the largest length", [][]byte{{0x82, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0}}, 1009, ErrTooBig},
+		{"one byte too many", [][]byte{oversize}, 1009, errTooBig},
+		{"too many in fragments", [][]byte{masked(Binary, strings.Repeat("x", 60)), masked(continuation, strings.Repeat("x", 41))}, 1009, errTooBig},
+		{"a length that is announced only", [][]byte{{0x82, 0xff, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0}}, 1009, errTooBig},
+		{"the largest length", [][]byte{{0x82, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0}}, 1009, errTooBig},
 
-		{"an unmasked frame", [][]byte{{0x81, 1, 'x'}}, 1002, ErrProtocol},
-		{"a reserved bit", [][]byte{masked(fin|0x40|Text, "x")}, 1002, ErrProtocol}, // that of permessage-deflate
-		{"another reserved bit", [][]byte{masked(fin|0x20|Text, "x")}, 1002, ErrProtocol},
-		{"a reserved opcode", [][]byte{masked(fin|3, "x")}, 1002, ErrProtocol},
-		{"a reserved control opcode", [][]byte{masked(fin|0xb, "x")}, 1002, ErrProtocol},
-		{"a ping in fragments", [][]byte{masked(ping, "x")}, 1002, ErrProtocol},
-		{"a ping of 126 bytes", [][]byte{masked(fin|ping, strings.Repeat("x", 126))}, 1002, ErrProtocol},
-		{"a continuation of nothing", [][]byte{masked(fin|continuation, "x")}, 1002, ErrProtocol},
-		{"a message within another", [][]byte{masked(Text, "x"), masked(fin|Text, "y")}, 1002, ErrProtocol},
-		{"close code 1005", [][]byte{masked(fin|closing, closePayload(1005, ""))}, 1002, ErrProtocol},
-		{"close code 999", [][]byte{masked(fin|closing, closePayload(999, ""))}, 1002, ErrProtocol},
-		{"a close reason that is not UTF-8", [][]byte{masked(fin|closing, closePayload(1000, "\xff"))}, 1002, ErrProtocol},
+		{"an unmasked frame", [][]byte{{0x81, 1, 'x'}}, 1002, errProtocol},
+		{"a reserved bit", [][]byte{masked(fin|0x40|Text, "x")}, 1002, errProtocol}, // that of permessage-deflate
+		{"another reserved bit", [][]byte{masked(fin|0x20|Text, "x")}, 1002, errProtocol},
+		{"a reserved opcode", [][]byte{masked(fin|3, "x")}, 1002, errProtocol},
+		{"a reserved control opcode", [][]byte{masked(fin|0xb, "x")}, 1002, errProtocol},
+		{"a ping in fragments", [][]byte{masked(ping, "x")}, 1002, errProtocol},
+		{"a ping of 126 bytes", [][]byte{masked(fin|ping, strings.Repeat("x", 126))}, 1002, errProtocol},
+		{"a continuation of nothing", [][]byte{masked(fin|continuation, "x")}, 1002, errProtocol},
+		{"a message within another", [][]byte{masked(Text, "x"), masked(fin|Text, "y")}, 1002, errProtocol},
+		{"close code 1005", [][]byte{masked(fin|closing, closePayload(1005, ""))}, 1002, errProtocol},
+		{"close code 999", [][]byte{masked(fin|closing, closePayload(999, ""))}, 1002, errProtocol},
+		{"a close reason that is not UTF-8", [][]byte{masked(fin|closing, closePayload(1000, "\xff"))}, 1002, errProtocol},
 	}
 	for _, test := range tests {
 		for _, after := range []string{"nothing", "more"} {

@@ -192,28 +192,28 @@ func TestInflate(t *testing.T) {
 		{name: "exactly the limit", frames: [][]byte{masked(fin|rsv1|Text, deflated(strings.Repeat("x", limit)))}, want: "1 " + strings.Repeat("x", limit)},
 		{name: "noise of the limit", frames: [][]byte{masked(fin|rsv1|Binary, deflated(string(noise)))}, want: "2 " + string(noise)},
 
-		{name: "one byte too many", frames: [][]byte{masked(fin|rsv1|Text, deflated(strings.Repeat("x", limit+1)))}, code: 1009, err: ErrTooBig},
-		{name: "one byte too many, not compressed", frames: [][]byte{masked(fin|Text, strings.Repeat("x", limit+1))}, code: 1009, err: ErrTooBig},
-		{name: "a bomb", frames: [][]byte{masked(fin|rsv1|Binary, deflated(strings.Repeat("\x00", 900_000)))}, code: 1009, err: ErrTooBig},
-		{name: "a bomb in fragments", frames: [][]byte{masked(rsv1|Text, deflated(strings.Repeat("x", 90_000))[:50]), masked(fin|continuation, deflated(strings.Repeat("x", 90_000))[50:])}, code: 1009, err: ErrTooBig},
-		{name: "blocks of nothing", frames: [][]byte{masked(fin|rsv1|Text, strings.Repeat("\x00\x00\x00\xff\xff", 1000))}, code: 1009, err: ErrTooBig},
+		{name: "one byte too many", frames: [][]byte{masked(fin|rsv1|Text, deflated(strings.Repeat("x", limit+1)))}, code: 1009, err: errTooBig},
+		{name: "one byte too many, not compressed", frames: [][]byte{masked(fin|Text, strings.Repeat("x", limit+1))}, code: 1009, err: errTooBig},
+		{name: "a bomb", frames: [][]byte{masked(fin|rsv1|Binary, deflated(strings.Repeat("\x00", 900_000)))}, code: 1009, err: errTooBig},
+		{name: "a bomb in fragments", frames: [][]byte{masked(rsv1|Text, deflated(strings.Repeat("x", 90_000))[:50]), masked(fin|continuation, deflated(strings.Repeat("x", 90_000))[50:])}, code: 1009, err: errTooBig},
+		{name: "blocks of nothing", frames: [][]byte{masked(fin|rsv1|Text, strings.Repeat("\x00\x00\x00\xff\xff", 1000))}, code: 1009, err: errTooBig},
 
-		{name: "text that is not UTF-8", frames: [][]byte{masked(fin|rsv1|Text, deflated("a\xffb"))}, code: 1007, err: ErrNotUTF8},
-		{name: "half a character", frames: [][]byte{masked(fin|rsv1|Text, deflated(text+"\xc3"))}, code: 1007, err: ErrNotUTF8},
+		{name: "text that is not UTF-8", frames: [][]byte{masked(fin|rsv1|Text, deflated("a\xffb"))}, code: 1007, err: errNotUTF8},
+		{name: "half a character", frames: [][]byte{masked(fin|rsv1|Text, deflated(text+"\xc3"))}, code: 1007, err: errNotUTF8},
 
-		{name: "no data", frames: [][]byte{masked(fin|rsv1|Text, "")}, code: 1002, err: ErrProtocol},
-		{name: "noise", frames: [][]byte{masked(fin|rsv1|Binary, "\xff\xff\xff\xff\xff\xff\xff\xff")}, code: 1002, err: ErrProtocol},
-		{name: "plain text that claims to be compressed", frames: [][]byte{masked(fin|rsv1|Text, text)}, code: 1002, err: ErrProtocol},
-		{name: "a reserved kind of block", frames: [][]byte{masked(fin|rsv1|Text, "\x06")}, code: 1002, err: ErrProtocol},
-		{name: "a broken length", frames: [][]byte{masked(fin|rsv1|Text, "\x00\x05\x00\xfb\xffhello")}, code: 1002, err: ErrProtocol},
-		{name: "a part is missing", frames: [][]byte{masked(fin|rsv1|Text, deflated(text)[:half])}, code: 1002, err: ErrProtocol},
-		{name: "a part is missing in fragments", frames: [][]byte{masked(rsv1|Text, deflated(text)[:half]), masked(fin|continuation, "")}, code: 1002, err: ErrProtocol},
-		{name: "an earlier message's window", frames: [][]byte{masked(fin|rsv1|Text, "\x4a\x05\x33\x00")}, code: 1002, err: ErrProtocol},
-		{name: "a continuation that is compressed", frames: [][]byte{masked(rsv1|Text, deflated(text)[:half]), masked(fin|rsv1|continuation, deflated(text)[half:])}, code: 1002, err: ErrProtocol},
-		{name: "a ping that is compressed", frames: [][]byte{masked(fin|rsv1|ping, "")}, code: 1002, err: ErrProtocol},
-		{name: "a close frame that is compressed", frames: [][]byte{masked(fin|rsv1|closing, "")}, code: 1002, err: ErrProtocol},
-		{name: "a ping that is compressed, in a message", frames: [][]byte{masked(Text, text[:10]), masked(fin|rsv1|ping, "ping"), masked(fin|continuation, text)}, code: 1002, err: ErrProtocol},
-		{name: "another reserved bit", frames: [][]byte{masked(fin|rsv1|0x20|Text, deflated(text))}, code: 1002, err: ErrProtocol},
+		{name: "no data", frames: [][]byte{masked(fin|rsv1|Text, "")}, code: 1002, err: errProtocol},
+		{name: "noise", frames: [][]byte{masked(fin|rsv1|Binary, "\xff\xff\xff\xff\xff\xff\xff\xff")}, code: 1002, err: errProtocol},
+		{name: "plain text that claims to be compressed", frames: [][]byte{masked(fin|rsv1|Text, text)}, code: 1002, err: errProtocol},
+		{name: "a reserved kind of block", frames: [][]byte{masked(fin|rsv1|Text, "\x06")}, code: 1002, err: errProtocol},
+		{name: "a broken length", frames: [][]byte{masked(fin|rsv1|Text, "\x00\x05\x00\xfb\xffhello")}, code: 1002, err: errProtocol},
+		{name: "a part is missing", frames: [][]byte{masked(fin|rsv1|Text, deflated(text)[:half])}, code: 1002, err: errProtocol},
+		{name: "a part is missing in fragments", frames: [][]byte{masked(rsv1|Text, deflated(text)[:half]), masked(fin|continuation, "")}, code: 1002, err: errProtocol},
+		{name: "an earlier message's window", frames: [][]byte{masked(fin|rsv1|Text, "\x4a\x05\x33\x00")}, code: 1002, err: errProtocol},
+		{name: "a continuation that is compressed", frames: [][]byte{masked(rsv1|Text, deflated(text)[:half]), masked(fin|rsv1|continuation, deflated(text)[half:])}, code: 1002, err: errProtocol},
+		{name: "a ping that is compressed", frames: [][]byte{masked(fin|rsv1|ping, "")}, code: 1002, err: errProtocol},
+		{name: "a close frame that is compressed", frames: [][]byte{masked(fin|rsv1|closing, "")}, code: 1002, err: errProtocol},
+		{name: "a ping that is compressed, in a message", frames: [][]byte{masked(Text, text[:10]), masked(fin|rsv1|ping, "ping"), masked(fin|continuation, text)}, code: 1002, err: errProtocol},
+		{name: "another reserved bit", frames: [][]byte{masked(fin|rsv1|0x20|Text, deflated(text))}, code: 1002, err: errProtocol},
 	}
 	for _, test := range tests {
 		synctest.Test(t, func(t *testing.T) {
@@ -275,7 +275,7 @@ func TestCompressedBit(t *testing.T) {
 				t.Fatalf("%d bytes at a time: message %d has %d bytes, %v", step, i, len(payload), err)
 			}
 		}
-		if _, payload, err := c.Read(atMost(100_000)); !errors.Is(err, ErrProtocol) {
+		if _, payload, err := c.Read(atMost(100_000)); !errors.Is(err, errProtocol) {
 			t.Errorf("%d bytes at a time: then %q, %v", step, payload, err)
 		}
 		flushed(c)
@@ -309,7 +309,7 @@ func TestBombMemory(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	_, _, err := c.Read(atMost(limit))
 	runtime.ReadMemStats(&after)
-	if !errors.Is(err, ErrTooBig) {
+	if !errors.Is(err, errTooBig) {
 		t.Errorf("Read: %v", err)
 	}
 	if took := after.TotalAlloc - before.TotalAlloc; took > 10*limit {

@@ -5,15 +5,15 @@ import "errors"
 // The errors of Read that say that the peer has broken the protocol. It has been told by
 // a close frame. Every other error of Read is the end of the connection.
 var (
-	// ErrNotUTF8 is answered with 1007 (RFC 6455, section 8.1).
-	ErrNotUTF8 = errors.New("text message is not valid UTF-8")
+	// errNotUTF8 is answered with 1007 (RFC 6455, section 8.1).
+	errNotUTF8 = errors.New("text message is not valid UTF-8")
 
-	// ErrTooBig is answered with 1009.
-	ErrTooBig = errors.New("message is larger than limits payload")
+	// errTooBig is answered with 1009.
+	errTooBig = errors.New("message is larger than limits payload")
 
-	// ErrProtocol is answered with 1002.
-	ErrProtocol = errors.New("breach of the WebSocket protocol")
+	// errProtocol is answered with 1002.
+	errProtocol = errors.New("breach of the WebSocket protocol")
 )
 
-// Violation reports whether err is, or wraps, one of the errors above.
+// Violation reports whether err says that the peer has broken the protocol.
 func Violation(err error) bool { return closeCode(err) != 0 }

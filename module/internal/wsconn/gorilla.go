@@ -164,20 +164,20 @@ func readError(err error) error {
 	case errors.As(err, &closed):
 		return err
 	case errors.Is(err, websocket.ErrReadLimit):
-		return ErrTooBig
+		return errTooBig
 	case strings.HasPrefix(err.Error(), "websocket: "):
-		return fmt.Errorf("%w: %w", ErrProtocol, err)
+		return fmt.Errorf("%w: %w", errProtocol, err)
 	}
 	return err
 }
 
-// inflationError makes an error of gorilla's inflating reader ErrProtocol if it is about
+// inflationError makes an error of gorilla's inflating reader errProtocol if it is about
 // the data.
 func inflationError(err error) error {
 	_, corrupt := errors.AsType[stdflate.CorruptInputError](err)
 	_, internal := errors.AsType[stdflate.InternalError](err)
 	if corrupt || internal || errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("%w: %w", ErrProtocol, err)
+		return fmt.Errorf("%w: %w", errProtocol, err)
 	}
 	return err
 }

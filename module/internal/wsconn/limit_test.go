@@ -58,7 +58,7 @@ func TestLimitFollows(t *testing.T) {
 				t.Fatalf("the limit is raised: %v", err)
 			}
 			limit.Store(10)
-			if err := send(11); !errors.Is(err, ErrTooBig) {
+			if err := send(11); !errors.Is(err, errTooBig) {
 				t.Errorf("the limit is lowered: %v", err)
 			}
 		})

@@ -22,13 +22,13 @@ type message struct {
 var messages = sync.Pool{New: func() any { return new(message) }}
 
 // read reads a message, at most so many bytes of it, into the buffer. It fails with
-// ErrNotUTF8 at the first byte of a text that cannot be UTF-8, whatever follows.
+// errNotUTF8 at the first byte of a text that cannot be UTF-8, whatever follows.
 func (m *message) read(source io.Reader, most int64, isText bool) (n int64, err error) {
 	m.source = io.LimitedReader{R: source, N: most}
 	m.isText, m.text = isText, textChecker{}
 	n, err = m.buffer.ReadFrom(m)
 	if err == nil && isText && n < most && m.text.unfinished() {
-		err = ErrNotUTF8
+		err = errNotUTF8
 	}
 	return n, err
 }
@@ -37,7 +37,7 @@ func (m *message) read(source io.Reader, most int64, isText bool) (n int64, err 
 func (m *message) Read(p []byte) (int, error) {
 	n, err := m.source.Read(p)
 	if m.isText && !m.text.check(p[:n]) {
-		return n, ErrNotUTF8
+		return n, errNotUTF8
 	}
 	return n, err
 }

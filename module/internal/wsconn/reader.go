@@ -56,14 +56,14 @@ func (r *reader) next(maxPayload func() int64) (opcode int, payload []byte, err 
 	defer m.release()
 	n, err := m.read(content, limit+1, opcode == Text)
 	switch {
-	case errors.Is(err, ErrNotUTF8):
+	case errors.Is(err, errNotUTF8):
 		return 0, nil, err
 	case err != nil && r.inflating != nil && !r.inflating.failed:
 		return 0, nil, readError(inflationError(err))
 	case err != nil:
 		return 0, nil, readError(err)
 	case n > limit:
-		return 0, nil, ErrTooBig
+		return 0, nil, errTooBig
 	}
 	return opcode, bytes.Clone(m.buffer.Bytes()), nil
 }
