@@ -52,7 +52,8 @@ var arrows = map[string][]string{
 	"module/cluster/natsbroker":  {"module/cluster"},
 	"module/cluster/clustertest": {"module/cluster"},
 
-	"module/internal/...": {"module/internal/..."},
+	"module/internal/...":      {"module/internal/..."},
+	"module/internal/emission": {"module/realtime"},
 
 	// Programs of their own, beside the drawing.
 	"bench/...":    {},
@@ -68,6 +69,9 @@ func matches(pattern, pkg string) bool {
 
 // below returns what a package may import of ours.
 func below(pkg string) (allowed []string, drawn bool) {
+	if allowed, ok := arrows[pkg]; ok { // which may also match a pattern
+		return allowed, true
+	}
 	for pattern, allowed := range arrows {
 		if matches(pattern, pkg) {
 			return allowed, true

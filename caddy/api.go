@@ -113,7 +113,7 @@ func (e *endpoint) fillBackend(stats *publish.Stats) {
 		return
 	}
 	if stats.Backend == nil {
-		stats.Backend = &publish.Backend{Requests: make(map[string]publish.Latency)}
+		stats.Backend = &publish.BackendStats{Requests: make(map[string]publish.RequestStats)}
 	}
 	inFlight, latencies := e.meter.Read()
 	stats.Backend.InFlight += inFlight

@@ -116,7 +116,7 @@ type Backend struct {
 	// none. Default: both.
 	Notify []string `json:"notify,omitempty"`
 
-	*webhook.Backend // set by attach
+	*webhook.Handler // set by attach
 
 	handle  *handleSegment // until the Caddyfile is finished with
 	path    string         // of its requests
@@ -249,8 +249,8 @@ func (b *Backend) attach(e *endpoint) {
 	if b.store != nil {
 		o.Storage = storeFor(b.store, b.identity()).Under(e.hub.Name()).Under("departures").Under(e.name)
 	}
-	b.Backend = webhook.New(o, &e.departures)
-	e.departures.Attach(b.Backend)
+	b.Handler = webhook.New(o, &e.departures)
+	e.departures.Attach(b.Handler)
 }
 
 // adopt has the backend know of the endpoint's sockets that had connected before
@@ -267,10 +267,10 @@ func (b *Backend) adopt(e *endpoint) {
 
 func (b *Backend) detach(ctx context.Context, e *endpoint) {
 	if caddy.Exiting() {
-		e.departures.Suspend(ctx, b.Backend)
+		e.departures.Suspend(ctx, b.Handler)
 		return
 	}
-	e.departures.Detach(ctx, b.Backend)
+	e.departures.Detach(ctx, b.Handler)
 }
 
 // Validate implements caddy.Validator.

@@ -48,9 +48,9 @@ func (h *Handler) batch(ctx context.Context, r *request) (int, any, *Problem) {
 
 // run does one command: an object whose only member is named after it.
 func (h *Handler) run(ctx context.Context, place string, data []byte) (any, *Problem) {
-	var emission json.RawMessage
-	bodies := map[string]*json.RawMessage{"emit": &emission}
-	fields := members{"emit": &emission}
+	var emit json.RawMessage
+	bodies := map[string]*json.RawMessage{"emit": &emit}
+	fields := members{"emit": &emit}
 	for name := range changes {
 		bodies[name] = new(json.RawMessage)
 		fields[name] = bodies[name]
@@ -72,7 +72,7 @@ func (h *Handler) run(ctx context.Context, place string, data []byte) (any, *Pro
 	case "":
 		return nil, badField("%s has no command", place)
 	case "emit":
-		e, problem := parseEmission(place+".emit", emission, h.endpoint.Limits())
+		e, problem := parseEmission(place+".emit", emit, h.endpoint.Limits())
 		if problem != nil {
 			return nil, problem
 		}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/caddy-realtime/caddy-realtime/module/internal/emission"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/randid"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
@@ -22,70 +23,54 @@ const (
 	tooManySockets = "too_many_sockets"
 )
 
-// An emission is an event about to be sent.
-type emission struct {
-	namespace string
-	to        []string // nil: not written
-	users     []string
-	everyone  bool // and then neither to nor users is written
-	except    []string
-	event     string
-	args      []realtime.Arg
-	volatile  bool
-}
-
 // parseEmission reads the body of an emit, which may be as much as clients may
 // send by the limits.
-func parseEmission(where string, data []byte, limits realtime.Limits) (*emission, *Problem) {
-	e := &emission{namespace: defaultSpace}
+func parseEmission(where string, data []byte, limits realtime.Limits) (*emission.Emission, *Problem) {
+	e := &emission.Emission{Namespace: defaultSpace}
 	var args []json.RawMessage
 	problem := members{
-		"namespace": &e.namespace,
-		"to":        &e.to,
-		"users":     &e.users,
-		"everyone":  &e.everyone,
-		"except":    &e.except,
-		"event":     &e.event,
+		"namespace": &e.Namespace,
+		"to":        &e.To,
+		"users":     &e.Users,
+		"everyone":  &e.Everyone,
+		"except":    &e.Except,
+		"event":     &e.Event,
 		"args":      &args,
-		"volatile":  &e.volatile,
+		"volatile":  &e.Volatile,
 	}.read(where, data)
 	if problem != nil {
 		return nil, problem
 	}
-	for field, names := range map[string][]string{"to": e.to, "users": e.users, "except": e.except} {
+	for field, names := range map[string][]string{"to": e.To, "users": e.Users, "except": e.Except} {
 		if problem := checkNames(within(where, field), names); problem != nil {
 			return nil, problem
 		}
 	}
-	if problem := checkName(within(where, "event"), e.event); problem != nil {
+	if problem := checkName(within(where, "event"), e.Event); problem != nil {
 		return nil, problem
 	}
-	if realtime.Reserved(e.event) {
-		return nil, problemf(http.StatusBadRequest, reservedName, "the event name %q is Socket.IO's own", e.event)
+	if realtime.Reserved(e.Event) {
+		return nil, problemf(http.StatusBadRequest, reservedName, "the event name %q is Socket.IO's own", e.Event)
 	}
 	var err error
-	if e.args, err = realtime.ParseInlineArgs(args); err != nil {
+	if e.Args, err = realtime.ParseInlineArgs(args); err != nil {
 		return nil, badField("%s: %v", within(where, "args"), err)
 	}
-	switch exceeded, _ := errors.AsType[*realtime.LimitError](limits.Check(e.event, e.args)); {
+	switch exceeded, _ := errors.AsType[*realtime.LimitError](limits.Check(e.Event, e.Args)); {
 	case exceeded == nil:
 	case exceeded.Name == "event_name":
 		return nil, badField("%s has more than %d bytes, which the endpoint's limits allow", within(where, "event"), exceeded.Max)
 	default:
 		return nil, badField("%s exceeds the endpoint's limits: %s is %d", within(where, "args"), exceeded.Name, exceeded.Max)
 	}
-	switch listed := e.to != nil || e.users != nil; {
-	case listed && e.everyone:
+	switch listed := e.Listed(); {
+	case listed && e.Everyone:
 		return nil, badField("%s cannot be true beside to or users; write one of them", within(where, "everyone"))
-	case !listed && !e.everyone:
+	case !listed && !e.Everyone:
 		return nil, badField("%s says nobody to send the event to; write to or users, or \"everyone\": true for all sockets of the namespace", describe(where))
 	}
 	return e, nil
 }
-
-// nobody reports whether the event is for nobody, as lists are that are written
-// and empty: so they were computed.
-func (e *emission) nobody() bool { return !e.everyone && len(e.to)+len(e.users) == 0 }
 
 // emitted is the answer to an emit.
 type emitted struct {
@@ -125,17 +110,17 @@ func (h *Handler) emit(ctx context.Context, r *request) (int, any, *Problem) {
 }
 
 // broadcast sends an event and awaits nobody.
-func (h *Handler) broadcast(ctx context.Context, e *emission) (any, *Problem) {
+func (h *Handler) broadcast(ctx context.Context, e *emission.Emission) (any, *Problem) {
 	b, problem := h.prepare(e)
 	if problem != nil {
 		return nil, problem
 	}
 	answer := emitted{randid.New()}
-	if e.nobody() {
+	if e.Nobody() {
 		return answer, nil
 	}
 	// A caller that does not wait for the answer has still asked for all of it.
-	err := b.Emit(context.WithoutCancel(ctx), e.event, e.args...)
+	err := b.Emit(context.WithoutCancel(ctx), e.Event, e.Args...)
 	switch {
 	case errors.Is(err, realtime.ErrSealed):
 		return nil, errClosing
@@ -148,18 +133,18 @@ func (h *Handler) broadcast(ctx context.Context, e *emission) (any, *Problem) {
 }
 
 // request sends an event and waits for what the clients of this node answer.
-func (h *Handler) request(ctx context.Context, e *emission, wait time.Duration) (any, *Problem) {
+func (h *Handler) request(ctx context.Context, e *emission.Emission, wait time.Duration) (any, *Problem) {
 	b, problem := h.prepare(e)
 	if problem != nil {
 		return nil, problem
 	}
 	answer := answered{[]response{}, []string{}}
-	if e.nobody() {
+	if e.Nobody() {
 		return answer, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	answers, missing, err := b.Request(ctx, MaxAckSockets, e.event, e.args...)
+	answers, missing, err := b.Request(ctx, MaxAckSockets, e.Event, e.Args...)
 	switch {
 	case errors.Is(err, realtime.ErrSealed):
 		return nil, errClosing
@@ -185,15 +170,11 @@ func (h *Handler) request(ctx context.Context, e *emission, wait time.Duration) 
 	return answer, nil
 }
 
-func (h *Handler) prepare(e *emission) (b realtime.Broadcast, problem *Problem) {
-	if problem := h.checkNamespace(e.namespace); problem != nil {
+func (h *Handler) prepare(e *emission.Emission) (b realtime.Broadcast, problem *Problem) {
+	if problem := h.checkNamespace(e.Namespace); problem != nil {
 		return b, problem
 	}
-	b = h.endpoint.Hub().Lookup(e.namespace).To(e.to...).ToUsers(e.users...).Except(e.except...)
-	if e.volatile {
-		b = b.Volatile()
-	}
-	return b, nil
+	return e.Broadcast(h.endpoint.Hub().Lookup(e.Namespace)), nil
 }
 
 // checkNamespace reports a namespace that the endpoint does not serve.

@@ -7,17 +7,18 @@ import (
 	"testing"
 	"unicode"
 
+	"github.com/caddy-realtime/caddy-realtime/module/internal/emission"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// append returns the body of an emit that says the same.
-func (e *emission) append(t *testing.T) []byte {
+// bodyOf returns the body of an emit that says the same.
+func bodyOf(t *testing.T, e *emission.Emission) []byte {
 	t.Helper()
-	body := map[string]any{"namespace": e.namespace, "event": e.event, "volatile": e.volatile, "args": json.RawMessage(realtime.AppendInlineArgs(nil, e.args))}
-	if e.everyone {
+	body := map[string]any{"namespace": e.Namespace, "event": e.Event, "volatile": e.Volatile, "args": json.RawMessage(realtime.AppendInlineArgs(nil, e.Args))}
+	if e.Everyone {
 		body["everyone"] = true
 	}
-	for name, list := range map[string][]string{"to": e.to, "users": e.users, "except": e.except} {
+	for name, list := range map[string][]string{"to": e.To, "users": e.Users, "except": e.Except} {
 		if list != nil {
 			body[name] = list
 		}
@@ -64,14 +65,14 @@ func FuzzRequest(f *testing.F) {
 			if err := valid(d.schema(t, "#/components/schemas/Emit"), string(body)); err != nil {
 				t.Errorf("taken, and yet %v", err)
 			}
-			for _, list := range [][]string{e.to, e.users, e.except, {e.event}} {
+			for _, list := range [][]string{e.To, e.Users, e.Except, {e.Event}} {
 				for _, name := range list {
 					if name == "" || len(name) > MaxName || strings.ContainsFunc(name, unicode.IsControl) {
 						t.Errorf("the name %q is taken", name)
 					}
 				}
 			}
-			if again, problem := parseEmission("", e.append(t), a.endpoint.Limits()); problem != nil || !reflect.DeepEqual(plain(e), plain(again)) {
+			if again, problem := parseEmission("", bodyOf(t, e), a.endpoint.Limits()); problem != nil || !reflect.DeepEqual(plain(e), plain(again)) {
 				t.Errorf("%+v became %+v: %v", e, again, problem)
 			}
 		}
@@ -95,15 +96,15 @@ func FuzzRequest(f *testing.F) {
 }
 
 // plain returns what an emission says, with its arguments as plain JSON that is
-// as compact as append leaves it.
-func plain(e *emission) emission {
+// as compact as bodyOf leaves it.
+func plain(e *emission.Emission) emission.Emission {
 	c := *e
-	c.args = nil
-	for _, arg := range e.args {
+	c.Args = nil
+	for _, arg := range e.Args {
 		var value any
 		_ = json.Unmarshal(arg.AppendInline(nil), &value)
 		text, _ := realtime.JSON(value)
-		c.args = append(c.args, text)
+		c.Args = append(c.Args, text)
 	}
 	return c
 }

@@ -21,7 +21,7 @@ type Stats struct {
 	Connections int            `json:"connections"`          // open ones
 	Transports  map[string]int `json:"transports,omitempty"` // and of what kind they are
 	Queues      Queues         `json:"queues"`
-	Backend     *Backend       `json:"backend,omitempty"` // nil: there is none
+	Backend     *BackendStats  `json:"backend,omitempty"` // nil: there is none
 }
 
 // Queues are what waits for clients to read it.
@@ -30,15 +30,15 @@ type Queues struct {
 	Connections int `json:"connections"` // that something waits for
 }
 
-// A Backend is how one behind HTTP does.
-type Backend struct {
-	InFlight int                `json:"in_flight"` // requests
-	Requests map[string]Latency `json:"requests"`  // by type, such as "socket.event"
-	Lost     uint64             `json:"lost"`      // disconnects that it has not been told of, nor will be
+// A BackendStats is how one behind HTTP does.
+type BackendStats struct {
+	InFlight int                     `json:"in_flight"` // requests
+	Requests map[string]RequestStats `json:"requests"`  // by type, such as "socket.event"
+	Lost     uint64                  `json:"lost"`      // disconnects that it has not been told of, nor will be
 }
 
-// Latency is how long requests of one type took, from the first of them on.
-type Latency struct {
+// RequestStats is how long requests of one type took, from the first of them on.
+type RequestStats struct {
 	Count  uint64  `json:"count"`
 	Failed uint64  `json:"failed"` // no answer, or a status of 500 and above
 	MeanMS float64 `json:"mean_ms"`

@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/caddy-realtime/caddy-realtime/module/internal/emission"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/rawjson"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
@@ -24,7 +25,7 @@ type answer struct {
 	Data       map[string]json.RawMessage
 	Join       []string
 	Leave      []string
-	Emit       []*emission
+	Emit       []*emitted
 	Ack        []realtime.Arg
 	ExpiresAt  time.Time // zero: never
 	Disconnect *disconnection
@@ -39,19 +40,9 @@ type disconnection struct {
 	Close  bool
 }
 
-// An emission is an event for rooms and users, or for everyone in the namespace.
-// Where none of these is written it is for the sender, and lists that are
-// written and empty are nobody.
-type emission struct {
-	To        []string // nil: not written, and then so are Users
-	Users     []string
-	Except    []string
-	Everyone  bool
-	Namespace string
-	Event     string
-	Args      []realtime.Arg
-	Volatile  bool
-}
+// An emitted event is one that an answer sends. Without rooms, users and everyone it is
+// for the sender.
+type emitted struct{ emission.Emission }
 
 // parseAnswer reads the body of a good answer to a request of some type. It may
 // be empty. It is either right as a whole, or nothing of it is done: then the
@@ -165,14 +156,14 @@ func argsOf(value json.RawMessage) ([]realtime.Arg, *wrongAnswer) {
 }
 
 // emissionsOf reads a list of emissions.
-func emissionsOf(r *reader, value json.RawMessage) ([]*emission, *wrongAnswer) {
+func emissionsOf(r *reader, value json.RawMessage) ([]*emitted, *wrongAnswer) {
 	list, err := listOf(value, maxEmits)
 	if err != nil {
 		return nil, err
 	}
-	all := make([]*emission, len(list))
+	all := make([]*emitted, len(list))
 	for i, element := range list {
-		all[i] = new(emission)
+		all[i] = new(emitted)
 		if err := all[i].read(r, element); err != nil {
 			return nil, err.at(i)
 		}
@@ -183,7 +174,7 @@ func emissionsOf(r *reader, value json.RawMessage) ([]*emission, *wrongAnswer) {
 var emissionMembers = []string{"event", "to", "users", "except", "everyone", "namespace", "args", "volatile"}
 
 // read reads one element of emit.
-func (e *emission) read(r *reader, data json.RawMessage) *wrongAnswer {
+func (e *emitted) read(r *reader, data json.RawMessage) *wrongAnswer {
 	err := r.members("emit[].", data, emissionMembers, e)
 	switch {
 	case err != nil:
@@ -192,17 +183,17 @@ func (e *emission) read(r *reader, data json.RawMessage) *wrongAnswer {
 		return wrong("must be a string").within("event")
 	case realtime.Reserved(e.Event):
 		return wrong("must be another name than %q, which is Socket.IO's own", e.Event).within("event")
-	case e.Everyone && (e.To != nil || e.Users != nil):
+	case e.Everyone && e.Listed():
 		return wrong("cannot be true beside to or users; write one of them").within("everyone")
 	}
-	if len(e.Except) > 0 && e.To == nil && e.Users == nil && !e.Everyone {
+	if len(e.Except) > 0 && !e.Listed() && !e.Everyone {
 		r.note("emit[].except is without to, users and everyone, and the event is for the sender")
 	}
 	return nil
 }
 
 // take implements object.
-func (e *emission) take(_ *reader, name string, value json.RawMessage) (err *wrongAnswer) {
+func (e *emitted) take(_ *reader, name string, value json.RawMessage) (err *wrongAnswer) {
 	switch name {
 	case "event":
 		e.Event, err = nameOf(value)
@@ -235,30 +226,26 @@ func (a *answer) emit(ctx context.Context, s *realtime.Socket) error {
 	return errors.Join(failed...)
 }
 
-func (e *emission) send(ctx context.Context, s *realtime.Socket) error {
+func (e *emitted) send(ctx context.Context, s *realtime.Socket) error {
 	n := s.Namespace()
 	elsewhere := e.Namespace != "" && e.Namespace != n.Name()
-	listed := e.To != nil || e.Users != nil
+	toSender := !e.Listed() && !e.Everyone
 	switch {
-	case !listed && !e.Everyone && elsewhere:
+	case toSender && elsewhere:
 		return fmt.Errorf("without to, an event goes to the sender, who is in %s and not in %s", n.Name(), e.Namespace)
-	case !listed && !e.Everyone && !e.Volatile:
+	case toSender && !e.Volatile:
 		return s.Emit(ctx, e.Event, e.Args...)
-	case !listed && !e.Everyone:
+	case toSender:
 		return n.To(s.ID()).Local().Volatile().Emit(ctx, e.Event, e.Args...)
 	case elsewhere && !s.Endpoint().Allows(e.Namespace):
 		return fmt.Errorf("the endpoint has no namespace %s", e.Namespace)
-	case listed && len(e.To)+len(e.Users) == 0:
+	case e.Nobody():
 		return nil
 	}
 	if elsewhere {
 		n = n.Hub().Lookup(e.Namespace)
 	}
-	b := n.To(e.To...).ToUsers(e.Users...).Except(e.Except...)
-	if e.Volatile {
-		b = b.Volatile()
-	}
-	return b.Emit(ctx, e.Event, e.Args...)
+	return e.Broadcast(n).Emit(ctx, e.Event, e.Args...)
 }
 
 // A problem is why an answer refuses.

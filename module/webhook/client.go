@@ -22,7 +22,7 @@ const (
 
 // ask sends a request until it has been received, or ctx ends. Where nobody knows
 // whether it has been, the options decide whether it is sent again.
-func (b *Backend) ask(ctx context.Context, r *request) (*reply, error) {
+func (b *Handler) ask(ctx context.Context, r *request) (*reply, error) {
 	received := false // perhaps, by an attempt so far
 	for attempt, wait := 1, firstWait; ; attempt, wait = attempt+1, min(2*wait, lastWait) {
 		answer, err := b.send(ctx, r, attempt)
@@ -73,7 +73,7 @@ func sentOf(err error) string {
 }
 
 // again reports whether a request that failed may be sent again.
-func (b *Backend) again(err error) bool {
+func (b *Handler) again(err error) bool {
 	sent := sentOf(err)
 	return sent == sentNo || sent == sentUnknown && b.options.RetryUnknown
 }
@@ -90,7 +90,7 @@ func notSent(err error) bool {
 
 // send makes one attempt, when the backend is not about to stop, and there is room
 // for it.
-func (b *Backend) send(ctx context.Context, r *request, attempt int) (*reply, error) {
+func (b *Handler) send(ctx context.Context, r *request, attempt int) (*reply, error) {
 	class := classOf(r.kind)
 	if err := b.awaitTurn(ctx, class, r.event); err != nil {
 		return nil, &failure{sentNo, err}
@@ -127,7 +127,7 @@ func (b *Backend) send(ctx context.Context, r *request, attempt int) (*reply, er
 // awaitTurn returns when a request may be sent. It has a slot then, which must be
 // given back. The backend may say that it is about to stop while the request waits
 // for the slot.
-func (b *Backend) awaitTurn(ctx context.Context, c class, name string) error {
+func (b *Handler) awaitTurn(ctx context.Context, c class, name string) error {
 	for {
 		if err := b.pause.wait(ctx); err != nil {
 			return fmt.Errorf("backend is about to stop: %w", err)
@@ -143,7 +143,7 @@ func (b *Backend) awaitTurn(ctx context.Context, c class, name string) error {
 }
 
 // exchange makes a request.
-func (b *Backend) exchange(out *http.Request) (*reply, error) {
+func (b *Handler) exchange(out *http.Request) (*reply, error) {
 	in, err := b.options.Transport.RoundTrip(out) // follows no redirect
 	if err != nil {
 		f := &failure{sentUnknown, fmt.Errorf("asking backend: %w", err)}

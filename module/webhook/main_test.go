@@ -57,7 +57,7 @@ type world struct {
 	t        testing.TB
 	hub      *realtime.Hub
 	endpoint *realtime.Endpoint
-	backend  *Backend
+	backend  *Handler
 	queue    *Queue
 }
 

@@ -17,7 +17,7 @@ import (
 const maxRecords = 2 * maxWaiting
 
 // storeIn has records kept in the storage of a backend. The caller holds the mutex.
-func (q *Queue) storeIn(b *Backend) {
+func (q *Queue) storeIn(b *Handler) {
 	if q.log == nil {
 		q.log = wal.New(wal.Options{TakeOver: q.takeOver, Failed: q.notStored})
 		q.present = make(map[string]*wal.Record)

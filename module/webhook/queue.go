@@ -38,7 +38,7 @@ var errFull = fmt.Errorf("%d wait already", maxWaiting)
 type Queue struct {
 	mu       sync.Mutex
 	backends []*attachment // the newest last
-	latest   *Backend      // the newest, or the last one that there was
+	latest   *Handler      // the newest, or the last one that there was
 	lost     uint64
 
 	waiting timequeue.Queue[*disconnect]
@@ -57,14 +57,14 @@ type Queue struct {
 
 // An attachment is a backend that a queue may send by.
 type attachment struct {
-	backend *Backend
+	backend *Handler
 	ctx     context.Context
 	cancel  context.CancelFunc
 	using   sync.WaitGroup // of requests in flight
 }
 
 // Attach has the queue send by a backend, until the backend is detached.
-func (q *Queue) Attach(b *Backend) {
+func (q *Queue) Attach(b *Handler) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	ctx, cancel := context.WithCancel(context.Background()) // it ends with Detach
@@ -84,14 +84,14 @@ func (q *Queue) Attach(b *Backend) {
 // last backend is sent everything that waits, as far as there is time until ctx ends,
 // and a second at most. What it does not take stays in its storage for a later
 // backend; without storage it is lost.
-func (q *Queue) Detach(ctx context.Context, b *Backend) { q.detach(ctx, b, false) }
+func (q *Queue) Detach(ctx context.Context, b *Handler) { q.detach(ctx, b, false) }
 
 // Suspend is Detach for a process that ends and will be replaced by another one. If
 // the storage works, messages of clients that may come back wait for the next process,
 // and records of sockets that are there stay.
-func (q *Queue) Suspend(ctx context.Context, b *Backend) { q.detach(ctx, b, true) }
+func (q *Queue) Suspend(ctx context.Context, b *Handler) { q.detach(ctx, b, true) }
 
-func (q *Queue) detach(ctx context.Context, b *Backend, resumed bool) {
+func (q *Queue) detach(ctx context.Context, b *Handler, resumed bool) {
 	a, last := q.attachment(b)
 	if a == nil {
 		return
@@ -115,7 +115,7 @@ func (q *Queue) detach(ctx context.Context, b *Backend, resumed bool) {
 	}
 }
 
-func (q *Queue) attachment(b *Backend) (a *attachment, last bool) {
+func (q *Queue) attachment(b *Handler) (a *attachment, last bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, a := range q.backends {
@@ -152,7 +152,7 @@ func (q *Queue) stopStoring(ctx context.Context) error {
 
 // leaveStorage has records kept in the storage of the newest backend: the one of b is
 // about to be cleaned up.
-func (q *Queue) leaveStorage(ctx context.Context, b *Backend) {
+func (q *Queue) leaveStorage(ctx context.Context, b *Handler) {
 	q.mu.Lock()
 	log, next := q.log, q.latest.options.Storage
 	q.mu.Unlock()

@@ -55,7 +55,7 @@ func (l *ledger) take() ([]*message, []time.Time) {
 }
 
 // attached returns a queue with one backend, within a bubble.
-func attached(l *ledger) (*Queue, *Backend) {
+func attached(l *ledger) (*Queue, *Handler) {
 	q := new(Queue)
 	b := New(Options{URL: "http://backend/realtime", Transport: l.transport()}, q)
 	q.Attach(b)

@@ -40,7 +40,7 @@ func (r *reply) refuses() bool { return !r.good() && !r.later() }
 
 // read reads a good reply to a request of some type; any other is an error. What
 // is odd in it is logged once.
-func (b *Backend) read(kind string, r *reply, e *realtime.Endpoint) (*answer, error) {
+func (b *Handler) read(kind string, r *reply, e *realtime.Endpoint) (*answer, error) {
 	if !r.good() {
 		return nil, r.err()
 	}
@@ -108,7 +108,7 @@ func (r *reply) retryAfter(most time.Duration) time.Duration {
 
 // logCause logs a refusal that is likely not the application's, but of something
 // before it, and what that may be: clients learn nothing of it.
-func (b *Backend) logCause(r *reply, kind, namespace, event string) {
+func (b *Handler) logCause(r *reply, kind, namespace, event string) {
 	cause := r.cause(b.options.URL)
 	if cause == "" {
 		return

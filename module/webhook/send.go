@@ -111,7 +111,7 @@ func retryAfter(attempts int) time.Duration {
 // tell makes one attempt to say that a socket is gone. The error is nil also when the
 // backend would never take the message. After is for how long the backend asks for no
 // other attempt.
-func (b *Backend) tell(ctx context.Context, d *disconnect) (after time.Duration, err error) {
+func (b *Handler) tell(ctx context.Context, d *disconnect) (after time.Duration, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, b.options.EventTimeout, errTimeout)
 	defer cancel()
 	reply, err := b.send(ctx, d.newRequest(), d.attempts)

@@ -15,7 +15,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// Options are what a Backend is told.
+// Options are the settings of a Handler.
 type Options struct {
 	// URL is where requests are posted to.
 	URL string
@@ -72,10 +72,10 @@ const (
 // DefaultForward are the headers that are passed on where the options say none.
 var DefaultForward = []string{"Cookie", "Authorization"}
 
-// A Backend asks an application behind HTTP who clients are, and what follows
-// from their events. What it has to tell of those that are gone waits in a
-// Queue.
-type Backend struct {
+// A Handler asks a backend, an application behind HTTP, who clients are and what follows
+// from their events. The messages that sockets are gone wait in a Queue. All methods may
+// be called concurrently.
+type Handler struct {
 	options Options
 	queue   *Queue
 	notices *notices
@@ -84,9 +84,9 @@ type Backend struct {
 	events  deadlines
 }
 
-// New returns a backend whose disconnects wait in queue. Attach it before it is
-// used.
-func New(o Options, queue *Queue) *Backend {
+// New returns a handler that leaves its messages about disconnects in queue. It must be
+// attached to the queue before it is used.
+func New(o Options, queue *Queue) *Handler {
 	defaults.Set(&o.ConnectTimeout, DefaultConnectTimeout)
 	defaults.Set(&o.EventTimeout, DefaultEventTimeout)
 	defaults.Set(&o.Concurrency, DefaultConcurrency)
@@ -104,7 +104,7 @@ func New(o Options, queue *Queue) *Backend {
 	}
 	all := o.Logger
 	o.Logger = o.Logger.WithOptions(zap.WrapCore(ratelog.New))
-	return &Backend{
+	return &Handler{
 		options: o,
 		notices: newNotices(all),
 		queue:   queue,
@@ -117,7 +117,7 @@ func New(o Options, queue *Queue) *Backend {
 var errTimeout = errors.New("backend took too long")
 
 // Authenticate implements realtime.Authenticator.
-func (b *Backend) Authenticate(ctx context.Context, namespace string, h *realtime.Handshake) (realtime.Identity, error) {
+func (b *Handler) Authenticate(ctx context.Context, namespace string, h *realtime.Handshake) (realtime.Identity, error) {
 	if b.options.NoConnects {
 		return realtime.Identity{}, nil
 	}
@@ -157,7 +157,7 @@ func (b *Backend) Authenticate(ctx context.Context, namespace string, h *realtim
 }
 
 // identity returns what an answer makes of a client.
-func (b *Backend) identity(namespace string, h *realtime.Handshake, a *answer) realtime.Identity {
+func (b *Handler) identity(namespace string, h *realtime.Handshake, a *answer) realtime.Identity {
 	identity := realtime.Identity{
 		User:  a.User,
 		Data:  a.Data,
@@ -175,7 +175,7 @@ func (b *Backend) identity(namespace string, h *realtime.Handshake, a *answer) r
 }
 
 // HandleConnect implements realtime.Handler. Who comes back has not been away.
-func (b *Backend) HandleConnect(_ context.Context, s *realtime.Socket) {
+func (b *Handler) HandleConnect(_ context.Context, s *realtime.Socket) {
 	if s.Recovered() {
 		b.queue.cancel(s.ID())
 	}
@@ -185,7 +185,7 @@ func (b *Backend) HandleConnect(_ context.Context, s *realtime.Socket) {
 }
 
 // HandleEvent implements realtime.Handler.
-func (b *Backend) HandleEvent(_ context.Context, e *realtime.Event) (handled bool, err error) {
+func (b *Handler) HandleEvent(_ context.Context, e *realtime.Event) (handled bool, err error) {
 	if len(b.options.Events) > 0 && !b.options.Events.Match(e.Name) {
 		return false, nil
 	}
@@ -196,7 +196,7 @@ func (b *Backend) HandleEvent(_ context.Context, e *realtime.Event) (handled boo
 // errUnavailable is what a client learns of a backend that did not answer.
 var errUnavailable = &realtime.Error{Code: "backend_unavailable", Message: "the backend did not answer the event"}
 
-func (b *Backend) handle(ctx context.Context, e *realtime.Event) error {
+func (b *Handler) handle(ctx context.Context, e *realtime.Event) error {
 	limited := b.events.begin(ctx)
 	defer b.events.end(limited)
 	reply, err := b.ask(limited, newEvent(e))
@@ -225,7 +225,7 @@ func (b *Backend) handle(ctx context.Context, e *realtime.Event) error {
 
 // do does what an answer to an event says. The rooms are those that it leaves
 // the socket in, and a client that is sent away gets everything before.
-func (b *Backend) do(ctx context.Context, e *realtime.Event, a *answer) {
+func (b *Handler) do(ctx context.Context, e *realtime.Event, a *answer) {
 	s := e.Socket
 	if len(a.Data) > 0 {
 		s.SetData(a.Data)
@@ -243,7 +243,7 @@ func (b *Backend) do(ctx context.Context, e *realtime.Event, a *answer) {
 }
 
 // sendAway disconnects a client if an answer says so.
-func (b *Backend) sendAway(s *realtime.Socket, a *answer) {
+func (b *Handler) sendAway(s *realtime.Socket, a *answer) {
 	if a.Disconnect == nil {
 		return
 	}
@@ -253,7 +253,7 @@ func (b *Backend) sendAway(s *realtime.Socket, a *answer) {
 
 // joinable returns those rooms that are not other sockets' own, whose names
 // clients may have said: who joined one would get what is meant for that socket.
-func (b *Backend) joinable(n *realtime.Namespace, id string, rooms []string) []string {
+func (b *Handler) joinable(n *realtime.Namespace, id string, rooms []string) []string {
 	return slices.DeleteFunc(rooms, func(room string) bool {
 		if room == id || !n.IsSocketRoom(room) {
 			return false
@@ -264,7 +264,7 @@ func (b *Backend) joinable(n *realtime.Namespace, id string, rooms []string) []s
 }
 
 // HandleDisconnect implements realtime.Handler.
-func (b *Backend) HandleDisconnect(_ context.Context, s *realtime.Socket, reason string) {
+func (b *Handler) HandleDisconnect(_ context.Context, s *realtime.Socket, reason string) {
 	if b.options.NoDisconnects {
 		b.queue.forget(s.ID())
 		return
@@ -273,7 +273,7 @@ func (b *Backend) HandleDisconnect(_ context.Context, s *realtime.Socket, reason
 }
 
 // abandoned tells that a client which was let in did not get in.
-func (b *Backend) abandoned(d *disconnect) {
+func (b *Handler) abandoned(d *disconnect) {
 	if b.options.NoDisconnects {
 		b.queue.forget(d.socket)
 		return
@@ -282,12 +282,12 @@ func (b *Backend) abandoned(d *disconnect) {
 }
 
 // HandleUnrecoverable implements realtime.UnrecoverableHandler.
-func (b *Backend) HandleUnrecoverable(s *realtime.Socket) { b.queue.release(s.ID()) }
+func (b *Handler) HandleUnrecoverable(s *realtime.Socket) { b.queue.release(s.ID()) }
 
 // Interface guards
 var (
-	_ realtime.Authenticator = (*Backend)(nil)
-	_ realtime.Handler       = (*Backend)(nil)
+	_ realtime.Authenticator = (*Handler)(nil)
+	_ realtime.Handler       = (*Handler)(nil)
 
-	_ realtime.UnrecoverableHandler = (*Backend)(nil)
+	_ realtime.UnrecoverableHandler = (*Handler)(nil)
 )
