@@ -1,6 +1,7 @@
 package docs
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -58,20 +59,20 @@ func follow(p *page, target string, pages map[string]*page) error {
 	case u.Scheme == "mailto":
 		return nil
 	case u.Scheme != "" && (u.Scheme != "http" && u.Scheme != "https" || u.Host == ""):
-		return fmt.Errorf("it is no URL of a site")
+		return errors.New("it is no URL of a site")
 	case u.Scheme != "":
 		return nil
 	case strings.HasPrefix(target, "/"):
-		return fmt.Errorf("a link to a file begins where the page is; write it without the first slash")
+		return errors.New("a link to a file begins where the page is; write it without the first slash")
 	}
 	to := p
 	if u.Path != "" {
 		file := resolve(p, u.Path)
 		if strings.HasPrefix(file, "../") {
-			return fmt.Errorf("it leads out of the repository")
+			return errors.New("it leads out of the repository")
 		}
 		if _, err := os.Stat(filepath.Join(root, filepath.FromSlash(file))); err != nil {
-			return fmt.Errorf("there is no such file")
+			return errors.New("there is no such file")
 		}
 		to = pages[file]
 	}
@@ -79,7 +80,7 @@ func follow(p *page, target string, pages map[string]*page) error {
 	case u.Fragment == "":
 		return nil
 	case to == nil:
-		return fmt.Errorf("only pages have anchors")
+		return errors.New("only pages have anchors")
 	case !to.anchors[u.Fragment]:
 		return fmt.Errorf("%s has no heading #%s", to.path, u.Fragment)
 	}

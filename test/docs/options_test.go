@@ -41,8 +41,7 @@ func fields(of reflect.Type, before string) (names []string) {
 	case reflect.Map:
 		return fields(of.Elem(), before+"<name>.")
 	case reflect.Struct:
-		for i := range of.NumField() {
-			field := of.Field(i)
+		for field := range of.Fields() {
 			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 			if name == "" || name == "-" || !field.IsExported() {
 				continue

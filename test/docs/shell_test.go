@@ -241,14 +241,14 @@ func compare(b *block, printed string) error {
 	if err := json.Unmarshal([]byte(printed), &got); err != nil {
 		return b.problemf("the commands before it print no JSON, but\n%s", printed)
 	}
-	if place := differ(want, got, b.text); place != "" {
+	if place := differ(want, got); place != "" {
 		return b.problemf("%s is otherwise; the commands before it print\n%s", place, printed)
 	}
 	return nil
 }
 
 // differ returns where two values differ, "" if nowhere.
-func differ(want, got any, text string) string {
+func differ(want, got any) string {
 	switch want := want.(type) {
 	case map[string]any:
 		object, ok := got.(map[string]any)
@@ -264,7 +264,7 @@ func differ(want, got any, text string) string {
 			if _, ok := object[name]; !ok {
 				return name
 			}
-			if place := differ(want[name], object[name], text); place != "" {
+			if place := differ(want[name], object[name]); place != "" {
 				return name + ": " + place
 			}
 		}
@@ -275,7 +275,7 @@ func differ(want, got any, text string) string {
 			return "the number of elements"
 		}
 		for i := range want {
-			if place := differ(want[i], list[i], text); place != "" {
+			if place := differ(want[i], list[i]); place != "" {
 				return fmt.Sprintf("[%d]: %s", i, place)
 			}
 		}

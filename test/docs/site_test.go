@@ -9,15 +9,18 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/gorilla/websocket"
+
+	"github.com/caddy-realtime/caddy-realtime/test/harness"
 )
 
-// Patience is how long something may take that takes no time.
+// patience is how long to wait for what takes a moment.
 const patience = 20 * time.Second
 
 // A site is what the commands of a page talk to: a Caddy in this process, by the
@@ -32,23 +35,7 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	return &site{front: freePort(t), back: freePort(t)}
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, err := net.SplitHostPort(listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return port
+	return &site{front: strconv.Itoa(harness.FreePort(t)), back: strconv.Itoa(harness.FreePort(t))}
 }
 
 var (
