@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log"
 	"net"
 	"sync"
 
@@ -252,27 +251,27 @@ func (s *subscription) Close() error {
 func Example() {
 	r, err := startRelay()
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer r.close()
 	here, err := dialRelay(r.listener.Addr().String())
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer here.Close()
 	there, err := dialRelay(r.listener.Addr().String())
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer there.Close()
 
 	received := make(chan cluster.Envelope)
 	ctx := context.Background()
 	if _, err := there.Subscribe(ctx, "news", func(e cluster.Envelope) { received <- e }); err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	if err := here.Publish(ctx, cluster.Envelope{Node: "here", Topic: "news", Payload: []byte("hello")}); err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	e := <-received
 	fmt.Printf("%s says %s\n", e.Node, e.Payload)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log"
 	"net/http"
 
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
@@ -65,7 +64,7 @@ func Example() {
 	ctx := context.Background()
 	hub, err := realtime.NewHub(realtime.Options{})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer hub.Close()
 
@@ -93,7 +92,7 @@ func Example() {
 	})
 	// What the server has to say, it can say to rooms, users, sockets or everyone.
 	if err := hub.Namespace("/").ToUsers("alice").Emit(ctx, "notice", realtime.String("you have mail")); err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	alice.HandleDisconnect("transport close")
 	bob.HandleDisconnect("client namespace disconnect")

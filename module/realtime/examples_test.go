@@ -3,7 +3,6 @@ package realtime_test
 import (
 	"context"
 	"fmt"
-	"log"
 	"time"
 
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
@@ -32,7 +31,7 @@ func (directory) HandleEvent(_ context.Context, e *realtime.Event) (bool, error)
 func ExampleEvent_Later() {
 	hub, err := realtime.NewHub(realtime.Options{})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer hub.Close()
 	policy := &realtime.Policy{Handlers: []realtime.Handler{directory{}}}
@@ -40,7 +39,7 @@ func ExampleEvent_Later() {
 	ctx := context.Background()
 	alice, err := hub.Lookup("/").Connect(ctx, &realtime.Handshake{Endpoint: endpoint}, printer{"alice"})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 
 	acked := make(chan struct{})
@@ -61,7 +60,7 @@ func ExampleEvent_Later() {
 func ExampleBroadcast() {
 	hub, err := realtime.NewHub(realtime.Options{})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer hub.Close()
 
@@ -70,10 +69,10 @@ func ExampleBroadcast() {
 
 	ctx := context.Background()
 	if err := staff.Emit(ctx, "alarm"); err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	if err := quiet.Emit(ctx, "typing", realtime.String("alice")); err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	// Output:
 }
@@ -82,7 +81,7 @@ func ExampleBroadcast() {
 func ExampleArg() {
 	picture, err := realtime.JSON(map[string]any{"width": 1, "text": "<b>"})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	data := realtime.Bytes([]byte{1, 2, 3})
 	fmt.Printf("%s %s\n", picture.JSON, data.JSON)
