@@ -190,7 +190,8 @@ func TestRelayArguments(t *testing.T) {
 // TestRelayLimit joins as many rooms as one client can.
 func TestRelayLimit(t *testing.T) {
 	client := relayed(t, &Relay{Rooms: realtime.Globs{"*"}}, 1)[0]
-	for i := 0; i < realtime.DefaultRooms; i += maxRooms {
+	limit := realtime.Limits{}.WithDefaults().Rooms
+	for i := 0; i < limit; i += maxRooms {
 		names := make([]string, maxRooms)
 		for j := range names {
 			names[j] = fmt.Sprintf(`"%d"`, i+j)
@@ -199,7 +200,7 @@ func TestRelayLimit(t *testing.T) {
 			t.Fatalf("after %d rooms: %s", i, got)
 		}
 	}
-	if got := client.say("join", jsonArg(`"one more"`)); !strings.Contains(got, `"code":"limit"`) || len(client.Rooms()) != realtime.DefaultRooms {
+	if got := client.say("join", jsonArg(`"one more"`)); !strings.Contains(got, `"code":"limit"`) || len(client.Rooms()) != limit {
 		t.Errorf("in %d rooms: %s", len(client.Rooms()), got)
 	}
 	client.say("leave", jsonArg(`"0"`))

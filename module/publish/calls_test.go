@@ -419,7 +419,7 @@ func TestEmitLimits(t *testing.T) {
 	c := a.connect("/", "", "room")
 	deep := strings.Repeat("[", 129) + strings.Repeat("]", 129)
 	for args, want := range map[string]string{
-		deep[1:257]: "", deep: "depth", strings.Repeat("0,", realtime.DefaultArguments-1) + "0": "", strings.Repeat("0,", realtime.DefaultArguments) + "0": "arguments",
+		deep[1:257]: "", deep: "depth", strings.Repeat("0,", realtime.Limits{}.WithDefaults().Arguments-1) + "0": "", strings.Repeat("0,", realtime.Limits{}.WithDefaults().Arguments) + "0": "arguments",
 	} {
 		for _, query := range []string{"", "?ack=10ms"} {
 			r := a.call("POST", "emit"+query, `{"to":["room"],"event":"e","args":[`+args+`]}`)

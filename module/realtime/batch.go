@@ -8,8 +8,8 @@ import (
 
 // A Batch holds back what is sent while one connection's input is handled, so that all of it for
 // one client leaves with one write. Whoever opens a batch must close it; a closed batch, which the
-// zero value is, holds nothing back. All methods may be called concurrently. A nil *Batch
-// holds nothing back either.
+// zero value is, holds nothing back, and neither does a nil *Batch. Its methods Open, Close and
+// CloseUnderLock may be called concurrently.
 //
 // A batch enters the hub in a context, and leaves it as an argument:
 //

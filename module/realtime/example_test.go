@@ -91,7 +91,7 @@ func Example() {
 		return nil
 	})
 	// What the server has to say, it can say to rooms, users, sockets or everyone.
-	if err := hub.Namespace("/").ToUsers("alice").Emit(ctx, "notice", realtime.String("you have mail")); err != nil {
+	if err := hub.Namespace("/").To().ToUsers("alice").Emit(ctx, "notice", realtime.String("you have mail")); err != nil {
 		panic(err)
 	}
 	alice.HandleDisconnect("transport close")

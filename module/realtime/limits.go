@@ -39,32 +39,20 @@ type Limits struct {
 	Pending int
 }
 
-// The defaults of Limits.
-const (
-	DefaultArguments  = 1000
-	DefaultDepth      = 128
-	DefaultNamespaces = 100
-	DefaultRooms      = 1000
-	DefaultAcks       = 1000
-	DefaultEventName  = 256
-	DefaultHeaders    = 16 << 10
-	DefaultPending    = 10_000
-)
-
 // MaxRoomName is how many bytes the name of a room can have that a socket joins.
 const MaxRoomName = 256
 
 // WithDefaults returns a copy that has no zero values.
 func (l Limits) WithDefaults() Limits {
 	defaults.Set(&l.Attachments, MaxAttachments)
-	defaults.Set(&l.Arguments, DefaultArguments)
-	defaults.Set(&l.Depth, DefaultDepth)
-	defaults.Set(&l.Namespaces, DefaultNamespaces)
-	defaults.Set(&l.Rooms, DefaultRooms)
-	defaults.Set(&l.Acks, DefaultAcks)
-	defaults.Set(&l.EventName, DefaultEventName)
-	defaults.Set(&l.Headers, DefaultHeaders)
-	defaults.Set(&l.Pending, DefaultPending)
+	defaults.Set(&l.Arguments, 1000)
+	defaults.Set(&l.Depth, 128)
+	defaults.Set(&l.Namespaces, 100)
+	defaults.Set(&l.Rooms, 1000)
+	defaults.Set(&l.Acks, 1000)
+	defaults.Set(&l.EventName, 256)
+	defaults.Set(&l.Headers, 16<<10)
+	defaults.Set(&l.Pending, 10_000)
 	return l
 }
 

@@ -61,8 +61,8 @@ func TestLimits(t *testing.T) {
 		{"depth", "event", []realtime.Arg{arg(strings.Repeat(`{"a":`, 7000) + "1" + strings.Repeat("}", 7000))}},
 		{"", "event", []realtime.Arg{arg(`"` + strings.Repeat("[", 7000) + `"`)}},
 		{"", "event", []realtime.Arg{arg("[" + strings.Repeat("[],", 7000) + "{}]")}},
-		{"", "event", many(realtime.DefaultArguments)},
-		{"arguments", "event", many(realtime.DefaultArguments + 1)},
+		{"", "event", many(realtime.Limits{}.WithDefaults().Arguments)},
+		{"arguments", "event", many(realtime.Limits{}.WithDefaults().Arguments + 1)},
 		{"", strings.Repeat("x", 256), nil},
 		{"event_name", strings.Repeat("x", 257), nil},
 	}
@@ -108,7 +108,7 @@ func TestLimits(t *testing.T) {
 
 	e.Hub().SetLimits(realtime.Widest(realtime.Limits{Depth: 10, Arguments: 1300}, realtime.Limits{Depth: 200}))
 	for way, emit := range ways {
-		if err := emit("event", append(many(realtime.DefaultArguments), arg(nested(200)))...); err != nil {
+		if err := emit("event", append(many(realtime.Limits{}.WithDefaults().Arguments), arg(nested(200)))...); err != nil {
 			t.Errorf("%s, with other limits: %v", way, err)
 		}
 		if err := emit("event", arg(nested(201))); err == nil {

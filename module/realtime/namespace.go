@@ -100,11 +100,6 @@ func (n *Namespace) To(rooms ...string) Broadcast {
 	return Broadcast{namespace: n}.To(rooms...)
 }
 
-// ToUsers returns a broadcast to the sockets of users. Without any, it goes to the whole namespace.
-func (n *Namespace) ToUsers(users ...string) Broadcast {
-	return Broadcast{namespace: n}.ToUsers(users...)
-}
-
 // addLocked adds a connected socket. The caller of this method and of the other xLocked methods
 // holds the mutex.
 func (n *Namespace) addLocked(s *Socket) {

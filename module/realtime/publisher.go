@@ -18,8 +18,8 @@ import (
 var ErrLocalOnly = errors.New("event reached the sockets of this node only: too much waits for the broker")
 
 const (
-	// DefaultBrokerQueue is the default of Options.BrokerQueue.
-	DefaultBrokerQueue = 16 << 20
+	// defaultBrokerQueue is the default of Options.BrokerQueue.
+	defaultBrokerQueue = 16 << 20
 
 	// A broadcast that the broker refuses is retried, since the broker may be away for a moment.
 	// Then it is dropped: the broker may refuse this very broadcast.
@@ -79,7 +79,7 @@ type BrokerStats struct {
 func newPublisher(broker cluster.Broker, node, topic string, limit int, logger *zap.Logger) *publisher {
 	p := &publisher{broker: broker, node: node, topic: topic, incarnation: randid.New()[:8], limit: limit, logger: logger}
 	if p.limit <= 0 {
-		p.limit = DefaultBrokerQueue
+		p.limit = defaultBrokerQueue
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p

@@ -277,7 +277,7 @@ func TestNarrowerLimits(t *testing.T) {
 	_ = p.socket.Emit(t.Context(), "own")
 	p.receive(1)
 	p.disconnect("transport close")
-	deep := strings.Repeat("[", realtime.DefaultDepth+1) + strings.Repeat("]", realtime.DefaultDepth+1)
+	deep := strings.Repeat("[", realtime.Limits{}.WithDefaults().Depth+1) + strings.Repeat("]", realtime.Limits{}.WithDefaults().Depth+1)
 	b.receive(cluster.Envelope{Node: "there", Topic: b.topic, Payload: fmt.Appendf(nil,
 		`{"v":1,"kind":"broadcast","incarnation":"i","seq":1,"namespace":"/","event":"e","args":[{"json":%s}]}`, deep)})
 	if gaps := h.BrokerStats().Gaps; gaps != 1 {

@@ -193,7 +193,7 @@ func TestConnectBeforeDisconnect(t *testing.T) {
 				Handlers: []realtime.Handler{guest{
 					connect: func(s *realtime.Socket) {
 						defer note(s, "connect")()
-						for _, other := range s.Namespace().UserSockets(s.User()) {
+						for _, other := range s.Namespace().Find(realtime.Query{User: s.User(), ConnectedOnly: true}) {
 							if other.ID() != s.ID() {
 								_ = other.Disconnect(true) // another handler may be faster
 							}

@@ -91,7 +91,7 @@ func TestRestoreSocket(t *testing.T) {
 		id := c.socket.ID()
 		emit := func(event string, args ...realtime.Arg) {
 			t.Helper()
-			if err := old.Namespace("/").ToUsers("ann").Except("org:2").Emit(context.Background(), event, args...); err != nil {
+			if err := old.Namespace("/").To().ToUsers("ann").Except("org:2").Emit(context.Background(), event, args...); err != nil {
 				t.Fatal(err)
 			}
 		}

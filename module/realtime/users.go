@@ -41,25 +41,16 @@ func (u users) sockets(user string) iter.Seq[*Socket] {
 	}
 }
 
-// UserSockets returns a user's connected sockets in the namespace, on this node.
-func (n *Namespace) UserSockets(user string) []*Socket {
-	n.mu.RLock()
-	defer n.mu.RUnlock()
-	var all []*Socket
-	for s := range n.users.sockets(user) {
-		all = append(all, s)
-	}
-	return all
-}
-
 // UserConnections returns how many connections a user has on this node, in all namespaces. Sockets
 // that share a connection count once.
 func (h *Hub) UserConnections(user string) int {
 	sessions := make(map[string]struct{})
 	for _, n := range h.Namespaces() {
-		for _, s := range n.UserSockets(user) {
+		n.mu.RLock()
+		for s := range n.users.sockets(user) {
 			sessions[s.session] = struct{}{}
 		}
+		n.mu.RUnlock()
 	}
 	return len(sessions)
 }

@@ -119,7 +119,7 @@ func shutWithin(s *Server) {
 // wait, exactly.
 func TestPendingAtOnce(t *testing.T) {
 	s := newTestServer(t, func(context.Context, *realtime.Event) {})
-	most := realtime.DefaultPending
+	most := realtime.Limits{}.WithDefaults().Pending
 	for range most - 3 {
 		s.endpoint.Pending().Acquire()
 	}

@@ -17,7 +17,7 @@ import (
 type lonely struct{}
 
 func (lonely) HandleConnect(_ context.Context, s *realtime.Socket) {
-	for _, other := range s.Namespace().UserSockets(s.User()) {
+	for _, other := range s.Namespace().Find(realtime.Query{User: s.User(), ConnectedOnly: true}) {
 		if other.ID() != s.ID() {
 			_ = other.Disconnect(true) // another may be faster
 		}
