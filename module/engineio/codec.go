@@ -22,7 +22,7 @@ type codec struct {
 	// parseFrame reads the packet of a WebSocket message.
 	parseFrame func(opcode int, data []byte) (Packet, error)
 	// isBinary reports whether a POST with this content type has a payload of bytes. It
-	// also reports it where there is none, and the POST is refused.
+	// also reports it if there is no such payload, and the POST is refused.
 	isBinary func(contentType string) bool
 	// parsePayload calls yield for each packet of a payload in turn, until one is
 	// malformed or yield returns false.

@@ -23,7 +23,7 @@ func (s *Session) pong() {
 	s.life.Pong()
 }
 
-// ping answers a client that asks, which only those of Engine.IO 3 do.
+// ping answers the ping of a client of Engine.IO 3. Others send none.
 // https://github.com/socketio/socket.io/blob/main/docs/engine.io-protocol/v3.md#timeouts
 func (s *Session) ping(data []byte, batch *Batch) {
 	if !s.codec.clientPings {

@@ -9,18 +9,18 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/internal/contentcoding"
 )
 
-// An answer is what a GET gets. It is guarded by the session's mutex, but for
-// its queue, which is its handler's.
+// An answer is what a GET gets. The session's lock guards it, except for its queue, which
+// belongs to the handler of the GET.
 type answer struct {
 	queue  []*PacketGroup
 	size   int  // bytes of packets
-	kept   int  // bytes that the client is counted for
-	own    int  // bytes that nobody shares, once there is a payload
-	shared bool // the payload is the queue's one packet group's
+	kept   int  // bytes that are counted as held for the client
+	own    int  // bytes that are not shared, once there is a payload
+	shared bool // the payload belongs to the packet group, of which there is only one
 	stream *http.ResponseController
 }
 
-// answer begins one.
+// answer begins an answer with what was in the queue.
 func (p *polling) answer(w http.ResponseWriter, queue []*PacketGroup) *answer {
 	a := &answer{queue: queue, shared: true, stream: http.NewResponseController(w)}
 	for _, g := range queue {
@@ -80,7 +80,7 @@ func (p *polling) release(a *answer) {
 // cutAnswers ends what is being sent.
 func (p *polling) cutAnswers() {
 	for _, a := range p.answers {
-		_ = a.stream.SetWriteDeadline(time.Now()) // where there is none, the server's own hold
+		_ = a.stream.SetWriteDeadline(time.Now()) // if that fails, the server's own deadline is left
 		p.release(a)
 	}
 	p.answers = nil
@@ -148,8 +148,8 @@ func part(g *PacketGroup, e encoding) []byte {
 	return parts[0]
 }
 
-// answerPiece is how many bytes of an answer are written at once, so that it
-// shows whether the client takes them.
+// answerPiece is how many bytes of an answer are written at once. More at once would not
+// show whether the client takes them.
 const answerPiece = 64 << 10
 
 // writePayload answers a GET. The header says what the payload is. It calls moved after

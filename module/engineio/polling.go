@@ -13,27 +13,27 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/internal/refusal"
 )
 
-// polling is the HTTP long-polling transport: what is sent waits in a queue
-// until a GET takes all of it, and a POST brings what the client sends. At
-// most one of each is in flight.
+// polling is the HTTP long-polling transport. What is sent waits in a queue until a GET
+// takes all of it, and a POST brings what the client sends. At most one of each is in
+// flight.
 // https://socket.io/docs/v4/engine-io-protocol/#http-long-polling
 type polling struct {
 	server *Server
 	slow   func() // see onSlow
 
-	queue    []*PacketGroup
-	size     int                 // bytes in queue
-	kept     int                 // size, with what it costs to keep them
-	answers  []*answer           // that are being sent, in most cases one at most
-	slowness outbox.SlowDetector // of what is queued and being sent
-	waiting  chan struct{}       // gets a value when the GET in flight should answer; nil: there is none
-	posting  bool
-	closing  bool // once the queue is empty, a GET is answered with the close
-	parting  bool // the client has closed the session; one GET that crossed that is answered
-	late     bool // the close is for a GET that comes after the end
-	behind   bool // the GET in flight came when the client could have moved on already
-	codec    *codec
-	base64   bool // binary messages are text
+	queue      []*PacketGroup
+	size       int                 // bytes in queue
+	kept       int                 // size, with the cost of keeping them
+	answers    []*answer           // that are being sent; rarely more than one
+	slowness   outbox.SlowDetector // of what is queued and being sent
+	waiting    chan struct{}       // gets a value when the GET in flight should answer; nil: no GET
+	posting    bool
+	closing    bool // a GET is answered with the close once the queue is empty
+	peerClosed bool // the client has closed the session; one GET that crossed the close is answered
+	late       bool // the close is for a GET that comes after the end
+	behind     bool // the GET in flight came when the client could have moved on already
+	codec      *codec
+	base64     bool // binary messages are text
 }
 
 func (p *polling) name() string { return pollingName }
@@ -41,7 +41,7 @@ func (p *polling) name() string { return pollingName }
 // wake makes the GET in flight, if any, answer with what is queued.
 func (p *polling) wake() {
 	select {
-	case p.waiting <- struct{}{}: // nil, or full, where there is nothing to do
+	case p.waiting <- struct{}{}: // if it is nil or full, there is nothing to do
 	default:
 	}
 }
@@ -59,20 +59,20 @@ func (p *polling) end(why string, how ending) (lingers bool) {
 	if how == cut || why == reason.SlowConsumer || why == reason.PingTimeout {
 		p.cutAnswers()
 	}
-	// The close comes alone, as from Socket.IO's own server: its clients act on
-	// a close at once, and on what came with it only afterwards.
+	// The close comes alone, as from Socket.IO's own server. Its clients act on a close
+	// at once, and on what came with it only afterwards.
 	p.closing = how == flush || how == discard || how == abandon && listening && len(p.queue) == 0
-	p.parting = how == closedByPeer && !listening
+	p.peerClosed = how == closedByPeer && !listening
 	p.late = !listening || len(p.queue) > 0
-	p.wake() // if there is nothing to say, with a noop
-	return p.parting || p.closing && (!listening || len(p.queue) > 0)
+	p.wake() // with a noop if there is nothing to send
+	return p.peerClosed || p.closing && (!listening || len(p.queue) > 0)
 }
 
-// owes reports whether there is something for a GET to take.
-func (p *polling) owes() bool { return len(p.queue) > 0 || p.closing || p.parting }
+// hasAnswer reports whether there is something for a GET to take.
+func (p *polling) hasAnswer() bool { return len(p.queue) > 0 || p.closing || p.peerClosed }
 
-// servePoll answers a GET: at once if something is queued, else as soon as
-// something is.
+// servePoll answers a GET: at once if something is queued, otherwise as soon as something
+// is.
 func (s *Session) servePoll(w http.ResponseWriter, r *http.Request, release <-chan struct{}) {
 	p, refused := s.beginPoll()
 	if refused != 0 {
@@ -83,7 +83,7 @@ func (s *Session) servePoll(w http.ResponseWriter, r *http.Request, release <-ch
 	case <-p.waiting:
 	case <-s.probeNudge():
 	case <-release:
-		// Whatever answers next time, it is not behind this connection.
+		// The server that answers next time is not behind this connection.
 		w.Header().Set("Connection", "close")
 	case <-r.Context().Done():
 	}
@@ -101,8 +101,8 @@ func (s *Session) servePoll(w http.ResponseWriter, r *http.Request, release <-ch
 	}
 }
 
-// beginPoll enters a GET as the one in flight. A status other than 0 says that
-// there is none, and why.
+// beginPoll makes a GET the one in flight. If it returns a status other than 0, the GET is
+// refused.
 func (s *Session) beginPoll() (p *polling, refused int) {
 	s.life.Lock()
 	defer s.life.Unlock()
@@ -111,7 +111,7 @@ func (s *Session) beginPoll() (p *polling, refused int) {
 	switch {
 	case !ok:
 		return nil, statusMoved
-	case s.life.HasEndedLocked() && !p.owes(): // it ended after it was looked up
+	case s.life.HasEndedLocked() && !p.hasAnswer(): // it ended after it was looked up
 		return nil, statusEnded
 	case p.waiting != nil:
 		s.endLocked(reason.TransportError, abandon)
@@ -119,21 +119,20 @@ func (s *Session) beginPoll() (p *polling, refused int) {
 	}
 	p.waiting = make(chan struct{}, 1)
 	p.behind = s.candidate != nil && s.candidate.probed
-	if p.owes() {
+	if p.hasAnswer() {
 		p.wake()
 	}
 	return p, 0
 }
 
-// endPoll returns what the GET shall answer with, which is something, always. A
-// status other than 0 says that it is refused, or that the client has gone away
-// without waiting for it.
+// endPoll returns the answer to the GET, which is never empty. If it returns a status other
+// than 0, the GET is refused, or its client has gone away.
 func (s *Session) endPoll(ctx context.Context, p *polling, w http.ResponseWriter) (a *answer, refused int) {
 	s.life.Lock()
 	defer s.life.Unlock()
 	p.waiting = nil
 	queue := p.take()
-	if s.life.HasEndedLocked() && !p.owes() {
+	if s.life.HasEndedLocked() && !p.hasAnswer() {
 		s.server.sessions.forget(s)
 	}
 	switch {
@@ -145,14 +144,14 @@ func (s *Session) endPoll(ctx context.Context, p *polling, w http.ResponseWriter
 	case len(queue) > 0:
 		return p.answer(w, queue), 0
 	case p.behind && s.transport != transport(p):
-		// A client moves on when it has no GET in flight, so this one must have
-		// been sent after that, and has only come earlier.
+		// A client moves on when it has no GET in flight. So it has sent this one after
+		// that, and it has only come earlier.
 		return nil, statusMoved
 	}
 	return p.answer(w, []*PacketGroup{noopGroup}), 0
 }
 
-// servePost handles the packets that a POST brings, one after the other.
+// servePost handles the packets of a POST, one after the other.
 func (s *Session) servePost(w http.ResponseWriter, r *http.Request) {
 	p, refused := s.beginPost()
 	if refused != 0 {
@@ -190,7 +189,7 @@ func (s *Session) servePost(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, "ok")
 }
 
-// beginPost enters a POST as the one in flight, like beginPoll.
+// beginPost makes a POST the one in flight, like beginPoll.
 func (s *Session) beginPost() (p *polling, refused int) {
 	s.life.Lock()
 	defer s.life.Unlock()
@@ -214,7 +213,7 @@ func (s *Session) endPost(p *polling) {
 	p.posting = false
 }
 
-// Why there is no GET or POST to serve, beside an HTTP status: not one itself.
+// Why a GET or a POST is refused, unless an HTTP status says it.
 const (
 	statusMoved = iota + 1 // the session has moved to WebSocket
 	statusEnded            // the session has ended

@@ -46,7 +46,7 @@ func (p *polling) forgotten() { p.clear() }
 // take empties the queue and returns what was in it. A close comes only once the queue is
 // empty.
 func (p *polling) take() []*PacketGroup {
-	p.parting = false
+	p.peerClosed = false
 	if len(p.queue) == 0 && p.closing {
 		p.closing = false
 		if p.late {

@@ -1,12 +1,12 @@
-// Package engineio speaks Engine.IO 4, and 3 if it is told to: it turns HTTP
-// requests into sessions, over long-polling and WebSocket, that send and receive
-// messages in order.
+// Package engineio serves Engine.IO 4, and 3 if [Options.EIO3] is set. It turns HTTP
+// requests into sessions that send and receive messages in order, over long-polling or
+// WebSocket.
 //
-// A request enters at [Server.ServeHTTP]. handshake.go opens a session,
-// polling.go and websocket.go are its transports, upgrade.go moves it from one
-// to the other, and heartbeat.go finds out when its client is gone. version.go
-// says where Engine.IO 3 is different. What the messages mean is the business of
-// a [Receiver].
+// A request enters at [Server.ServeHTTP], which opens a [Session] or finds it. polling.go
+// and websocket.go are the transports of a session, and upgrade.go moves it from one to
+// the other. heartbeat.go finds out when its client is gone. A codec reads and writes
+// packets: codec4.go and codec3.go are those of the two revisions. A [Receiver] handles
+// the messages.
 //
 // The protocol: https://socket.io/docs/v4/engine-io-protocol/
 package engineio
@@ -27,12 +27,12 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/origin"
 )
 
-// A Receiver handles what arrives at one session. Its methods are called one
-// at a time. While Receive runs, nothing else is read from the session, which
-// is what holds a client back that sends faster than it is served.
+// A Receiver handles the messages of one session. Its methods are called one at a time.
+// While Receive runs, nothing else is read from the session. This holds a client back that
+// sends faster than it is served.
 type Receiver interface {
-	// Receive handles one message, whose data it may keep. What is sent because
-	// of it, to whichever session, is best sent in the batch.
+	// Receive handles one message, whose data it may keep. What it sends, to any session,
+	// is best sent in the batch.
 	Receive(Packet, *Batch)
 	// Closed is called once, after the last Receive has returned.
 	Closed(reason string)
@@ -46,21 +46,21 @@ type Opener interface {
 	Opened()
 }
 
-// A BusyReporter is a Receiver that knows whether something of its session is under
-// way that would be lost with it, such as an ack.
+// A BusyReporter is a Receiver that knows whether something would be lost if its session
+// ended now, such as an ack.
 type BusyReporter interface {
 	Receiver
 	// Busy is called between two calls of Receive, and must not block.
 	Busy() bool
 }
 
-// A Batch holds back what is sent while the input that a session has at the
-// moment is handled, so that all of it for one session leaves in one write. It
-// is fit for any goroutine and any time: once it has ended, it holds nothing back.
+// A Batch holds back what is sent while a session's input is handled, so that all of it for
+// one session leaves in one write. It may be used by any goroutine at any time. Once it
+// has ended, it holds nothing back.
 type Batch = outbox.Batch
 
-// A Server holds the sessions of one endpoint. Its settings may change at any
-// time; open sessions follow them.
+// A Server has the sessions of one endpoint. Its settings may change at any time, and open
+// sessions follow them.
 type Server struct {
 	// Gate bounds the sessions that wait. It must be set before the first
 	// request, if at all.
@@ -70,8 +70,8 @@ type Server struct {
 	limit   func() int   // of what waits for one session; made once for all of them
 	payload func() int64 // limits a message
 	accept  func(*Session) Receiver
-	budget  *outbox.Budget // of what waits for all of them; nil: none
-	forget  func()         // ends what SetBudget began
+	budget  *outbox.Budget // of what waits for all sessions; nil: none
+	forget  func()         // makes the budget forget the sessions
 
 	sessions sessions
 }
@@ -89,8 +89,8 @@ func NewServer(options func() *Options, accept func(*Session) Receiver) *Server 
 	}
 }
 
-// SetBudget has a budget hold for what waits for the server's clients together. It is
-// called before there are any.
+// SetBudget bounds what waits for all clients of the server. It is called before there are
+// any.
 func (s *Server) SetBudget(budget *outbox.Budget) {
 	s.budget = budget
 	s.forget = budget.Watch(func() []outbox.Holder {
@@ -126,14 +126,13 @@ func (s *Server) Queued() (bytes, sessions int) {
 // ServeHTTP handles a request whose path is the endpoint's.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.Serve(w, r, nil) }
 
-// Serve is ServeHTTP for a front that may have to end: once release is closed,
-// requests that only wait are answered with nothing in particular, so that
-// their clients ask again, elsewhere.
+// Serve is ServeHTTP for a web server that may have to end. Once release is closed, a GET
+// that waits is answered with a noop, so that its client asks again, over a new connection.
 func (s *Server) Serve(w http.ResponseWriter, r *http.Request, release <-chan struct{}) {
 	o := s.options()
 	p := parseParameters(r)
-	// Every request is held against the policy, not only the first: a session
-	// id that leaked is of no use to another site.
+	// The policy is for every request, not only for the first: a session id that has
+	// leaked is of no use to another site.
 	origins := o.Origins
 	if err := origins.Check(r); err != nil {
 		kept, ok := s.keptOrigin(p.sid, r)
@@ -193,8 +192,8 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, release <-chan st
 	}
 }
 
-// keptOrigin returns a policy for the origin of a session that was opened while
-// that was let in: new origins hold for new sessions.
+// keptOrigin returns a policy for the origin of an open session. A change of the allowed
+// origins is for new sessions only.
 func (s *Server) keptOrigin(sid string, r *http.Request) (*origin.Policy, bool) {
 	session, ok := s.sessions.get(sid)
 	sent := r.Header.Values("Origin")
@@ -226,8 +225,8 @@ func (s *Server) openPolling(w http.ResponseWriter, r *http.Request, o *Options,
 	}
 }
 
-// openWebSocket answers the first request of a session that starts out over
-// WebSocket, and has it read from.
+// openWebSocket answers the first request of a session that begins with WebSocket, and has
+// the WebSocket read from.
 func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, o *Options, p parameters) {
 	handshake, ok := s.beginHandshake(w, r, o)
 	if !ok {
@@ -253,10 +252,10 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, o *Option
 	session.startReading(conn)
 }
 
-// open enters a session into the table and starts its clock. It reports false
-// where the server takes no more sessions.
+// open adds a session and starts its heartbeat. It returns false if the server takes no
+// more sessions.
 func (s *Server) open(session *Session, o *Options) bool {
-	// Whoever ends the session from here on has to wait for its receiver.
+	// From here on, the end of the session waits for its receiver.
 	session.life.Hold()
 	defer session.life.Resume()
 	if !s.sessions.add(session) {
@@ -275,10 +274,9 @@ func (s *Server) open(session *Session, o *Options) bool {
 // Shut takes no more sessions.
 func (s *Server) Shut() { s.sessions.Stop() }
 
-// Close takes no more sessions and ends those that are open, spread evenly over
-// the window, the newest last. Who is in the midst of something has a little
-// longer. It returns when nothing of them runs any more, or with ctx's error; then
-// the rest has been ended at once.
+// Close takes no more sessions and ends the open ones, spread evenly over the window, the
+// newest last. Sessions that are busy have a little longer. It returns when nothing of them
+// runs any more. When ctx is done, it ends the rest at once and returns ctx's error.
 func (s *Server) Close(ctx context.Context, window time.Duration) error {
 	defer s.forget()
 	return s.sessions.Close(ctx, registry.DrainOptions[*Session]{

@@ -11,16 +11,16 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
 )
 
-// linger is how long an ended polling session can still be asked for what was
+// linger is for how long a polling session that has ended can still be asked for what was
 // sent to it last.
 const linger = 5 * time.Second
 
-// crossing is how much later than a client's close its GET can arrive that was
-// sent before: they come over two connections.
+// crossing is how much later than a client's close a GET can arrive that the client has
+// sent before the close, over another connection.
 const crossing = 100 * time.Millisecond
 
-// A Session is one Engine.IO client, over whichever transport it uses at the
-// moment. All methods may be called concurrently, and none blocks.
+// A Session is one Engine.IO client, over the transport that it uses at the moment. All
+// methods may be called concurrently, and none blocks.
 type Session struct {
 	id        string
 	server    *Server
@@ -72,16 +72,16 @@ func (s *Session) Queued() int {
 	return s.transport.queued()
 }
 
-// Send sends a packet group behind those sent before. An error means that the session
-// has ended, possibly by this: its queue was full, or its connection broken.
+// Send sends a packet group after those that were sent before. An error means that the
+// session has ended, maybe just now: its queue was full, or its connection broken.
 func (s *Session) Send(g *PacketGroup) error { return s.SendIn(nil, g) }
 
-// SendIn is Send, but what is sent may be held back until the batch ends: the
-// one that Receive was called with, or nil.
+// SendIn is Send, but it may hold the group back until the batch ends. The batch is the one
+// that Receive was called with, or nil.
 func (s *Session) SendIn(batch *Batch, g *PacketGroup) error {
 	if t := s.deflating.Load(); t != nil {
-		// The group keeps it. With the session locked, everyone else who sends
-		// something to it would wait.
+		// This takes long, and the group keeps the result. With the session locked,
+		// others who send something to it would wait.
 		g.encode(t.encoding())
 	}
 	s.life.Lock()
@@ -105,8 +105,8 @@ func (s *Session) sendLocked(g *PacketGroup, batch *Batch) error {
 	return err
 }
 
-// SendAll sends groups with nothing in between. If the queue has no room for all
-// of them, none is sent, the error is ErrBacklog, and the session goes on.
+// SendAll sends groups with nothing in between. If the queue has no room for all of them,
+// it sends none and returns ErrBacklog, and the session goes on.
 func (s *Session) SendAll(groups []*PacketGroup) error {
 	s.life.Lock()
 	defer s.life.Unlock()
@@ -149,8 +149,8 @@ func (s *Session) judge(t transport) {
 	}
 }
 
-// Writable reports whether a packet group sent now would leave at once. A volatile
-// event is dropped where it would not.
+// Writable reports whether a packet group that is sent now would leave at once. If it would
+// not, a volatile event is dropped.
 func (s *Session) Writable() bool {
 	s.life.Lock()
 	defer s.life.Unlock()
@@ -164,8 +164,8 @@ func (s *Session) Fits(g *PacketGroup) bool {
 	return !s.life.HasEndedLocked() && s.transport.fits([]*PacketGroup{g})
 }
 
-// Close ends the session once what was sent before has been delivered, unless
-// there is too much of it.
+// Close ends the session for a reason, after what was sent before. If the reason is that
+// the client is too slow, that is dropped.
 func (s *Session) Close(why string) {
 	how := flush
 	if why == reason.SlowConsumer {
@@ -180,8 +180,7 @@ func (s *Session) end(why string, how ending) {
 	s.endLocked(why, how)
 }
 
-// endOn ends the session because of its transport, unless it has moved to
-// another one.
+// endOn ends the session because of its transport, unless it has moved to another.
 func (s *Session) endOn(t transport, why string, how ending) {
 	s.life.Lock()
 	defer s.life.Unlock()
@@ -190,7 +189,7 @@ func (s *Session) endOn(t transport, why string, how ending) {
 	}
 }
 
-// failOn is endOn because of an error of the transport, which the log shall have.
+// failOn is endOn because of an error of the transport, which is logged.
 func (s *Session) failOn(t transport, how ending, cause error) {
 	s.life.Lock()
 	defer s.life.Unlock()
@@ -199,12 +198,12 @@ func (s *Session) failOn(t transport, how ending, cause error) {
 	}
 }
 
-// endLocked is endForLocked where the reason says it all.
+// endLocked is endForLocked without a cause.
 func (s *Session) endLocked(why string, how ending) { s.endForLocked(why, how, nil) }
 
-// endForLocked ends the session unless it has ended. The receiver learns of it on
-// another goroutine: the caller may be the hub in the midst of a broadcast. The
-// cause, which may be nil, is for the log.
+// endForLocked ends the session unless it has ended. The receiver is told on another
+// goroutine: the caller may be the hub, during a broadcast. The cause, which may be nil, is
+// for the log.
 func (s *Session) endForLocked(why string, how ending, cause error) {
 	if !s.life.EndLocked() {
 		return
@@ -225,7 +224,7 @@ func (s *Session) endForLocked(why string, how ending, cause error) {
 	s.life.Finish(why, name, cause)
 }
 
-// forget makes nothing be left of a session that has ended over a transport.
+// forget drops what is left of a session that has ended over a transport.
 func (s *Session) forget(t transport) {
 	s.server.sessions.forget(s)
 	s.life.Lock()
@@ -250,20 +249,20 @@ func (s *Session) receive(p Packet, batch *Batch) bool {
 	case Close:
 		s.end(reason.TransportClose, closedByPeer)
 	default:
-		// An open packet, an upgrade or a noop says nothing here, but clients that
-		// are written by hand begin a WebSocket with one. Socket.IO's own server
-		// takes no notice either.
+		// An open packet, an upgrade or a noop has no meaning here, but clients that
+		// are written by hand begin a WebSocket with one. Socket.IO's own server ignores
+		// it, too.
 	}
 	return s.life.IsOpen()
 }
 
-// tellOpened lets a receiver know that wants to.
+// tellOpened tells an Opener that its session has opened.
 func (s *Session) tellOpened() {
 	opener, ok := s.receiver.(Opener)
 	if !ok {
 		return
 	}
-	s.life.Hold() // here, or a packet could be faster
+	s.life.Hold() // before the goroutine runs, or a packet could be handled first
 	if !s.life.TryBegin() {
 		s.life.Resume()
 		return
@@ -275,8 +274,8 @@ func (s *Session) tellOpened() {
 	}()
 }
 
-// busy reports whether a packet waits to be handled, or is, or what has come of
-// one.
+// busy reports whether a packet waits to be handled or is being handled, or whether the
+// receiver says that it is busy.
 func (s *Session) busy() bool {
 	return s.life.Busy(func() bool {
 		reporter, ok := s.receiver.(BusyReporter)

@@ -17,12 +17,12 @@ import (
 // https://socket.io/docs/v4/engine-io-protocol/#upgrade
 const probe = "probe"
 
-// nudgeInterval is how long a GET waits while a WebSocket is being probed: the
-// client cannot go on before its GET is answered.
-const nudgeInterval = 100 * time.Millisecond
+// probedPollTime is how long a GET waits while a WebSocket is being probed. The client
+// cannot go on before its GET is answered.
+const probedPollTime = 100 * time.Millisecond
 
-// A candidate is the WebSocket that a polling session may move to. It is
-// guarded by the session's mutex.
+// A candidate is the WebSocket that a polling session may move to. The session's lock guards
+// it.
 type candidate struct {
 	conn   *wsconn.Conn // nil while the request is being upgraded
 	base64 bool         // of newWebSocket
@@ -46,8 +46,8 @@ func (s *Session) serveUpgrade(w http.ResponseWriter, r *http.Request, base64 bo
 	s.startProbing(c, conn, o)
 }
 
-// reserveCandidate makes sure that a session has one candidate at a time, and
-// none when it uses WebSocket already.
+// reserveCandidate returns a new candidate. A session has one at a time, and none once it
+// uses WebSocket.
 func (s *Session) reserveCandidate(base64 bool) (*candidate, bool) {
 	s.life.Lock()
 	defer s.life.Unlock()
@@ -58,9 +58,9 @@ func (s *Session) reserveCandidate(base64 bool) (*candidate, bool) {
 	return s.candidate, true
 }
 
-// turnAway ends a WebSocket that the session has no use for, since it has one.
-// It is upgraded first, as by Socket.IO's own server: the protocol's test suite
-// takes a refused upgrade for a failure.
+// turnAway ends a WebSocket that the session does not need, since it has one. It is upgraded
+// first, as by Socket.IO's own server: the protocol's test suite takes a refused upgrade
+// for a failure.
 func (s *Session) turnAway(w http.ResponseWriter, r *http.Request) {
 	if !s.life.IsOpen() {
 		s.server.refuse(w, r, refusal.UnknownSession)
@@ -107,8 +107,8 @@ func (s *Session) beginProbe(c *candidate, conn *wsconn.Conn) bool {
 	return true
 }
 
-// probe moves the session to the candidate if the client wants that. A failed
-// probe ends the candidate only; the session goes on over polling.
+// probe moves the session to the candidate if the client wants that. A failed probe ends
+// only the candidate, and the session goes on over polling.
 func (s *Session) probe(c *candidate) {
 	if !s.awaitUpgrade(c) || !s.moveTo(c) {
 		s.dropCandidate(c)
@@ -120,9 +120,9 @@ func (s *Session) probe(c *candidate) {
 	s.life.Read(c.conn, s.server.payload)
 }
 
-// awaitUpgrade answers probes until the client wants to move on, and reports
-// whether it does. Some clients do so without a probe, or without awaiting the
-// answer to it. Anything else that they send is a failed probe.
+// awaitUpgrade answers probes until the client upgrades, and reports whether it does. Some
+// clients upgrade without a probe, or before it is answered. Anything else that a client
+// sends is a failed probe.
 func (s *Session) awaitUpgrade(c *candidate) bool {
 	for {
 		opcode, text, err := c.conn.Read(s.server.payload)
@@ -153,8 +153,8 @@ func (s *Session) answerProbe(c *candidate) bool {
 	return c.conn.Send(frames...) == nil
 }
 
-// moveTo makes the candidate the session's transport. What is queued for a GET
-// goes out over it, ahead of everything sent from now on.
+// moveTo makes the candidate the session's transport. What is queued for a GET goes out over
+// it first.
 func (s *Session) moveTo(c *candidate) bool {
 	s.life.Lock()
 	defer s.life.Unlock()
@@ -169,10 +169,10 @@ func (s *Session) moveTo(c *candidate) bool {
 	s.noteCompression(to)
 	var frames [][]byte
 	for _, g := range p.take() {
-		plain, _ := g.encode(encoding{layout: to.layout}) // to compress takes long with the mutex held
+		plain, _ := g.encode(encoding{layout: to.layout}) // to compress takes long, and the session is locked
 		frames = append(frames, plain...)
 	}
-	// In one piece, which the outbox takes whatever its limit says.
+	// In one send, which the outbox takes whatever its limit is.
 	if err := c.conn.Send(frames...); errors.Is(err, outbox.ErrFull) {
 		s.endLocked(reason.SlowConsumer, discard)
 	} // any other error is seen again by the reader
@@ -195,13 +195,13 @@ func (s *Session) dropCandidateLocked() {
 	s.candidate = nil
 }
 
-// probeNudge returns a channel that tells a GET to answer soon, because the
-// client waits for it to move on; nil where it need not.
+// probeNudge returns a channel that tells a GET to answer soon, because its client waits for
+// that before it moves on; nil if it does not.
 func (s *Session) probeNudge() <-chan time.Time {
 	s.life.Lock()
 	defer s.life.Unlock()
 	if s.candidate == nil || !s.candidate.probed {
 		return nil
 	}
-	return time.After(nudgeInterval)
+	return time.After(probedPollTime)
 }

@@ -90,7 +90,7 @@ func (t *webSocket) end(why string, how ending) (lingers bool) {
 	return false
 }
 
-// startReading has a new session's WebSocket read from.
+// startReading has the WebSocket of a new session read from.
 func (s *Session) startReading(conn *wsconn.Conn) {
 	if !s.life.TryBegin() { // it has ended, and counts as running no more
 		conn.Release()
