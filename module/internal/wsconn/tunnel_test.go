@@ -44,10 +44,9 @@ func listen2(t *testing.T, h http.Handler) (string, http.RoundTripper) {
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.StartTLS()
 	t.Cleanup(s.Close)
-	client := &http2.Transport{ //nolint:staticcheck // the Transport of net/http takes no header with a name like :protocol
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
-	}
-	t.Cleanup(client.CloseIdleConnections) //nolint:staticcheck // see above
+	config := &tls.Config{InsecureSkipVerify: true}
+	client := &http2.Transport{TLSClientConfig: config} //nolint:staticcheck // net/http's sends no :protocol
+	t.Cleanup(client.CloseIdleConnections)              //nolint:staticcheck // as above
 	return s.Listener.Addr().String(), client
 }
 
