@@ -13,8 +13,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/test/harness"
 )
 
-// backendConfig is a site whose backend is asked with both secrets, and has more time than
-// it needs.
+// backendConfig is a site whose backend has both secrets and more time than it needs.
 func backendConfig(backend, more string) harness.Config {
 	return harness.Config{Site: `realtime {
 		websocket /ws
@@ -28,7 +27,7 @@ func backendConfig(backend, more string) harness.Config {
 	respond "the API behind it"`}
 }
 
-// TestBackend has real clients whose application is behind HTTP.
+// TestBackend runs real clients whose application is an HTTP backend.
 func TestBackend(t *testing.T) {
 	t.Parallel()
 	for _, transports := range []string{"websocket", "polling", "polling,websocket"} {
@@ -64,10 +63,10 @@ func TestBackend(t *testing.T) {
 	}
 }
 
-// refusals is how many times backend.mjs is refused.
+// refusals is how many times the backend refuses something to backend.mjs.
 const refusals = 2
 
-// TestBackendUpstreams: of two backends one dies, and no event is lost.
+// TestBackendUpstreams kills one of two backends. No event is lost.
 func TestBackendUpstreams(t *testing.T) {
 	t.Parallel()
 	a, b := harness.NewBackend(t, "a"), harness.NewBackend(t, "b")
@@ -107,7 +106,7 @@ func TestBackendUpstreams(t *testing.T) {
 	a.Start()
 }
 
-// TestBackendUnixSocket: a backend that has no port, behind a chain of handlers.
+// TestBackendUnixSocket has a backend without a port, behind a chain of handlers.
 func TestBackendUnixSocket(t *testing.T) {
 	t.Parallel()
 	a := harness.NewBackend(t, "a")
@@ -151,7 +150,7 @@ func TestBackendUnixSocket(t *testing.T) {
 	}
 }
 
-// shortDir returns a folder whose name is not too long for a socket's.
+// shortDir returns a folder whose name is short enough for a Unix socket.
 func shortDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "rt")
@@ -162,7 +161,7 @@ func shortDir(t *testing.T) string {
 	return dir
 }
 
-// TestBackendFastCGI: a backend that does not speak HTTP at all.
+// TestBackendFastCGI has a backend that speaks FastCGI and not HTTP.
 func TestBackendFastCGI(t *testing.T) {
 	t.Parallel()
 	a := harness.NewBackend(t, "a")
@@ -191,8 +190,8 @@ func TestBackendFastCGI(t *testing.T) {
 	}
 }
 
-// TestBackendRestart: a backend that stops well, and comes back within the time
-// that an event has, loses none, and nobody notices.
+// TestBackendRestart stops a backend gracefully and starts it within the time that an
+// event has. No event is lost and no client notices.
 func TestBackendRestart(t *testing.T) {
 	t.Parallel()
 	for name, backend := range map[string]func(a *harness.Backend) harness.Config{
@@ -215,7 +214,7 @@ func TestBackendRestart(t *testing.T) {
 			n.Expect("ready", nil)
 			for range 3 {
 				a.Stop()
-				time.Sleep(2 * harness.StopPause) // how long it is away: some is asked again in vain
+				time.Sleep(2 * harness.StopPause) // in which some requests are repeated and fail
 				a.Start()
 				n.Tell("progress")
 				n.Expect("progress", nil)
@@ -229,7 +228,7 @@ func TestBackendRestart(t *testing.T) {
 				t.Fatalf("%d of %d failed: %q", len(result.Failures), result.Acked, result.Failures[:min(len(result.Failures), 10)])
 			}
 			n.Finish()
-			// Each event that was acked has come, once, or more often by the same id.
+			// The backend has each acked event: once, or more often with the same id.
 			if got := len(harness.UniqueMessages(a.Messages("socket.event"))); got != result.Acked {
 				t.Errorf("%d events were acked, and %d came", result.Acked, got)
 			}
@@ -241,8 +240,8 @@ func TestBackendRestart(t *testing.T) {
 	}
 }
 
-// TestBackendKilled: only what a backend worked on when it was killed fails, and
-// says so.
+// TestBackendKilled kills a backend. Only the events that it was working on fail, and
+// their clients learn it.
 func TestBackendKilled(t *testing.T) {
 	t.Parallel()
 	harness.NeedNode(t)
@@ -255,7 +254,7 @@ func TestBackendKilled(t *testing.T) {
 	backend := run()
 	s := harness.Start(t, harness.Shipped, backendConfig(fmt.Sprintf("http://127.0.0.1:%d/realtime", port), ""))
 	s.AllowError("backend is unavailable")
-	s.AllowError("backend will not learn of disconnects") // it is killed again at the end
+	s.AllowError("backend will not learn of disconnects") // at the end of the test
 	crowd := s.StartNode(t, "backend-crowd.mjs", "CLIENTS", "200")
 	crowd.Expect("ready", nil)
 	var held []*harness.WebSocket
@@ -288,7 +287,7 @@ func TestBackendKilled(t *testing.T) {
 			t.Errorf("a client of the crowd failed: %s", failure)
 		}
 	}
-	// One event of each client can have been in work.
+	// The backend can have worked on one event of each client.
 	if len(result.Failures) > 200 {
 		t.Errorf("%d events failed", len(result.Failures))
 	}
@@ -302,7 +301,8 @@ func TestBackendKilled(t *testing.T) {
 	backend.Kill()
 }
 
-// TestBackendLearnsWhoLeft: a thousand at once, some of whom must be told again.
+// TestBackendLearnsWhoLeft disconnects a thousand clients at once. The backend refuses
+// some of the messages, which are repeated.
 func TestBackendLearnsWhoLeft(t *testing.T) {
 	t.Parallel()
 	const clients = 1000
@@ -330,8 +330,8 @@ func TestBackendLearnsWhoLeft(t *testing.T) {
 	t.Logf("%d requests said that %d clients had left", len(gone), len(sockets))
 }
 
-// TestBackendAtExit: those who are there when the server exits are gone, and the
-// backend learns of it before the process ends.
+// TestBackendAtExit stops the server. The backend learns of all disconnected sockets
+// before the process ends.
 func TestBackendAtExit(t *testing.T) {
 	t.Parallel()
 	const clients = 50
@@ -346,8 +346,8 @@ func TestBackendAtExit(t *testing.T) {
 	took := time.Since(began)
 	t.Logf("the exit took %v", took)
 	if known := len(harness.UniqueMessages(a.Messages("socket.disconnect"))); known < clients {
-		// An exit waits a second for the backend. On a busy machine that may not be
-		// enough, and then it learns of the rest after the next start.
+		// An exit waits a second for the backend. On a busy machine that may be too short.
+		// Then the backend learns of the rest after the next start.
 		if took < time.Second {
 			t.Errorf("the backend knows of %d that they are gone", known)
 		}
@@ -361,8 +361,8 @@ func TestBackendAtExit(t *testing.T) {
 	}
 }
 
-// TestBackendReload: what was asked of one backend is answered by it, while
-// another one is asked already.
+// TestBackendReload changes the backend. The old one answers what it was asked while
+// the new one is asked already.
 func TestBackendReload(t *testing.T) {
 	t.Parallel()
 	a, b := harness.NewBackend(t, "a"), harness.NewBackend(t, "b")

@@ -9,8 +9,8 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/test/harness"
 )
 
-// Pages that load the client from the server itself, in a real browser: each of its
-// bundles, and as a module from another site.
+// TestServedClient loads the client from the server in a real browser: each of its
+// bundles, and the module from another site.
 func TestServedClient(t *testing.T) {
 	t.Parallel()
 	harness.NeedNode(t)

@@ -8,12 +8,12 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/test/harness"
 )
 
-// Clients that are no browsers, and those that are written by hand, take other ways
-// than socket.io-client does. Socket.IO's own server lets them.
+// TestClientsByHand sends packets in orders that socket.io-client does not use. Clients
+// in other languages do, and Socket.IO's own server accepts them.
 func TestClientsByHand(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.WithGuests, harness.Config{Site: strings.Replace(specificationSite(quiet, "1m"), "{\n", "{\n\t\tsocketio {\n\t\t\teio3\n\t\t}\n\t\twebsocket /ws\n", 1)})
-	s.AllowError("handling event") // the echo's one that fails
+	s.AllowError("handling event") // the event that fails
 	runChecks(t, s, map[string]check{
 		"a session moves to WebSocket without a probe, and without a GET": func(t *testing.T, s *harness.Server) { // .NET
 			c := s.OpenSession(t)
@@ -90,7 +90,7 @@ func TestClientsByHand(t *testing.T) {
 	})
 }
 
-// wantConnected wants the next packet to be the answer to a CONNECT.
+// wantConnected expects the answer to a CONNECT packet.
 func wantConnected(t *testing.T, w *harness.WebSocket) {
 	t.Helper()
 	if got := w.Next(); !strings.HasPrefix(got, `40{"sid":`) {

@@ -14,8 +14,8 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/test/chaos"
 )
 
-// TestChaosFaults: what the fault tests look for is seen when it happens on the
-// wire, by clients over each transport.
+// TestChaosFaults checks that the fault tests can fail. It makes each fault on the
+// wire, over both transports, and the checker must see it.
 func TestChaosFaults(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.WithGuests, harness.Config{Site: `realtime {
@@ -44,7 +44,8 @@ func TestChaosFaults(t *testing.T) {
 				if err := crowd.Gather(ctx); err != nil {
 					t.Fatal(err)
 				}
-				// First everybody is in their room, and then has heard somebody there.
+				// After the first round each client is in its room. After the second it has
+				// received an event there.
 				for range 2 {
 					if err := crowd.Progress(ctx, 2); err != nil {
 						t.Fatal(err)
@@ -68,17 +69,17 @@ func TestChaosFaults(t *testing.T) {
 				emit("news", "liar", n)
 			}
 			emit("news", "nobody", 1)
-			emit(chaos.Chat, "c0", 1) // for c0 itself, or once more
+			emit(chaos.Chat, "c0", 1) // of c0: for c0 itself and for c1 once more
 			ctx, cancel := context.WithTimeout(t.Context(), harness.Timeout)
 			defer cancel()
-			if err := first.Progress(ctx, 2); err != nil { // what was emitted before has arrived
+			if err := first.Progress(ctx, 2); err != nil { // the events before have arrived
 				t.Fatal(err)
 			}
 			first.Hush()
 			if n, words := first.Problems(); n > 0 {
 				t.Errorf("clients have seen errors: %q", words)
 			}
-			// What one of two has said is acked before the other one has it.
+			// A client gets its ack before the other client of the room gets the event.
 			if !chaos.Await(ctx, func() bool { return checker.Due() == 4 }) {
 				t.Errorf("%d numbers are due, not the last one of each client", checker.Due())
 			}
@@ -96,14 +97,14 @@ func TestChaosFaults(t *testing.T) {
 			if want := `c0 got the event chat:number ["c0" 1], which is not for it`; !strings.Contains(said, want) {
 				t.Errorf("nothing is said of %q, but\n%s", want, said)
 			}
-			// c0 may have said it before c1 was in their room.
+			// c0 may have sent it before c1 was in the room.
 			if want := regexp.MustCompile(`c1 got 1 of c0 (twice|after \d+: out of order)`); !want.MatchString(said) {
 				t.Errorf("nothing is said of %q, but\n%s", want, said)
 			}
 			first.Leave()
 			s.WaitHealth("without sockets", func(h harness.Health) bool { return h.Sockets == 0 })
 
-			// Whoever is sent away has lost a connection.
+			// A client that is disconnected by the API has lost its connection.
 			var other chaos.Checker
 			second := crowd(&other)
 			if n := c.ChangeSockets("disconnect", `{"where":{"namespace":"/"},"close":false}`); n != 4 {

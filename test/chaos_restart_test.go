@@ -15,8 +15,8 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/test/chaos"
 )
 
-// TestChaosDrain: the server exits and starts again under load. Every client comes
-// back as who it was and has missed nothing, and they do not come all at once.
+// TestChaosDrain stops the server under load and starts it again. Every client is
+// recovered and has missed nothing. The clients do not return all at once.
 func TestChaosDrain(t *testing.T) {
 	window := harness.Sized(2*time.Second, 5*time.Second)
 	a := newTestBed(t, bedOptions{
@@ -25,7 +25,7 @@ func TestChaosDrain(t *testing.T) {
 		mix:    harness.Sized([4]int{150, 20, 20, 10}, [4]int{4000, 200, 700, 100}),
 		manner: mixed, pace: harness.Sized(time.Second, 2*time.Second), publishers: 2, restarts: true,
 	})
-	real := a.startNodeClients(harness.Sized(6, 24))
+	returning := a.startNodeClients(harness.Sized(6, 24))
 	here := a.crowd.Size()
 	begin := time.Now()
 	a.Signal(syscall.SIGTERM)
@@ -40,10 +40,10 @@ func TestChaosDrain(t *testing.T) {
 		t.Errorf("%d of %d clients are back, %d times", a.crowd.Present(), here, a.crowd.Returns.Count())
 	}
 	back := time.Since(restarted)
-	real.waitReturned(a)
+	returning.waitReturned(a)
 	a.progress(1)
 	v := a.check()
-	real.finish()
+	returning.finish()
 
 	if n := a.crowd.Anew(); n > 0 || v.Excused > 0 {
 		t.Errorf("%d clients were not recovered, and %d numbers were lost to them", n, v.Excused)
@@ -58,10 +58,10 @@ func TestChaosDrain(t *testing.T) {
 	t.Logf("and lost, as their clients see it:\n%s", chaos.Histogram(losses, width))
 	t.Logf("and new ones since the restart:\n%s", chaos.Histogram(returns, width))
 	worst := chaos.Worst(closings, int(window/width))
-	if worst > 2 && harness.Full { // a machine that is busy with other tests has bins of its own
+	if worst > 2 && harness.Full { // beside other tests the machine is too busy for even bins
 		t.Errorf("%.1f times as many connections as on average were closed within %v", worst, width)
 	}
-	// How long it takes beside that is the machine's.
+	// The rest of the time depends on the machine.
 	if slack := harness.Sized(harness.ExitTimeout, time.Second); exit < window || exit > window+slack {
 		t.Errorf("the exit took %v, with a drain of %v", exit, window)
 	}
@@ -75,8 +75,8 @@ func TestChaosDrain(t *testing.T) {
 	a.report()
 }
 
-// closings counts the ends of connections that the server has logged since it was
-// told to exit, by bins, and returns when the last one was.
+// closings counts the connections that the server has closed since it began to exit, by
+// bins of a width. last is when it closed the last one.
 func (a *testBed) closings(since time.Time, width time.Duration) (bins []int, last time.Duration) {
 	var ends chaos.Timeline
 	for _, l := range a.Log.Since(0) {
@@ -89,8 +89,8 @@ func (a *testBed) closings(since time.Time, width time.Duration) (bins []int, la
 	return ends.Bins(since, width), last
 }
 
-// TestChaosKill: the server is killed under load and started again. What was on its
-// way may be lost, clients are told so, and the backend learns of all that are gone.
+// TestChaosKill kills the server under load and starts it again. Data on its way may be
+// lost. Clients learn that, and the backend learns which sockets are gone.
 func TestChaosKill(t *testing.T) {
 	a := newTestBed(t, bedOptions{
 		title:  "Kill and restart under load",
@@ -99,7 +99,7 @@ func TestChaosKill(t *testing.T) {
 		manner: mixed, pace: harness.Sized(400*time.Millisecond, 200*time.Millisecond), publishers: 2, restarts: true,
 	})
 	here := a.crowd.Size()
-	a.WaitStored(t, here) // whom the server has not noted nobody can be told of
+	a.WaitStored(t, here) // of a socket that is not stored nobody can be told
 	held := a.crowd.IDs()
 	if len(held) != here {
 		t.Fatalf("%d of %d clients are connected", len(held), here)
@@ -115,7 +115,7 @@ func TestChaosKill(t *testing.T) {
 	a.progress(2)
 
 	untold := 0
-	long, cancel := context.WithTimeout(t.Context(), 3*harness.Timeout) // they are told of a few at a time
+	long, cancel := context.WithTimeout(t.Context(), 3*harness.Timeout) // the server tells of a few at a time
 	defer cancel()
 	chaos.Await(long, func() bool {
 		gone := a.backend.Dismissed()
@@ -151,7 +151,7 @@ func TestChaosKill(t *testing.T) {
 	}
 }
 
-// published returns how many broadcasts have been accepted.
+// published returns the number of accepted broadcasts.
 func (a *testBed) published() int {
 	n := 0
 	for _, p := range a.crowd.Publishers {
@@ -160,7 +160,7 @@ func (a *testBed) published() int {
 	return n
 }
 
-// Real clients, of npm, whose logs the checker judges as well.
+// nodeClients are real clients of npm, whose records the checker checks, too.
 type nodeClients struct {
 	n       *harness.Program
 	count   int
@@ -172,7 +172,7 @@ type nodeClients struct {
 	recovered []int
 }
 
-// startNodeClients connects real clients to the arena.
+// startNodeClients connects real clients to the server.
 func (a *testBed) startNodeClients(count int) *nodeClients {
 	a.t.Helper()
 	r := &nodeClients{
@@ -210,7 +210,7 @@ func (a *testBed) startNodeClients(count int) *nodeClients {
 	return r
 }
 
-// record logs what a client has told.
+// record records one report of a client.
 func (r *nodeClients) record(a *testBed, w harness.Report, logs []map[string]*chaos.Log) {
 	var told struct {
 		Client    int
@@ -238,7 +238,7 @@ func (r *nodeClients) record(a *testBed, w harness.Report, logs []map[string]*ch
 	}
 }
 
-// waitReturned waits until each client has come back and been recovered.
+// waitReturned waits until each client has returned and has been recovered.
 func (r *nodeClients) waitReturned(a *testBed) {
 	a.t.Helper()
 	if !chaos.Await(a.deadline(), func() bool {
@@ -262,7 +262,7 @@ func (r *nodeClients) waitReturned(a *testBed) {
 	}
 }
 
-// finish has the clients leave.
+// finish disconnects the clients and ends their program.
 func (r *nodeClients) finish() {
 	r.n.Tell("leave")
 	r.n.Finish()

@@ -17,11 +17,11 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/test/chaos"
 )
 
-// appOrigin is where the crowd's pages are from.
+// appOrigin is the origin of the clients' pages.
 const appOrigin = "https://app.example.com"
 
-// TestChaosReload: the configuration changes again and again under load, or fails
-// to, and no client notices.
+// TestChaosReload reloads the configuration again and again under load. Every tenth
+// reload fails. No client notices.
 func TestChaosReload(t *testing.T) {
 	a := newTestBed(t, bedOptions{
 		title: "Reloads under load", mix: harness.Sized([4]int{100, 15, 25, 10}, [4]int{1300, 200, 400, 100}),
@@ -29,7 +29,7 @@ func TestChaosReload(t *testing.T) {
 	})
 	a.AllowError("request error") // of the reloads that fail
 	broken := a.brokenVariants()
-	farewell := a.startVisitors()
+	stop := a.startVisitors()
 	begin := time.Now()
 	var took []time.Duration
 	var before, after footprint
@@ -58,7 +58,7 @@ func TestChaosReload(t *testing.T) {
 		measuring += time.Since(start)
 	}
 	talking := time.Since(begin) - measuring
-	came := farewell()
+	came := stop()
 	if n := a.Log.Count(0, "closing connections"); n > 0 {
 		t.Errorf("the log says that connections have been closed:\n%s", a.Log.Text(0))
 	}
@@ -69,7 +69,7 @@ func TestChaosReload(t *testing.T) {
 	a.table.Add("time of a reload, median / max", "%s / %s", shortDuration(took[len(took)/2]), shortDuration(took[len(took)-1]))
 	a.acks(talking)
 	losses, _ := a.crowd.Problems()
-	a.table.Add("newcomers let in meanwhile", "%d", came)
+	a.table.Add("new clients connected meanwhile", "%d", came)
 	a.table.Add("connections lost", "%d", a.crowd.Losses.Count())
 	a.table.Add("errors that clients saw", "%d", losses)
 	a.table.Add("requests sent again by themselves, as browsers do", "%d", a.crowd.Repeats.Stale.Load())
@@ -81,13 +81,13 @@ func TestChaosReload(t *testing.T) {
 	if growth(before.goroutines, after.goroutines) > tolerance {
 		t.Errorf("there were %d goroutines, and are %d", before.goroutines, after.goroutines)
 	}
-	// Under the race detector memory is not what users have.
+	// Under the race detector memory is not that of users.
 	if harness.Full && growth(before.heap, after.heap) > tolerance {
 		t.Errorf("the live heap had %d bytes, and has %d", before.heap, after.heap)
 	}
 }
 
-// A visitor connects, and leaves.
+// A visitor is a client that connects once and leaves.
 type visitor struct {
 	crowd *chaos.Crowd
 	kind  chaos.Kind
@@ -97,11 +97,11 @@ func (n visitor) Connected(string, bool)          {}
 func (n visitor) Event(string, []json.RawMessage) {}
 func (n visitor) Lost(reason string, err error)   { n.Wrong(fmt.Errorf("%s: %w", reason, err)) }
 func (n visitor) Refused(err error)               { n.Wrong(err) }
-func (n visitor) Wrong(err error)                 { n.crowd.Note("a newcomer (%s): %v", n.kind.Name, err) }
+func (n visitor) Wrong(err error)                 { n.crowd.Note("a new client (%s): %v", n.kind.Name, err) }
 
-// startVisitors has newcomers of each kind come and go until farewell is called, which
-// returns how many have been let in.
-func (a *testBed) startVisitors() (farewell func() int) {
+// startVisitors has visitors of each kind come and go. stop ends that and returns how
+// many have connected.
+func (a *testBed) startVisitors() (stop func() int) {
 	ctx, cancel := context.WithCancel(a.t.Context())
 	var coming sync.WaitGroup
 	var came atomic.Int64
@@ -113,7 +113,7 @@ func (a *testBed) startVisitors() (farewell func() int) {
 				a.crowd.Turn(func() {
 					c := chaos.NewClient(&chaos.Options{
 						URL: kind.URL, Transport: kind.Transport, TLS: kind.TLS, Origin: appOrigin,
-						Auth: map[string]any{"client": "newcomer"}, Resend: true, Repeats: &a.crowd.Repeats, NoReconnect: true, Timeout: harness.Timeout,
+						Auth: map[string]any{"client": "visitor"}, Resend: true, Repeats: &a.crowd.Repeats, NoReconnect: true, Timeout: harness.Timeout,
 					}, visitor{a.crowd, kind})
 					defer c.Close()
 					select {
@@ -129,23 +129,24 @@ func (a *testBed) startVisitors() (farewell func() int) {
 			}
 		})
 	}
-	farewell = func() int {
+	stop = func() int {
 		cancel()
 		coming.Wait()
 		return int(came.Load())
 	}
-	a.t.Cleanup(func() { farewell() })
-	return farewell
+	a.t.Cleanup(func() { stop() })
+	return stop
 }
 
-// tolerance is by how much a server may take up more than before.
+// tolerance is how much more a server may take up at the end than at the beginning.
 const tolerance = 0.02
 
 func growth(before, after int) float64 { return float64(after)/float64(before) - 1 }
 
 func mebibytes(n int) float64 { return float64(n) / (1 << 20) }
 
-// brokenVariants cannot be loaded, for whatever reason and at whatever stage.
+// brokenVariants are configurations that cannot be loaded. They fail for different
+// reasons and at different stages.
 func (a *testBed) brokenVariants() []variant {
 	a.t.Helper()
 	occupied, err := net.Listen("tcp", "127.0.0.1:0")
@@ -162,13 +163,13 @@ func (a *testBed) brokenVariants() []variant {
 	}
 }
 
-// TestChaosBackend: two backends are restarted in turn, as a deploy does, under
-// load, and no client notices.
+// TestChaosBackend restarts two backends in turn under load, as a deploy does. No
+// client notices.
 func TestChaosBackend(t *testing.T) {
 	other := harness.NewBackend(t, "b")
 	a := newTestBed(t, bedOptions{
 		title: "Rolling restarts of two backends under load", mix: harness.Sized([4]int{80, 10, 20, 10}, [4]int{1300, 200, 400, 100}),
-		manner: harness.Sized(asking5th, mixed), pace: harness.Sized(400*time.Millisecond, 100*time.Millisecond), publishers: 2,
+		manner: harness.Sized(askEveryFifth, mixed), pace: harness.Sized(400*time.Millisecond, 100*time.Millisecond), publishers: 2,
 		upstreams: func(a *testBed) string {
 			other.Handler = a.backend
 			return fmt.Sprintf(`handle {
@@ -202,8 +203,8 @@ func TestChaosBackend(t *testing.T) {
 	a.report()
 }
 
-// asking5th has every fifth client ask the backend, and all others be told.
-func asking5th(i int) string {
+// askEveryFifth has every fifth client ask the backend. A handler answers the others.
+func askEveryFifth(i int) string {
 	if i%5 == 0 {
 		return chaos.Asked
 	}

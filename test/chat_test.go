@@ -10,8 +10,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/test/harness"
 )
 
-// The example that the documentation shows, as it is but for its ports, in a
-// real browser.
+// TestChat runs the chat example in a real browser, with other ports.
 func TestChat(t *testing.T) {
 	t.Parallel()
 	example, err := os.ReadFile("../Caddyfile.example")
@@ -33,10 +32,10 @@ func TestChat(t *testing.T) {
 		text = strings.Replace(text, from, to, 1)
 	}
 	s.WriteFile("Caddyfile", s.GlobalOptions("default_bind 127.0.0.1")+text)
-	s.WorkingDir = ".." // the example names its pages from there
+	s.WorkingDir = ".." // the example names its pages relative to it
 	s.Run()
 
-	// The stand-in for the API knows itself by this name only.
+	// The site of the example has this name.
 	local := []string{"Host", fmt.Sprintf("localhost:%d", s.Port)}
 	if a := s.Request(t, "GET", "/health", "", local...); a.Status != http.StatusOK || a.Body != `{"status":"ok"}` {
 		t.Errorf("the API's health is %d %s", a.Status, a.Body)
@@ -72,7 +71,8 @@ func TestChat(t *testing.T) {
 	s.WaitHealth("empty", func(h harness.Health) bool { return h.WebSocket.Connections == 0 })
 }
 
-// Pages of other sites in a real browser, which enforces what our headers say.
+// TestPages opens pages of other sites in a real browser, which enforces the headers of
+// the origin policy.
 func TestPages(t *testing.T) {
 	t.Parallel()
 	friend, stranger := harness.FreePort(t), harness.FreePort(t)

@@ -13,22 +13,21 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/test/harness"
 )
 
-// A clientSuite is the test suite of one of Socket.IO's clients, and the server
-// that it assumes. It tests the client that npm has installed for our own tests.
+// A clientSuite is the test suite of one of Socket.IO's clients, and the server that it
+// assumes. It tests the client that npm has installed for the other tests.
 type clientSuite struct {
 	client string   // the package, of npm and in the checkout
 	args   []string // of mocha
 	port   int
 	site   string
-	// inapplicable are the tests that do not pass, and why they need not, by their
-	// full titles.
+	// inapplicable are the tests that need not pass, by their full titles, and why.
 	inapplicable map[string]string
 }
 
 var clientSuites = []clientSuite{
 	{
-		// Its webtransport.mjs is not run: it has servers of its own, in Node, and
-		// ours does not serve WebTransport.
+		// Without webtransport.mjs: it starts servers in Node, and this server has no
+		// WebTransport.
 		client: "engine.io-client",
 		args:   []string{"test/index.js"},
 		port:   3000,
@@ -68,8 +67,8 @@ var clientSuites = []clientSuite{
 	},
 }
 
-// buildForClients builds the server with the guests, without the race detector:
-// some tests give a client 50 ms to connect and to be answered.
+// buildForClients builds the server with the guests, without the race detector: some
+// tests give a client 50 ms to connect and get an answer.
 func buildForClients(t *testing.T) (binary string) {
 	t.Helper()
 	binary = filepath.Join(t.TempDir(), "server")
@@ -79,7 +78,7 @@ func buildForClients(t *testing.T) (binary string) {
 	return binary
 }
 
-// run runs the suite of the packages of a checkout, as often as asked.
+// run runs the suite of a checkout's packages so many times.
 func (c clientSuite) run(t *testing.T, binary, packages string, runs int) {
 	s := harness.NewServer(t, binary)
 	s.Port = c.port
@@ -98,16 +97,16 @@ func (c clientSuite) run(t *testing.T, binary, packages string, runs int) {
 	s.WaitIdle()
 }
 
-// A suiteResult says how many tests have ended how.
+// A suiteResult counts tests by how they ended.
 type suiteResult struct{ passed, repeated, inapplicable, failed int }
 
 func (a suiteResult) plus(b suiteResult) suiteResult {
 	return suiteResult{a.passed + b.passed, a.repeated + b.repeated, a.inapplicable + b.inapplicable, a.failed + b.failed}
 }
 
-// repetitions is how often a test that fails is repeated. A busy machine takes longer
-// than some tests allow for, and what they leave behind then fails those after them.
-// Socket.IO's own server does not pass all of them there either.
+// repetitions is how often a failed test is repeated. A busy machine takes longer than
+// some tests allow, and what these leave behind fails the tests after them. Socket.IO's
+// own server does not pass all of them there either.
 const repetitions = 3
 
 func (c clientSuite) runOnce(t *testing.T, folder string) (sum suiteResult) {
@@ -143,7 +142,7 @@ func (c clientSuite) runOnce(t *testing.T, folder string) (sum suiteResult) {
 	return sum
 }
 
-// repeat reports whether a test passes, alone, in one of a few tries.
+// repeat reports whether a test passes alone, in one of a few attempts.
 func (c clientSuite) repeat(t *testing.T, folder, title string) bool {
 	t.Helper()
 	for range repetitions {
@@ -155,11 +154,11 @@ func (c clientSuite) repeat(t *testing.T, folder, title string) bool {
 	return false
 }
 
-// mocha returns what is wrong with each test, by its full title; "" if it passed.
+// mocha returns the error of each test by its full title; "" if the test passed.
 func (c clientSuite) mocha(t *testing.T, folder string, args ...string) map[string]string {
 	t.Helper()
-	// Starting Node takes seconds on a busy machine, and some tests do. What they
-	// start may be TypeScript, too.
+	// Some tests start Node, which takes seconds on a busy machine. Their programs may be
+	// TypeScript.
 	args = append(append([]string{"--timeout", "20s"}, args...), c.args...)
 	result := mocha(t, folder, "../node_modules", args, []string{"NODE_OPTIONS=--import=tsx"})
 	outcomes := make(map[string]string)
@@ -175,9 +174,8 @@ func (c clientSuite) mocha(t *testing.T, folder string, args ...string) map[stri
 	return outcomes
 }
 
-// install returns a folder that looks to the suite like that of its package: the
-// client that npm has installed, with the suite's tests, and beside it what the
-// tests themselves need.
+// install returns a folder that looks to the suite like that of its package. It has the
+// client that npm has installed, the suite's tests and the packages that these need.
 func (c clientSuite) install(t *testing.T, packages string) (folder string) {
 	t.Helper()
 	if _, err := os.Stat("suites/node_modules/mocha"); err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// compressionSite is a site with everything that compresses.
+// compressionSite is a site that compresses wherever it can.
 func compressionSite(more string) string {
 	return strings.Replace(application, "realtime {", "realtime {\n"+more, 1)
 }
@@ -35,7 +35,7 @@ func TestCompression(t *testing.T) {
 	s.WaitHealth("empty", func(h harness.Health) bool { return h.WebSocket.Connections == 0 && h.Sockets == 0 })
 }
 
-// A countingProxy is a TCP proxy that counts what goes through it.
+// A countingProxy is a TCP proxy that counts bytes.
 type countingProxy struct {
 	net.Listener
 	to        string
@@ -74,7 +74,7 @@ func (c *countingProxy) serve() {
 	}
 }
 
-// copyCounting ends both connections with the one that it reads from.
+// copyCounting copies until from ends, and closes both connections.
 func copyCounting(to, from net.Conn, count *atomic.Int64) {
 	defer to.Close()
 	defer from.Close()
@@ -88,7 +88,8 @@ func copyCounting(to, from net.Conn, count *atomic.Int64) {
 	}
 }
 
-// A browser compresses what it sends, and takes compressed what it gets.
+// TestCompressionInBrowser checks that a browser compresses what it sends and accepts
+// compressed messages.
 func TestCompressionInBrowser(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.WithGuests, harness.Config{Site: `realtime {
@@ -119,8 +120,8 @@ func TestCompressionInBrowser(t *testing.T) {
 	n.Finish()
 }
 
-// Caddy's own compression stands before ours: nothing is compressed twice, and
-// what we leave as it is, it may compress.
+// TestCompressionBehindEncode has Caddy's own compression in front. Nothing is
+// compressed twice, and Caddy may compress what this module does not.
 func TestCompressionBehindEncode(t *testing.T) {
 	t.Parallel()
 	large := strings.Repeat("hello ", 1000)
@@ -150,7 +151,7 @@ func TestCompressionBehindEncode(t *testing.T) {
 				a := s.Request(t, "GET", session.Path(), "", header...)
 				got := a.Header.Get("Content-Encoding")
 				if want == "gzip" && !ours {
-					want = got // the outer handler prefers what it likes
+					want = got // the outer handler has its own preference
 				}
 				if got != want || len(a.Header.Values("Content-Encoding")) > 1 {
 					t.Errorf("%s, %s: asked for %q, got %q", outer, inner, test.accept, a.Header.Values("Content-Encoding"))
@@ -170,7 +171,7 @@ func TestCompressionBehindEncode(t *testing.T) {
 	}
 }
 
-// decoded returns the body as it was before it was compressed, once.
+// decoded returns the body before its one compression.
 func decoded(t *testing.T, a harness.Answer) string {
 	t.Helper()
 	var r io.Reader = strings.NewReader(a.Body)

@@ -12,10 +12,9 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// A guest of the counting tests: it arrives, and returns how it leaves.
+// A clientKind connects a client and returns how it leaves.
 type clientKind func(t *testing.T, s *harness.Server) (leave func())
 
-// Over WebSocket, with Engine.IO or without.
 func viaWebSocket(open func(t *testing.T, s *harness.Server) *harness.WebSocket, leave func(*harness.WebSocket)) clientKind {
 	return func(t *testing.T, s *harness.Server) func() {
 		w := open(t, s)
@@ -41,11 +40,11 @@ func viaNode(transports string, leave func(*harness.Program)) clientKind {
 	}
 }
 
-// webSocketKinds are the ways of a client that speaks WebSocket.
+// webSocketKinds are all ways to connect and leave by WebSocket.
 func webSocketKinds() map[string]clientKind {
 	const (
 		closeFrame = websocket.CloseNormalClosure
-		flood      = `42["flood",400,50000]` // much more than the kernel's buffers and the queue hold
+		flood      = `42["flood",400,50000]` // much more than the buffers of the kernel and the queue hold
 		plainFlood = `{"event":"flood","args":[400,50000]}`
 	)
 	say := func(text string) func(*harness.WebSocket) { return func(w *harness.WebSocket) { w.Send(text) } }
@@ -87,8 +86,8 @@ func webSocketKinds() map[string]clientKind {
 	}
 }
 
-// Whatever way a client comes and goes, the number of connections is that of
-// those who are there.
+// TestConnectionsCount checks that the number of connections is right however clients
+// come and leave.
 func TestConnectionsCount(t *testing.T) {
 	harness.OverHTTPAndTLS(t, connectionsCount)
 }
@@ -129,9 +128,9 @@ const countingSite = `realtime {
 		}
 	}`
 
-// checkCounts has guests arrive and leave in each way, while residents stay.
+// checkCounts has clients come and leave in each way, while others stay.
 func checkCounts(t *testing.T, s *harness.Server, cases map[string]clientKind) {
-	// Some that stay, and are none the worse for the others.
+	// These clients stay and must not notice the others.
 	stayPolling := s.OpenSession(t)
 	stayPolling.Connect()
 	stay := []interface{ CheckAlive() }{harness.ConnectWebSocket(t, s), harness.ConnectUpgraded(t, s), stayPolling}
@@ -166,8 +165,8 @@ func checkCounts(t *testing.T, s *harness.Server, cases map[string]clientKind) {
 	}
 }
 
-// waitCount waits until the number of connections has gone from one to another,
-// by way of nothing else.
+// waitCount waits until the number of connections has gone from one number to the next,
+// without any other in between.
 func waitCount(t *testing.T, s *harness.Server, from, to int) {
 	t.Helper()
 	s.WaitHealth(fmt.Sprintf("of %d connections", to), func(h harness.Health) bool {
@@ -179,8 +178,8 @@ func waitCount(t *testing.T, s *harness.Server, from, to int) {
 	})
 }
 
-// Clients that are gone without a word are found out by pings, on every
-// transport; those that answer them stay.
+// TestConnectionsPing checks that pings find clients that have vanished, on every
+// transport, and keep those that answer.
 func TestConnectionsPing(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.WithGuests, harness.Config{Site: `realtime {
@@ -194,7 +193,7 @@ func TestConnectionsPing(t *testing.T) {
 	begin := time.Now()
 	harness.ConnectWebSocket(t, s)
 	harness.ConnectUpgraded(t, s)
-	harness.ConnectPlain(t, s) // its library answers pings only while it reads
+	harness.ConnectPlain(t, s) // gorilla answers pings only while it reads
 	harness.ConnectRaw(t, s)
 	s.OpenSession(t).Connect()
 	s.Log.WaitCount(t, 5, "disconnected", "reason", "ping timeout")
@@ -210,8 +209,8 @@ func TestConnectionsPing(t *testing.T) {
 	}
 }
 
-// A client that is refused never counts as connected longer than it stays, and
-// one that enters no namespace is sent away.
+// TestConnectionsRefused checks that a refused client counts only while it is
+// connected. A client that enters no namespace is disconnected.
 func TestConnectionsRefused(t *testing.T) {
 	t.Parallel()
 	site := func(handshake string) harness.Config {
@@ -234,8 +233,8 @@ func TestConnectionsRefused(t *testing.T) {
 		}
 	}
 
-	// A failure of the server's own: the client shall try again by itself, and
-	// so is not told that it may not.
+	// The authenticator itself fails. The client shall try again by itself, so it gets no
+	// CONNECT_ERROR.
 	mark := s.Log.Mark()
 	w := s.OpenWebSocket(t)
 	w.Send(`40{"token":"broken"}`)
@@ -258,7 +257,7 @@ func TestConnectionsRefused(t *testing.T) {
 		t.Errorf("there are %d connections", n)
 	}
 
-	// Idlers: each says something of Engine.IO, but enters no namespace.
+	// These clients speak Engine.IO but enter no namespace.
 	s.MustReload(site("1s"))
 	idle := s.OpenWebSocket(t)
 	s.Log.Wait(t, 0, "disconnected", "session", idle.ID, "reason", "forced close")

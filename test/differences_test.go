@@ -8,13 +8,14 @@ import (
 	"testing"
 )
 
-// differences are what DIFFERENCES.md lists: in each section, under what is the
-// reason of them all, scenarios by their names
+// differences are what DIFFERENCES.md lists. Each section has one reason and the names
+// of the scenarios that it is about:
 //
 //   - `name`
 //
-// and below each, as a block of the language diff, the lines that only Socket.IO's
-// own server's trace has (-) and those that only this server's has (+).
+// Below each name stands a block of the language diff. It has the lines that only
+// Socket.IO's own server's trace has (-) and those that only this server's trace has
+// (+).
 type differences struct {
 	scenarios map[string]*difference
 }
@@ -78,9 +79,9 @@ func parseDifferences(text string) (d *differences, problem string) {
 	return d, ""
 }
 
-// updateDifferences writes the lines of the scenarios that DIFFERENCES.md lists,
-// and leaves out those that differ no more. It leaves alone those of which one
-// side is missing.
+// updateDifferences writes the lines of the scenarios that DIFFERENCES.md lists. It
+// leaves out those without a difference, and does not change those of which one side is
+// missing.
 func updateDifferences(t *testing.T, compared map[string]*comparison) {
 	t.Helper()
 	text, err := os.ReadFile(differencesFile)
@@ -113,10 +114,10 @@ func updateDifferences(t *testing.T, compared map[string]*comparison) {
 	}
 }
 
-// diff returns the lines of a that are not in b, marked with a minus, and those
-// of b that are not in a, with a plus, in their order; none if a and b are equal.
+// diff returns the lines of a that are not in b with a minus, and those of b that are
+// not in a with a plus, in their order. It returns none if a and b are equal.
 func diff(a, b []string) []string {
-	// length[i][j] is how many lines a[i:] and b[j:] have in common at most.
+	// length[i][j] is the length of the longest common subsequence of a[i:] and b[j:].
 	length := make([][]int, len(a)+1)
 	for i := range length {
 		length[i] = make([]int, len(b)+1)
@@ -166,7 +167,7 @@ func TestDiff(t *testing.T) {
 	}
 }
 
-// Each way in which traces and the list can disagree is found.
+// TestVerdict checks each way in which traces and the list can disagree.
 func TestVerdict(t *testing.T) {
 	known, problem := parseDifferences("# Title\n\n## Section\n\nA reason.\n\n- `listed`\n```diff\n-a\n+b\n```\n")
 	if problem != "" {

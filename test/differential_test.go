@@ -12,8 +12,8 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/test/harness"
 )
 
-// A configuration is what scenarios of ./differential ask for, by its name
-// there, as a Caddyfile has it. The other side's is in differential/reference.mjs.
+// A configuration is a Caddyfile for scenarios of differential/, by the name that they
+// use. Its counterpart for Socket.IO's own server is in differential/reference.mjs.
 type configuration struct {
 	name   string
 	hub    string // more of the hub's options
@@ -39,7 +39,7 @@ var configurations = []configuration{
 	{name: "bundle", site: "serve_client node_modules/socket.io/client-dist"},
 }
 
-// A comparison is what a scenario of ./differential saw on each side.
+// A comparison has the traces of one scenario from both servers.
 type comparison struct {
 	Name, Area, On string
 	Milliseconds   int
@@ -49,9 +49,9 @@ type comparison struct {
 
 var update = flag.Bool("update", false, "write the lines of differential/DIFFERENCES.md anew")
 
-// TestDifferential runs the scenarios of ./differential against Socket.IO's own
-// server and against this one. Whatever differs must be in
-// differential/DIFFERENCES.md as it is, and whatever is there must differ.
+// TestDifferential runs the scenarios of differential/ against Socket.IO's own server
+// and against this one. differential/DIFFERENCES.md must list every difference as it
+// is, and no other.
 func TestDifferential(t *testing.T) {
 	t.Parallel()
 	known := readDifferences(t)
@@ -61,9 +61,8 @@ func TestDifferential(t *testing.T) {
 	}
 	compared := runScenarios(t, sides, nil)
 
-	// What differs and should not is run again with nothing beside it, and with longer
-	// pauses: on a busy machine a request may overtake another that a scenario sent
-	// before it.
+	// A scenario that differs and should not runs again, alone and with longer pauses. On
+	// a busy machine a request may overtake another that the scenario sent before.
 	for i := 0; i < 2 && !*update; i++ {
 		var again []string
 		for name, c := range compared {
@@ -100,8 +99,8 @@ func TestDifferential(t *testing.T) {
 	writeTable(t, compared, known)
 }
 
-// An application that is altered is noticed, and two that are the same are the
-// same, whatever is random in them.
+// TestDifferentialNotices checks that an altered application makes a difference, and
+// that two equal ones make none, whatever is random in them.
 func TestDifferentialNotices(t *testing.T) {
 	t.Parallel()
 	const altered, other = "there and back: numbers, websocket", "there and back: null, websocket"
@@ -115,7 +114,7 @@ func TestDifferentialNotices(t *testing.T) {
 	}
 }
 
-// verdict says what is wrong with the comparison; "" if nothing is.
+// verdict returns the error of the comparison; "" if there is none.
 func (c *comparison) verdict(known *differences) string {
 	if failed(c.Traces.Reference) {
 		return "it fails with Socket.IO's own server: the scenario is wrong\n" + strings.Join(c.Traces.Reference, "\n")
@@ -136,7 +135,7 @@ func (c *comparison) verdict(known *differences) string {
 	return ""
 }
 
-// failed reports whether a trace ends with why its scenario came to no end.
+// failed reports whether a trace ends with an error of its scenario.
 func failed(trace []string) bool {
 	return len(trace) == 0 || strings.HasPrefix(trace[len(trace)-1], "! ")
 }
@@ -167,8 +166,8 @@ func startReference(t *testing.T, env ...string) map[string]string {
 	return urls
 }
 
-// startConfigurations starts one server with an endpoint for each configuration
-// that it can have, and returns their addresses.
+// startConfigurations starts one server with an endpoint for each configuration and
+// returns their addresses.
 func startConfigurations(t *testing.T) map[string]string {
 	t.Helper()
 	s := harness.NewServer(t, harness.WithGuests)
@@ -205,7 +204,7 @@ func startConfigurations(t *testing.T) map[string]string {
 	return urls
 }
 
-// runScenarios runs the scenarios of these names, or all.
+// runScenarios runs the scenarios of these names, or all of them.
 func runScenarios(t *testing.T, sides map[string]map[string]string, only []string, env ...string) map[string]*comparison {
 	t.Helper()
 	addresses, err := json.Marshal(sides)
@@ -235,7 +234,7 @@ func runScenarios(t *testing.T, sides map[string]map[string]string, only []strin
 	return compared
 }
 
-// writeTable writes what came of the scenarios where people find it.
+// writeTable writes the table of all scenarios to a file.
 func writeTable(t *testing.T, compared map[string]*comparison, known *differences) {
 	t.Helper()
 	all := make([]*comparison, 0, len(compared))

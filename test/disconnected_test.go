@@ -14,9 +14,9 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/test/harness"
 )
 
-// TestWhoIsAway has a backend that decides something about clients whose
-// connections have broken: what it decides is so when they are back.
-func TestWhoIsAway(t *testing.T) {
+// TestDisconnectedSockets has a backend change sockets while their clients are
+// disconnected. The changes hold when the clients return.
+func TestDisconnectedSockets(t *testing.T) {
 	t.Parallel()
 	var asked atomic.Int32 // who a client is
 	got, answers := make(chan string), make(chan string)
@@ -78,7 +78,7 @@ func TestWhoIsAway(t *testing.T) {
 	}
 	rooms := func(want string) {
 		t.Helper()
-		for deadline := time.Now().Add(harness.Timeout); ; { // a client hears that it is back a moment before it is listed
+		for deadline := time.Now().Add(harness.Timeout); ; { // the API lists a client a moment after it is connected
 			var page struct{ Sockets []struct{ Rooms []string } }
 			api.Do("GET", "sockets?user=ann", "", http.StatusOK, &page)
 			text := fmt.Sprint(page.Sockets)
@@ -91,8 +91,8 @@ func TestWhoIsAway(t *testing.T) {
 		}
 	}
 
-	// It is back while its first connection seems to live, and an event of that is
-	// at the backend.
+	// The client returns while the server still believes in its first connection, and
+	// while the backend handles an event of that connection.
 	first := come("", "")
 	id, pid := ids(first)
 	api.Do("POST", "emit", `{"users":["ann"],"event":"hello"}`, http.StatusAccepted, nil)
@@ -110,7 +110,7 @@ func TestWhoIsAway(t *testing.T) {
 	}
 	rooms("[{[after]}]")
 
-	// It is moved while it is away.
+	// The API moves the socket to other rooms while it is disconnected.
 	away := func(w *harness.WebSocket) {
 		t.Helper()
 		mark := s.Log.Mark()
@@ -131,7 +131,7 @@ func TestWhoIsAway(t *testing.T) {
 	}
 	rooms("[{[after moved]}]")
 
-	// It is sent away, and the backend told at once.
+	// The API disconnects the socket for good. The backend learns it at once.
 	away(third)
 	if n := api.ChangeSockets("disconnect", `{"where":{"user":"ann"}}`); n != 1 {
 		t.Errorf("%d were disconnected", n)

@@ -9,7 +9,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/test/harness"
 )
 
-// application3 is the application for clients of Socket.IO 2, too.
+// application3 is the application with Socket.IO 2 clients allowed.
 var application3 = strings.Replace(application, "{\n", "{\n\tsocketio {\n\t\teio3\n\t}\n", 1)
 
 func TestSocketIO2(t *testing.T) {
@@ -23,7 +23,7 @@ func TestSocketIO2(t *testing.T) {
 	}
 }
 
-// What does not ask for it has nothing to do with it.
+// TestSocketIO4BesideEIO3 checks that eio3 changes nothing for other clients.
 func TestSocketIO4BesideEIO3(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.WithGuests, harness.Config{Site: application3})
@@ -38,7 +38,7 @@ func TestSocketIO2Refused(t *testing.T) {
 		n := s.StartNode(t, "client2.mjs", "TRANSPORTS", transports)
 		var refused struct {
 			Type   string
-			Status int // where the client can see it
+			Status int // set if the client can see it
 		}
 		n.Expect("refused", &refused)
 		if refused.Type != "TransportError" || strings.HasPrefix(transports, "polling") && refused.Status != 400 {
@@ -51,7 +51,8 @@ func TestSocketIO2Refused(t *testing.T) {
 	}
 }
 
-// Why a connection of version 2 ended is told in the same words as ever.
+// TestReasons2 checks the reasons that clients of Socket.IO 2 and the log have for the
+// end of a connection.
 func TestReasons2(t *testing.T) {
 	const slow, quick = "", "ping 1s 8s"
 	const exits, silent = "the server exits", "the server is silent"
@@ -112,7 +113,7 @@ func TestReasons2(t *testing.T) {
 				}
 				c.end(s, n)
 				var reason string
-				// A long-poll ends with the session, or with the HTTP server just before.
+				// A long-poll ends with the session, or just before, with the HTTP server.
 				if n.Expect("disconnected", &reason); reason != c.client && !(transports == "polling" && name == exits) {
 					t.Errorf("the client's reason is %q, not %q", reason, c.client)
 				}
@@ -144,7 +145,7 @@ func TestReconnect2(t *testing.T) {
 			if n.Expect("disconnected", &reason); reason != "transport close" && reason != "transport error" {
 				t.Errorf("the client's reason is %q", reason)
 			}
-			n.Tell("ask message-with-ack kept") // the client holds it back
+			n.Tell("ask message-with-ack kept") // the client sends it after it has reconnected
 			s.Run()
 			got := n.ExpectAll("connected", "answered")
 			got.Decode(t, "connected", &second)

@@ -19,8 +19,8 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
-// examples are the applications of ../examples that have a backend, and how they
-// are run in their folders. All of them do the same.
+// examples returns the command of each application of examples/ that has a backend. All
+// of them do the same.
 var examples = map[string]func(t *testing.T) []string{
 	"go": func(t *testing.T) []string {
 		binary := filepath.Join(t.TempDir(), "backend")
@@ -39,8 +39,8 @@ var examples = map[string]func(t *testing.T) []string{
 	},
 }
 
-// buildFastify builds that example, once for all tests: one of them may run what
-// another would write anew.
+// buildFastify builds that example once. Otherwise a test could rewrite files while
+// another one runs them.
 var buildFastify = sync.OnceValue(func() error {
 	return errors.Join(
 		finish("../examples/fastify", "npm", "run", "check"),
@@ -57,7 +57,7 @@ func finish(dir string, command ...string) error {
 	return nil
 }
 
-// An example is one that runs.
+// An example is a running backend of examples/.
 type example struct {
 	t       *testing.T
 	dir     string
@@ -65,7 +65,7 @@ type example struct {
 	env     []string
 	port    int
 	cmd     *exec.Cmd
-	output  bytes.Buffer // to be read when it has ended
+	output  bytes.Buffer // complete when the process has ended
 }
 
 // run starts the backend and waits until it answers.
@@ -91,7 +91,7 @@ func (e *example) run() {
 	}
 }
 
-// stop ends the backend as an operator does.
+// stop ends the backend by SIGTERM.
 func (e *example) stop() {
 	e.t.Helper()
 	if e.cmd == nil {
@@ -124,7 +124,7 @@ func startExample(t *testing.T, name string) (*harness.Server, *example) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A restart may take its time.
+	// A restart may take long on a busy machine.
 	const secret = "secret {$REALTIME_SECRET}"
 	patient := strings.Replace(string(text), secret, secret+"\ntimeout 30s 30s", 1)
 	if patient == string(text) {
@@ -144,7 +144,7 @@ func TestExamples(t *testing.T) {
 			s, e := startExample(t, name)
 			n := s.StartNode(t, "example.mjs", "SITE_URL", fmt.Sprintf("http://localhost:%d", s.Port))
 			n.Expect("stop", nil)
-			e.stop() // and the others wait for their acks
+			e.stop() // while the other clients wait for their acks
 			e.run()
 			n.Tell("running")
 			n.Finish()
@@ -160,7 +160,7 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// TestExamplePage is the page of the examples, in a real browser.
+// TestExamplePage opens the page of the examples in a real browser.
 func TestExamplePage(t *testing.T) {
 	t.Parallel()
 	for name := range examples {
@@ -171,8 +171,8 @@ func TestExamplePage(t *testing.T) {
 	}
 }
 
-// TestExamplesVerify: what is not signed by Caddy, now and for the first time,
-// is refused.
+// TestExamplesVerify checks that examples refuse requests that Caddy has not signed, or
+// that are old or repeated.
 func TestExamplesVerify(t *testing.T) {
 	t.Parallel()
 	ours, err := standardwebhooks.NewWebhook(harness.FirstSecret)
@@ -195,7 +195,7 @@ func TestExamplesVerify(t *testing.T) {
 	for name := range examples {
 		t.Run(name, func(t *testing.T) {
 			_, e := startExample(t, name)
-			now := time.Now() // only now: to build it can take minutes
+			now := time.Now() // after the build, which can take minutes
 			post := func(id string, at time.Time, signature, body string) int {
 				t.Helper()
 				r, err := http.NewRequest(http.MethodPost, fmt.Sprintf("http://127.0.0.1:%d/realtime", e.port), strings.NewReader(body))

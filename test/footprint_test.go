@@ -14,31 +14,31 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/test/chaos"
 )
 
-// A footprint is what a server takes up.
+// A footprint is the memory and the goroutines of a server.
 type footprint struct {
-	goroutines int // but for those that rest until a backend is asked again
-	heap       int // bytes that are live after a collection
+	goroutines int // without idle workers of the pool
+	heap       int // live bytes after a garbage collection
 	resident   int // bytes
 }
 
-// memoryRelease is how long memory is not counted that nothing needs any more: a timer that
-// was stopped keeps what it refers to until it would have gone off, if Go does not
-// happen to look, and reverse_proxy gives an idle connection two minutes.
+// memoryRelease is how long the server may keep memory that it no longer needs. A
+// stopped timer may keep what it refers to until its time comes, and reverse_proxy
+// keeps an idle connection for two minutes.
 const memoryRelease = 2*time.Minute + 5*time.Second
 
-// measureFootprint measures the server when nothing but heartbeats goes on and what it was
-// doing is done: when the lightest of some measurements is not undercut any more.
+// measureFootprint measures the server while clients only exchange heartbeats. It
+// repeats that until no measurement is lower than those before.
 func (a *testBed) measureFootprint() footprint {
 	a.t.Helper()
-	a.progress(1) // by its end everybody has the connections again that they keep
+	a.progress(1) // then each client has reopened its connections
 	a.crowd.Pause()
 	defer a.crowd.Resume()
 	for _, p := range a.crowd.Publishers {
 		p.Pause()
 		defer p.Resume()
 	}
-	a.service.CloseConnections() // how many there are depends on how much has been asked at once
-	if harness.Full {            // then memory counts
+	a.service.CloseConnections() // their number depends on how many requests ran at once
+	if harness.Full {            // only then is memory compared
 		time.Sleep(memoryRelease) // no event says that Go has let go of it
 	}
 	least := footprint{math.MaxInt, math.MaxInt, math.MaxInt}
@@ -59,7 +59,7 @@ func (a *testBed) measureFootprint() footprint {
 
 var (
 	totalGoroutines = regexp.MustCompile(`^goroutine profile: total (\d+)`)
-	// How many there are depends on how much has been asked at once.
+	// Their number depends on how many requests ran at once.
 	resting      = regexp.MustCompile(`(?m)^(\d+) @ .*\n#.*/realtime\.\(\*pool\)\.next\+`)
 	heapAlloc    = regexp.MustCompile(`(?m)^# HeapAlloc = (\d+)`)
 	residentSize = regexp.MustCompile(`(?m)^VmRSS:\s+(\d+) kB`)

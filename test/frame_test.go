@@ -10,8 +10,7 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// rawFrame returns a WebSocket frame as a client has to send it, or with what
-// is wrong about it.
+// rawFrame returns a WebSocket frame of a client, which may be wrong.
 func rawFrame(first byte, masked bool, length uint64, payload string) []byte {
 	frame := []byte{first}
 	mask := byte(0)
@@ -27,12 +26,12 @@ func rawFrame(first byte, masked bool, length uint64, payload string) []byte {
 		frame = binary.BigEndian.AppendUint64(append(frame, mask|127), length)
 	}
 	if masked {
-		frame = append(frame, 0, 0, 0, 0) // which leaves the payload as it is
+		frame = append(frame, 0, 0, 0, 0) // a mask that changes nothing
 	}
 	return append(frame, payload...)
 }
 
-// Breaches of RFC 6455 get its close codes.
+// TestMalformedFrames checks the close codes for frames that violate RFC 6455.
 func TestMalformedFrames(t *testing.T) {
 	t.Parallel()
 	s, w := startForMalformed(t)

@@ -19,9 +19,9 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/test/chaos"
 )
 
-// Clients that only poll, and a backend, do so as fast as they can, straight to
-// the server, while the configuration changes again and again or fails to. None
-// of their requests fails.
+// TestHandover reloads the configuration again and again, while polling clients and a
+// backend send requests as fast as they can. Some reloads fail. None of the requests
+// does.
 func TestHandover(t *testing.T) {
 	t.Parallel()
 	harness.OverHTTPAndTLS(t, func(t *testing.T, secure bool) {
@@ -36,12 +36,12 @@ func TestHandover(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer occupied.Close()
-		broken := after // what it has in common with the others opens, and closes again
+		broken := after // listeners that all configurations share open and close again
 		broken.More = "http://" + occupied.Addr().String() + " {\n bind 127.0.0.1 \n respond ok \n}"
 
 		reloads := 21
 		if secure {
-			reloads = 9 // each has every client make TLS's handshake again, which takes its time here
+			reloads = 9 // fewer: after each one every client has another TLS handshake
 		}
 		n := s.StartNode(t, "handover.mjs", "ROUNDS", strconv.Itoa(reloads))
 		n.WantNoFailures()
@@ -54,7 +54,7 @@ func TestHandover(t *testing.T) {
 				if status, answer := s.Reload(s.WriteConfig("Caddyfile.broken", broken)); status == http.StatusOK {
 					t.Errorf("a broken configuration is answered %d %s", status, answer)
 				}
-				s.MustReload(before) // at once, whatever the broken one has left
+				s.MustReload(before) // at once, without a pause after the broken one
 			}
 			n.Tell("done")
 			n.WantNoFailures()
@@ -67,12 +67,11 @@ func TestHandover(t *testing.T) {
 	})
 }
 
-// keepCalling makes calls of the API, and asks for the health, all the time, on
-// connections that are kept. What it returns ends that, and returns how many
-// calls were made.
-func keepCalling(t *testing.T, s *harness.Server) (leave func() int64) {
+// keepCalling calls the API and the health route all the time, on connections that are
+// kept. stop ends that and returns the number of calls.
+func keepCalling(t *testing.T, s *harness.Server) (stop func() int64) {
 	t.Helper()
-	stop := make(chan struct{})
+	done := make(chan struct{})
 	var calls atomic.Int64
 	var callers sync.WaitGroup
 	for i := range 2 {
@@ -86,7 +85,7 @@ func keepCalling(t *testing.T, s *harness.Server) (leave func() int64) {
 			client := http.Client{Transport: transport, Timeout: harness.Timeout}
 			for {
 				select {
-				case <-stop:
+				case <-done:
 					return
 				default:
 				}
@@ -95,23 +94,22 @@ func keepCalling(t *testing.T, s *harness.Server) (leave func() int64) {
 					return
 				}
 				calls.Add(1)
-				time.Sleep(5 * time.Millisecond) // between two calls, to leave some of the machine to the others
+				time.Sleep(5 * time.Millisecond) // leaves time for the other tests
 			}
 		})
 	}
 	return func() int64 {
 		select {
-		case <-stop:
+		case <-done:
 		default:
-			close(stop)
+			close(done)
 		}
 		callers.Wait()
 		return calls.Load()
 	}
 }
 
-// callOnce calls the API, which Go's client does not try again, and asks for the
-// health.
+// callOnce calls the API, which Go's client does not repeat, and the health route.
 func callOnce(s *harness.Server, client *http.Client) error {
 	call, err := http.NewRequest(http.MethodPost, s.URL()+"/api/realtime/emit", strings.NewReader(`{"event":"nobody listens","everyone":true}`))
 	if err != nil {
@@ -140,7 +138,8 @@ func callOnce(s *harness.Server, client *http.Client) error {
 	return nil
 }
 
-// patiently sends a request, and sends it again if its connection was overdue.
+// patiently sends a request. It repeats the request if the server had reason to close a
+// new connection before.
 func patiently(client *http.Client, request *http.Request) (*http.Response, error) {
 	for {
 		var reused bool

@@ -11,8 +11,8 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/test/harness"
 )
 
-// wantRefusal wants exactly one line about a path since a mark, which can be
-// later than the end of the connection.
+// wantRefusal expects exactly one log line about a path since a mark. It can be later
+// than the end of the connection.
 func wantRefusal(t *testing.T, s *harness.Server, mark int, target string) {
 	t.Helper()
 	path, _, _ := strings.Cut(target, "?")
@@ -23,18 +23,20 @@ func wantRefusal(t *testing.T, s *harness.Server, mark int, target string) {
 	}
 }
 
-// Handshakes that are odd, broken off, or more than handshakes.
+// TestMalformedHandshakes sends handshakes that are wrong, incomplete, or followed by
+// data too early.
 func TestMalformedHandshakes(t *testing.T) {
 	t.Parallel()
 	s, w := startForMalformed(t)
 	paths := map[string]string{"engine.io": harness.WebSocketPath, "plain": "/ws"}
 	for kind, path := range paths {
 		t.Run(kind+"/a frame glued to it", func(t *testing.T) {
-			// No answer has been seen yet, and yet it is the WebSocket's.
+			// The frame comes with the handshake, before any answer. It still belongs to the
+			// WebSocket.
 			good := map[string]string{"engine.io": `40`, "plain": `{"event":"echo","args":["x"],"id":7}`}[kind]
 			answer := map[string]string{"engine.io": `40{"sid":`, "plain": `{"ack":7,`}[kind]
 			frame := string(rawFrame(0x81, true, uint64(len(good)), good))
-			for _, at := range []int{1, len(frame)} { // a part of it, or all
+			for _, at := range []int{1, len(frame)} { // a part of the frame, or all of it
 				got := s.ExchangeParts(t, []string{s.UpgradeRequest(path) + frame[:at], frame[at:]}, func(got string) bool { return strings.Contains(got, answer) })
 				if !strings.HasPrefix(got, "HTTP/1.1 101 ") || !strings.Contains(got, answer) {
 					t.Errorf("good, %d bytes of it: the answer is %.500q", at, got)
@@ -70,7 +72,7 @@ func TestMalformedHandshakes(t *testing.T) {
 					t.Errorf("%s: the answer is %.100q", name, got)
 				}
 				if took := time.Since(begin); took > harness.Timeout/2 {
-					t.Errorf("%s: the answer took %v", name, took) // it is a matter of microseconds, on a machine that is not busy
+					t.Errorf("%s: the answer took %v", name, took) // microseconds, if the machine is not busy
 				}
 			}
 			var many []string
@@ -100,7 +102,7 @@ func TestMalformedHandshakes(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				// From nothing at all to all of it and a little more.
+				// From no byte at all to the whole handshake and two bytes of a frame.
 				_, _ = io.WriteString(conn, (whole + "\x81\x80")[:i*(len(whole)+2)/199])
 				harness.Reset(conn)
 			}

@@ -20,7 +20,7 @@ import (
 
 const jwtSecret = "the-secret-of-those-who-sign-tokens-0123456789"
 
-// A keyServer serves the public key that tokens are signed with, as a set.
+// A keyServer serves the public key of signed tokens as a key set.
 type keyServer struct {
 	*httptest.Server
 	key *ecdsa.PrivateKey
@@ -44,7 +44,8 @@ func newKeyServer(t *testing.T) *keyServer {
 	return s
 }
 
-// signToken signs a token; without a key server by the secret.
+// signToken signs a token by the key server's key, or by the secret if there is no key
+// server.
 func signToken(t *testing.T, by *keyServer, user string, life time.Duration, issuer string) string {
 	t.Helper()
 	claims := gojwt.MapClaims{
@@ -63,7 +64,7 @@ func signToken(t *testing.T, by *keyServer, user string, life time.Duration, iss
 	return text
 }
 
-// TestJWT has real clients show tokens wherever they can.
+// TestJWT has real clients send tokens in every place that a client can.
 func TestJWT(t *testing.T) {
 	t.Parallel()
 	a := harness.NewBackend(t, "a")
@@ -115,8 +116,8 @@ func TestJWT(t *testing.T) {
 	s.Log.Wait(t, 0, "socket disconnected", "reason", "expired", "user", "tim")
 }
 
-// TestTokenInSubprotocol: a page that cannot set headers hands its token over as
-// a subprotocol. It is sent back to nobody, and in no log.
+// TestTokenInSubprotocol has a page send its token as a subprotocol, because pages
+// cannot set headers. The server does not send it back and does not log it.
 func TestTokenInSubprotocol(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Shipped, harness.Config{Site: `log {
@@ -163,7 +164,8 @@ func TestTokenInSubprotocol(t *testing.T) {
 	}
 }
 
-// TestPlaceholder: whom Caddy's own authentication lets pass is the user.
+// TestPlaceholder checks that the user of Caddy's own authentication is the user of the
+// socket.
 func TestPlaceholder(t *testing.T) {
 	t.Parallel()
 	hash, err := bcrypt.GenerateFromPassword([]byte("pw"), bcrypt.MinCost)
@@ -190,7 +192,7 @@ func TestPlaceholder(t *testing.T) {
 			handler echo
 		}
 	}`, hash)})
-	// A client that has passed, and one for whom the placeholder is empty.
+	// One client is authenticated. For the other one the placeholder is empty.
 	w := s.MustDial(t, "/private/socket.io/?EIO=4&transport=websocket", "Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("ann:pw")), "X-Tenant", "{env.HOME}")
 	w.Receive()
 	w.Connect()

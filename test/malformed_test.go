@@ -17,7 +17,8 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// startForMalformed is a server whose clients' pings do not come into the way.
+// startForMalformed starts a server whose pings do not disturb the test, and an
+// observer.
 func startForMalformed(t *testing.T) (*harness.Server, *harness.Observer) {
 	s := harness.Start(t, harness.WithGuests, harness.Config{Site: `realtime {
 		namespaces / /custom
@@ -30,8 +31,7 @@ func startForMalformed(t *testing.T) (*harness.Server, *harness.Observer) {
 	return s, s.Observe(t)
 }
 
-// wantOneEnd wants exactly one line about a session's end, and none about
-// anything else.
+// wantOneEnd expects one log line about the end of a session, and no other line.
 func wantOneEnd(t *testing.T, s *harness.Server, mark int, session, reason string) {
 	t.Helper()
 	s.Log.Wait(t, mark, "disconnected", "session", session)
@@ -50,9 +50,10 @@ func wantOneEnd(t *testing.T, s *harness.Server, mark int, session, reason strin
 	}
 }
 
-// What is no packet, or one out of place, ends the connection: over WebSocket
-// by a close frame without a code, as Socket.IO's own server does it, or with
-// 1008 where a limit is exceeded, over polling at once, so that no GET finds it any more.
+// TestMalformedPackets checks that a malformed or misplaced packet ends the connection.
+// A WebSocket gets a close frame without a code, as from Socket.IO's own server, or
+// with 1008 if a limit is exceeded. A polling session ends at once: no GET finds it any
+// more.
 func TestMalformedPackets(t *testing.T) {
 	t.Parallel()
 	s, w := startForMalformed(t)
@@ -64,8 +65,8 @@ func TestMalformedPackets(t *testing.T) {
 	event := func(name string) string { return `42["` + name + `"]` }
 	deep := strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000)
 	cases := map[string]struct {
-		packets   []string // b in front stands for a binary one
-		unentered bool     // the client has entered no namespace
+		packets   []string // "b" in front stands for a binary message
+		unentered bool     // without a CONNECT before
 		reason    string
 	}{
 		"an empty packet":                  {packets: []string{""}, reason: parseError},
@@ -166,14 +167,14 @@ func TestMalformedPackets(t *testing.T) {
 				poll.Connect()
 			}
 			payload := strings.ReplaceAll(strings.Join(c.packets, "\x1e"), "bx", "beA==")
-			// Socket.IO's own server says ok to it, too.
+			// Socket.IO's own server answers ok, too.
 			begin := time.Now()
 			if a := poll.Post(payload); a.Status != http.StatusOK && a.Status != http.StatusBadRequest {
 				t.Errorf("the POST is answered %d %s", a.Status, a.Body)
 			}
 			a := poll.Get()
-			// A packet that is none for Engine.IO ends the session at once; after
-			// one that is none for Socket.IO the client is told so.
+			// A malformed packet of Engine.IO ends the session at once. After a malformed packet
+			// of Socket.IO the client gets a close packet.
 			if inSocketIO := strings.ContainsAny(payload[:min(1, len(payload))], "4b"); inSocketIO {
 				if (a.Status != http.StatusOK || a.Body != "6\x1e1") && !harness.SessionForgotten(a, begin) {
 					t.Errorf("the next GET is answered %d %q", a.Status, a.Body)
@@ -192,7 +193,7 @@ func TestMalformedPackets(t *testing.T) {
 	}
 }
 
-// What looks odd but is allowed, and changes nothing.
+// TestOddPackets sends packets that look wrong and are allowed.
 func TestOddPackets(t *testing.T) {
 	t.Parallel()
 	s, w := startForMalformed(t)
@@ -280,8 +281,8 @@ func TestOddPackets(t *testing.T) {
 	w.Check(t)
 }
 
-// Requests that are wrong get Engine.IO's errors, a line in the log, and no
-// session.
+// TestMalformedRequests checks that wrong requests get the errors of Engine.IO, a log
+// line and no session.
 func TestMalformedRequests(t *testing.T) {
 	t.Parallel()
 	s, w := startForMalformed(t)
@@ -366,7 +367,7 @@ func TestMalformedRequests(t *testing.T) {
 	wire.CheckAlive()
 	w.Check(t)
 
-	// The path is that of Socket.IO to the letter, but for its last slash.
+	// The path is case-sensitive. Only its last slash may be missing.
 	for _, path := range []string{"/socket.iox?EIO=4&transport=polling", "/Socket.io/?EIO=4&transport=polling", "/x/socket.io/?EIO=4&transport=polling"} {
 		if a := s.Request(t, "GET", path, ""); a.Status != http.StatusNotFound {
 			t.Errorf("%s is answered %d %s", path, a.Status, a.Body)
@@ -388,7 +389,8 @@ func TestMalformedRequests(t *testing.T) {
 	})
 }
 
-// Too much, or at the wrong time, over polling.
+// TestMalformedPolling sends requests that are too large, or that come at the wrong
+// time.
 func TestMalformedPolling(t *testing.T) {
 	t.Parallel()
 	s, w := startForMalformed(t)
@@ -415,7 +417,7 @@ func TestMalformedPolling(t *testing.T) {
 			t.Fatal(err)
 		}
 		response, err := s.HTTP.Do(request)
-		// The server may close the connection before all of it is sent.
+		// The server may close the connection before the client has sent everything.
 		if err == nil {
 			response.Body.Close()
 			if response.StatusCode != http.StatusRequestEntityTooLarge {
@@ -466,14 +468,14 @@ func TestMalformedPolling(t *testing.T) {
 	t.Run("a packet of bad UTF-8", func(t *testing.T) {
 		poll := s.OpenSession(t)
 		poll.Connect()
-		poll.Post("42[\"message-with-ack\",\"\xff\"]") // whatever becomes of it
+		poll.Post("42[\"message-with-ack\",\"\xff\"]") // with any answer
 		w.Check(t)
 	})
 	t.Run("a GET beside a GET", func(t *testing.T) {
 		poll := s.OpenSession(t)
 		poll.Connect()
 		mark := s.LogEnd(t)
-		// Neither knows which of them came first.
+		// Which of the two comes first is not known.
 		answers := make(chan harness.Answer, 2)
 		for range 2 {
 			go func() {
@@ -505,7 +507,7 @@ func TestMalformedPolling(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		// The server asks for the body once the request is being handled.
+		// The server asks for the body when it handles the request.
 		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n", poll.Path())
 		_ = conn.SetDeadline(time.Now().Add(harness.Timeout))
 		if text, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.Contains(text, "100") {
@@ -519,8 +521,8 @@ func TestMalformedPolling(t *testing.T) {
 	w.Check(t)
 }
 
-// wantUpgradeRefused wants a WebSocket of a session that has one, or is about to
-// have it, to be closed as soon as it is open, and one line about it.
+// wantUpgradeRefused expects a second WebSocket of a session to be closed as soon as it
+// is open, and one log line about that.
 func wantUpgradeRefused(t *testing.T, s *harness.Server, session string) {
 	t.Helper()
 	mark := s.LogEnd(t)
@@ -532,7 +534,8 @@ func wantUpgradeRefused(t *testing.T, s *harness.Server, session string) {
 	}
 }
 
-// An upgrade that goes wrong ends the WebSocket, and leaves the session alone.
+// TestMalformedUpgrades checks that a failed upgrade ends the WebSocket and not the
+// session.
 func TestMalformedUpgrades(t *testing.T) {
 	t.Parallel()
 	s, w := startForMalformed(t)

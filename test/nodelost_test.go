@@ -13,15 +13,15 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/test/harness"
 )
 
-// connectMany connects clients by WebSocket, as many at a time as there are doors.
+// connectMany connects clients by WebSocket, 20 at a time.
 func connectMany(t *testing.T, s *harness.Server, clients int) []*harness.WebSocket {
 	t.Helper()
-	const doors = 20
+	const parallel = 20
 	wires := make([]*harness.WebSocket, clients)
 	var opened sync.WaitGroup
-	for first := range doors {
+	for first := range parallel {
 		opened.Go(func() {
-			for i := first; i < clients; i += doors {
+			for i := first; i < clients; i += parallel {
 				wires[i] = s.OpenWebSocket(t, "Cookie", "user=ann")
 				wires[i].Connect()
 			}
@@ -31,8 +31,7 @@ func connectMany(t *testing.T, s *harness.Server, clients int) []*harness.WebSoc
 	return wires
 }
 
-// readUntilClosed has clients answer the server's close frames until they are gone, which
-// is to happen soon.
+// readUntilClosed answers the server's close frames until all connections are closed.
 func readUntilClosed(t *testing.T, wires []*harness.WebSocket) {
 	t.Helper()
 	var reading sync.WaitGroup
@@ -49,8 +48,7 @@ func readUntilClosed(t *testing.T, wires []*harness.WebSocket) {
 	}
 }
 
-// countByReason is how many sockets a backend knows to be gone, by who made them go and
-// why.
+// countByReason counts disconnected sockets by who disconnected them and why.
 func countByReason(gone []harness.Message) map[string]int {
 	counts := make(map[string]int)
 	for _, m := range harness.UniqueMessages(gone) {
@@ -59,8 +57,8 @@ func countByReason(gone []harness.Message) map[string]int {
 	return counts
 }
 
-// TestNodeLost: the server is killed twice, and the backend learns of everybody
-// who was there, once.
+// TestNodeLost kills the server twice. The backend learns of every socket that was
+// connected, once.
 func TestNodeLost(t *testing.T) {
 	t.Parallel()
 	const left, stay = 50, 200
@@ -83,11 +81,11 @@ func TestNodeLost(t *testing.T) {
 	t.Logf("the backend knew of all %v after the start", time.Since(began))
 	s.Kill()
 	s.Run()
-	// Whoever is told of again would be by now.
+	// A repeated message would have come by now.
 	w := connectMany(t, s, 1)[0]
 	w.Reset()
 	a.WaitMessages(t, "socket.disconnect", "that of the last one", func(gone []harness.Message) bool { return len(harness.UniqueMessages(gone)) > left+stay })
-	time.Sleep(15 * time.Second) // for how long the journal of a process that was killed may not be touched
+	time.Sleep(15 * time.Second) // a log is left alone so long after its process was killed
 	gone := a.Messages("socket.disconnect")
 	if got, want := countByReason(gone), map[string]int{"network, transport close": left + 1, "node_lost, transport close": stay}; !maps.Equal(got, want) {
 		t.Errorf("it was told %v, want %v", got, want)
@@ -111,8 +109,8 @@ func TestNodeLost(t *testing.T) {
 	t.Logf("%d requests told of %d sockets", len(gone), len(sockets))
 }
 
-// TestExitWithoutBackend: the server exits while the backend is away, and tells it
-// after the next start.
+// TestExitWithoutBackend stops the server while the backend is down. The backend learns
+// of the sockets after the next start.
 func TestExitWithoutBackend(t *testing.T) {
 	t.Parallel()
 	const clients = 50
@@ -136,11 +134,11 @@ func TestExitWithoutBackend(t *testing.T) {
 	s.Log.Wait(t, mark, "taking over what an earlier process had still to tell the backend", "gone_before", clients, "lost_with_it", 0)
 }
 
-// TestExitWithRecovery: clients come back to the next process, and of those who do
-// not the backend learns when their time is over.
+// TestExitWithRecovery lets some clients return to the next process. The backend learns
+// of the others when their recovery time is over.
 func TestExitWithRecovery(t *testing.T) {
 	t.Parallel()
-	const clients, window = 20, 20 * time.Second // the server exits and starts within it
+	const clients, window = 20, 20 * time.Second // the restart is within the window
 	a := harness.NewBackend(t, "a")
 	c := backendConfig(a.URL(), "")
 	c.Global = fmt.Sprintf("realtime {\n\t\tdrain 0s\n\t\trecovery %v\n\t}", window)
@@ -163,7 +161,7 @@ func TestExitWithRecovery(t *testing.T) {
 		wires[i] = w
 	}
 	readUntilClosed(t, wires)
-	began := time.Now() // nobody has gone before
+	began := time.Now() // no client has left before
 	s.Signal(syscall.SIGTERM)
 	if code := s.Wait(); code != 0 {
 		t.Errorf("the server ended with status %d", code)
@@ -207,8 +205,8 @@ func TestExitWithRecovery(t *testing.T) {
 	}
 }
 
-// TestBackendComesLater: those who connected before the endpoint had a backend are
-// lost like all others.
+// TestBackendComesLater checks that clients that connected before the endpoint had a
+// backend are reported like all others.
 func TestBackendComesLater(t *testing.T) {
 	t.Parallel()
 	const clients = 10
@@ -227,8 +225,8 @@ func TestBackendComesLater(t *testing.T) {
 	}
 }
 
-// TestEndpointComesBack: what a backend could not be told when its endpoint went it
-// is told when that is there again, in the same process.
+// TestEndpointComesBack removes and adds an endpoint in one process. The backend then
+// learns what it could not be told before.
 func TestEndpointComesBack(t *testing.T) {
 	t.Parallel()
 	const clients = 10

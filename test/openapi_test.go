@@ -10,8 +10,8 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/test/harness"
 )
 
-// TestOpenAPIClient: the description of the HTTP API is one by the rules of OpenAPI,
-// and a backend compiles that calls the API by a client generated from it.
+// TestOpenAPIClient checks that the description of the HTTP API is valid OpenAPI, and
+// that a backend with a client generated from it compiles.
 func TestOpenAPIClient(t *testing.T) {
 	t.Parallel()
 	harness.NeedNode(t)
@@ -37,7 +37,7 @@ func TestOpenAPIClient(t *testing.T) {
 		t.Errorf("the client: %v\n%s", err, compiled)
 	}
 
-	// What is wrong is found.
+	// The check can fail.
 	for problem, change := range map[string][2]string{
 		"too` is not expected":    {`description: "those of no user, too"`, `description: those of no user, too`},
 		"no-unresolved-refs":      {`#/components/schemas/Command"`, `#/components/schemas/Commands"`},
@@ -52,8 +52,8 @@ func TestOpenAPIClient(t *testing.T) {
 	}
 }
 
-// generateClient holds a description against the rules and generates the types of
-// a client, in a folder beside the packages that it needs.
+// generateClient checks a description and generates the types of a client, in a folder
+// beside the packages that it needs.
 func generateClient(t *testing.T, description string) (dir, output string, err error) {
 	t.Helper()
 	if dir, err = os.MkdirTemp("openapi", "client"); err != nil {

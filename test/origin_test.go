@@ -9,15 +9,15 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/test/harness"
 )
 
-// entryPaths are the ways in which a page can reach an endpoint: long-polling
-// and both kinds of WebSocket.
+// entryPaths are the ways in which a page can reach an endpoint: polling and both kinds
+// of WebSocket.
 var entryPaths = map[string]string{
 	"polling":         harness.PollingPath,
 	"websocket":       harness.WebSocketPath,
 	"plain websocket": "/ws",
 }
 
-// firstRequest sends the first request of an entrance.
+// firstRequest sends the first request of such a way.
 func firstRequest(t *testing.T, s *harness.Server, path string, header ...string) harness.Answer {
 	t.Helper()
 	if path == harness.PollingPath {
@@ -30,7 +30,7 @@ func firstRequest(t *testing.T, s *harness.Server, path string, header ...string
 	return a
 }
 
-// corsHeaders are the headers of an answer that say something about origins.
+// corsHeaders returns the header fields of an answer that concern origins.
 func corsHeaders(a harness.Answer) []string {
 	var names []string
 	for name := range a.Header {
@@ -144,7 +144,7 @@ func TestOrigins(t *testing.T) {
 	}
 }
 
-// wantOneRefusal wants exactly one line since a mark, which says why.
+// wantOneRefusal expects one log line since a mark, which has the reason.
 func wantOneRefusal(t *testing.T, s *harness.Server, mark int, origin string) {
 	t.Helper()
 	lines := harness.WithMessage(s.LogSince(t, mark), "refused")
@@ -160,8 +160,8 @@ func wantOneRefusal(t *testing.T, s *harness.Server, mark int, origin string) {
 	}
 }
 
-// The policy holds for every request, not only for the first: a session's id
-// that leaked is of no use to another site.
+// TestOriginOfLaterRequests checks that the policy holds for every request, not only
+// for the first: another site cannot use a session's id.
 func TestOriginOfLaterRequests(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.WithGuests, harness.Config{Site: "realtime {\n origins https://app.example.com \n handler echo \n}"})
@@ -220,7 +220,8 @@ func TestPreflight(t *testing.T) {
 	wantOneRefusal(t, s, mark, "https://evil.test")
 }
 
-// Without any origins, only the endpoint's own pages may connect.
+// TestOriginByDefault checks that without the option only pages of the same origin may
+// connect.
 func TestOriginByDefault(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Shipped, harness.Config{Site: "realtime {\n websocket /ws \n}"})
@@ -271,7 +272,7 @@ func TestOriginStrictAndAny(t *testing.T) {
 	}
 }
 
-// TestOriginInLog: who reads the log of a refusal knows what to write.
+// TestOriginInLog checks that the log line of a refusal says what to configure.
 func TestOriginInLog(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Shipped, harness.Config{Site: "realtime {\n websocket /ws \n origins https://app.example.com \n}"})

@@ -14,17 +14,15 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/test/harness"
 )
 
-// TestOriginals runs the test suites that the protocols and the clients of
-// Socket.IO have of their own, as they are. They are not ours to keep, so they
-// come from a checkout of socketio/socket.io, which the variable SUITES names (or
-// the folder docs in it):
+// TestOriginals runs the unchanged test suites of the protocols and of Socket.IO's
+// clients. They are not part of this repository. The variable SUITES names a checkout
+// of socketio/socket.io, or its folder docs:
 //
 //	git clone --depth 1 https://github.com/socketio/socket.io /tmp/socket.io
 //	make specifications SUITES=/tmp/socket.io RUNS=20
 //
-// The suites talk to the ports 3000 and 3210, which must be free. What the
-// protocols' suites ask for is in specification_test.go, too, in our own words,
-// and so part of every test run.
+// The suites use the ports 3000 and 3210, which must be free. specification_test.go
+// tests the same requirements as the suites of the protocols, in every test run.
 func TestOriginals(t *testing.T) {
 	harness.NeedNode(t)
 	suites := os.Getenv("SUITES")
@@ -45,8 +43,8 @@ func TestOriginals(t *testing.T) {
 	}
 }
 
-// runProtocols runs the suites of the two protocols' specifications, all of whose
-// tests have to pass. npm installs what each suite asks for.
+// runProtocols runs the suites of the two protocols, all of whose tests must pass. npm
+// installs what each suite needs.
 func runProtocols(t *testing.T, docs string, runs int) {
 	s := harness.NewServer(t, harness.WithGuests)
 	s.Port = 3000
@@ -73,7 +71,7 @@ func runProtocols(t *testing.T, docs string, runs int) {
 	s.WaitIdle()
 }
 
-// install copies a suite, and installs what it needs beside the copy.
+// install copies a suite and installs what it needs beside the copy.
 func install(t *testing.T, suite string) (folder string) {
 	t.Helper()
 	folder = t.TempDir()
@@ -94,22 +92,22 @@ func install(t *testing.T, suite string) (folder string) {
 	return folder
 }
 
-// A report is what mocha tells about a run.
+// A report is mocha's report of a run.
 type report struct {
 	Stats    struct{ Tests, Passes, Failures int }
 	Passes   []testResult
 	Failures []testResult
-	Pending  []testResult // those that the suite itself skips
+	Pending  []testResult // skipped by the suite itself
 }
 
-// A testResult is what became of one test.
+// A testResult is the result of one test.
 type testResult struct {
 	FullTitle string
 	Err       struct{ Message string }
 }
 
-// mocha runs tests in a folder with the mocha of a folder of modules, which begins
-// in the other folder unless it is absolute.
+// mocha runs tests in a folder by the mocha of another folder, which begins in the
+// first one unless it is absolute.
 func mocha(t *testing.T, folder, modules string, args, env []string) (r report) {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "report.json")
@@ -118,9 +116,9 @@ func mocha(t *testing.T, folder, modules string, args, env []string) (r report) 
 	run.Dir = folder
 	run.Env = append(os.Environ(), env...)
 	run.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	said, err := run.CombinedOutput() // an error if a test fails, too
+	said, err := run.CombinedOutput() // the error may be that a test has failed
 	if run.Process != nil {
-		_ = syscall.Kill(-run.Process.Pid, syscall.SIGKILL) // what tests have started and left running
+		_ = syscall.Kill(-run.Process.Pid, syscall.SIGKILL) // processes that tests have left running
 	}
 	data, missing := os.ReadFile(out)
 	if missing != nil {

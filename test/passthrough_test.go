@@ -15,8 +15,8 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// What is none of the endpoint's own paths reaches the application behind it
-// as if there were no endpoint.
+// TestPassThrough checks that requests outside the endpoint's own paths reach the
+// application behind it unchanged.
 func TestPassThrough(t *testing.T) {
 	t.Parallel()
 	var upgrader websocket.Upgrader
@@ -43,7 +43,7 @@ func TestPassThrough(t *testing.T) {
 			fmt.Fprintf(w, "data: %d\n\n", i)
 			w.(http.Flusher).Flush()
 		}
-		<-r.Context().Done() // what has been flushed must arrive before the end
+		<-r.Context().Done() // flushed data must arrive before the end
 	})
 	application.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -72,7 +72,7 @@ func TestPassThrough(t *testing.T) {
 		} {
 			want := fmt.Sprintf("%s %s origin=https://evil.test cookie=id=1 body=payload", method, path)
 			if strings.Contains(path, "//") {
-				continue // ServeMux, and not Caddy, redirects it
+				continue // ServeMux redirects it, not Caddy
 			}
 			a := s.Request(t, method, path, "payload", "Origin", "https://evil.test", "Cookie", "id=1")
 			if a.Status != http.StatusTeapot || a.Body != want || a.Header.Get("X-Application") != "yes" {
@@ -84,13 +84,13 @@ func TestPassThrough(t *testing.T) {
 		}
 	}
 
-	// A big body, as it is.
+	// A large body is not changed.
 	body := strings.Repeat("payload ", 1_000_000)
 	if a := s.Request(t, "POST", "/upload", body); !strings.HasSuffix(a.Body, "body="+body) {
 		t.Errorf("the answer to a big body is %d, of %d bytes", a.Status, len(a.Body))
 	}
 
-	// The application's own WebSockets, whatever the origin.
+	// The application has WebSockets of its own, for any origin.
 	ws := s.MustDial(t, "/chat", "Origin", "https://anyone.test")
 	for _, text := range []string{"2probe", "40", "{}"} {
 		ws.Send(text)
@@ -110,7 +110,7 @@ func TestPassThrough(t *testing.T) {
 	}
 	response.Body.Close()
 
-	// And Socket.IO beside all that, with nothing configured.
+	// Socket.IO works beside it, without configuration.
 	n := s.StartNode(t, "client.mjs", "TRANSPORTS", "polling,websocket")
 	n.Expect("connected", nil)
 	if a := s.Request(t, "GET", "/health/realtime", ""); a.Body != `{"websocket":{"enabled":true,"connections":1}}` {
@@ -125,7 +125,7 @@ func TestPassThrough(t *testing.T) {
 	if took := time.Since(begin); took > 20*time.Second {
 		t.Errorf("it took %v to be empty", took)
 	}
-	// An endpoint without handlers says so to whoever asks, and goes on.
+	// An endpoint without handlers acks events with an error and keeps the connection.
 	w := s.OpenWebSocket(t)
 	w.Connect()
 	w.Send(`421["hello"]`)

@@ -7,22 +7,20 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/test/harness"
 )
 
-// Why a connection ended is told in the same words as by Socket.IO's own
-// server, to the client as well as to the log: of the socket and of the session
-// below it.
+// TestReasons checks that a client and the log have the same reason for the end of a
+// connection as with Socket.IO's own server.
 func TestReasons(t *testing.T) {
-	// However late it is, a client must not find the server silent before that has
-	// found the client so, nor before the test has told it to be.
+	// With slow, no client gives the server up before the server has given the client up.
 	const slow, quick = "", "ping 5s 5s"
-	// A long-poll ends with the session, or with the HTTP server just before.
+	// A long-poll ends with the session, or just before, with the HTTP server.
 	const exits = "the server exits"
 	cases := map[string]struct {
-		ping    string // how the server finds out that a client is dead
+		ping    string // settings of the heartbeat
 		end     func(s *harness.Server, n *harness.Program)
-		client  string // the client's reason; "" where it cannot say
+		client  string // the client's reason; "" if it cannot tell
 		socket  string
 		session string
-		polling string // the last two over polling, where they differ
+		polling string // the last two over polling, if they differ
 	}{
 		"the client leaves": {
 			slow, func(_ *harness.Server, n *harness.Program) { n.Tell("disconnect") },
@@ -66,7 +64,7 @@ func TestReasons(t *testing.T) {
 					n := s.StartNode(t, "client.mjs", "TRANSPORTS", transports)
 					var connected struct{ ID, Session string }
 					n.Expect("connected", &connected)
-					n.Tell("rest") // else a poll could be on its way that the server has not seen
+					n.Tell("rest") // no poll is on its way then
 					n.Expect("resting", nil)
 					c.end(s, n)
 					if c.client != "" {
@@ -81,7 +79,7 @@ func TestReasons(t *testing.T) {
 					}
 					got := s.Log.Wait(t, 0, "socket disconnected", "socket", connected.ID).Field("reason")
 					if got == "ping timeout" && c.polling != "" && transports == "polling" {
-						c.socket, c.session = got, got // it was killed between two polls
+						c.socket, c.session = got, got // the client was killed between two polls
 					}
 					if got != c.socket {
 						t.Errorf("the socket's reason is %q, not %q", got, c.socket)
@@ -104,7 +102,7 @@ func TestReasons(t *testing.T) {
 	})
 }
 
-// A server that does not say anything any more is given up by its clients.
+// TestServerSilence checks that clients give up a server that is silent.
 func TestServerSilence(t *testing.T) {
 	t.Parallel()
 	for _, transports := range everyTransport {

@@ -13,13 +13,13 @@ import (
 func recoveryConfig(options, more string) harness.Config {
 	return harness.Config{
 		Global: "realtime {\n\t\tdrain 0s\n\t\trecovery " + options + "\n\t}",
-		// Whoever is lost between two polls is missed only when a ping is due.
+		// A client that is lost between two polls is noticed only by a ping.
 		Site: "realtime {\n\t\twebsocket /ws\n\t\thandler echo\n\t\tping 500ms 5s\n" + more + "\t}",
 	}
 }
 
-// Clients lose their connections, by all transports and in two ways, while
-// events flow; the configuration changes while they are away.
+// TestRecovery breaks connections of all transports in two ways, while events flow.
+// Some reloads happen while clients are disconnected.
 func TestRecovery(t *testing.T) {
 	t.Parallel()
 	const rounds = 12
@@ -63,7 +63,7 @@ func TestRecovery(t *testing.T) {
 				var client struct{ ID string }
 				n.Expect("late", &client)
 				s.Log.Wait(t, mark, "socket disconnected", "socket", client.ID)
-				time.Sleep(time.Second) // the window itself is what is tested
+				time.Sleep(time.Second) // the recovery time must pass
 				n.Tell("back")
 				n.Expect("anew", nil)
 				n.Finish()

@@ -1,6 +1,7 @@
 package test
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -24,7 +25,7 @@ const (
 	newOrigin = "https://new.example.com"
 )
 
-// relaySite is the site of the crowd.
+// relaySite is the site of the clients of crowd.mjs.
 func relaySite(more string) string {
 	return `realtime {
 		websocket /ws
@@ -37,127 +38,161 @@ func relaySite(more string) string {
 	}`
 }
 
-// While a hundred clients talk, the configuration changes again and again, or
-// fails to. Nobody is disconnected, no line is lost, and what has changed holds
-// for whoever comes next.
+// A reloadTest is a server with connected clients, whose configuration changes between
+// two that allow different origins.
+type reloadTest struct {
+	server        *harness.Server
+	clients       *harness.Program // a hundred, which talk to each other
+	before, after harness.Config
+}
+
+// TestReload reloads in different ways while a hundred clients talk. No client is
+// disconnected and no event is lost. New clients get what has changed.
 func TestReload(t *testing.T) {
 	t.Parallel()
-	before := harness.Config{Site: relaySite("origins " + oldOrigin)}
-	after := harness.Config{Site: relaySite("origins " + newOrigin)}
-	s := harness.Start(t, harness.WithGuests, before)
-	s.AllowError("request error") // of the reloads that fail
-	n := s.StartNode(t, "crowd.mjs", "ROUNDS", "5")
-	n.WantNoFailures()
-	if c := s.Health().WebSocket.Connections; c != 100 {
+	r := &reloadTest{
+		before: harness.Config{Site: relaySite("origins " + oldOrigin)},
+		after:  harness.Config{Site: relaySite("origins " + newOrigin)},
+	}
+	r.server = harness.Start(t, harness.WithGuests, r.before)
+	r.server.AllowError("request error") // of the reloads that fail
+	r.clients = r.server.StartNode(t, "crowd.mjs", "ROUNDS", "5")
+	r.clients.WantNoFailures()
+	if c := r.server.Health().WebSocket.Connections; c != 100 {
 		t.Fatalf("there are %d connections, not 100", c)
 	}
+	stop := keepOpeningSessions(t, r.server)
+	r.wantAllowed(t, oldOrigin, newOrigin)
 
-	// Those who come meanwhile are let in, all of them.
-	stop := make(chan struct{})
-	var comers sync.WaitGroup
-	var came atomic.Int64
-	defer comers.Wait()
-	leave := sync.OnceFunc(func() { close(stop) })
-	defer leave()
-	for range 2 {
-		comers.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				begun := time.Now()
-				a, err := s.TryRequest(t.Context(), "GET", harness.PollingPath, "")
-				if err != nil && chaos.Overdue(begun) {
-					continue
-				}
-				if err != nil {
-					t.Errorf("a handshake: %v", err)
-					return
-				}
-				if a.Status != http.StatusOK {
-					t.Errorf("a handshake is answered %d %s", a.Status, a.Body)
-					return
-				}
-				id, _, _ := strings.Cut(strings.TrimPrefix(a.Body, `0{"sid":"`), `"`)
-				begun = time.Now()
-				if a, err = s.TryRequest(t.Context(), "POST", harness.PollingPath+"&sid="+id, "1"); err != nil && chaos.Overdue(begun) {
-					continue
-				}
-				if err != nil || a.Status != http.StatusOK {
-					t.Errorf("a close is answered %d %s, %v", a.Status, a.Body, err)
-					return
-				}
-				came.Add(1)
-				time.Sleep(10 * time.Millisecond) // between two of them, to leave some of the machine to the others
-			}
-		})
-	}
+	r.server.MustReload(r.after)
+	r.wantAllowed(t, newOrigin, oldOrigin)
+	r.wantTalking()
 
-	holds := func(let, refused string) {
-		t.Helper()
-		for name, path := range entryPaths {
-			if a := firstRequest(t, s, path, "Origin", let); a.Status != http.StatusOK && a.Status != http.StatusSwitchingProtocols {
-				t.Errorf("%s: %s is answered %d", name, let, a.Status)
-			}
-			if a := firstRequest(t, s, path, "Origin", refused); a.Status != http.StatusForbidden {
-				t.Errorf("%s: %s is answered %d", name, refused, a.Status)
-			}
-		}
-	}
+	r.reloadByCommand(t, r.before)
+	r.wantAllowed(t, oldOrigin, newOrigin)
+	r.wantTalking()
 
-	holds(oldOrigin, newOrigin)
-	s.MustReload(after)
-	holds(newOrigin, oldOrigin)
-	n.Tell("done")
-	n.WantNoFailures()
-
-	// By the command, and back.
-	output, err := s.Command("reload", "--config", s.WriteConfig("Caddyfile.new", before), "--adapter", "caddyfile", "--address", s.Admin()).CombinedOutput()
-	if err != nil {
-		t.Fatalf("caddy reload: %v\n%s", err, output)
-	}
-	holds(oldOrigin, newOrigin)
-	n.Tell("done")
-	n.WantNoFailures()
-
-	// One after the other.
 	for range 3 {
-		s.MustReload(after)
-		s.MustReload(before)
+		r.server.MustReload(r.after)
+		r.server.MustReload(r.before)
 	}
-	holds(oldOrigin, newOrigin)
-	n.Tell("done")
-	n.WantNoFailures()
+	r.wantAllowed(t, oldOrigin, newOrigin)
+	r.wantTalking()
 
-	t.Run("broken", func(t *testing.T) { testBrokenReloads(t, s, func() { holds(oldOrigin, newOrigin) }) })
-	n.Tell("done")
-	n.WantNoFailures()
+	t.Run("broken", r.testBroken)
+	r.wantTalking()
 
-	s.MustReload(after)
-	holds(newOrigin, oldOrigin)
-	n.Tell("done")
-	leave()
-	comers.Wait()
+	r.server.MustReload(r.after)
+	r.wantAllowed(t, newOrigin, oldOrigin)
+	r.clients.Tell("done")
+	opened := stop()
 	var finished struct {
 		Failures []string
 		Said     int
 	}
-	if n.Expect("finished", &finished); len(finished.Failures) > 0 {
+	if r.clients.Expect("finished", &finished); len(finished.Failures) > 0 {
 		t.Fatalf("%s", strings.Join(finished.Failures, "\n"))
 	}
-	t.Logf("%d lines have been said, and %d clients came and went", finished.Said, came.Load())
-	n.Finish()
-	s.WaitHealth("without sockets", func(h harness.Health) bool { return h.Sockets == 0 })
-	if n := s.Log.Count(0, "closing connections"); n != 0 {
-		t.Errorf("the log says that connections have been closed:\n%s", s.Log.Text(0))
+	t.Logf("%d events have been sent, and %d sessions came and went", finished.Said, opened)
+	r.clients.Finish()
+	r.server.WaitHealth("without sockets", func(h harness.Health) bool { return h.Sockets == 0 })
+	if n := r.server.Log.Count(0, "closing connections"); n != 0 {
+		t.Errorf("the log says that connections have been closed:\n%s", r.server.Log.Text(0))
 	}
 }
 
-// testBrokenReloads tries configurations that cannot be loaded, for whatever
-// reason and at whatever stage: nothing changes.
-func testBrokenReloads(t *testing.T, s *harness.Server, holds func()) {
+// wantAllowed checks on every transport that one origin is allowed and another is not.
+func (r *reloadTest) wantAllowed(t *testing.T, allowed, refused string) {
+	t.Helper()
+	for name, path := range entryPaths {
+		a := firstRequest(t, r.server, path, "Origin", allowed)
+		if a.Status != http.StatusOK && a.Status != http.StatusSwitchingProtocols {
+			t.Errorf("%s: %s is answered %d", name, allowed, a.Status)
+		}
+		if a := firstRequest(t, r.server, path, "Origin", refused); a.Status != http.StatusForbidden {
+			t.Errorf("%s: %s is answered %d", name, refused, a.Status)
+		}
+	}
+}
+
+// wantTalking has the clients talk another round.
+func (r *reloadTest) wantTalking() {
+	r.clients.T.Helper()
+	r.clients.Tell("done")
+	r.clients.WantNoFailures()
+}
+
+// reloadByCommand reloads as an operator does.
+func (r *reloadTest) reloadByCommand(t *testing.T, c harness.Config) {
+	t.Helper()
+	file := r.server.WriteConfig("Caddyfile.new", c)
+	output, err := r.server.Command("reload", "--config", file, "--adapter", "caddyfile", "--address", r.server.Admin()).CombinedOutput()
+	if err != nil {
+		t.Fatalf("caddy reload: %v\n%s", err, output)
+	}
+}
+
+// keepOpeningSessions opens and closes sessions all the time. stop ends that and returns
+// the number of sessions.
+func keepOpeningSessions(t *testing.T, s *harness.Server) (stop func() int64) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var opening sync.WaitGroup
+	var opened atomic.Int64
+	for range 2 {
+		opening.Go(func() {
+			for ctx.Err() == nil {
+				switch again, err := openOnce(t.Context(), s); {
+				case err != nil:
+					t.Error(err)
+					return
+				case !again:
+					opened.Add(1)
+					time.Sleep(10 * time.Millisecond) // leaves time for the other clients
+				}
+			}
+		})
+	}
+	stop = func() int64 {
+		cancel()
+		opening.Wait()
+		return opened.Load()
+	}
+	t.Cleanup(func() { stop() })
+	return stop
+}
+
+// openOnce opens a session and closes it. again says that the server had reason to close
+// a new connection before the request.
+func openOnce(ctx context.Context, s *harness.Server) (again bool, err error) {
+	begun := time.Now()
+	a, err := s.TryRequest(ctx, http.MethodGet, harness.PollingPath, "")
+	if err != nil && chaos.Overdue(begun) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("a handshake: %w", err)
+	}
+	if a.Status != http.StatusOK {
+		return false, fmt.Errorf("a handshake is answered %d %s", a.Status, a.Body)
+	}
+	id, _, _ := strings.Cut(strings.TrimPrefix(a.Body, `0{"sid":"`), `"`)
+	begun = time.Now()
+	a, err = s.TryRequest(ctx, http.MethodPost, harness.PollingPath+"&sid="+id, "1")
+	if err != nil && chaos.Overdue(begun) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("closing a session: %w", err)
+	}
+	if a.Status != http.StatusOK {
+		return false, fmt.Errorf("a close packet is answered %d %s", a.Status, a.Body)
+	}
+	return false, nil
+}
+
+// testBroken loads configurations that fail for different reasons and at
+// different stages. They change nothing.
+func (r *reloadTest) testBroken(t *testing.T) {
 	occupied, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -174,19 +209,19 @@ func testBrokenReloads(t *testing.T, s *harness.Server, holds func()) {
 		"found when started":       {Site: relaySite("origins " + newOrigin), More: "http://" + occupied.Addr().String() + " {\n bind 127.0.0.1 \n respond ok \n}"},
 		"an unknown hub's options": {Site: relaySite("origins " + newOrigin), Global: "realtime other {\n broker nothing \n}"},
 	} {
-		// What is found when Caddy starts its apps is undone in the order in which
-		// they happened to start: once is not enough.
+		// Caddy starts its apps in random order, and undoes that if one of them fails. Once
+		// is not enough to see each order.
 		for range 3 {
-			if status, answer := s.Reload(s.WriteConfig("Caddyfile.broken", broken)); status == http.StatusOK {
+			if status, answer := r.server.Reload(r.server.WriteConfig("Caddyfile.broken", broken)); status == http.StatusOK {
 				t.Errorf("%s: the reload is answered %d %s", name, status, answer)
 			}
 		}
-		holds()
+		r.wantAllowed(t, oldOrigin, newOrigin)
 	}
 }
 
-// Those who have been let in stay, with the origin that they came with, on
-// whichever transport.
+// TestReloadKeepsOrigins checks that connected clients stay connected when their origin
+// is no longer allowed, on every transport.
 func TestReloadKeepsOrigins(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.WithGuests, harness.Config{Site: relaySite("origins " + oldOrigin)})
@@ -200,7 +235,7 @@ func TestReloadKeepsOrigins(t *testing.T) {
 
 	s.MustReload(harness.Config{Site: relaySite("origins " + newOrigin)})
 	if _, a := s.Dial(t, "/ws", from...); a.Status != http.StatusForbidden {
-		t.Errorf("a newcomer is answered %d", a.Status)
+		t.Errorf("a new client is answered %d", a.Status)
 	}
 	ws.CheckAlive()
 	plain.Send(`{"event":"message-with-ack","id":1}`)
@@ -211,7 +246,7 @@ func TestReloadKeepsOrigins(t *testing.T) {
 	if a.Status != http.StatusOK {
 		t.Fatalf("a POST is answered %d %s", a.Status, a.Body)
 	}
-	// Without these the page could not read the answer.
+	// Without these header fields the page could not read the answer.
 	want := []string{"Access-Control-Allow-Credentials: true", "Access-Control-Allow-Origin: " + oldOrigin, "Vary: Origin"}
 	if got := corsHeaders(a); !slices.Equal(got, want) {
 		t.Errorf("the answer has %q, want %q", got, want)
@@ -220,124 +255,8 @@ func TestReloadKeepsOrigins(t *testing.T) {
 	later.Upgrade().CheckAlive()
 }
 
-// What a configuration has no more is closed, and only that.
-func TestReloadWithout(t *testing.T) {
-	t.Parallel()
-	s := harness.Start(t, harness.WithGuests, harness.Config{Site: `
-		realtime {
-			websocket /ws
-			websocket /raw raw
-			authenticator token
-			handler echo
-		}
-		realtime {
-			name other
-			health off
-			socketio /other/
-			handler echo
-		}`})
-	ws, poll, upgraded := harness.ConnectWebSocket(t, s), s.OpenSession(t), harness.ConnectUpgraded(t, s)
-	poll.Connect()
-	plain := harness.ConnectPlain(t, s)
-	raw := harness.ConnectRaw(t, s)
-	other := s.MustDial(t, "/other/?EIO=4&transport=websocket")
-	other.Receive()
-	other.Connect()
-	s.WaitHealth("full", func(h harness.Health) bool { return h.WebSocket.Connections == 6 })
-
-	// The reload waits for the clients whose connections it closes.
-	mark := s.Log.Mark()
-	done := s.StartReload(harness.Config{Site: `
-		realtime {
-			websocket /ws
-			authenticator token
-			handler echo
-		}
-		realtime {
-			name other
-			health off
-			socketio /other/
-			handler echo
-		}`})
-	if code := raw.WaitClosed(); code != websocket.CloseGoingAway {
-		t.Errorf("the client of /raw is closed with %d", code)
-	}
-	done()
-	if l := s.Log.Wait(t, mark, "closing connections"); l.Fields["connections"] != 1.0 {
-		t.Errorf("the log says %s", l.Text)
-	}
-	s.Log.Wait(t, mark, "socket disconnected", "reason", "server shutting down")
-	if _, a := s.Dial(t, "/raw"); a.Status == http.StatusSwitchingProtocols {
-		t.Error("/raw still answers")
-	}
-	ws.CheckAlive()
-	poll.CheckAlive()
-	upgraded.CheckAlive()
-	other.CheckAlive()
-	plain.Send(`{"event":"message-with-ack","id":1}`)
-	if got := plain.Receive(); got != `{"ack":1,"args":[]}` {
-		t.Errorf("the client of /ws got %s", got)
-	}
-
-	mark = s.Log.Mark()
-	done = s.StartReload(harness.Config{Site: `
-		realtime {
-			websocket /ws
-			authenticator token
-			handler echo
-		}`})
-	if code := other.WaitClosed(); code != websocket.CloseGoingAway {
-		t.Errorf("the client of the other endpoint is closed with %d", code)
-	}
-	done()
-	if l := s.Log.Wait(t, mark, "closing connections"); l.Fields["connections"] != 1.0 || l.Field("endpoint") != "other" {
-		t.Errorf("the log says %s", l.Text)
-	}
-	ws.CheckAlive()
-	s.WaitHealth("of four", func(h harness.Health) bool { return h.WebSocket.Connections == 4 })
-
-	// A format is part of what a path is.
-	done = s.StartReload(harness.Config{Site: `
-		realtime {
-			websocket /ws raw
-			authenticator token
-			handler echo
-		}`})
-	if code := plain.WaitClosed(); code != websocket.CloseGoingAway {
-		t.Errorf("the json client of what is raw now is closed with %d", code)
-	}
-	done()
-	last := s.MustDial(t, "/ws")
-	s.WaitHealth("of four", func(h harness.Health) bool { return h.WebSocket.Connections == 4 })
-	ws.CheckAlive()
-	poll.CheckAlive()
-
-	// And Socket.IO as a whole.
-	done = s.StartReload(harness.Config{Site: "realtime {\n socketio off \n websocket /ws raw \n}"})
-	for _, w := range []*harness.WebSocket{ws, upgraded} {
-		if code := w.WaitClosed(); code != websocket.CloseGoingAway {
-			t.Errorf("a Socket.IO client is closed with %d", code)
-		}
-	}
-	s.Log.Wait(t, 0, "disconnected", "session", poll.ID, "reason", "server shutting down")
-	done()
-	s.WaitHealth("of one", func(h harness.Health) bool { return h.WebSocket.Connections == 1 })
-
-	// Nothing of it is left.
-	done = s.StartReload(harness.Config{Site: "respond bye"})
-	if code := last.WaitClosed(); code != websocket.CloseGoingAway {
-		t.Errorf("the last client is closed with %d", code)
-	}
-	done()
-	if a := s.Request(t, "GET", "/health/realtime", ""); a.Body != "bye" {
-		t.Errorf("the path of health is answered %s", a.Body)
-	}
-	s.MustReload(harness.Config{Site: relaySite("")})
-	harness.ConnectWebSocket(t, s).CheckAlive()
-}
-
-// Other settings than origins change for those who are connected, too; an event
-// that is being handled finishes with what it began with.
+// TestReloadOfHandlers checks that new settings hold for connected clients, too. An
+// event that is being handled finishes with the old ones.
 func TestReloadOfHandlers(t *testing.T) {
 	t.Parallel()
 	site := func(label string) harness.Config {
@@ -364,7 +283,7 @@ func TestReloadOfHandlers(t *testing.T) {
 		reloaded <- status
 	}()
 	mark := time.Now()
-	for { // the reload itself waits for the held event
+	for { // not on the reload, which waits for the held event
 		w.Send(`421["label"]`)
 		if got := w.Receive(); got == `431["new"]` {
 			break

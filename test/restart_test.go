@@ -13,7 +13,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/test/harness"
 )
 
-// A returningClient is a client that comes back to a server which has restarted.
+// A returningClient is a client that reconnects to a restarted server.
 type returningClient struct {
 	*harness.Program
 	id string
@@ -33,7 +33,7 @@ func startReturningClients(t *testing.T, s *harness.Server) []*returningClient {
 	return all
 }
 
-// waitConnected waits until the client has connected, and reports whether it is
+// waitConnected waits until the client is connected, and reports whether it was
 // recovered.
 func (c *returningClient) waitConnected() (recovered bool) {
 	c.T.Helper()
@@ -56,7 +56,7 @@ func (c *returningClient) waitReturned() (recovered bool) {
 	return c.waitConnected()
 }
 
-// restartConfig is a site whose clients come back, and whose backend has a key.
+// restartConfig is a site with reconnecting clients and an HTTP API.
 func restartConfig(hub string) harness.Config {
 	return harness.Config{
 		Global: "realtime {\n" + hub + "\n}",
@@ -71,16 +71,16 @@ func restartConfig(hub string) harness.Config {
 	}
 }
 
-// A newsPublisher publishes numbered news, one after the other.
+// A newsPublisher publishes numbered events, one after the other.
 type newsPublisher struct {
 	s        *harness.Server
 	t        *testing.T
 	next     int
 	accepted []int
-	unknown  []int // whether these were accepted
+	unknown  []int // it is not known whether these were accepted
 }
 
-// publish says one piece of news, and reports whether it has been accepted.
+// publish publishes the next event, and reports whether the server has accepted it.
 func (p *newsPublisher) publish() bool {
 	p.t.Helper()
 	body := fmt.Sprintf(`{"to":["org:ann"],"event":"news","args":[%d]}`, p.next)
@@ -99,7 +99,7 @@ func (p *newsPublisher) publish() bool {
 	return false
 }
 
-// check holds what a client has heard against what was accepted.
+// check compares what a client has received with the accepted events.
 func (p *newsPublisher) check(heard []int) {
 	p.t.Helper()
 	certain := slices.DeleteFunc(slices.Clone(heard), func(n int) bool { return slices.Contains(p.unknown, n) })
@@ -108,24 +108,24 @@ func (p *newsPublisher) check(heard []int) {
 	}
 }
 
-// A server that exits and starts again has the sockets of all who come back to
-// it, with all that they have missed.
+// TestRestart checks that a restarted server has all sockets of the clients that
+// reconnect, and all events that they have missed.
 func TestRestart(t *testing.T) {
 	t.Parallel()
-	s := harness.Start(t, harness.WithGuests, restartConfig("drain 3s\nrecovery 2m")) // long enough for some news
+	s := harness.Start(t, harness.WithGuests, restartConfig("drain 3s\nrecovery 2m")) // long enough for some events
 	clients := startReturningClients(t, s)
 	news := &newsPublisher{s: s, t: t}
 	for round := range 3 {
 		for range 3 {
 			news.publish()
 		}
-		for _, c := range clients { // they have to have an offset
+		for _, c := range clients { // so that each of them has an offset
 			c.Tell("ask enter room-" + fmt.Sprint(round))
 			c.Expect("answered", nil)
 		}
 		s.Signal(syscall.SIGTERM)
 		for news.publish() {
-			time.Sleep(10 * time.Millisecond) // between two pieces of news, while the server drains
+			time.Sleep(10 * time.Millisecond) // between two events, while the server drains
 		}
 		s.Wait()
 		s.Run()
@@ -151,7 +151,7 @@ func TestRestart(t *testing.T) {
 	}
 	news.publish()
 	for _, c := range clients {
-		c.Tell("ask message-with-ack") // what is accepted before is sent before
+		c.Tell("ask message-with-ack") // the events accepted before come before the ack
 		c.Expect("answered", nil)
 		c.Tell("heard")
 		var heard []int
@@ -167,8 +167,7 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// Without recovery a restart leaves nothing behind, and after a crash there is
-// nothing to take over.
+// TestRestartAnew checks that nothing is taken over without recovery, or after a crash.
 func TestRestartAnew(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -197,7 +196,7 @@ func TestRestartAnew(t *testing.T) {
 	}
 }
 
-// An exit waits for acks that are on their way, within the window.
+// TestExitAwaitsAcks checks that an exit waits for acks on their way, within the drain.
 func TestExitAwaitsAcks(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.WithGuests, restartConfig("drain 15s"))
@@ -224,8 +223,8 @@ func TestExitAwaitsAcks(t *testing.T) {
 	s.Wait()
 }
 
-// What a server owes is written down before it waits for requests that are not
-// ours, which whoever ends it may have no patience for.
+// TestExitBesideOthers checks that a server stores its state before it waits for
+// requests of other handlers. An operator may kill it while it waits.
 func TestExitBesideOthers(t *testing.T) {
 	t.Parallel()
 	hung := hangingService(t)
@@ -233,14 +232,14 @@ func TestExitBesideOthers(t *testing.T) {
 	c.Site += "\nreverse_proxy /other " + hung.Addr().String()
 	s := harness.Start(t, harness.WithGuests, c)
 	client := startReturningClients(t, s)[0]
-	for range 4 { // Caddy stops its apps in any order
+	for range 4 { // Caddy stops its apps in random order
 		client.Tell("ask enter room")
 		client.Expect("answered", nil)
 		other, err := net.Dial("tcp", s.Address())
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = other.Close() }) // should the test fail, the server can end
+		t.Cleanup(func() { _ = other.Close() }) // so that the server can end if the test fails
 		if _, err := fmt.Fprintf(other, "GET /other HTTP/1.1\r\nHost: %s\r\n\r\n", s.Address()); err != nil {
 			t.Fatal(err)
 		}
@@ -262,8 +261,8 @@ func TestExitBesideOthers(t *testing.T) {
 	}
 }
 
-// A configuration that comes while the server exits, and for which Caddy finds
-// time before its end, does not take what is written for the next process.
+// TestReloadAtExit loads a configuration while the server exits. It must not take what
+// is stored for the next process.
 func TestReloadAtExit(t *testing.T) {
 	t.Parallel()
 	c := restartConfig("drain 5s\nrecovery 2m")
@@ -286,7 +285,7 @@ func TestReloadAtExit(t *testing.T) {
 	}
 }
 
-// hangingService listens until the test ends.
+// hangingService accepts connections and never answers, until the test ends.
 func hangingService(t *testing.T) net.Listener {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

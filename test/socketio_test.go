@@ -7,7 +7,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/test/harness"
 )
 
-// application is the site of most tests: everything that the guests can do.
+// application is the site of most tests: all that the guest modules can do.
 const application = `realtime {
 	namespaces / /custom /tenant-*
 	websocket /ws
@@ -21,10 +21,11 @@ const application = `realtime {
 }
 respond 404`
 
-// everyTransport are the ways in which socket.io-client can connect.
+// everyTransport has the ways in which socket.io-client can connect.
 var everyTransport = []string{"websocket", "polling", "polling,websocket"}
 
-// everyClient are the versions of socket.io-client that speak the protocol.
+// everyClient has the packages of socket.io-client that speak revision 5 of the
+// protocol.
 var everyClient = []string{"socket.io-client", "socket.io-client-3"}
 
 func TestSocketIO(t *testing.T) {
@@ -43,13 +44,14 @@ func TestSocketIO(t *testing.T) {
 	})
 }
 
-// The client in Python has nothing in common with the one in JavaScript.
+// TestPython runs the client in Python, which shares no code with the one in
+// JavaScript.
 func TestPython(t *testing.T) {
 	harness.OverHTTPAndTLS(t, func(t *testing.T, secure bool) {
 		for _, transports := range everyTransport {
 			t.Run(transports, func(t *testing.T) {
 				t.Parallel()
-				// Its WebSockets say an origin, and http even where they are secure.
+				// Its WebSockets have an origin, which is http even over TLS.
 				site := strings.Replace(application, "{", "{\n\torigins http://127.0.0.1:*", 1)
 				s := harness.Start(t, harness.WithGuests, harness.Config{Site: site, Secure: secure})
 				s.RunPython(t, "python.py", "TRANSPORTS", transports)
@@ -59,7 +61,7 @@ func TestPython(t *testing.T) {
 	})
 }
 
-// The same with the parser that a client may choose beside the default one.
+// TestMsgpack runs the same client with the msgpack parser.
 func TestMsgpack(t *testing.T) {
 	for _, transports := range everyTransport {
 		t.Run(transports, func(t *testing.T) {
@@ -72,7 +74,8 @@ func TestMsgpack(t *testing.T) {
 	}
 }
 
-// Clients of both parsers in one room, and what only that of msgpack sends.
+// TestParsers has clients of both parsers in one room, and values that only msgpack
+// has.
 func TestParsers(t *testing.T) {
 	for _, transports := range everyTransport {
 		t.Run(transports, func(t *testing.T) {
@@ -99,8 +102,8 @@ func TestUpgradeKeepsOrder(t *testing.T) {
 	})
 }
 
-// A server that is gone from one moment to the next is found again, and what
-// was sent in between arrives.
+// TestReconnect kills and restarts the server. Clients reconnect, and what they have
+// sent meanwhile arrives.
 func TestReconnect(t *testing.T) {
 	harness.OverHTTPAndTLS(t, func(t *testing.T, secure bool) {
 		for _, client := range everyClient {
@@ -129,9 +132,9 @@ func reconnect(t *testing.T, s *harness.Server, client, transports string) {
 		if reason != "transport close" && reason != "transport error" {
 			t.Errorf("the client's reason is %q", reason)
 		}
-		n.Tell("ask message-with-ack kept") // the client holds it back
+		n.Tell("ask message-with-ack kept") // the client sends it after it has reconnected
 		s.Run()
-		// The ack can be earlier than the upgrade that "connected" waits for.
+		// The ack can come before the upgrade that "connected" waits for.
 		got := n.ExpectAll("connected", "answered")
 		got.Decode(t, "connected", &second)
 		var kept string

@@ -14,18 +14,17 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// What the test suites of the two specifications (Engine.IO 4, Socket.IO 5)
-// require of a server, with the settings and the application that they assume.
-// TestOriginals runs the suites themselves. Required, but held elsewhere:
+// This file has what the test suites of the two specifications (Engine.IO 4, Socket.IO
+// 5) require, with the settings and the application that they assume. TestOriginals
+// runs the suites themselves. Other tests check these requirements:
 //
-//   - requests without a valid version, transport or method are refused, over
-//     either transport: TestMalformedRequests
-//   - two GETs at a time end a session: TestMalformedPolling
-//   - what is no packet, of Engine.IO or Socket.IO, closes a WebSocket:
-//     TestMalformedPackets
-//   - whoever enters no namespace in time is sent away: TestConnectionsRefused
+//   - Requests without a valid version, transport or method are refused, over either
+//     transport: TestMalformedRequests.
+//   - Two GETs at a time end a session: TestMalformedPolling.
+//   - A malformed packet closes a WebSocket: TestMalformedPackets.
+//   - A client that enters no namespace in time is disconnected: TestConnectionsRefused.
 
-// specificationSite is the site that the suite of Socket.IO talks to.
+// specificationSite is the site that the suite of Socket.IO uses.
 func specificationSite(ping, handshake string) string {
 	return `realtime {
 		namespaces / /custom
@@ -38,18 +37,18 @@ func specificationSite(ping, handshake string) string {
 	}`
 }
 
-// How often clients are pinged, and how long they may take to answer. The suites
-// assume the last; where time does not matter the busy machine shall not either.
+// Intervals and time-outs of pings. The suites assume the last one. The others are for
+// tests in which time does not matter on a busy machine.
 const (
 	quiet     = "10m 1m"
 	lively    = "500ms 1m"
 	impatient = "300ms 200ms"
 )
 
-// A check is one thing that a server has to do.
+// A check is one requirement.
 type check func(t *testing.T, s *harness.Server)
 
-// runChecks runs requirements side by side.
+// runChecks runs requirements in parallel.
 func runChecks(t *testing.T, s *harness.Server, requirements map[string]check) {
 	for name, require := range requirements {
 		t.Run(name, func(t *testing.T) {
@@ -59,12 +58,13 @@ func runChecks(t *testing.T, s *harness.Server, requirements map[string]check) {
 	}
 }
 
-// Messages come back as they are: Engine.IO with nothing on top.
+// TestSpecificationOfEngineIO tests Engine.IO alone: the server sends messages back as
+// they are.
 func TestSpecificationOfEngineIO(t *testing.T) {
 	t.Parallel()
 	site := func(ping string) harness.Config { return harness.Config{Site: "engineio_echo /socket.io/* " + ping} }
-	runChecks(t, harness.Start(t, harness.WithGuests, site(impatient)), impatientRequirements)
-	runChecks(t, harness.Start(t, harness.WithGuests, site(lively)), livelyRequirements)
+	runChecks(t, harness.Start(t, harness.WithGuests, site(impatient)), shortPingRequirements)
+	runChecks(t, harness.Start(t, harness.WithGuests, site(lively)), longPingRequirements)
 	runChecks(t, harness.Start(t, harness.WithGuests, site(quiet)), map[string]check{
 		"one packet goes there and back over polling":                returns("4hello"),
 		"several packets in one payload come back in one payload":    returns("4a\x1e4b\x1e4c"),
@@ -95,7 +95,7 @@ func TestSpecificationOfEngineIO(t *testing.T) {
 	})
 }
 
-// returns requires a payload to come back as it is.
+// returns requires that a payload comes back as it is.
 func returns(payload string) check {
 	return func(t *testing.T, s *harness.Server) {
 		c := s.OpenSession(t)
@@ -106,9 +106,8 @@ func returns(payload string) check {
 	}
 }
 
-// impatientRequirements are those of Engine.IO, whatever messages mean, that
-// assume the settings of the suites.
-var impatientRequirements = map[string]check{
+// shortPingRequirements are those of Engine.IO that need the short pings of the suites.
+var shortPingRequirements = map[string]check{
 	"a polling session opens with all that a client has to know": func(t *testing.T, s *harness.Server) {
 		a := s.Request(t, http.MethodGet, harness.PollingPath, "")
 		if a.Status != http.StatusOK {
@@ -137,8 +136,8 @@ var impatientRequirements = map[string]check{
 	},
 }
 
-// livelyRequirements are the rest of them.
-var livelyRequirements = map[string]check{
+// longPingRequirements are the other requirements of Engine.IO.
+var longPingRequirements = map[string]check{
 	"pings come again and again over polling, while they are answered": func(t *testing.T, s *harness.Server) {
 		c := s.OpenSession(t)
 		for range 3 {
@@ -180,7 +179,7 @@ var livelyRequirements = map[string]check{
 			c.MustPost("1")
 			a := <-open
 			if a.Status == http.StatusBadRequest || a.Body == "2" {
-				continue // it came too late to be open, or a ping came before
+				continue // too late, or after a ping
 			}
 			if a.Status != http.StatusOK || a.Body != "6" {
 				t.Errorf("the open GET is answered %d %q", a.Status, a.Body)
@@ -202,7 +201,7 @@ var livelyRequirements = map[string]check{
 		w.Send("2probe")
 		w.Expect("3probe")
 		a := c.Get()
-		for a.Body == "2" { // it was due
+		for a.Body == "2" { // a ping came first
 			c.MustPost("3")
 			a = c.Get()
 		}
@@ -210,7 +209,7 @@ var livelyRequirements = map[string]check{
 			t.Errorf("the GET is answered %d %q", a.Status, a.Body)
 		}
 		w.Send("5")
-		w.Expect("2") // the heart goes on, over the WebSocket
+		w.Expect("2") // pings go on, over the WebSocket
 	},
 	"after an upgrade HTTP requests are refused, and the session goes on": func(t *testing.T, s *harness.Server) {
 		c := s.OpenSession(t)
@@ -230,12 +229,12 @@ var livelyRequirements = map[string]check{
 	},
 }
 
-// Packets, letter by letter.
+// TestSpecificationOfSocketIO compares packets of Socket.IO, byte by byte.
 func TestSpecificationOfSocketIO(t *testing.T) {
 	t.Parallel()
 	site := func(ping string) harness.Config { return harness.Config{Site: specificationSite(ping, "1m")} }
-	runChecks(t, harness.Start(t, harness.WithGuests, site(impatient)), impatientRequirements)
-	runChecks(t, harness.Start(t, harness.WithGuests, site(lively)), livelyRequirements)
+	runChecks(t, harness.Start(t, harness.WithGuests, site(impatient)), shortPingRequirements)
+	runChecks(t, harness.Start(t, harness.WithGuests, site(lively)), longPingRequirements)
 	runChecks(t, harness.Start(t, harness.WithGuests, site(quiet)), map[string]check{
 		"the main namespace is entered without auth": enters("40", "40", `42["auth",{}]`),
 		"the main namespace is entered with auth":    enters(`40{"token":"123"}`, "40", `42["auth",{"token":"123"}]`),
@@ -250,7 +249,7 @@ func TestSpecificationOfSocketIO(t *testing.T) {
 			w := s.OpenWebSocket(t)
 			w.ConnectTo("40", "40")
 			w.Send("41")
-			w.ConnectTo("40", "40") // it can come back, even
+			w.ConnectTo("40", "40") // the client can connect again
 		},
 		"leaving one namespace leaves the others": func(t *testing.T, s *harness.Server) {
 			w := s.OpenWebSocket(t)
@@ -277,8 +276,8 @@ func TestSpecificationOfSocketIO(t *testing.T) {
 
 const placeholders = `{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}`
 
-// enters requires a CONNECT to be answered with an id, and the application to
-// have its auth.
+// enters requires that a CONNECT is answered with an id, and that the application has
+// its auth.
 func enters(connect, prefix, auth string) check {
 	return func(t *testing.T, s *harness.Server) {
 		w := s.OpenWebSocket(t)
@@ -288,8 +287,8 @@ func enters(connect, prefix, auth string) check {
 	}
 }
 
-// speaks requires messages to be answered with others, in order. b in front
-// stands for a binary one.
+// speaks requires that messages get these answers, in order. "b" in front stands for a
+// binary message.
 func speaks(said, answers []string) check {
 	return func(t *testing.T, s *harness.Server) {
 		w := s.OpenWebSocket(t)
@@ -307,7 +306,7 @@ func speaks(said, answers []string) check {
 	}
 }
 
-// wantOpen wants an open packet with the specified settings, and nothing more.
+// wantOpen expects an open packet with the specified settings and nothing else.
 func wantOpen(t *testing.T, packet string, upgrades []any) {
 	t.Helper()
 	var open map[string]any

@@ -12,7 +12,8 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// Whatever holds for WebSockets of HTTP/1.1 holds for those in streams.
+// TestStreams checks that WebSockets over HTTP/2 and HTTP/3 work like those over
+// HTTP/1.1.
 func TestStreams(t *testing.T) {
 	t.Parallel()
 	for i, name := range []string{"HTTP2", "HTTP3"} {
@@ -22,8 +23,8 @@ func TestStreams(t *testing.T) {
 			cases := webSocketKinds()
 			for name, arrive := range cases {
 				cases[name] = func(t *testing.T, s *harness.Server) func() {
-					// One that reads nothing starves the streams beside it, by the flow
-					// control of the connection that they share.
+					// A stream that reads nothing blocks the others by the flow control of their
+					// connection. So this one has a connection of its own.
 					s.StreamDialer = harness.StreamDialers(t, address)[i]
 					return arrive(t, s)
 				}
@@ -40,8 +41,8 @@ func TestStreams(t *testing.T) {
 	}
 }
 
-// What events and frames hold gets through whole, and requests that may not
-// connect get a status.
+// TestStreamContent checks that events and frames of every kind get through, and that
+// refused requests get a status.
 func TestStreamContent(t *testing.T) {
 	t.Parallel()
 	s, _, address := harness.StartWithTLSSite(t, "", "realtime {\n websocket /ws \n authenticator token \n handler echo \n}")
@@ -98,8 +99,8 @@ func TestStreamContent(t *testing.T) {
 	}
 }
 
-// An idle WebSocket is no idle request: the server's time-outs for those, and
-// for requests as a whole, do not end it.
+// TestStreamIdle checks that the server's time-outs for idle and for long requests do
+// not end a WebSocket.
 func TestStreamIdle(t *testing.T) {
 	t.Parallel()
 	s, _, address := harness.StartWithTLSSite(t, `servers {
@@ -118,7 +119,7 @@ func TestStreamIdle(t *testing.T) {
 			wires = append(wires, open(t, s))
 		}
 		for _, w := range wires {
-			for range 6 { // longer than any of the time-outs
+			for range 6 { // longer than each of the time-outs
 				for w.Next() != "2" {
 				}
 				w.Send("3")
@@ -131,7 +132,8 @@ func TestStreamIdle(t *testing.T) {
 	}
 }
 
-// WebSockets in streams do not hold up the exit, and are closed like others.
+// TestStreamExit checks that these WebSockets do not delay the exit, and are closed
+// like others.
 func TestStreamExit(t *testing.T) {
 	t.Parallel()
 	for name, drain := range map[string]time.Duration{"at once": 0, "with a drain": time.Second} {
@@ -140,13 +142,13 @@ func TestStreamExit(t *testing.T) {
 			s, c, address := harness.StartWithTLSSite(t, fmt.Sprintf("realtime {\n drain %s \n}", drain), relaySite(""))
 			var wires []*harness.WebSocket
 			open := func() {
-				for _, s.StreamDialer = range harness.StreamDialers(t, address) { // not by connections that a reload is saying goodbye to
+				for _, s.StreamDialer = range harness.StreamDialers(t, address) { // new connections: a reload is closing the old ones
 					wires = append(wires, harness.ConnectWebSocket(t, s), harness.ConnectUpgraded(t, s), harness.ConnectPlain(t, s), s.MustDial(t, harness.WebSocketPath))
 				}
 			}
 			open()
 			c.Site, c.More = relaySite("ping 20s 20s"), strings.Replace(c.More, "handler echo", "handler echo\nping 20s 20s", 1)
-			s.MustReload(c) // what was opened before stays with the server of then
+			s.MustReload(c) // streams opened before stay with the old server
 			open()
 			begin := time.Now()
 			s.Signal(syscall.SIGTERM)
@@ -169,14 +171,14 @@ func TestStreamExit(t *testing.T) {
 	}
 }
 
-// WebSockets in streams stay through reloads, and new ones follow the new
-// configuration.
+// TestStreamReload checks that WebSockets stay through reloads, and that new ones
+// follow the new configuration.
 func TestStreamReload(t *testing.T) {
 	t.Parallel()
 	s, c, address := harness.StartWithTLSSite(t, "", relaySite(""))
 	var wires []*harness.WebSocket
 	for i := range 4 {
-		for _, s.StreamDialer = range harness.StreamDialers(t, address) { // not by connections that the last one is saying goodbye to
+		for _, s.StreamDialer = range harness.StreamDialers(t, address) { // new connections: the last server is closing the old ones
 			wires = append(wires, harness.ConnectWebSocket(t, s), harness.ConnectUpgraded(t, s))
 		}
 		next := c
@@ -187,16 +189,16 @@ func TestStreamReload(t *testing.T) {
 			w.CheckAlive()
 		}
 	}
-	// A connection of HTTP/3 that a reload has said goodbye to ends with its last
-	// stream, and the server waits for that.
+	// After a reload an old HTTP/3 connection ends with its last stream, and the server
+	// waits for that.
 	for _, w := range wires {
 		w.Close()
 	}
 	s.WaitHealth("empty", func(h harness.Health) bool { return h.WebSocket.Connections == 0 })
 }
 
-// A browser that loaded a page over HTTP/2 or HTTP/3 opens its WebSockets in
-// streams of the same connection, and Socket.IO's own client notices no
+// TestStreamBrowser has a browser load a page over HTTP/2 or HTTP/3. It opens its
+// WebSockets in streams of the same connection, and socket.io-client notices no
 // difference.
 func TestStreamBrowser(t *testing.T) {
 	t.Parallel()

@@ -19,12 +19,13 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/test/chaos"
 )
 
-// An testBed is a server that something is done to, and a crowd that must not notice.
+// A testBed has a server under load. A test reloads, restarts or kills something, and
+// the clients must not notice.
 type testBed struct {
 	*harness.Server
 	t       *testing.T
 	options bedOptions
-	secure  int // the port of the site over TLS
+	secure  int // the port of the TLS site
 	trust   *tls.Config
 
 	checker chaos.Checker
@@ -38,26 +39,27 @@ type testBed struct {
 	unpublish  context.CancelFunc
 }
 
-// bedOptions are what one arena has other than another.
+// bedOptions are the settings of a test bed.
 type bedOptions struct {
 	title      string
-	global     string                  // of the hub; default: as for every other server
-	mix        [4]int                  // clients over WebSocket, polling, WebSocket over TLS, polling over TLS
-	manner     func(i int) string      // of the clients
+	global     string                  // options of the hub; default: those of other servers
+	mix        [4]int                  // numbers of clients over WebSocket, polling, and both over TLS
+	manner     func(i int) string      // what client i does
 	pace       time.Duration           // between two events of a client
-	publishers int                     // each has a number for everybody four times a second
-	restarts   bool                    // the server is
-	upstreams  func(a *testBed) string // what "backend" has instead of a URL; default: one service
+	publishers int                     // each broadcasts a number four times a second
+	restarts   bool                    // the test restarts the server
+	upstreams  func(a *testBed) string // the block of "backend"; default: one URL
 }
 
-// A variant is what differs between two configurations of an arena.
+// A variant is the difference between two configurations of a test bed.
 type variant struct {
 	origins, keys, secrets, namespaces, more string
-	site                                     string // instead of all of it
-	others                                   string // sites
+	site                                     string // instead of the whole site
+	others                                   string // more sites
 }
 
-// variants are those that reloads alternate between. The first one is that of the start.
+// variants are the configurations that reloads alternate between. The server starts
+// with the first one.
 var variants = []variant{
 	{},
 	{origins: newOrigin + " http://localhost:*", more: "ping 20s 25s"},
@@ -66,7 +68,7 @@ var variants = []variant{
 	{origins: oldOrigin, secrets: harness.SecondSecret, keys: harness.SecondKey, more: "compression on 4KB"},
 }
 
-// config returns an arena's configuration: one endpoint in two sites.
+// config returns a configuration with one endpoint in two sites.
 func (a *testBed) config(v variant) harness.Config {
 	backend, upstreams := a.service.URL(), ""
 	if a.options.upstreams != nil {
@@ -101,8 +103,8 @@ func (a *testBed) config(v variant) harness.Config {
 	}
 }
 
-// newTestBed starts a server, and has a crowd connected to it, which says numbers and
-// hears those of publishers from then on.
+// newTestBed starts a server and connects clients. They send numbers and receive those
+// of the publishers from then on.
 func newTestBed(t *testing.T, o bedOptions) *testBed {
 	t.Helper()
 	if !harness.Full {
@@ -145,7 +147,7 @@ func newTestBed(t *testing.T, o bedOptions) *testBed {
 	return a
 }
 
-// newCrowd returns the arena's crowd, which is new at first.
+// newCrowd returns the clients of the test bed. The first call makes them.
 func (a *testBed) newCrowd() *chaos.Crowd {
 	if a.crowd != nil {
 		return a.crowd
@@ -172,7 +174,7 @@ func (a *testBed) mix() string {
 	return strings.Join(words, ", ")
 }
 
-// mixed has 75 % of the clients be told by a handler, 20 % chat, and 5 % ask a backend.
+// mixed has a handler answer 75 % of the clients, has 20 % chat, and 5 % ask a backend.
 func mixed(i int) string {
 	switch i % 20 {
 	case 19:
@@ -183,7 +185,7 @@ func mixed(i int) string {
 	return chaos.Told
 }
 
-// waitTLS waits until the site over TLS serves, and returns what to trust.
+// waitTLS waits until the TLS site serves, and returns what clients must trust.
 func (a *testBed) waitTLS() *tls.Config {
 	a.t.Helper()
 	a.Log.Wait(a.t, 0, "certificate obtained successfully")
@@ -205,19 +207,19 @@ func (a *testBed) waitTLS() *tls.Config {
 	return trust
 }
 
-// deadline is the end of all patience.
+// deadline returns a context that ends after harness.Timeout.
 func (a *testBed) deadline() context.Context {
 	ctx, cancel := context.WithTimeout(a.t.Context(), harness.Timeout)
 	a.t.Cleanup(cancel)
 	return ctx
 }
 
-// progress waits until everybody has said some more.
+// progress waits until each client has got so many acks more.
 func (a *testBed) progress(acks int) {
 	a.t.Helper()
 	ctx, cancel := context.WithCancelCause(a.deadline())
 	defer cancel(nil)
-	if !a.options.restarts { // whoever has seen an error may be stuck
+	if !a.options.restarts { // a client that has seen an error may be stuck
 		go chaos.Await(ctx, func() bool {
 			n, _ := a.crowd.Problems()
 			if n > 0 {
@@ -231,7 +233,7 @@ func (a *testBed) progress(acks int) {
 	}
 }
 
-// fail ends the test, and says what the clients have seen.
+// fail ends the test with the errors that clients have seen.
 func (a *testBed) fail(err error) {
 	a.t.Helper()
 	_, words := a.crowd.Problems()
@@ -239,7 +241,7 @@ func (a *testBed) fail(err error) {
 	a.t.Fatalf("%v\n%s\n%s", err, strings.Join(words, "\n"), strings.Join(v.Words, "\n"))
 }
 
-// close ends all that the arena has begun.
+// close ends publishers and clients.
 func (a *testBed) close() {
 	if a.unpublish != nil {
 		a.unpublish()
@@ -248,7 +250,7 @@ func (a *testBed) close() {
 	a.crowd.Leave()
 }
 
-// check ends the talk, waits for what is due, and judges what everybody has logged.
+// check stops publishers and clients, waits for what is due and checks all records.
 func (a *testBed) check() chaos.Verdict {
 	a.t.Helper()
 	a.unpublish()
@@ -282,14 +284,14 @@ func (a *testBed) check() chaos.Verdict {
 	return v
 }
 
-// acks adds how long acks have taken, and how many came in a time.
+// acks adds the number of acks in a time, and how long they took, to the table.
 func (a *testBed) acks(took time.Duration) {
 	l := &a.crowd.Acks
 	a.table.Add("acked events per second", "%.0f", float64(l.Count())/took.Seconds())
 	a.table.Add("time to an ack, p50 / p99 / max", "%s / %s / %s", shortDuration(l.Quantile(0.5)), shortDuration(l.Quantile(0.99)), shortDuration(l.Max()))
 }
 
-// shortDuration writes a duration for a table.
+// shortDuration formats a duration for the table.
 func shortDuration(d time.Duration) string {
 	if d < 100*time.Millisecond {
 		return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000)
@@ -297,7 +299,7 @@ func shortDuration(d time.Duration) string {
 	return fmt.Sprintf("%.0f ms", float64(d.Microseconds())/1000)
 }
 
-// report prints the table, and keeps that of a full run for the README.
+// report prints the table. A run at full size writes it to a file, too.
 func (a *testBed) report() {
 	a.t.Helper()
 	var text strings.Builder

@@ -6,8 +6,8 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/test/harness"
 )
 
-// Who reads as fast as it can gets all of a burst, however much more it is than
-// may wait for one that does not; and volatile events behind others.
+// TestThroughput checks that a client that reads fast gets everything, even if that is
+// much more than its queue holds, and volatile events behind others.
 func TestThroughput(t *testing.T) {
 	harness.OverHTTPAndTLS(t, func(t *testing.T, secure bool) {
 		s := startEchoServer(t, secure)
@@ -28,15 +28,15 @@ func startEchoServer(t *testing.T, secure bool) *harness.Server {
 	}`})
 }
 
-// Who reads nothing is ended when that has been so for a while, though nothing more
-// is sent to it, and nothing is kept for it then.
+// TestStalled checks that a client that reads nothing is disconnected after a while,
+// even if nothing more is sent to it. Nothing is kept for it then.
 func TestStalled(t *testing.T) {
 	harness.OverHTTPAndTLS(t, func(t *testing.T, secure bool) {
 		s := startEchoServer(t, secure)
 		backend := &harness.APIClient{Server: s, T: t, Key: harness.FirstKey}
 		mark := s.Log.Mark()
 		w := harness.ConnectWebSocket(t, s)
-		harness.SendWithoutReading(w, `42["flood",14,900000]`) // more than the kernel takes, less than is too much at once
+		harness.SendWithoutReading(w, `42["flood",14,900000]`) // more than the kernel buffers, less than the limit of the queue
 		s.Log.Wait(t, mark, "disconnected", "session", w.ID, "reason", "slow consumer")
 		w.NetConn().Close()
 		s.WaitIdle()

@@ -14,10 +14,10 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/test/harness"
 )
 
-// protocol is where the schemas, the types and samples of the backend protocol are.
+// protocol is the folder with the schemas, types and samples of the backend protocol.
 const protocol = "../module/webhook"
 
-// agreement is what a program needs to say that a type is what a schema says.
+// agreement is the TypeScript that compares a type with a schema.
 const agreement = `
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
 type Required<T> = { [K in keyof T]-?: {} extends Pick<T, K> ? never : K }[keyof T];
@@ -25,8 +25,8 @@ type Keys<T> = keyof T;
 function check<T extends true>(what: string) {}
 `
 
-// A typeWriter writes a TypeScript program that compiles where the types say
-// what the schemas say.
+// A typeWriter writes a TypeScript program that compiles if the types agree with the
+// schemas.
 type typeWriter struct {
 	t       *testing.T
 	program bytes.Buffer
@@ -44,7 +44,7 @@ func (w *typeWriter) schema(reference string) map[string]any {
 	w.t.Helper()
 	file, pointer, _ := strings.Cut(reference, "#/")
 	if file == "" {
-		file = "common.json" // the only one that refers to itself
+		file = "common.json" // the only schema that refers to itself
 	}
 	text, err := os.ReadFile(filepath.Join(protocol, "schema", file))
 	if err != nil {
@@ -62,7 +62,7 @@ func (w *typeWriter) schema(reference string) map[string]any {
 	return node
 }
 
-// compare has a type compared with a schema, and the types of its members.
+// compare compares a type with a schema, and the types of its members.
 func (w *typeWriter) compare(name string, schema map[string]any) {
 	if reference, ok := schema["$ref"].(string); ok {
 		schema = w.schema(reference)
@@ -123,7 +123,7 @@ func (w *typeWriter) compare(name string, schema map[string]any) {
 func quote(value any) string {
 	text, err := json.Marshal(value)
 	if err != nil {
-		panic(err) // it was JSON
+		panic(err) // the value was decoded from JSON
 	}
 	return string(text)
 }
@@ -136,7 +136,7 @@ func union(types []string) string {
 	return strings.Join(types, " | ")
 }
 
-// typedApplication is one that has its own types.
+// typedApplication is an application with types of its own.
 const typedApplication = `
 import { io, type Socket } from "socket.io-client";
 
@@ -181,8 +181,8 @@ export const role: ConnectAnswer<Me> = { data: { userId: "u1", role: "king" } };
 export const typo: EventAnswer = { emits: [] };
 `
 
-// TestTypes: the types of the backend protocol say what its schemas say, and
-// take what an application does with them.
+// TestTypes checks that the types of the backend protocol agree with its schemas, and
+// accept what an application does with them.
 func TestTypes(t *testing.T) {
 	t.Parallel()
 	harness.NeedNode(t)
@@ -234,16 +234,16 @@ func TestTypes(t *testing.T) {
 	imports := fmt.Sprintf("import type { %s } from %q;\n", strings.Join(append(titles, "SocketData", "ServerToClientEvents", "ClientToServerEvents", "BackendRequest", "Ack"), ", "), types)
 	typeCheck(t, imports+agreement+w.program.String()+typedApplication, "")
 
-	// What does not agree is found.
+	// The check can fail.
 	typeCheck(t, imports+agreement+`check<Same<Keys<Disconnect>, "close">>("a field that the schema lacks");`, "TS2344")
 	typeCheck(t, imports+agreement+`check<Same<Required<Emission>, never>>("a field that is required");`, "TS2344")
 }
 
-// typeCheck has the compiler check a program; it finds the problem, or none if
-// that is "".
+// typeCheck has the compiler check a program. It must find the problem, or none if that
+// is "".
 func typeCheck(t *testing.T, program, problem string) {
 	t.Helper()
-	// Beside node_modules, where socket.io-client's types are found.
+	// Beside node_modules, which has the types of socket.io-client.
 	dir, err := os.MkdirTemp(".", "types")
 	if err != nil {
 		t.Fatal(err)

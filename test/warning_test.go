@@ -7,8 +7,8 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/test/harness"
 )
 
-// TestWarnings: what is of no use as it stands may be a slip of the pen, and the
-// log says so at every start.
+// TestWarnings checks that the log warns, at every start, of settings that have no
+// effect.
 func TestWarnings(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.WithGuests, harness.Config{
