@@ -45,7 +45,7 @@ func dial(ctx context.Context, address string) (*client, error) {
 		return nil, err
 	}
 	defer conn.Close() // the client goes on with a descriptor of its own
-	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
 	// Thousands of closed connections in TIME_WAIT would use up the ports of the rounds that follow.
 	if err := conn.(*net.TCPConn).SetLinger(0); err != nil {
 		return nil, err
@@ -69,7 +69,7 @@ func (c *client) shakeHands(conn net.Conn, address string) error {
 		return fmt.Errorf("writing the handshake: %w", err)
 	}
 	r := bufio.NewReaderSize(conn, maxFrame)
-	response, err := http.ReadResponse(r, nil)
+	response, err := http.ReadResponse(r, nil) //nolint:bodyclose // what follows are frames, not a body
 	if err != nil {
 		return fmt.Errorf("reading the handshake: %w", err)
 	}

@@ -86,7 +86,7 @@ func measureIdle(ctx context.Context, o options, servers []*server) ([]growth, *
 	// An idle client has nothing to await: only the time ends this, or a connection that breaks.
 	idle, cancel := context.WithTimeoutCause(ctx, o.settle, errSettled)
 	defer cancel()
-	if err := crowd.await(idle, nil); err != errSettled {
+	if err := crowd.await(idle, nil); !errors.Is(err, errSettled) {
 		crowd.close()
 		return nil, nil, fmt.Errorf("idling: %w", err)
 	}

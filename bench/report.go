@@ -154,7 +154,7 @@ func (r *report) writeText(w io.Writer) {
 		for _, s := range summaries {
 			fmt.Fprintf(table, "%s\t%d\t%.2f\t%.2f\t%.2f\t%s\t\n", pad(s.row), s.rounds, s.min, s.median, s.max, s.ratioText())
 		}
-		table.Flush()
+		_ = table.Flush()
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -247,7 +248,7 @@ func TestBackendKilled(t *testing.T) {
 	harness.NeedNode(t)
 	port := harness.FreePort(t)
 	run := func() *harness.Program {
-		n := harness.StartProgram(t, "node", "clients/backend-server.mjs", "PORT", fmt.Sprint(port))
+		n := harness.StartProgram(t, "node", "clients/backend-server.mjs", "PORT", strconv.Itoa(port))
 		n.Expect("listening", nil)
 		return n
 	}

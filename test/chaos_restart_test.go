@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -176,7 +177,7 @@ type nodeClients struct {
 func (a *testBed) startNodeClients(count int) *nodeClients {
 	a.t.Helper()
 	r := &nodeClients{
-		n: a.StartNode(a.t, "returning.mjs", "CLIENTS", fmt.Sprint(count)), count: count, stop: make(chan struct{}),
+		n: a.StartNode(a.t, "returning.mjs", "CLIENTS", strconv.Itoa(count)), count: count, stop: make(chan struct{}),
 		connects: make([]int, count), recovered: make([]int, count),
 	}
 	logs := make([]map[string]*chaos.Log, count)

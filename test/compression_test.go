@@ -2,9 +2,9 @@ package test
 
 import (
 	"compress/gzip"
-	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -159,7 +159,7 @@ func TestCompressionBehindEncode(t *testing.T) {
 				if text := decoded(t, a); text != `42["message-back","`+large+`"]` {
 					t.Errorf("%s, %s: asked for %q, got %.100q", outer, inner, test.accept, text)
 				}
-				if length := a.Header.Get("Content-Length"); length != "" && length != fmt.Sprint(len(a.Body)) {
+				if length := a.Header.Get("Content-Length"); length != "" && length != strconv.Itoa(len(a.Body)) {
 					t.Errorf("%s, %s: asked for %q, the length of %d bytes is %s", outer, inner, test.accept, len(a.Body), length)
 				}
 				vary := strings.Join(a.Header.Values("Vary"), ", ")

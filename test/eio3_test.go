@@ -114,7 +114,7 @@ func TestReasons2(t *testing.T) {
 				c.end(s, n)
 				var reason string
 				// A long-poll ends with the session, or just before, with the HTTP server.
-				if n.Expect("disconnected", &reason); reason != c.client && !(transports == "polling" && name == exits) {
+				if n.Expect("disconnected", &reason); reason != c.client && (transports != "polling" || name != exits) {
 					t.Errorf("the client's reason is %q, not %q", reason, c.client)
 				}
 				if name == silent {

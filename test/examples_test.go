@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -205,7 +206,7 @@ func TestExamplesVerify(t *testing.T) {
 				r.Header.Set("Content-Type", "application/json")
 				if signature != "" {
 					r.Header.Set("Webhook-Id", id)
-					r.Header.Set("Webhook-Timestamp", fmt.Sprint(at.Unix()))
+					r.Header.Set("Webhook-Timestamp", strconv.FormatInt(at.Unix(), 10))
 					r.Header.Set("Webhook-Signature", signature)
 				}
 				a, err := http.DefaultClient.Do(r)

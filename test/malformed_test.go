@@ -412,7 +412,7 @@ func TestMalformedPolling(t *testing.T) {
 	t.Run("an oversized body of unknown length", func(t *testing.T) {
 		poll := s.OpenSession(t)
 		poll.Connect()
-		request, err := http.NewRequest("POST", s.URL()+poll.Path(), io.LimitReader(rand.Reader, 10_000_000))
+		request, err := http.NewRequest(http.MethodPost, s.URL()+poll.Path(), io.LimitReader(rand.Reader, 10_000_000))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -23,7 +23,7 @@ func TestPassThrough(t *testing.T) {
 	application := http.NewServeMux()
 	application.HandleFunc("/health", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/health+json")
-		io.WriteString(w, `{"status":"pass"}`)
+		_, _ = io.WriteString(w, `{"status":"pass"}`)
 	})
 	application.HandleFunc("/chat", func(w http.ResponseWriter, r *http.Request) {
 		conn, err := upgrader.Upgrade(w, r, nil)

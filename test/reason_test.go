@@ -70,7 +70,7 @@ func TestReasons(t *testing.T) {
 					if c.client != "" {
 						var reason string
 						n.Expect("disconnected", &reason)
-						if reason != c.client && !(transports == "polling" && name == exits) {
+						if reason != c.client && (transports != "polling" || name != exits) {
 							t.Errorf("the client's reason is %q, not %q", reason, c.client)
 						}
 					}

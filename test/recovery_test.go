@@ -2,6 +2,7 @@ package test
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -30,7 +31,7 @@ func TestRecovery(t *testing.T) {
 				s := harness.Start(t, harness.WithGuests, recoveryConfig("5m", ""))
 				proxy := harness.StartProxy(t, s.Address())
 				n := s.StartNode(t, "recovery.mjs", "TRANSPORTS", transports, "HOW", how,
-					"ROUNDS", fmt.Sprint(rounds), "PROXY_URL", proxy.URL())
+					"ROUNDS", strconv.Itoa(rounds), "PROXY_URL", proxy.URL())
 				for round := range rounds {
 					mark := s.Log.Mark()
 					var client struct{ ID string }

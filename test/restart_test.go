@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -120,7 +121,7 @@ func TestRestart(t *testing.T) {
 			news.publish()
 		}
 		for _, c := range clients { // so that each of them has an offset
-			c.Tell("ask enter room-" + fmt.Sprint(round))
+			c.Tell("ask enter room-" + strconv.Itoa(round))
 			c.Expect("answered", nil)
 		}
 		s.Signal(syscall.SIGTERM)

@@ -268,7 +268,7 @@ func (s *server) verify(header http.Header, body []byte) error {
 	mac := hmac.New(sha256.New, s.key)
 	_, _ = fmt.Fprintf(mac, "%s.%s.%s", id, timestamp, body)
 	want := "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
-	for _, got := range strings.Fields(header.Get("Webhook-Signature")) { // one for each secret
+	for got := range strings.FieldsSeq(header.Get("Webhook-Signature")) { // one for each secret
 		if hmac.Equal([]byte(got), []byte(want)) {
 			if !s.requests.first(want) { // another attempt has another signature
 				return errors.New("the request has been here before")
@@ -311,12 +311,12 @@ func fail(w http.ResponseWriter, status int, code, message string) {
 
 // serve serves until the process is told to end.
 func (s *server) serve(h *http.Server) {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	listener, err := net.Listen("tcp", h.Addr)
 	if err != nil {
 		log.Fatal(err)
 	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	go func() { _ = h.Serve(listener) }() // until Shutdown
 	log.Printf("listening on %s", h.Addr)
 	<-ctx.Done()

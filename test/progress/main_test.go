@@ -53,7 +53,7 @@ func TestRunning(t *testing.T) {
 	var out strings.Builder
 	d := &display{out: &out, begun: time.Now(), output: make(map[string][]string)}
 	d.printRunning()
-	for _, name := range strings.Fields("A B C D E F G H") {
+	for name := range strings.FieldsSeq("A B C D E F G H") {
 		d.add([]byte(`{"Action":"run","Package":"p","Test":"Test` + name + `"}`))
 	}
 	d.add([]byte(`{"Action":"pass","Package":"p","Test":"TestA"}`))
