@@ -41,7 +41,7 @@ func TestChaosFaults(t *testing.T) {
 				t.Cleanup(crowd.Leave)
 				ctx, cancel := context.WithTimeout(t.Context(), harness.Timeout)
 				defer cancel()
-				if err := crowd.Gather(ctx); err != nil {
+				if err := crowd.Connect(ctx); err != nil {
 					t.Fatal(err)
 				}
 				// After the first round each client is in its room. After the second it has
@@ -75,7 +75,7 @@ func TestChaosFaults(t *testing.T) {
 			if err := first.Progress(ctx, 2); err != nil { // the events before have arrived
 				t.Fatal(err)
 			}
-			first.Hush()
+			first.Stop()
 			if n, words := first.Problems(); n > 0 {
 				t.Errorf("clients have seen errors: %q", words)
 			}

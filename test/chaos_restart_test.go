@@ -46,7 +46,7 @@ func TestChaosDrain(t *testing.T) {
 	v := a.check()
 	returning.finish()
 
-	if n := a.crowd.Anew(); n > 0 || v.Excused > 0 {
+	if n := a.crowd.NotRecovered(); n > 0 || v.Excused > 0 {
 		t.Errorf("%d clients were not recovered, and %d numbers were lost to them", n, v.Excused)
 	}
 	if n := a.crowd.Losses.Count(); n != here {
@@ -70,9 +70,9 @@ func TestChaosDrain(t *testing.T) {
 	a.table.Add("of that until the last connection was closed, by the server's log", "%.1f s", closed.Seconds())
 	a.table.Add("most connections closed within 250 ms, by the mean of these", "%.1f", worst)
 	a.table.Add("all clients back after the restart, within", "%.1f s", back.Seconds())
-	a.table.Add("clients not recovered", "%d", a.crowd.Anew())
+	a.table.Add("clients not recovered", "%d", a.crowd.NotRecovered())
 	a.table.Add("broadcasts accepted before the restart", "%d", before)
-	a.table.Add("events whose ack was on its way", "%d", a.crowd.Torn())
+	a.table.Add("events whose ack was on its way", "%d", a.crowd.Unacked())
 	a.report()
 }
 
@@ -119,7 +119,7 @@ func TestChaosKill(t *testing.T) {
 	long, cancel := context.WithTimeout(t.Context(), 3*harness.Timeout) // the server tells of a few at a time
 	defer cancel()
 	chaos.Await(long, func() bool {
-		gone := a.backend.Dismissed()
+		gone := a.backend.Disconnected()
 		untold = 0
 		for id := range held {
 			if len(gone[id]) == 0 {
@@ -131,7 +131,7 @@ func TestChaosKill(t *testing.T) {
 	if untold > 0 {
 		t.Errorf("the backend has not been told of %d of %d sockets that they are gone", untold, here)
 	}
-	for id, why := range a.backend.Dismissed() {
+	for id, why := range a.backend.Disconnected() {
 		if held[id] && (len(why) != 1 || !strings.HasPrefix(why[0], "node_lost ")) {
 			t.Errorf("the backend has been told that a socket is gone by %q", why)
 			break
@@ -141,13 +141,13 @@ func TestChaosKill(t *testing.T) {
 	v := a.check()
 	a.table.Add("broadcasts accepted before the kill", "%d", before)
 	a.table.Add("deliveries lost, of which clients were told", "%d", v.Excused)
-	a.table.Add("events whose ack was on its way", "%d", a.crowd.Torn())
+	a.table.Add("events whose ack was on its way", "%d", a.crowd.Unacked())
 	a.table.Add("all clients back after the restart, within", "%.1f s", back.Seconds())
 	a.table.Add("sockets that the backend was told of as lost", "%d of %d", here-untold, here)
 	a.table.Add("the last of them after", "%.1f s", learned.Seconds())
 	a.table.Add("of these messages repeated", "%d", a.backend.Repeated.Load())
 	a.report()
-	if n := a.crowd.Torn(); n > here {
+	if n := a.crowd.Unacked(); n > here {
 		t.Errorf("%d acks of %d clients were on their way", n, here)
 	}
 }
@@ -180,11 +180,11 @@ func (a *testBed) startNodeClients(count int) *nodeClients {
 		n: a.StartNode(a.t, "returning.mjs", "CLIENTS", strconv.Itoa(count)), count: count, stop: make(chan struct{}),
 		connects: make([]int, count), recovered: make([]int, count),
 	}
-	logs := make([]map[string]*chaos.Log, count)
+	logs := make([]map[string]*chaos.Record, count)
 	for i := range logs {
-		logs[i] = make(map[string]*chaos.Log)
+		logs[i] = make(map[string]*chaos.Record)
 		for _, p := range a.crowd.Publishers {
-			logs[i][p.Source.Name()] = a.checker.Log(fmt.Sprint("node ", i), p.Source)
+			logs[i][p.Source.Name()] = a.checker.Record(fmt.Sprint("node ", i), p.Source)
 		}
 	}
 	here := make(chan struct{})
@@ -212,7 +212,7 @@ func (a *testBed) startNodeClients(count int) *nodeClients {
 }
 
 // record records one report of a client.
-func (r *nodeClients) record(a *testBed, w harness.Report, logs []map[string]*chaos.Log) {
+func (r *nodeClients) record(a *testBed, w harness.Report, logs []map[string]*chaos.Record) {
 	var told struct {
 		Client    int
 		Recovered bool

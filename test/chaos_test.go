@@ -73,7 +73,7 @@ func TestChaosReload(t *testing.T) {
 	a.table.Add("connections lost", "%d", a.crowd.Losses.Count())
 	a.table.Add("errors that clients saw", "%d", losses)
 	a.table.Add("requests sent again by themselves, as browsers do", "%d", a.crowd.Repeats.Stale.Load())
-	a.table.Add("connections that took more than two seconds, and were made again", "%d", a.crowd.Repeats.Overdue.Load())
+	a.table.Add("connections that took more than two seconds, and were made again", "%d", a.crowd.Repeats.Late.Load())
 	a.table.Add("goroutines after 5 reloads, and at the end", "%d, %d", before.goroutines, after.goroutines)
 	a.table.Add("live heap after 5 reloads, and at the end", "%.2f MiB, %.2f MiB", mebibytes(before.heap), mebibytes(after.heap))
 	a.table.Add("resident memory after 5 reloads, and at the end", "%.0f MiB, %.0f MiB", mebibytes(before.resident), mebibytes(after.resident))

@@ -130,12 +130,12 @@ const countingSite = `realtime {
 
 // checkCounts has clients come and leave in each way, while others stay.
 func checkCounts(t *testing.T, s *harness.Server, cases map[string]clientKind) {
-	// These clients stay and must not notice the others.
-	stayPolling := s.OpenSession(t)
-	stayPolling.Connect()
-	stay := []interface{ CheckAlive() }{harness.ConnectWebSocket(t, s), harness.ConnectUpgraded(t, s), stayPolling}
+	// These clients stay connected and must not notice the others.
+	polling := s.OpenSession(t)
+	polling.Connect()
+	permanent := []interface{ CheckAlive() }{harness.ConnectWebSocket(t, s), harness.ConnectUpgraded(t, s), polling}
 	plain := harness.ConnectPlain(t, s)
-	residents := len(stay) + 1
+	residents := len(permanent) + 1
 
 	for name, arrive := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -150,7 +150,7 @@ func checkCounts(t *testing.T, s *harness.Server, cases map[string]clientKind) {
 				waitCount(t, s, residents+guests-i, residents+guests-i-1)
 			}
 			s.WaitHealth("without the guests' sockets", func(h harness.Health) bool { return h.Sockets == residents })
-			for _, resident := range stay {
+			for _, resident := range permanent {
 				resident.CheckAlive()
 			}
 			plain.Send(`{"event":"message","args":["here"]}`)

@@ -154,7 +154,7 @@ func patiently(client *http.Client, request *http.Request) (*http.Response, erro
 		}
 		begun := time.Now()
 		response, err := client.Do(traced)
-		if err == nil || reused || os.IsTimeout(err) || !chaos.Overdue(begun) {
+		if err == nil || reused || os.IsTimeout(err) || !chaos.MayBeClosed(begun) {
 			return response, err
 		}
 	}

@@ -61,33 +61,33 @@ func countByReason(gone []harness.Message) map[string]int {
 // connected, once.
 func TestNodeLost(t *testing.T) {
 	t.Parallel()
-	const left, stay = 50, 200
+	const left, killed = 50, 200
 	a := harness.NewBackend(t, "a")
 	s := harness.Start(t, harness.Shipped, backendConfig(a.URL(), ""))
 	for _, w := range connectMany(t, s, left) {
 		w.Reset()
 	}
 	a.WaitMessages(t, "socket.disconnect", "one for each that left", func(gone []harness.Message) bool { return len(harness.UniqueMessages(gone)) == left })
-	connectMany(t, s, stay)
+	connectMany(t, s, killed)
 	nodes := make(map[string]bool)
 	for _, m := range a.Messages("socket.connect") {
 		nodes[m.Data.Socket.Node] = true
 	}
-	s.WaitStored(t, stay)
+	s.WaitStored(t, killed)
 	s.Kill()
 	began := time.Now()
 	s.Run()
-	a.WaitMessages(t, "socket.disconnect", "one for each", func(gone []harness.Message) bool { return len(harness.UniqueMessages(gone)) == left+stay })
+	a.WaitMessages(t, "socket.disconnect", "one for each", func(gone []harness.Message) bool { return len(harness.UniqueMessages(gone)) == left+killed })
 	t.Logf("the backend knew of all %v after the start", time.Since(began))
 	s.Kill()
 	s.Run()
 	// A repeated message would have come by now.
 	w := connectMany(t, s, 1)[0]
 	w.Reset()
-	a.WaitMessages(t, "socket.disconnect", "that of the last one", func(gone []harness.Message) bool { return len(harness.UniqueMessages(gone)) > left+stay })
+	a.WaitMessages(t, "socket.disconnect", "that of the last one", func(gone []harness.Message) bool { return len(harness.UniqueMessages(gone)) > left+killed })
 	time.Sleep(15 * time.Second) // a log is left alone so long after its process was killed
 	gone := a.Messages("socket.disconnect")
-	if got, want := countByReason(gone), map[string]int{"network, transport close": left + 1, "node_lost, transport close": stay}; !maps.Equal(got, want) {
+	if got, want := countByReason(gone), map[string]int{"network, transport close": left + 1, "node_lost, transport close": killed}; !maps.Equal(got, want) {
 		t.Errorf("it was told %v, want %v", got, want)
 	}
 	sockets := make(map[string]int)
@@ -103,7 +103,7 @@ func TestNodeLost(t *testing.T) {
 			t.Errorf("a socket that was lost had been there for %v", d)
 		}
 	}
-	if len(sockets) != left+stay+1 || len(nodes) != 1 {
+	if len(sockets) != left+killed+1 || len(nodes) != 1 {
 		t.Errorf("it was told of %d sockets, of %d nodes", len(sockets), len(nodes))
 	}
 	t.Logf("%d requests told of %d sockets", len(gone), len(sockets))

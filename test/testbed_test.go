@@ -138,7 +138,7 @@ func newTestBed(t *testing.T, o bedOptions) *testBed {
 		})
 	}
 	begin := time.Now()
-	if err := a.crowd.Gather(a.deadline()); err != nil {
+	if err := a.crowd.Connect(a.deadline()); err != nil {
 		a.fail(err)
 	}
 	a.table.Add("clients", "%d: %s", a.crowd.Size(), a.mix())
@@ -255,7 +255,7 @@ func (a *testBed) check() chaos.Verdict {
 	a.t.Helper()
 	a.unpublish()
 	a.publishing.Wait()
-	a.crowd.Hush()
+	a.crowd.Stop()
 	chaos.Await(a.deadline(), func() bool { return a.checker.Due() == 0 })
 	v := a.checker.Verdict()
 	if v.Violations > 0 {
@@ -276,7 +276,7 @@ func (a *testBed) check() chaos.Verdict {
 	if accepted == 0 || v.Delivered < accepted {
 		a.t.Errorf("%d broadcasts were accepted, and %d numbers delivered", accepted, v.Delivered)
 	}
-	a.table.Add("events of clients, acked", "%d", a.crowd.Said())
+	a.table.Add("events of clients, acked", "%d", a.crowd.AckedEvents())
 	a.table.Add("of these by a backend", "%d", a.backend.Asked.Load())
 	a.table.Add("broadcasts, accepted", "%d", accepted)
 	a.table.Add("deliveries that were checked", "%d", v.Delivered)

@@ -11,45 +11,46 @@ import (
 	"sync/atomic"
 )
 
-// A Backend is asked about clients of a crowd: it lets everybody in, as a user with
-// a room of its own, and takes the numbers of those whose manner is Asked. That it
-// gets each once and in order, the checker judges. It is the same through restarts
-// of the server and of those who serve it.
+// A Backend handles the connects and events of a crowd's clients. Each client is a user
+// with a room of its own. The checker checks that the backend gets each number of the
+// manner Asked once and in order. A Backend stays the same through restarts of the
+// server and of the HTTP servers that call it.
 type Backend struct {
 	Checker *Checker
-	// Verify says what is wrong with a request's signature; default nothing.
+	// Verify checks the signature of a request; nil: not checked.
 	Verify func(body []byte, header http.Header) error
 
 	Asked    atomic.Int64 // events
 	Repeated atomic.Int64 // messages that had come before
 
 	mu      sync.Mutex
-	logs    map[string]*Log   // of clients, by their names
-	sockets map[string]string // names of the clients that have been let in, by the ids of their sockets
-	ended   map[string]ending // by webhook-id
+	logs    map[string]*Record    // of clients, by their names
+	sockets map[string]string     // names of the clients that have been let in, by the ids of their sockets
+	ended   map[string]disconnect // by webhook-id
 }
 
-// An ending is that a socket is gone.
-type ending struct{ socket, initiator, reason string }
+// A disconnect is the message that a socket is gone.
+type disconnect struct{ socket, initiator, reason string }
 
-// hear has the backend take the numbers of a crowd's clients, before they say any.
+// hear has the backend record the numbers of a crowd's clients. It must be called
+// before they send any.
 func (b *Backend) hear(c *Crowd) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.logs = make(map[string]*Log)
+	b.logs = make(map[string]*Record)
 	b.sockets = make(map[string]string)
-	b.ended = make(map[string]ending)
-	for _, s := range c.speakers {
+	b.ended = make(map[string]disconnect)
+	for _, s := range c.senders {
 		if s.manner != Asked {
 			continue
 		}
-		l := b.Checker.Log("the backend", s.source)
+		l := b.Checker.Record("the backend", s.source)
 		l.Connected(false)
 		b.logs[s.name] = l
 	}
 }
 
-// call is what a backend is asked or told.
+// A call is a request to the backend.
 type call struct {
 	Type string
 	Data struct {
@@ -71,7 +72,7 @@ type call struct {
 func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		return // whoever asks has gone
+		return // the client has gone
 	}
 	if b.Verify != nil {
 		if err := b.Verify(body, r.Header); err != nil {
@@ -113,7 +114,7 @@ func (b *Backend) handle(w http.ResponseWriter, m *call) {
 		b.Checker.violate("the backend is asked for %s %s", d.Event, d.Args)
 		return
 	}
-	// Who it was that connected must be known, whatever has happened since.
+	// The request must name the user that connected, whatever has happened since.
 	if d.Socket.User == nil || *d.Socket.User != "user of "+name || d.State.Name != name || !slices.Contains(d.Socket.Rooms, "own:"+name) {
 		b.Checker.violate("the backend is asked by %s, whose state is %q and whose rooms are %q", name, d.State.Name, d.Socket.Rooms)
 	}
@@ -136,12 +137,12 @@ func (b *Backend) dismiss(id string, m *call) {
 	if _, ok := b.ended[id]; ok {
 		b.Repeated.Add(1)
 	}
-	b.ended[id] = ending{d.Socket.ID, d.Initiator, d.Reason}
+	b.ended[id] = disconnect{d.Socket.ID, d.Initiator, d.Reason}
 }
 
-// Dismissed returns how often the backend has been told that a socket is gone, and
-// by whom, with repetitions of a message counted once.
-func (b *Backend) Dismissed() map[string][]string {
+// Disconnected returns who disconnected each socket and why, by the ids of the sockets.
+// Repetitions of a message count once.
+func (b *Backend) Disconnected() map[string][]string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	gone := make(map[string][]string)

@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// A Backoff says how long a client waits before it tries to connect again, as
-// socket.io-client's options of the same names do.
+// A Backoff is how long a client waits before it tries to connect again. Its fields are
+// the options of socket.io-client.
 type Backoff struct {
 	Delay    time.Duration // before the first attempt; default 1 s
 	DelayMax time.Duration // default 5 s
 	Jitter   float64       // randomizationFactor; default 0.5
 }
 
-// pause returns how long to wait after a number of failed attempts.
+// pause returns the wait after a number of failed attempts.
 func (b Backoff) pause(attempts int) time.Duration {
 	delay, most, jitter := b.Delay, b.DelayMax, b.Jitter
 	if delay == 0 {

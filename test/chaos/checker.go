@@ -7,32 +7,32 @@ import (
 	"sync/atomic"
 )
 
-// violationsKept is how many violations are told in words; there may be more.
+// violationsKept is how many violations have a description. There may be more.
 const violationsKept = 40
 
-// A Checker judges the logs of all receivers. It may be used concurrently.
+// A Checker checks the records of all receivers. It may be used concurrently.
 type Checker struct {
 	delivered atomic.Int64
 	excused   atomic.Int64
 
 	mu    sync.Mutex
-	logs  []*Log
+	logs  []*Record
 	words []string
 	count int
 }
 
 // A Verdict is what a checker has found.
 type Verdict struct {
-	Violations int      // how often the promise was not kept
-	Words      []string // the first of them
-	Delivered  int      // how many numbers have arrived, at all receivers
-	Excused    int      // how many were lost to receivers that were told so
+	Violations int      // how often the promise was broken
+	Words      []string // descriptions of the first of them
+	Delivered  int      // numbers that have arrived, at all receivers
+	Excused    int      // numbers lost to receivers that were told so
 }
 
-// Log returns a new log of what a receiver gets of a source. The receiver is owed
-// nothing until it is connected.
-func (c *Checker) Log(receiver string, source *Source) *Log {
-	l := &Log{checker: c, receiver: receiver, source: source, next: 1}
+// Record returns a new record of what a receiver gets from a source. Nothing must be
+// delivered to the receiver until it is connected.
+func (c *Checker) Record(receiver string, source *Source) *Record {
+	l := &Record{checker: c, receiver: receiver, source: source, next: 1}
 	l.Left()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -40,7 +40,7 @@ func (c *Checker) Log(receiver string, source *Source) *Log {
 	return l
 }
 
-// Violate notes that the promise was not kept in a way that no log shows.
+// Violate adds a violation that no record shows.
 func (c *Checker) Violate(format string, args ...any) { c.violate(format, args...) }
 
 func (c *Checker) violate(format string, args ...any) {
@@ -53,12 +53,12 @@ func (c *Checker) violate(format string, args ...any) {
 
 func (c *Checker) excuse(n int) { c.excused.Add(int64(n)) }
 
-// Due returns how many acknowledged numbers have not arrived yet and may still do
-// so in order. When it is 0 nothing more need be waited for.
+// Due returns how many acknowledged numbers have not arrived and may still arrive in
+// order. At 0 there is nothing to wait for.
 func (c *Checker) Due() int {
 	total := 0
 	for _, l := range c.all() {
-		_, _, due := l.owed()
+		_, _, due := l.missing()
 		total += due
 	}
 	return total
@@ -73,7 +73,7 @@ func (c *Checker) Interim() Verdict { return c.verdict(false) }
 
 func (c *Checker) verdict(final bool) Verdict {
 	for _, l := range c.all() {
-		lost, gone, due := l.owed()
+		lost, gone, due := l.missing()
 		if gone > 0 {
 			c.violate("%s did not get %d of %s, such as %v: a gap that it was not told of", l.receiver, gone, l.source.name, lost[:min(len(lost), 10)])
 		}
@@ -89,7 +89,7 @@ func (c *Checker) verdict(final bool) Verdict {
 	}
 }
 
-func (c *Checker) all() []*Log {
+func (c *Checker) all() []*Record {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clip(c.logs)

@@ -6,12 +6,12 @@ import (
 	"testing"
 )
 
-// A fault is what a server might do to a receiver, and what the checker must say
-// of it; nothing, where the promise was kept.
+// A fault is what a server does to a receiver, and what the checker must find: nothing,
+// if the promise was kept.
 type fault struct {
 	name string
 	want string
-	run  func(s *Source, l *Log)
+	run  func(s *Source, l *Record)
 }
 
 // publish sends numbers that are acknowledged.
@@ -21,40 +21,40 @@ func publish(s *Source, n int) {
 	}
 }
 
-func got(l *Log, numbers ...uint32) {
+func got(l *Record, numbers ...uint32) {
 	for _, n := range numbers {
 		l.Got(n)
 	}
 }
 
 var faults = []fault{
-	{"all of it", "", func(s *Source, l *Log) {
+	{"all of it", "", func(s *Source, l *Record) {
 		l.Connected(false)
 		publish(s, 5)
 		got(l, 1, 2, 3, 4, 5)
 	}},
-	{"nothing", "", func(s *Source, l *Log) { l.Connected(false) }},
-	{"two swapped", "got 2 of p after 3: out of order", func(s *Source, l *Log) {
+	{"nothing", "", func(s *Source, l *Record) { l.Connected(false) }},
+	{"two swapped", "got 2 of p after 3: out of order", func(s *Source, l *Record) {
 		l.Connected(false)
 		publish(s, 4)
 		got(l, 1, 3, 2, 4)
 	}},
-	{"the first two swapped", "got 1 of p after 2: out of order", func(s *Source, l *Log) {
+	{"the first two swapped", "got 1 of p after 2: out of order", func(s *Source, l *Record) {
 		l.Connected(false)
 		publish(s, 2)
 		got(l, 2, 1)
 	}},
-	{"one twice", "got 2 of p twice", func(s *Source, l *Log) {
+	{"one twice", "got 2 of p twice", func(s *Source, l *Record) {
 		l.Connected(false)
 		publish(s, 3)
 		got(l, 1, 2, 2, 3)
 	}},
-	{"one again, much later", "got 1 of p twice", func(s *Source, l *Log) {
+	{"one again, much later", "got 1 of p twice", func(s *Source, l *Record) {
 		l.Connected(false)
 		publish(s, 3)
 		got(l, 1, 2, 3, 1)
 	}},
-	{"one again after a recovery", "got 2 of p twice", func(s *Source, l *Log) {
+	{"one again after a recovery", "got 2 of p twice", func(s *Source, l *Record) {
 		l.Connected(false)
 		publish(s, 2)
 		got(l, 1, 2)
@@ -62,54 +62,54 @@ var faults = []fault{
 		got(l, 2, 3, 4)
 		l.Connected(true)
 	}},
-	{"one again for somebody new", "got 2 of p twice", func(s *Source, l *Log) {
+	{"one again for somebody new", "got 2 of p twice", func(s *Source, l *Record) {
 		l.Connected(false)
 		publish(s, 2)
 		got(l, 1, 2)
 		l.Connected(false)
 		got(l, 2)
 	}},
-	{"one that came late, twice", "got 2 of p twice", func(s *Source, l *Log) {
+	{"one that came late, twice", "got 2 of p twice", func(s *Source, l *Record) {
 		l.Connected(false)
 		publish(s, 3)
 		got(l, 3, 2, 2)
 	}},
-	{"one that was never sent", "got 3 of p, which has not been sent", func(s *Source, l *Log) {
+	{"one that was never sent", "got 3 of p, which has not been sent", func(s *Source, l *Record) {
 		l.Connected(false)
 		publish(s, 2)
 		got(l, 1, 2, 3)
 	}},
-	{"one missing", "did not get 1 of p, such as [2]", func(s *Source, l *Log) {
+	{"one missing", "did not get 1 of p, such as [2]", func(s *Source, l *Record) {
 		l.Connected(false)
 		publish(s, 3)
 		got(l, 1, 3)
 	}},
-	{"many missing", "did not get 98 of p, such as [2 3 4 5 6 7 8 9 10 11]", func(s *Source, l *Log) {
+	{"many missing", "did not get 98 of p, such as [2 3 4 5 6 7 8 9 10 11]", func(s *Source, l *Record) {
 		l.Connected(false)
 		publish(s, 100)
 		got(l, 1, 100)
 	}},
-	{"the first one missing", "did not get 1 of p, such as [1]", func(s *Source, l *Log) {
+	{"the first one missing", "did not get 1 of p, such as [1]", func(s *Source, l *Record) {
 		l.Connected(false)
 		publish(s, 3)
 		got(l, 2, 3)
 	}},
-	{"the first one after it came missing", "did not get 1 of p, such as [4]", func(s *Source, l *Log) {
+	{"the first one after it came missing", "did not get 1 of p, such as [4]", func(s *Source, l *Record) {
 		publish(s, 3)
 		l.Connected(false)
 		publish(s, 3)
 		got(l, 5, 6)
 	}},
-	{"the last one missing", "lacks the last 1 of p", func(s *Source, l *Log) {
+	{"the last one missing", "lacks the last 1 of p", func(s *Source, l *Record) {
 		l.Connected(false)
 		publish(s, 3)
 		got(l, 1, 2)
 	}},
-	{"all of it missing", "lacks the last 3 of p", func(s *Source, l *Log) {
+	{"all of it missing", "lacks the last 3 of p", func(s *Source, l *Record) {
 		l.Connected(false)
 		publish(s, 3)
 	}},
-	{"a gap while it was away, and recovered", "did not get 2 of p, such as [3 4]", func(s *Source, l *Log) {
+	{"a gap while it was away, and recovered", "did not get 2 of p, such as [3 4]", func(s *Source, l *Record) {
 		l.Connected(false)
 		publish(s, 2)
 		got(l, 1, 2)
@@ -118,7 +118,7 @@ var faults = []fault{
 		publish(s, 1)
 		got(l, 5)
 	}},
-	{"a gap after it was told of another", "did not get 1 of p, such as [5]", func(s *Source, l *Log) {
+	{"a gap after it was told of another", "did not get 1 of p, such as [5]", func(s *Source, l *Record) {
 		l.Connected(false)
 		publish(s, 2)
 		got(l, 1)
@@ -127,13 +127,13 @@ var faults = []fault{
 		publish(s, 2)
 		got(l, 6)
 	}},
-	{"the end missing after it was told of a gap", "lacks the last 1 of p", func(s *Source, l *Log) {
+	{"the end missing after it was told of a gap", "lacks the last 1 of p", func(s *Source, l *Record) {
 		l.Connected(false)
 		publish(s, 2)
 		l.Connected(false)
 		publish(s, 1)
 	}},
-	{"a gap of what came once it was back where the source is heard", "did not get 1 of p, such as [3]", func(s *Source, l *Log) {
+	{"a gap of what came once it was back where the source is heard", "did not get 1 of p, such as [3]", func(s *Source, l *Record) {
 		l.Connected(false)
 		publish(s, 1)
 		got(l, 1)
@@ -144,13 +144,13 @@ var faults = []fault{
 		got(l, 4)
 	}},
 
-	{"came later", "", func(s *Source, l *Log) {
+	{"came later", "", func(s *Source, l *Record) {
 		publish(s, 3)
 		l.Connected(false)
 		publish(s, 2)
 		got(l, 4, 5)
 	}},
-	{"came while one was on its way", "", func(s *Source, l *Log) {
+	{"came while one was on its way", "", func(s *Source, l *Record) {
 		publish(s, 3)
 		n := s.Next()
 		l.Connected(false)
@@ -159,7 +159,7 @@ var faults = []fault{
 		publish(s, 1)
 		got(l, 5)
 	}},
-	{"a gap that it was told of", "", func(s *Source, l *Log) {
+	{"a gap that it was told of", "", func(s *Source, l *Record) {
 		l.Connected(false)
 		publish(s, 2)
 		got(l, 1, 2)
@@ -168,7 +168,7 @@ var faults = []fault{
 		publish(s, 2)
 		got(l, 6, 7)
 	}},
-	{"recovered", "", func(s *Source, l *Log) {
+	{"recovered", "", func(s *Source, l *Record) {
 		l.Connected(false)
 		publish(s, 2)
 		got(l, 1, 2)
@@ -178,7 +178,7 @@ var faults = []fault{
 		publish(s, 2)
 		got(l, 6, 7)
 	}},
-	{"one that was not acknowledged is missing", "", func(s *Source, l *Log) {
+	{"one that was not acknowledged is missing", "", func(s *Source, l *Record) {
 		l.Connected(false)
 		publish(s, 1)
 		s.Next()
@@ -186,20 +186,20 @@ var faults = []fault{
 		s.Next()
 		got(l, 1, 3)
 	}},
-	{"one that was not acknowledged arrives", "", func(s *Source, l *Log) {
+	{"one that was not acknowledged arrives", "", func(s *Source, l *Record) {
 		l.Connected(false)
 		publish(s, 1)
 		s.Next()
 		got(l, 1, 2)
 	}},
-	{"one is acknowledged after later ones have arrived", "did not get 1 of p, such as [1]", func(s *Source, l *Log) {
+	{"one is acknowledged after later ones have arrived", "did not get 1 of p, such as [1]", func(s *Source, l *Record) {
 		l.Connected(false)
 		n := s.Next()
 		publish(s, 1)
 		got(l, 2)
 		s.Ack(n)
 	}},
-	{"away for good", "", func(s *Source, l *Log) {
+	{"away for good", "", func(s *Source, l *Record) {
 		l.Connected(false)
 		publish(s, 1)
 		got(l, 1)
@@ -208,16 +208,16 @@ var faults = []fault{
 	}},
 }
 
-// Each kind of fault is found, and nothing where there is none.
+// TestChecker checks that each kind of fault is found, and nothing where there is none.
 func TestChecker(t *testing.T) {
 	for _, f := range faults {
 		t.Run(f.name, func(t *testing.T) {
 			var c Checker
 			s := NewSource("p")
-			l, other := c.Log("r", s), c.Log("other", s)
+			l, other := c.Record("r", s), c.Record("other", s)
 			other.Connected(false)
 			f.run(s, l)
-			// To another one nothing happens: it is not blamed, and no excuse.
+			// Another receiver gets everything: it has no violations and excuses none.
 			for n := range s.Started() {
 				other.Got(n + 1)
 			}
@@ -237,11 +237,11 @@ func TestChecker(t *testing.T) {
 	}
 }
 
-// Due tells what may still come from what cannot.
+// TestCheckerDue checks that Due counts what may still come, and not what cannot.
 func TestCheckerDue(t *testing.T) {
 	var c Checker
 	s := NewSource("p")
-	l := c.Log("r", s)
+	l := c.Record("r", s)
 	publish(s, 3)
 	if n := c.Due(); n != 0 {
 		t.Errorf("%d are due to somebody who has never been there", n)
@@ -271,11 +271,11 @@ func TestCheckerDue(t *testing.T) {
 	}
 }
 
-// Many violations are counted, and a few are told.
+// TestCheckerMany checks that many violations are counted and a few described.
 func TestCheckerMany(t *testing.T) {
 	var c Checker
 	s := NewSource("p")
-	l := c.Log("r", s)
+	l := c.Record("r", s)
 	l.Connected(false)
 	publish(s, 1)
 	for range 1001 {

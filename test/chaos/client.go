@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Options are those of a client.
+// Options are the options of a client.
 type Options struct {
 	URL       string      // of the server, such as http://127.0.0.1:8080
 	Path      string      // default /socket.io/
@@ -23,17 +23,17 @@ type Options struct {
 	Origin    string      // default none, as of a native client
 	Auth      map[string]any
 
-	// Resend has requests sent again whose connection the server had closed, as
-	// browsers do, or whose connection took too long: see connection.
+	// Resend repeats requests whose connection the server had closed, as browsers do, or
+	// that may be closed early; see MayBeClosed.
 	Resend bool
-	// Repeats counts them. Default: nobody wants to know.
+	// Repeats counts these. Default: they are not counted.
 	Repeats *Repeats
 
-	// NoReconnect has the client stay away once it has lost its connection.
+	// NoReconnect keeps the client from connecting again.
 	NoReconnect bool
 	Backoff     Backoff
 
-	// Timeout bounds how long connecting takes; default 20 s, as in socket.io-client.
+	// Timeout bounds the time of connecting. Default 20 s, as in socket.io-client.
 	Timeout time.Duration
 }
 
@@ -51,33 +51,34 @@ func (o *Options) timeout() time.Duration {
 	return o.Timeout
 }
 
-// A Listener is told what happens to a client, in order and by one goroutine at a
-// time. It must not wait for the client.
+// A Listener learns what happens to a client, in order and by one goroutine at a time.
+// It must not wait for the client.
 type Listener interface {
-	// Connected says that the client is connected, and whether as the socket that it
-	// was before. What it had missed has been told by then.
+	// Connected says that the client is connected, and whether it was recovered. The
+	// missed events have come before.
 	Connected(id string, recovered bool)
 	Event(name string, args []json.RawMessage)
-	// Lost says that a connection is gone, why in socket.io-client's words, and what
-	// the error was.
+	// Lost says that a connection has ended, with the reason in socket.io-client's words
+	// and the error.
 	Lost(reason string, err error)
-	// Refused says that an attempt to connect has failed. It wraps a *net.OpError of
-	// the operation "dial" where nobody listens.
+	// Refused says that an attempt to connect has failed. The error wraps a *net.OpError
+	// of the operation "dial" if nobody listens.
 	Refused(err error)
-	// Wrong says that the server has done what no server should.
+	// Wrong says that the server has done what no server may do.
 	Wrong(err error)
 }
 
 var (
-	// ErrLost is what waiting for an ack ends with when the connection is gone.
+	// ErrLost is the result of waiting for an ack when the connection has ended.
 	ErrLost = errors.New("the connection is gone")
-	// ErrLate is what it ends with when the ack has not come in time.
+	// ErrLate is the result if the ack has not come in time.
 	ErrLate = errors.New("the ack has not come in time")
 )
 
-// A Client is a Socket.IO client of the namespace /, as socket.io-client is one by
-// default: it comes back by itself, and asks to be recovered. It notes every error
-// that it sees and repairs none. Its methods may be called concurrently.
+// A Client is a Socket.IO client of the namespace "/" that behaves like
+// socket.io-client by default. It reconnects by itself and asks to be recovered. It
+// reports every error that it sees and repairs none. Its methods may be called
+// concurrently.
 type Client struct {
 	options  *Options
 	listener Listener
@@ -91,11 +92,11 @@ type Client struct {
 	nextID    int
 	acks      map[int]chan []json.RawMessage // closed when the connection is gone
 
-	// Of the last connection; used by run only.
+	// Of the last connection. Only run uses them.
 	id, pid, offset string
 }
 
-// NewClient returns a client that begins to connect. The caller must call Close.
+// NewClient returns a client, which begins to connect. The caller must call Close.
 func NewClient(o *Options, l Listener) *Client {
 	if o.Repeats == nil {
 		o.Repeats = new(Repeats)
@@ -106,7 +107,7 @@ func NewClient(o *Options, l Listener) *Client {
 	return c
 }
 
-// Close ends the connection and waits until nothing of the client runs any more.
+// Close ends the connection and waits until all goroutines of the client have ended.
 func (c *Client) Close() {
 	c.cancel()
 	c.running.Wait()
@@ -119,8 +120,8 @@ func (c *Client) Connected() <-chan struct{} {
 	return c.connected
 }
 
-// Emit sends an event, and waits for its ack. It must be called when the client is
-// connected; otherwise it returns ErrLost.
+// Emit sends an event and waits for its ack. It returns ErrLost if the client is not
+// connected.
 func (c *Client) Emit(deadline time.Duration, name string, args ...any) ([]json.RawMessage, error) {
 	c.mu.Lock()
 	t, id := c.transport, c.nextID
@@ -136,7 +137,7 @@ func (c *Client) Emit(deadline time.Duration, name string, args ...any) ([]json.
 	if err != nil {
 		return nil, err
 	}
-	// What is wrong with the connection, its reader finds out.
+	// The reader finds out if the connection is broken.
 	_ = t.write(text)
 	timer := time.NewTimer(deadline)
 	defer timer.Stop()
@@ -151,7 +152,7 @@ func (c *Client) Emit(deadline time.Duration, name string, args ...any) ([]json.
 	}
 }
 
-// run connects, again and again.
+// run connects again and again.
 func (c *Client) run() {
 	for attempts := 0; ; attempts++ {
 		wasConnected, reason, err := c.live()
@@ -175,7 +176,7 @@ func (c *Client) run() {
 	}
 }
 
-// live connects once, and serves the connection until it is gone.
+// live connects once and serves the connection until it ends.
 func (c *Client) live() (wasConnected bool, reason string, err error) {
 	t, h, err := c.open()
 	if err != nil {
@@ -200,7 +201,7 @@ func (c *Client) live() (wasConnected bool, reason string, err error) {
 		case len(text) == 0:
 			return wasConnected, "parse error", errors.New("empty Engine.IO packet")
 		case text[0] == enginePing:
-			_ = t.write([]byte{'3'}) // what is wrong, reading tells
+			_ = t.write([]byte{'3'}) // a read reports the error
 		case text[0] == engineNoop:
 		case text[0] == engineClose:
 			return wasConnected, "transport close", errEnded
@@ -215,7 +216,7 @@ func (c *Client) live() (wasConnected bool, reason string, err error) {
 	}
 }
 
-// open begins an Engine.IO session.
+// open opens an Engine.IO session.
 func (c *Client) open() (transport, handshake, error) {
 	deadline := time.Now().Add(c.options.timeout())
 	var t transport
@@ -245,7 +246,7 @@ func (c *Client) open() (transport, handshake, error) {
 	return t, h, nil
 }
 
-// connectPacket asks for the namespace, and to be recovered if that is possible.
+// connectPacket returns a CONNECT packet that asks for recovery if that is possible.
 func (c *Client) connectPacket() []byte {
 	auth := maps.Clone(c.options.Auth)
 	if auth == nil {
@@ -259,7 +260,7 @@ func (c *Client) connectPacket() []byte {
 	}
 	text, err := json.Marshal(auth)
 	if err != nil {
-		panic(err) // of what a test has written
+		panic(err) // the test has written it
 	}
 	return append([]byte{engineMessage, packetConnect}, text...)
 }
@@ -305,7 +306,7 @@ func (c *Client) handle(t transport, text []byte, connected *bool) (reason strin
 	return "", nil
 }
 
-// event hands an event on, and keeps its offset.
+// event passes an event to the listener and keeps its offset.
 func (c *Client) event(args []json.RawMessage) (reason string, err error) {
 	var name, offset string
 	if len(args) == 0 || json.Unmarshal(args[0], &name) != nil {
@@ -316,13 +317,13 @@ func (c *Client) event(args []json.RawMessage) (reason string, err error) {
 		args = args[:last]
 	}
 	c.listener.Event(name, args)
-	if offset != "" { // only now: what has not been handed on shall come again
+	if offset != "" { // only now: an event that was not handled must come again
 		c.offset = offset
 	}
 	return "", nil
 }
 
-// acked gives an ack to whoever waits for it.
+// acked passes an ack to the caller of Emit.
 func (c *Client) acked(id int, args []json.RawMessage) {
 	c.mu.Lock()
 	ack, ok := c.acks[id]
@@ -342,7 +343,7 @@ func (c *Client) enter(t transport) {
 	close(c.connected)
 }
 
-// disconnected tells those who wait for acks that none will come.
+// disconnected tells the callers of Emit that no ack will come.
 func (c *Client) disconnected() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -357,7 +358,7 @@ func (c *Client) disconnected() {
 	clear(c.acks)
 }
 
-// reasonOf returns what socket.io-client calls it that reading has ended.
+// reasonOf returns socket.io-client's word for the end of reading.
 func reasonOf(err error) string {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -368,8 +369,8 @@ func reasonOf(err error) string {
 	return "transport error"
 }
 
-// NobodyListens reports whether an attempt to connect has failed since there was
-// no server, which is no server's fault while it is restarted.
+// NobodyListens reports whether an attempt to connect has failed because there was no
+// server. While a server is restarted that is no fault.
 func NobodyListens(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "dial" && errors.Is(err, syscall.ECONNREFUSED)

@@ -14,24 +14,24 @@ import (
 	"time"
 )
 
-// patience is how long anything may take that is bound to happen.
+// patience is how long anything may take that must happen.
 const patience = time.Minute
 
-// A witness notes what a client tells.
-type witness struct{ told chan string }
+// An observer records what a client tells.
+type observer struct{ told chan string }
 
-func (w witness) tell(format string, args ...any)           { w.told <- fmt.Sprintf(format, args...) }
-func (w witness) Connected(id string, recovered bool)       { w.tell("connected %s %v", id, recovered) }
-func (w witness) Event(name string, args []json.RawMessage) { w.tell("event %s %s", name, args) }
-func (w witness) Lost(reason string, _ error)               { w.tell("lost: %s", reason) }
-func (w witness) Refused(err error)                         { w.tell("refused: %v", err) }
-func (w witness) Wrong(err error)                           { w.tell("wrong: %v", err) }
+func (o observer) tell(format string, args ...any)           { o.told <- fmt.Sprintf(format, args...) }
+func (o observer) Connected(id string, recovered bool)       { o.tell("connected %s %v", id, recovered) }
+func (o observer) Event(name string, args []json.RawMessage) { o.tell("event %s %s", name, args) }
+func (o observer) Lost(reason string, _ error)               { o.tell("lost: %s", reason) }
+func (o observer) Refused(err error)                         { o.tell("refused: %v", err) }
+func (o observer) Wrong(err error)                           { o.tell("wrong: %v", err) }
 
 // expect waits for what the client tells next.
-func (w witness) expect(t *testing.T, want string) {
+func (o observer) expect(t *testing.T, want string) {
 	t.Helper()
 	select {
-	case got := <-w.told:
+	case got := <-o.told:
 		if got != want {
 			t.Fatalf("the client tells %q, not %q", got, want)
 		}
@@ -40,8 +40,8 @@ func (w witness) expect(t *testing.T, want string) {
 	}
 }
 
-// A script is a server that polling clients talk to: it answers GETs by what the
-// test says, and hands on what is POSTed.
+// A script is a server for polling clients. It answers GETs as the test says and keeps
+// what is POSTed.
 type script struct {
 	*httptest.Server
 	answers chan string // "" breaks the connection off; a number is a status
@@ -91,11 +91,11 @@ func newScript(t *testing.T) *script {
 
 const hello = `0{"sid":"e1","pingInterval":25000,"pingTimeout":20000}`
 
-// connect has a client connect to the script.
-func (s *script) connect(t *testing.T, o *Options) (*Client, witness) {
+// connect connects a client to the script.
+func (s *script) connect(t *testing.T, o *Options) (*Client, observer) {
 	t.Helper()
 	o.URL, o.Transport, o.Backoff = s.URL, "polling", Backoff{Delay: time.Millisecond, DelayMax: 10 * time.Millisecond}
-	w := witness{make(chan string, 100)}
+	w := observer{make(chan string, 100)}
 	c := NewClient(o, w)
 	t.Cleanup(c.Close)
 	s.answers <- hello
@@ -118,8 +118,8 @@ func (s *script) wantPost(t *testing.T, want string) {
 	}
 }
 
-// A client comes back as who it was, with the offset of the last event, and answers
-// pings; what it has missed comes before it is connected.
+// TestClientRecovery checks that a client returns as the same socket, with the offset
+// of its last event, and answers pings. Missed events come before it is connected.
 func TestClientRecovery(t *testing.T) {
 	s := newScript(t)
 	_, w := s.connect(t, &Options{})
@@ -145,8 +145,8 @@ func TestClientRecovery(t *testing.T) {
 	w.expect(t, "lost: io server disconnect") // and it stays away
 }
 
-// An ack is given to whoever waits for it, and one of nothing is noted; without one
-// the wait ends in time, or with the connection.
+// TestClientAcks checks that an ack reaches the caller of Emit, and that an unexpected
+// ack is reported. Without an ack Emit ends in time, or with the connection.
 func TestClientAcks(t *testing.T) {
 	s := newScript(t)
 	c, w := s.connect(t, &Options{})
@@ -180,8 +180,8 @@ func TestClientAcks(t *testing.T) {
 	w.expect(t, "lost: transport close")
 }
 
-// A request whose connection breaks off is an error, but for the one that browsers
-// send again, if the client is to be one.
+// TestClientResends checks that a broken connection is an error, except for the one
+// request that browsers repeat.
 func TestClientResends(t *testing.T) {
 	for name, resend := range map[string]bool{"as browsers do": true, "not": false} {
 		t.Run(name, func(t *testing.T) {
@@ -207,7 +207,8 @@ func TestClientResends(t *testing.T) {
 	}
 }
 
-// A connection that the server has closed while it was idle is not used.
+// TestConnectionStale checks that a connection that the server has closed while it was
+// idle is not used.
 func TestConnectionStale(t *testing.T) {
 	s := newScript(t)
 	address, err := url.Parse(s.URL)
@@ -236,7 +237,7 @@ func TestConnectionStale(t *testing.T) {
 	}
 }
 
-// Pauses grow from one second to five, with jitter.
+// TestBackoff checks that pauses grow from one second to five, with jitter.
 func TestBackoff(t *testing.T) {
 	for attempts, mean := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 16 * time.Second} {
 		for range 1000 {
@@ -248,7 +249,7 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
-// Quantiles are right within 4 %.
+// TestLatency checks that quantiles are right within 4 %.
 func TestLatency(t *testing.T) {
 	var l Latency
 	var adding sync.WaitGroup
@@ -270,7 +271,7 @@ func TestLatency(t *testing.T) {
 	}
 }
 
-// What happens is counted by when it does.
+// TestTimeline checks that events are counted by their times.
 func TestTimeline(t *testing.T) {
 	begin := time.Now()
 	l := Timeline{times: []time.Time{begin.Add(-time.Second), begin, begin.Add(99 * time.Millisecond), begin.Add(350 * time.Millisecond)}}

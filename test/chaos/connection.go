@@ -15,19 +15,19 @@ import (
 	"time"
 )
 
-// A connection sends requests to one server, one at a time, over a connection
-// that it keeps alive for the next one, as one of a browser's does. net/http's
-// transport would hide what happens to it: it sends some requests again and tells
-// nobody. All but close must be called by one goroutine at a time.
+// A connection sends requests to one server, one at a time, over a TCP connection that
+// it keeps alive, as a browser does. net/http's transport would hide what happens to
+// it, since it repeats some requests by itself. All methods except close must be called
+// by one goroutine at a time.
 type connection struct {
 	address string
 	trust   *tls.Config // nil: not over TLS
 	header  string      // lines that every request has
 
-	// resend sends a request again, once, if the connection that it was sent on had
-	// been used before and ends before there is any answer. Browsers do, as a server
-	// may close what is idle at any time; Node's clients do not. And again if it was
-	// Overdue.
+	// resend repeats a request in two cases. The first is that its connection had been
+	// used before and ended before any answer: a server may close an idle connection at
+	// any time. Browsers repeat such a request once; Node does not. The second is that
+	// MayBeClosed reports true of a new connection.
 	resend  bool
 	repeats *Repeats
 
@@ -42,16 +42,16 @@ type connection struct {
 	closed  bool
 }
 
-// Repeats are how often clients have done again what failed; see Options.Resend.
+// Repeats counts the repeated requests; see Options.Resend.
 type Repeats struct {
-	Stale   atomic.Int64 // requests on connections that the server had closed
-	Overdue atomic.Int64 // and on connections that took too long to be made
+	Stale atomic.Int64 // requests on connections that the server had closed
+	Late  atomic.Int64 // requests on new connections that may be closed early
 }
 
-// errClosed is what requests on a closed connection end with.
+// errClosed is the error of requests on a closed connection.
 var errClosed = errors.New("closed by the client itself")
 
-// errDial is what is wrong with a request of which nothing has been sent.
+// An errDial is the error of a request of which nothing has been sent.
 type errDial struct{ error }
 
 func (e errDial) Unwrap() error { return e.error }
@@ -75,23 +75,24 @@ func (c *connection) do(method, path, header string, body []byte, deadline time.
 			return status, answer, nil
 		}
 		stale := c.used && !again
-		// A poll may wait for long: it is the way to it that must have been slow.
-		overdue := !c.used && Overdue(c.dialed) && c.asked.Sub(c.dialed) > time.Second
+		// A poll may wait for long. What must have been slow is the time until it was sent.
+		late := !c.used && MayBeClosed(c.dialed) && c.asked.Sub(c.dialed) > time.Second
 		err = fmt.Errorf("%w (dialed %v before, sent %v after that, used before: %t)",
 			err, time.Since(c.dialed).Round(time.Millisecond), c.asked.Sub(c.dialed).Round(time.Millisecond), c.used)
 		c.drop()
-		if !c.resend || begun || !stale && !overdue || errors.Is(err, os.ErrDeadlineExceeded) || c.isClosed() {
+		if !c.resend || begun || !stale && !late || errors.Is(err, os.ErrDeadlineExceeded) || c.isClosed() {
 			return 0, nil, err
 		}
 		if stale {
 			c.repeats.Stale.Add(1)
 		} else {
-			c.repeats.Overdue.Add(1)
+			c.repeats.Late.Add(1)
 		}
 	}
 }
 
-// exchange sends out and reads the answer; begun says that part of it has come.
+// exchange sends a request and reads the answer. begun says that a part of the answer
+// has come.
 func (c *connection) exchange(method string, deadline time.Time) (status int, answer []byte, begun bool, err error) {
 	if err := c.conn.SetDeadline(deadline); err != nil {
 		return 0, nil, false, err
@@ -119,7 +120,7 @@ func (c *connection) exchange(method string, deadline time.Time) (status int, an
 	return response.StatusCode, answer, true, nil
 }
 
-// dial makes sure that a connection is open.
+// dial opens a connection unless one is open.
 func (c *connection) dial(deadline time.Time) error {
 	if c.conn != nil {
 		return nil
@@ -129,8 +130,8 @@ func (c *connection) dial(deadline time.Time) error {
 	}
 	dialed := time.Now()
 	conn, err := c.connect(deadline)
-	for err != nil && c.resend && Overdue(dialed) && time.Now().Before(deadline) && !NobodyListens(err) && !c.isClosed() {
-		c.repeats.Overdue.Add(1)
+	for err != nil && c.resend && MayBeClosed(dialed) && time.Now().Before(deadline) && !NobodyListens(err) && !c.isClosed() {
+		c.repeats.Late.Add(1)
 		dialed = time.Now()
 		conn, err = c.connect(deadline)
 	}
@@ -156,10 +157,11 @@ func (c *connection) connect(deadline time.Time) (net.Conn, error) {
 	return tls.DialWithDialer(dialer, "tcp", c.address, c.trust)
 }
 
-// Overdue reports whether a connection that was begun at a time may end before the
-// first answer: a server whose configuration changes waits two seconds for the first
-// request, and on a busy machine TLS alone may take longer.
-func Overdue(dialed time.Time) bool { return time.Since(dialed) > 2*time.Second }
+// MayBeClosed reports whether the server may close a connection before its first
+// answer. dialed is when the client began to open it. A server whose configuration
+// changes waits two seconds for the first request. On a busy machine the TLS handshake
+// alone may take longer.
+func MayBeClosed(dialed time.Time) bool { return time.Since(dialed) > 2*time.Second }
 
 func (c *connection) drop() {
 	c.closing.Lock()
@@ -187,7 +189,7 @@ func (c *connection) close() {
 	}
 }
 
-// An answerError is an answer that no request should get.
+// An answerError is an answer that the server may not give.
 type answerError struct {
 	method string
 	status int
@@ -198,7 +200,7 @@ func (e *answerError) Error() string {
 	return fmt.Sprintf("%s is answered %d %s", e.method, e.status, e.answer)
 }
 
-// problem is what is wrong with an answer.
+// problem returns the error of an answer.
 func problem(method string, status int, answer []byte) error {
 	return &answerError{method, status, string(bytes.TrimSpace(answer[:min(len(answer), 200)]))}
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// A Kind is some of a crowd's clients that connect in the same way.
+// A Kind is a group of clients that connect in the same way.
 type Kind struct {
 	Name      string
 	Count     int
@@ -19,34 +19,33 @@ type Kind struct {
 	TLS       *tls.Config
 }
 
-// Manners are how events are handled that clients send, and so what they are
-// called. Each has a client's name and its number of the event for arguments.
+// The manners of clients are how their events are handled. They are the names of these
+// events, too. The arguments are the client's name and the number of the event.
 const (
-	// Told is handled by a handler of the test inside the server, which acks with
-	// the number if it is the one that is due.
+	// A handler in the server acks with the number, if it is the next one.
 	Told = "told"
-	// Asked is handled by a backend: see Backend.
+	// A backend handles it: see Backend.
 	Asked = "asked:number"
-	// Chat is relayed to the other one of a pair, in a room of theirs.
+	// The server relays it to the other client of a pair, in their room.
 	Chat = "chat:number"
 )
 
-// A Crowd is many clients, each of which says numbers, the next one when the last
-// one has been acked, and hears those of publishers.
+// A Crowd is many clients. Each sends numbers, one after the other as they are acked,
+// and receives those of publishers.
 type Crowd struct {
 	Checker    *Checker
 	Publishers []*Publisher
 	Backend    *Backend // nil: no client's manner is Asked
 	Kinds      []Kind
-	// Manner is that of each client; two neighbours of the manner Chat, the first
-	// one with an even index, are a pair. Default Told.
+	// Manner returns the manner of client i. Two neighbours of the manner Chat are a pair,
+	// if the index of the first is even. Default: Told.
 	Manner func(i int) string
 	Pace   time.Duration // between two numbers of a client
 	// Patience is how long an ack may take.
 	Patience time.Duration
 	Origin   string
-	// Restarts says that the server is restarted: then connections end, and nobody
-	// listens for a while, which is no problem of theirs.
+	// Restarts says that the test restarts the server. Connections then end and nobody
+	// listens for a while, which is no error.
 	Restarts bool
 	Backoff  Backoff
 
@@ -56,13 +55,13 @@ type Crowd struct {
 	Repeats  Repeats
 	problems problems
 
-	speakers []*speaker
-	anew     atomic.Int64 // returns of those that were not recovered
-	torn     atomic.Int64 // events whose ack was in flight when the connection was lost
-	refused  atomic.Int64 // attempts that failed since the server was being restarted
-	opened   sync.WaitGroup
+	senders      []*sender
+	notRecovered atomic.Int64 // returns of those that were not recovered
+	unacked      atomic.Int64 // events whose ack was in flight when the connection was lost
+	refused      atomic.Int64 // attempts that failed since the server was being restarted
+	opened       sync.WaitGroup
 
-	// turn is held by whoever says something, and by Pause.
+	// turn is read-locked while a client sends and waits for the ack. Pause locks it.
 	turn    sync.RWMutex
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -84,43 +83,43 @@ func (p *problems) add(format string, args ...any) {
 	}
 }
 
-// Problems returns how many errors clients have seen, connections that were lost
-// among them, and the first ones in words.
+// Problems returns how many errors clients have seen, and descriptions of the first
+// ones. A lost connection is an error.
 func (c *Crowd) Problems() (count int, words []string) {
 	c.problems.mu.Lock()
 	defer c.problems.mu.Unlock()
 	return c.problems.count, append([]string(nil), c.problems.words...)
 }
 
-// Note adds an error that somebody else has seen.
+// Note adds an error that someone else has seen.
 func (c *Crowd) Note(format string, args ...any) { c.problems.add(format, args...) }
 
-// connecting bounds how many clients connect at once.
+// connecting is how many clients connect at once.
 const connecting = 64
 
-// Gather connects all clients, which begin to talk, and returns when each of them is
+// Connect connects all clients, which begin to send, and returns when each of them is
 // connected. It fails at the end of ctx. The caller must call Leave in any case.
-func (c *Crowd) Gather(ctx context.Context) error {
+func (c *Crowd) Connect(ctx context.Context) error {
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	for _, kind := range c.Kinds {
 		for range kind.Count {
-			c.speakers = append(c.speakers, newSpeaker(c, kind, len(c.speakers)))
+			c.senders = append(c.senders, newSender(c, kind, len(c.senders)))
 		}
 	}
-	for i, s := range c.speakers {
+	for i, s := range c.senders {
 		if s.manner == Chat {
-			s.pair(c.speakers[i^1])
+			s.pair(c.senders[i^1])
 		}
 	}
 	if c.Backend != nil {
 		c.Backend.hear(c)
 	}
 	slots := make(chan struct{}, connecting)
-	for i, s := range c.speakers {
+	for i, s := range c.senders {
 		select {
 		case slots <- struct{}{}:
 		case <-ctx.Done():
-			return fmt.Errorf("%d of %d clients have connected: %w", i, len(c.speakers), context.Cause(ctx))
+			return fmt.Errorf("%d of %d clients have connected: %w", i, len(c.senders), context.Cause(ctx))
 		}
 		s.begin()
 		c.opened.Go(func() {
@@ -133,13 +132,12 @@ func (c *Crowd) Gather(ctx context.Context) error {
 	}
 	c.opened.Wait()
 	if ctx.Err() != nil {
-		return fmt.Errorf("not all of %d clients have connected: %w", len(c.speakers), context.Cause(ctx))
+		return fmt.Errorf("not all of %d clients have connected: %w", len(c.senders), context.Cause(ctx))
 	}
 	return nil
 }
 
-// Pause returns when nobody waits for an ack; from then on nobody says anything
-// until Resume is called.
+// Pause waits for the acks in flight. No client sends until Resume is called.
 func (c *Crowd) Pause() { c.turn.Lock() }
 
 // Resume ends what Pause began.
@@ -152,14 +150,13 @@ func (c *Crowd) Turn(f func()) {
 	f()
 }
 
-// look is how often it is looked whether something has happened that many clients
-// have a part in, and so no channel tells.
-const look = 20 * time.Millisecond
+// pollInterval is how often Await looks at its condition. Many clients take part in it,
+// so no channel tells.
+const pollInterval = 20 * time.Millisecond
 
-// Await waits until a condition holds, and reports false if it does not until the
-// end of ctx.
+// Await waits until a condition holds. It reports false at the end of ctx.
 func Await(ctx context.Context, holds func() bool) bool {
-	ticker := time.NewTicker(look)
+	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	for !holds() {
 		select {
@@ -171,28 +168,28 @@ func Await(ctx context.Context, holds func() bool) bool {
 	return true
 }
 
-// Progress waits until every client has had some more acks.
+// Progress waits until every client has got so many acks more.
 func (c *Crowd) Progress(ctx context.Context, acks int) error {
-	goals := make([]int, len(c.speakers))
-	for i, s := range c.speakers {
+	goals := make([]int, len(c.senders))
+	for i, s := range c.senders {
 		goals[i] = s.source.Acked() + acks
 	}
 	slow := 0
 	if Await(ctx, func() bool {
-		for slow < len(goals) && c.speakers[slow].source.Acked() >= goals[slow] {
+		for slow < len(goals) && c.senders[slow].source.Acked() >= goals[slow] {
 			slow++
 		}
 		return slow == len(goals)
 	}) {
 		return nil
 	}
-	return fmt.Errorf("%s has not had %d more acks: %w", c.speakers[slow].name, acks, context.Cause(ctx))
+	return fmt.Errorf("%s has not had %d more acks: %w", c.senders[slow].name, acks, context.Cause(ctx))
 }
 
-// Present returns how many clients are connected.
+// Present returns the number of connected clients.
 func (c *Crowd) Present() int {
 	n := 0
-	for _, s := range c.speakers {
+	for _, s := range c.senders {
 		select {
 		case <-s.client.Connected():
 			n++
@@ -202,10 +199,10 @@ func (c *Crowd) Present() int {
 	return n
 }
 
-// IDs returns the ids of the sockets that are connected.
+// IDs returns the ids of the connected sockets.
 func (c *Crowd) IDs() map[string]bool {
 	ids := make(map[string]bool)
-	for _, s := range c.speakers {
+	for _, s := range c.senders {
 		if id := s.current(); id != "" {
 			ids[id] = true
 		}
@@ -213,39 +210,38 @@ func (c *Crowd) IDs() map[string]bool {
 	return ids
 }
 
-// Said returns how many numbers of clients have been acked.
-func (c *Crowd) Said() int {
+// AckedEvents returns the number of acked events of all clients.
+func (c *Crowd) AckedEvents() int {
 	n := 0
-	for _, s := range c.speakers {
+	for _, s := range c.senders {
 		n += s.source.Acked()
 	}
 	return n
 }
 
-// Anew returns how many returns were of clients that were not recovered.
-func (c *Crowd) Anew() int { return int(c.anew.Load()) }
+// NotRecovered returns how many times a client returned and was not recovered.
+func (c *Crowd) NotRecovered() int { return int(c.notRecovered.Load()) }
 
-// Torn returns how many events had no ack when a connection was lost.
-func (c *Crowd) Torn() int { return int(c.torn.Load()) }
+// Unacked returns how many events had no ack when their connection was lost.
+func (c *Crowd) Unacked() int { return int(c.unacked.Load()) }
 
-// Refused returns how many attempts to connect failed since the server was being
-// restarted.
+// Refused returns how many attempts to connect have failed during a restart.
 func (c *Crowd) Refused() int { return int(c.refused.Load()) }
 
-// Hush ends all talk, and waits for the acks in flight.
-func (c *Crowd) Hush() {
+// Stop has the clients stop sending, and waits for the acks in flight.
+func (c *Crowd) Stop() {
 	c.cancel()
 	c.talking.Wait()
 }
 
-// Leave ends all talk and all connections.
+// Leave stops sending and ends all connections.
 func (c *Crowd) Leave() {
 	if c.cancel == nil {
 		return
 	}
-	c.Hush()
+	c.Stop()
 	var leaving sync.WaitGroup
-	for _, s := range c.speakers {
+	for _, s := range c.senders {
 		if s.client != nil {
 			leaving.Go(s.client.Close)
 		}
@@ -253,7 +249,7 @@ func (c *Crowd) Leave() {
 	leaving.Wait()
 }
 
-// Size returns how many clients the crowd is to have.
+// Size returns the number of clients.
 func (c *Crowd) Size() int {
 	n := 0
 	for _, kind := range c.Kinds {
@@ -262,7 +258,7 @@ func (c *Crowd) Size() int {
 	return n
 }
 
-// Worst returns the bin with the most, in multiples of the mean of a number of bins.
+// Worst returns the largest bin in multiples of the mean of a number of bins.
 func Worst(bins []int, among int) float64 {
 	total, most := 0, 0
 	for _, n := range bins {

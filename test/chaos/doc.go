@@ -1,17 +1,16 @@
-// Package chaos has what the fault tests need: clients that behave as
-// socket.io-client does and note every error that they see, thousands of them at
-// once, publishers and a backend, and the checker that judges what all of them
-// have logged. It knows nothing of Caddy.
+// Package chaos has what the fault tests need: thousands of clients that behave like
+// socket.io-client and report every error, publishers, a backend, and a checker of all
+// that they have recorded. It does not know Caddy.
 //
-// The promise that the checker holds a server to: ordered per sender and receiver;
-// never a duplicate; what was acknowledged is delivered; and a gap only where the
-// client was told that it was not recovered.
+// The checker holds a server to this promise. Messages arrive in order per sender and
+// receiver, and never twice. An acknowledged message is delivered. There is a gap only
+// where the client was told that it was not recovered.
 //
-//   - source.go, log.go, checker.go: who numbers what is sent, what one receiver
-//     got of it, and whether all of that is as promised
-//   - client.go, backoff.go, packet.go: a Socket.IO client; transport.go,
-//     websocket.go, polling.go, connection.go and stale_unix.go: what it talks through
-//   - crowd.go, speaker.go: many clients, and what each of them says and hears
-//   - publisher.go, backend.go: those who emit by the HTTP API, and who handles events
+//   - source.go, record.go, checker.go: the numbers that a source sends, what one
+//     receiver got of them, and whether that keeps the promise
+//   - client.go, backoff.go, packet.go: a Socket.IO client; transport.go, websocket.go,
+//     polling.go, connection.go and stale_unix.go: its transports
+//   - crowd.go, sender.go: many clients, and what each of them sends and receives
+//   - publisher.go, backend.go: publishers on the HTTP API, and a backend
 //   - latency.go, timeline.go, table.go: figures
 package chaos

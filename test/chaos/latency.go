@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// finenessBits is how finely latencies are told apart: each octave has 32 buckets.
+// finenessBits is the resolution: each octave has 32 buckets.
 const finenessBits = 5
 
-// A Latency counts durations by their lengths, at a relative error of 3 %. It may
-// be used concurrently.
+// A Latency counts durations by their lengths, with a relative error of 3 %. It may be
+// used concurrently.
 type Latency struct {
 	counts [64 << finenessBits]atomic.Int64
 	most   atomic.Int64
@@ -27,7 +27,8 @@ func (l *Latency) Add(d time.Duration) {
 	}
 }
 
-// bucket numbers ranges of nanoseconds: the highest bit, and those that follow it.
+// bucket returns the number of a range of nanoseconds: the highest bit and the bits
+// behind it.
 func bucket(ns uint64) int {
 	length := bits.Len64(ns)
 	if length <= finenessBits {
@@ -46,7 +47,7 @@ func least(bucket int) time.Duration {
 	return time.Duration(1<<finenessBits|bucket&(1<<finenessBits-1)) << shift
 }
 
-// Count returns how many durations there are.
+// Count returns the number of durations.
 func (l *Latency) Count() int {
 	n := int64(0)
 	for i := range l.counts {
@@ -55,8 +56,8 @@ func (l *Latency) Count() int {
 	return int(n)
 }
 
-// Quantile returns the duration that a share of all is not longer than, such as
-// 0.99; 0 if there are none.
+// Quantile returns the duration that a share of all durations, such as 0.99, does not
+// exceed. It returns 0 if there are none.
 func (l *Latency) Quantile(share float64) time.Duration {
 	rank := int64(share * float64(l.Count()))
 	for i := range l.counts {

@@ -31,8 +31,8 @@ type packet struct {
 	data json.RawMessage
 }
 
-// parsePacket parses what follows the type of an Engine.IO message. The data
-// shares the bytes.
+// parsePacket parses what follows the type of an Engine.IO message. The packet shares
+// the bytes.
 func parsePacket(text []byte) (packet, error) {
 	if len(text) == 0 {
 		return packet{}, errors.New("empty packet")
@@ -57,7 +57,7 @@ func parsePacket(text []byte) (packet, error) {
 	return p, nil
 }
 
-// appendEvent appends an Engine.IO message with an event whose ack is wanted.
+// appendEvent appends an Engine.IO message with an event that wants an ack.
 func appendEvent(out []byte, id int, args []any) ([]byte, error) {
 	text, err := json.Marshal(args)
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 // separator stands between the packets of a payload; see engine.io-protocol.
 const separator = 0x1e
 
-// A poller is a transport over long-polling: a GET is always open, and what is
-// written goes out in one POST after the other.
+// A poller is a transport over polling. A GET is always open. Packets go out in one
+// POST after the other.
 type poller struct {
 	path     string
 	get      *connection
@@ -62,7 +62,7 @@ func openPoller(_ context.Context, o *Options, deadline time.Time) (*poller, err
 	return p, nil
 }
 
-// begin says what the session is called, which the first packet does.
+// begin sets the session's id, which the first packet has.
 func (p *poller) begin(h handshake) { p.path += "&sid=" + h.SID }
 
 func (p *poller) read(deadline time.Time) ([]byte, error) {
@@ -110,7 +110,7 @@ func (p *poller) write(packet []byte) error {
 	return nil
 }
 
-// send POSTs what has been written until there is nothing more.
+// send POSTs the queued packets until there are none.
 func (p *poller) send() {
 	for {
 		p.mu.Lock()

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// A Publisher emits numbers to everybody by the HTTP API, one after the other as
-// they are accepted.
+// A Publisher broadcasts numbers by the HTTP API, one after the other as they are
+// accepted.
 type Publisher struct {
 	Source *Source
 	URL    string // of the API, such as http://127.0.0.1:8080/api/realtime
@@ -19,8 +19,8 @@ type Publisher struct {
 	TLS    *tls.Config
 	Pace   time.Duration
 
-	// Again has what failed sent again, with the same Idempotency-Key, as is safe
-	// while the server's process lives. Otherwise it counts as not acknowledged.
+	// Again repeats failed requests with the same Idempotency-Key, which is safe while the
+	// server's process lives. Otherwise a failed number counts as not acknowledged.
 	Again bool
 
 	Accepted Latency
@@ -29,18 +29,17 @@ type Publisher struct {
 	turn     sync.Mutex // held while a number is published, and by Pause
 }
 
-// attempts bounds how often a number is sent.
+// attempts is how often a number is sent at most.
 const attempts = 10
 
-// Pause returns when nothing is being published; from then on nothing is until
-// Resume is called.
+// Pause waits for the request in flight. Nothing is published until Resume is called.
 func (p *Publisher) Pause() { p.turn.Lock() }
 
 // Resume ends what Pause began.
 func (p *Publisher) Resume() { p.turn.Unlock() }
 
-// Problems returns how many requests have failed where somebody listened, and the
-// first failures in words.
+// Problems returns how many requests to a listening server have failed, and
+// descriptions of the first ones.
 func (p *Publisher) Problems() (count int, words []string) {
 	p.problems.mu.Lock()
 	defer p.problems.mu.Unlock()
@@ -73,7 +72,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 
 // publish publishes one number.
 func (p *Publisher) publish(conn *connection, path string) {
-	// Where nobody listens nothing has been sent, and there is nothing to number.
+	// If nobody listens nothing was sent, and no number is used.
 	if err := conn.dial(time.Now().Add(writeTimeout)); err != nil {
 		if !NobodyListens(err) || p.Again {
 			p.problems.add("%v", err)

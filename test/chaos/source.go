@@ -2,15 +2,15 @@ package chaos
 
 import "sync"
 
-// A Source is somebody who numbers what they send: 1, 2, 3 and so on, one at a
-// time. It may be used concurrently.
+// A Source numbers what it sends: 1, 2, 3 and so on, one at a time. It may be used
+// concurrently.
 type Source struct {
 	name string
 
 	mu      sync.Mutex
 	started uint32
-	// open are those that have not been acknowledged: with one at a time they are
-	// few, unless something goes wrong.
+	// open are the numbers that are not acknowledged. They are few, unless something goes
+	// wrong.
 	open map[uint32]struct{}
 }
 
@@ -19,11 +19,11 @@ func NewSource(name string) *Source {
 	return &Source{name: name, open: make(map[uint32]struct{})}
 }
 
-// Name returns what violations call the source.
+// Name returns the name of the source in descriptions of violations.
 func (s *Source) Name() string { return s.name }
 
-// Next returns the number of what is about to be sent. It is not acknowledged
-// until Ack says so.
+// Next returns the number of the next message. It is not acknowledged until Ack is
+// called.
 func (s *Source) Next() uint32 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -32,29 +32,29 @@ func (s *Source) Next() uint32 {
 	return s.started
 }
 
-// Ack says that a number has been acknowledged: it must be delivered.
+// Ack says that a number was acknowledged. It must be delivered.
 func (s *Source) Ack(n uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.open, n)
 }
 
-// Started returns the last number that has been begun.
+// Started returns the last number that Next has returned.
 func (s *Source) Started() uint32 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.started
 }
 
-// Acked returns how many numbers have been acknowledged.
+// Acked returns how many numbers were acknowledged.
 func (s *Source) Acked() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return int(s.started) - len(s.open)
 }
 
-// acked returns those from first to last that have been acknowledged, ten of
-// them at most, and how many there are.
+// acked returns the acknowledged numbers from first to last: how many there are, and
+// ten of them at most.
 func (s *Source) acked(first, last uint32) (some []uint32, count int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// isStale reports whether the server has closed an idle connection: nobody sends
-// a request on one of which that is known.
+// isStale reports whether the server has closed an idle connection. No client sends a
+// request on such a connection if it knows.
 func isStale(conn net.Conn) bool {
 	secure, isSecure := conn.(*tls.Conn)
 	if isSecure {
@@ -24,7 +24,7 @@ func isStale(conn net.Conn) bool {
 	_ = raw.Read(func(fd uintptr) bool {
 		var one [1]byte
 		n, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		// What there is to read within TLS may be a ticket for the next session.
+		// Readable data within TLS may be a session ticket.
 		stale = err == nil && (n == 0 || !isSecure) || err != nil && !errors.Is(err, syscall.EAGAIN)
 		return true
 	})

@@ -6,7 +6,7 @@ import (
 	"text/tabwriter"
 )
 
-// A Table has the figures of a scenario, in the order in which they are added.
+// A Table has the figures of a test, in the order in which they were added.
 type Table struct {
 	Title string
 	rows  [][2]string
@@ -17,7 +17,7 @@ func (t *Table) Add(name, format string, args ...any) {
 	t.rows = append(t.rows, [2]string{name, fmt.Sprintf(format, args...)})
 }
 
-// WriteText writes it for a terminal.
+// WriteText writes the table for a terminal.
 func (t *Table) WriteText(w io.Writer) {
 	_, _ = fmt.Fprintf(w, "%s\n", t.Title)
 	aligned := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
@@ -27,7 +27,7 @@ func (t *Table) WriteText(w io.Writer) {
 	_ = aligned.Flush()
 }
 
-// WriteMarkdown writes it for a README.
+// WriteMarkdown writes the table as Markdown.
 func (t *Table) WriteMarkdown(w io.Writer) {
 	_, _ = fmt.Fprintf(w, "| %s | |\n| --- | ---: |\n", t.Title)
 	for _, row := range t.rows {

@@ -7,32 +7,31 @@ import (
 	"time"
 )
 
-// A Timeline has when something happened, again and again. It may be used
-// concurrently.
+// A Timeline has the times of repeated events. It may be used concurrently.
 type Timeline struct {
 	mu    sync.Mutex
 	times []time.Time
 }
 
-// Add notes that it happens now.
+// Add adds an event at this moment.
 func (l *Timeline) Add() { l.AddAt(time.Now()) }
 
-// AddAt notes that it happened at a time.
+// AddAt adds an event at a time.
 func (l *Timeline) AddAt(at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.times = append(l.times, at)
 }
 
-// Count returns how often it has happened.
+// Count returns the number of events.
 func (l *Timeline) Count() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.times)
 }
 
-// Bins counts what happened since a time, by bins of a width; the last one is that
-// of the last time.
+// Bins counts the events since a time in bins of a width. The last bin is that of the
+// last event.
 func (l *Timeline) Bins(since time.Time, width time.Duration) []int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -50,7 +49,7 @@ func (l *Timeline) Bins(since time.Time, width time.Duration) []int {
 	return bins
 }
 
-// Histogram draws bins, for people.
+// Histogram draws bins.
 func Histogram(bins []int, width time.Duration) string {
 	const columns = 50
 	most := 1

@@ -13,7 +13,7 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// writeBuffers are shared: few of thousands of clients write at once.
+// writeBuffers are shared, because few of thousands of clients write at once.
 var writeBuffers sync.Pool
 
 // A socket is a transport over a WebSocket.
@@ -36,8 +36,8 @@ func openSocket(ctx context.Context, o *Options, deadline time.Time) (*socket, e
 	address := "ws" + strings.TrimPrefix(o.URL, "http") + o.path() + "?EIO=4&transport=websocket"
 	dialed := time.Now()
 	conn, response, err := dialer.DialContext(ctx, address, header)
-	for err != nil && response == nil && o.Resend && Overdue(dialed) && !NobodyListens(err) && ctx.Err() == nil {
-		o.Repeats.Overdue.Add(1)
+	for err != nil && response == nil && o.Resend && MayBeClosed(dialed) && !NobodyListens(err) && ctx.Err() == nil {
+		o.Repeats.Late.Add(1)
 		dialed = time.Now()
 		conn, response, err = dialer.DialContext(ctx, address, header)
 	}
@@ -72,8 +72,7 @@ func (s *socket) read(deadline time.Time) ([]byte, error) {
 	return s.in.Bytes(), nil
 }
 
-// writeTimeout is how long a server may leave so much unread that the kernel takes
-// no more.
+// writeTimeout is how long a write may block because the server does not read.
 const writeTimeout = 30 * time.Second
 
 func (s *socket) write(packet []byte) error {

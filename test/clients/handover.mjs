@@ -1,10 +1,9 @@
-// Clients that only poll, and say one line after the other as fast as they are acknowledged, through whatever the test
-// does to the server meanwhile.
+// Clients that only poll. They send one line after the other as fast as these are acked, while the test reloads the server.
 
 import { io } from "socket.io-client";
 
 import { event, tell, url, within } from "./driver.mjs";
-import { wasOverdue } from "./overdue.mjs";
+import { wasLate } from "./late.mjs";
 import { rounds } from "./rounds.mjs";
 
 const CLIENTS = 25;
@@ -14,8 +13,8 @@ let ending = false;
 const clients = Array.from({ length: CLIENTS }, (_, number) => {
   const socket = io(url, { transports: ["polling"], forceNew: true, reconnection: false });
   const failed = (what, why) => failures.push(`client ${number}: ${what} (${why?.message}: ${why?.context?.responseText})`);
-  socket.on("disconnect", (why, details) => ending || wasOverdue(details) || failed(`disconnected: ${why}`, details));
-  socket.on("connect_error", (error) => (wasOverdue(error) ? setImmediate(() => socket.connect()) : failed("not connected", error)));
+  socket.on("disconnect", (why, details) => ending || wasLate(details) || failed(`disconnected: ${why}`, details));
+  socket.on("connect_error", (error) => (wasLate(error) ? setImmediate(() => socket.connect()) : failed("not connected", error)));
   return { number, socket, said: 0 };
 });
 await Promise.all(clients.map(({ socket }) => event(socket, "connect")));
@@ -23,7 +22,7 @@ await Promise.all(clients.map(({ socket }) => event(socket, "connect")));
 async function talk(client) {
   const { socket } = client;
   while (!ending && failures.length === 0) {
-    if (!socket.connected) await event(socket.connect(), "connect"); // its last connection was overdue
+    if (!socket.connected) await event(socket.connect(), "connect"); // after a late request
     const ack = within(`an ack of line ${client.said} of client ${client.number}`, socket.emitWithAck("message-with-ack", client.said));
     const answer = await ack.catch((error) => {
       if (socket.connected) throw error;

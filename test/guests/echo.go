@@ -17,44 +17,51 @@ import (
 
 func init() { caddy.RegisterModule(new(Echo)) }
 
-// Echo is an application that does what it is told. On connect it emits "auth"
-// with what the client sent to authenticate itself, as the handlers of
-// Socket.IO's own protocol test suite do, or null if no authenticator kept it. The events:
+// Echo is an application that does what events ask for. On connect it emits "auth" with
+// what the client sent to authenticate itself, as the handlers of Socket.IO's own
+// protocol test suite do. If no authenticator kept it, the argument is null. The
+// events:
 //
 //	message           emits message-back with the same arguments
 //	message-with-ack  acks with the same arguments
 //	whoami            acks with what is known of the socket
 //	label             acks with the label of this configuration
 //	never             handles the event and never acks it
-//	fail              fails with an error of the server's own
-//	ask e …           sends the event e with the rest to the client, and acks with the client's answer, or its error
-//	flood n size      emits n events "drop" with their numbers and size bytes of ballast, then acks
-//	tick              emits events "tick" with their numbers until there is an event "tock", which acks with how many
-//	hold key          emits "holding", returns only once somebody sends release with the key, and acks with the label
+//	fail              fails with an error of the server
+//	ask e …           sends the event e with the rest to the client, and acks with its answer
+//	                  or its error
+//	flood n size      emits n events "drop" with their numbers and size bytes each, then acks
+//	tick              emits events "tick" with their numbers until there is an event "tock",
+//	                  which acks with the number of them
+//	hold key          emits "holding", waits for "release" with the key, and acks with the
+//	                  label
 //	release key       see hold
 //	enter room        joins the room, and acks
-//	spread to e …     sends the event e with the rest to the room, or to everybody if that is "", and acks
-//	tell id e …       sends it to the socket of the id alone, if it is there, or to its room, and acks
+//	spread to e …     sends the event e with the rest to the room, or to everyone if that is
+//	                  "", and acks
+//	tell id e …       sends e to the socket with the id if it is connected, or else to its
+//	                  room, and acks
 //	kick, kick all    disconnects the socket; with "all", the client
 //	join r …          joins rooms, and acks
 //	leave r …         leaves rooms, and acks
 //	send whom e …     emits the event e with the rest to whom, a selection, then acks
-//	ended id          acks with the reason why the socket that had the id is gone, as soon as it is
+//	ended id          waits until the socket with the id is disconnected, and acks with the
+//	                  reason
 //
-// It must not be used once it has been cleaned up, and panics if it is.
+// It must not be used after Cleanup, and panics if it is.
 type Echo struct {
-	// Label tells configurations apart.
+	// Label distinguishes configurations.
 	Label string `json:"label,omitempty"`
 
-	ctx     context.Context
-	cancel  context.CancelFunc
-	running sync.WaitGroup
-	cleaned atomic.Bool
-	ticking sync.Map // *realtime.Socket → *ticker
-	endings sync.Map // socket's id → *ending
+	ctx         context.Context
+	cancel      context.CancelFunc
+	running     sync.WaitGroup
+	cleaned     atomic.Bool
+	ticking     sync.Map // *realtime.Socket → *ticker
+	disconnects sync.Map // socket's id → *disconnect
 }
 
-// maxWait bounds everything that waits for a client.
+// maxWait bounds every wait for a client.
 const maxWait = 30 * time.Second
 
 // CaddyModule returns the Caddy module information.
@@ -81,7 +88,7 @@ func (e *Echo) HandleConnect(ctx context.Context, s *realtime.Socket) {
 // HandleDisconnect implements realtime.Handler.
 func (e *Echo) HandleDisconnect(_ context.Context, s *realtime.Socket, why string) {
 	e.assertAlive()
-	e.ending(s.ID()).say(why)
+	e.disconnectOf(s.ID()).say(why)
 	if t, ok := e.ticking.LoadAndDelete(s); ok {
 		t.(*ticker).stop()
 	}
@@ -188,16 +195,15 @@ func (e *Echo) HandleEvent(ctx context.Context, event *realtime.Event) (handled 
 		if err := decode(event.Args, &id); err != nil {
 			return true, err
 		}
-		e.running.Go(func() { e.awaitEnding(id, ack) })
+		e.running.Go(func() { e.ackReason(id, ack) })
 	default:
 		return false, nil
 	}
 	return true, nil
 }
 
-// A selection says who gets an event that is sent: the members of rooms, or all
-// who are in the namespace, without those in other rooms, and without the sender
-// unless it is for everyone.
+// A selection says who gets an event: the members of rooms or the whole namespace,
+// without the members of other rooms. The sender gets it only if it is for everyone.
 type selection struct {
 	To       []string `json:"to"`
 	Except   []string `json:"except"`
@@ -227,27 +233,27 @@ func sendTo(ctx context.Context, s *realtime.Socket, args []realtime.Arg) error 
 	return b.Emit(ctx, name, rest...)
 }
 
-// An ending is how a socket's life ended, or will.
-type ending struct {
+// A disconnect is the reason for which a socket was disconnected, or will be.
+type disconnect struct {
 	once sync.Once
 	said chan struct{} // closed when why is known
 	why  string
 }
 
-func (e *Echo) ending(id string) *ending {
-	end, _ := e.endings.LoadOrStore(id, &ending{said: make(chan struct{})})
-	return end.(*ending)
+func (e *Echo) disconnectOf(id string) *disconnect {
+	end, _ := e.disconnects.LoadOrStore(id, &disconnect{said: make(chan struct{})})
+	return end.(*disconnect)
 }
 
-func (e *ending) say(why string) {
+func (e *disconnect) say(why string) {
 	e.once.Do(func() {
 		e.why = why
 		close(e.said)
 	})
 }
 
-func (e *Echo) awaitEnding(id string, ack func(...realtime.Arg) error) {
-	end := e.ending(id)
+func (e *Echo) ackReason(id string, ack func(...realtime.Arg) error) {
+	end := e.disconnectOf(id)
 	select {
 	case <-end.said:
 		_ = ack(realtime.String(end.why))
@@ -256,7 +262,7 @@ func (e *Echo) awaitEnding(id string, ack func(...realtime.Arg) error) {
 	}
 }
 
-// ask is not done by the handler itself: while that runs, no answer is read.
+// ask must not run in the handler: while a handler runs, no answer is read.
 func (e *Echo) ask(s *realtime.Socket, name string, args []realtime.Arg, ack func(...realtime.Arg) error) {
 	ctx, cancel := context.WithTimeout(e.ctx, maxWait)
 	if name == "unanswered" {
@@ -304,8 +310,8 @@ func (e *Echo) hold(s *realtime.Socket, key string, ack func(...realtime.Arg) er
 	return ack(realtime.String(e.Label))
 }
 
-// gates outlive configurations, since what is held under one is released
-// under the next.
+// gates outlive configurations: an event that is held under one configuration is
+// released under the next.
 var gates sync.Map // key → chan struct{}
 
 func gate(key string) chan struct{} {
@@ -351,7 +357,7 @@ func (t *ticker) run(ctx context.Context, s *realtime.Socket) {
 	}
 }
 
-// stop returns how many events there were.
+// stop returns the number of events.
 func (t *ticker) stop() int {
 	close(t.done)
 	return <-t.stopped
@@ -385,7 +391,7 @@ func nameAndRest(args []realtime.Arg) (name string, rest []realtime.Arg, err err
 	return name, args[1:], decode(args[:1], &name)
 }
 
-// decode reads arguments into as many values.
+// decode decodes as many arguments as there are values.
 func decode(args []realtime.Arg, values ...any) error {
 	if len(args) != len(values) {
 		return &realtime.Error{Code: "bad_argument", Message: "the number of arguments is wrong"}

@@ -5,71 +5,71 @@ import (
 	"sync"
 )
 
-// A Log is what one receiver got of one source. It keeps the gaps and not the
-// numbers, so that thousands of receivers can log for minutes. It may be used
+// A Record is what one receiver has got from one source. It keeps the gaps and not the
+// numbers, so that thousands of receivers can record for minutes. It may be used
 // concurrently.
-type Log struct {
+type Record struct {
 	checker  *Checker
 	receiver string
 	source   *Source
 
 	mu   sync.Mutex
-	next uint32 // the number that is due
-	// floor is the last number that is not owed to the receiver, since it came
-	// later, or has been told that it was not recovered.
+	next uint32 // the next number in order
+	// floor is the last number that need not be delivered: the receiver came later, or
+	// was told that it was not recovered.
 	floor uint32
 	begun bool // it has been connected before
 	gaps  []gap
 }
 
-// A gap is a range of numbers that were not there when a later one was. Those up
-// to floor are excused.
+// A gap is a range of numbers that had not come when a later one came. Those up to
+// floor need not be delivered.
 type gap struct {
 	first, last uint32
 	floor       uint32
 }
 
-// Connected notes that the receiver is connected, and whether it was told that it
-// had been recovered. If it was not, it is owed nothing that was sent until now.
-func (l *Log) Connected(recovered bool) {
+// Connected records that the receiver is connected, and whether it was told that it was
+// recovered. If it was not, numbers sent until now need not be delivered.
+func (l *Record) Connected(recovered bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if recovered {
 		return
 	}
-	l.anew(l.source.Started())
+	l.notRecovered(l.source.Started())
 }
 
-// Left notes that the receiver has been told that it was not recovered, and is not
-// yet again where the source is heard: it is owed nothing until it is connected.
-func (l *Log) Left() {
+// Left records that the receiver was told that it was not recovered, and does not
+// receive from the source yet. Nothing need be delivered until it is connected.
+func (l *Record) Left() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.anew(math.MaxUint32)
+	l.notRecovered(math.MaxUint32)
 }
 
-// anew excuses what is missing up to a number.
-func (l *Log) anew(floor uint32) {
+// notRecovered excuses what is missing up to a number.
+func (l *Record) notRecovered(floor uint32) {
 	if !l.begun {
 		l.begun = floor != math.MaxUint32
 	} else if last := min(floor, l.source.Started()); last >= l.next {
-		// What had been sent to those who were there. Part of it may arrive still.
+		// These were sent while the receiver was connected. Some may still arrive.
 		_, n := l.source.acked(max(l.next, l.floorBefore()), last)
 		l.checker.excuse(n)
 	}
 	l.floor = floor
 }
 
-// floorBefore is where what has been excused already ends.
-func (l *Log) floorBefore() uint32 {
+// floorBefore returns the first number that is not excused.
+func (l *Record) floorBefore() uint32 {
 	if l.floor == math.MaxUint32 {
 		return l.floor
 	}
 	return l.floor + 1
 }
 
-// Got notes that a number has arrived.
-func (l *Log) Got(n uint32) {
+// Got records that a number has arrived.
+func (l *Record) Got(n uint32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.checker.delivered.Add(1)
@@ -88,9 +88,8 @@ func (l *Log) Got(n uint32) {
 	}
 }
 
-// fill takes a number out of the gap that it is in, and reports false if it is in
-// none.
-func (l *Log) fill(n uint32) bool {
+// fill removes a number from its gap. It reports false if the number is in no gap.
+func (l *Record) fill(n uint32) bool {
 	for i, g := range l.gaps {
 		if n < g.first || n > g.last {
 			continue
@@ -107,9 +106,10 @@ func (l *Log) fill(n uint32) bool {
 	return false
 }
 
-// owed returns acknowledged numbers that are missing without an excuse: within
-// gaps, which will not be filled in order, and at the end, which may still come.
-func (l *Log) owed() (lost []uint32, gone, due int) {
+// missing returns acknowledged numbers that are missing without an excuse. gone of them
+// are within gaps and cannot come in order. due of them are at the end and may still
+// come.
+func (l *Record) missing() (lost []uint32, gone, due int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, g := range l.gaps {

@@ -12,27 +12,27 @@ import (
 	"time"
 )
 
-// A speaker is one client of a crowd.
-type speaker struct {
+// A sender is one client of a crowd.
+type sender struct {
 	crowd  *Crowd
 	kind   Kind
 	name   string // such as c17
 	manner string
 	room   string
-	source *Source // of what it says
+	source *Source // of its own numbers
 	client *Client
 
-	published map[string]*Log // of publishers, by their names
-	partner   *Log            // nil: it is in no pair
+	published map[string]*Record // of publishers, by their names
+	partner   *Record            // nil: it is in no pair
 
 	mu     sync.Mutex
-	came   bool   // it has been connected before
-	id     string // of its socket; empty while it is away
+	came   bool   // it was connected before
+	id     string // of its socket; "" while it is disconnected
 	joined bool   // it is in its room
 }
 
-func newSpeaker(c *Crowd, kind Kind, i int) *speaker {
-	s := &speaker{crowd: c, kind: kind, name: fmt.Sprint("c", i), manner: Told, published: make(map[string]*Log)}
+func newSender(c *Crowd, kind Kind, i int) *sender {
+	s := &sender{crowd: c, kind: kind, name: fmt.Sprint("c", i), manner: Told, published: make(map[string]*Record)}
 	if c.Manner != nil {
 		s.manner = c.Manner(i)
 	}
@@ -41,16 +41,16 @@ func newSpeaker(c *Crowd, kind Kind, i int) *speaker {
 	}
 	s.source = NewSource(s.name)
 	for _, p := range c.Publishers {
-		s.published[p.Source.Name()] = c.Checker.Log(s.name, p.Source)
+		s.published[p.Source.Name()] = c.Checker.Record(s.name, p.Source)
 	}
 	return s
 }
 
-// pair has the speaker hear another one.
-func (s *speaker) pair(other *speaker) { s.partner = s.crowd.Checker.Log(s.name, other.source) }
+// pair has the sender receive the numbers of another one.
+func (s *sender) pair(other *sender) { s.partner = s.crowd.Checker.Record(s.name, other.source) }
 
-// begin connects and begins to talk.
-func (s *speaker) begin() {
+// begin connects and begins to send.
+func (s *sender) begin() {
 	s.client = NewClient(&Options{
 		URL: s.kind.URL, Transport: s.kind.Transport, TLS: s.kind.TLS, Origin: s.crowd.Origin,
 		Auth: map[string]any{"client": s.name}, Resend: true, Repeats: &s.crowd.Repeats, Backoff: s.crowd.Backoff,
@@ -59,7 +59,7 @@ func (s *speaker) begin() {
 }
 
 // Connected implements Listener.
-func (s *speaker) Connected(id string, recovered bool) {
+func (s *sender) Connected(id string, recovered bool) {
 	s.mu.Lock()
 	again := s.came
 	s.came, s.id = true, id
@@ -70,7 +70,7 @@ func (s *speaker) Connected(id string, recovered bool) {
 	if again {
 		s.crowd.Returns.Add()
 		if !recovered {
-			s.crowd.anew.Add(1)
+			s.crowd.notRecovered.Add(1)
 		}
 	}
 	for _, l := range s.published {
@@ -82,7 +82,7 @@ func (s *speaker) Connected(id string, recovered bool) {
 }
 
 // Event implements Listener.
-func (s *speaker) Event(name string, args []json.RawMessage) {
+func (s *sender) Event(name string, args []json.RawMessage) {
 	var from string
 	var n uint32
 	if len(args) != 2 || json.Unmarshal(args[0], &from) != nil || json.Unmarshal(args[1], &n) != nil {
@@ -101,7 +101,7 @@ func (s *speaker) Event(name string, args []json.RawMessage) {
 }
 
 // Lost implements Listener.
-func (s *speaker) Lost(reason string, err error) {
+func (s *sender) Lost(reason string, err error) {
 	s.mu.Lock()
 	s.id = ""
 	s.mu.Unlock()
@@ -113,7 +113,7 @@ func (s *speaker) Lost(reason string, err error) {
 }
 
 // Refused implements Listener.
-func (s *speaker) Refused(err error) {
+func (s *sender) Refused(err error) {
 	var answer *answerError
 	if s.crowd.Restarts && (!errors.As(err, &answer) || answer.status == http.StatusServiceUnavailable) {
 		s.crowd.refused.Add(1)
@@ -123,17 +123,17 @@ func (s *speaker) Refused(err error) {
 }
 
 // Wrong implements Listener.
-func (s *speaker) Wrong(err error) { s.crowd.Checker.violate("%s: %v", s.name, err) }
+func (s *sender) Wrong(err error) { s.crowd.Checker.violate("%s: %v", s.name, err) }
 
-// current returns the id of the speaker's socket.
-func (s *speaker) current() string {
+// current returns the id of the sender's socket.
+func (s *sender) current() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.id
 }
 
-// talk says one number after the other, until the crowd leaves.
-func (s *speaker) talk() {
+// talk sends one number after the other until the crowd leaves.
+func (s *sender) talk() {
 	c := s.crowd
 	due := time.Now()
 	for {
@@ -142,7 +142,7 @@ func (s *speaker) talk() {
 		case <-c.ctx.Done():
 			return
 		}
-		// Whoever has had to wait for long shall not come together with all others.
+		// After a long wait the clients must not all send at the same moment.
 		if late := time.Since(due); late > 3*c.Pace {
 			due = time.Now().Add(rand.N(c.Pace))
 		}
@@ -160,8 +160,8 @@ func (s *speaker) talk() {
 	}
 }
 
-// say says the next number, and enters the room before if need be.
-func (s *speaker) say() {
+// say sends the next number. It joins the room before, if necessary.
+func (s *sender) say() {
 	id := s.current()
 	if id == "" {
 		return
@@ -175,7 +175,7 @@ func (s *speaker) say() {
 	answer, err := s.client.Emit(s.crowd.Patience, s.manner, s.name, n)
 	switch {
 	case errors.Is(err, ErrLost):
-		s.crowd.torn.Add(1)
+		s.crowd.unacked.Add(1)
 		return
 	case err != nil:
 		s.crowd.Checker.violate("%s: the ack of %d: %v", s.name, n, err)
@@ -193,14 +193,14 @@ func (s *speaker) say() {
 	s.source.Ack(n)
 }
 
-func (s *speaker) isIn() bool {
+func (s *sender) isIn() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.joined
 }
 
-// join enters the room: from then on the other one is heard.
-func (s *speaker) join(id string) {
+// join joins the room. From then on the sender receives the numbers of the other one.
+func (s *sender) join(id string) {
 	answer, err := s.client.Emit(s.crowd.Patience, "join", s.room)
 	if errors.Is(err, ErrLost) {
 		return
@@ -212,7 +212,7 @@ func (s *speaker) join(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.id != id {
-		return // it has become another one meanwhile
+		return // it is another socket meanwhile
 	}
 	s.joined = true
 	s.partner.Connected(false)
