@@ -16,8 +16,9 @@ const (
 	warmUpAcks = 40_000
 )
 
-// measureAcks takes the server's CPU time for acked events: the last ackConnections clients of the crowd, none of them
-// in a room, keep ackWindow events each in flight until o.acks have been answered. Acks must come in order.
+// measureAcks measures the server's CPU time for acked events. The last ackConnections
+// clients of the crowd are in no room. Each keeps ackWindow events in flight until
+// o.acks events have been acked. Acks must come in order.
 func measureAcks(ctx context.Context, o options, s *server, crowd *crowd) (cost, error) {
 	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
 	defer cancel()
@@ -31,7 +32,8 @@ func measureAcks(ctx context.Context, o options, s *server, crowd *crowd) (cost,
 	})
 }
 
-// ask has every client emit count events that await an ack. It returns the longest that an ack took.
+// ask has every client emit count events that want an ack. It returns the longest time
+// to an ack.
 func ask(ctx context.Context, crowd *crowd, clients []*client, count int) (slowest time.Duration, err error) {
 	event := fmt.Appendf(nil, `["message","%s"]`, strings.Repeat("x", payloadLength))
 	finished := newCountdown(len(clients))
@@ -47,7 +49,7 @@ func ask(ctx context.Context, crowd *crowd, clients []*client, count int) (slowe
 		}
 		started := make(chan struct{})
 		c.handle(func(got []byte) error {
-			<-started // sent and packet are the starter's until then
+			<-started // until then another goroutine uses sent and packet
 			want = fmt.Appendf(want[:0], "43%d[]", answered)
 			if !bytes.Equal(got, want) {
 				return fmt.Errorf("got %q, want ack %s", got, want)

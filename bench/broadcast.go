@@ -13,15 +13,17 @@ import (
 
 const (
 	broadcastTimeout = 5 * time.Minute
-	// warmUpBroadcasts run uncounted before the counted ones, for Node's compiler and the servers' pools.
+	// warmUpBroadcasts run before the counted ones, for Node's compiler and the pools of
+	// the servers.
 	warmUpBroadcasts = 100
 	payloadLength    = 64
 )
 
-// measureBroadcast takes the server's CPU time for broadcasts to o.members clients of the crowd, at least o.deliveries
-// deliveries in all. One more member sends them, o.window in flight: the next one leaves when every member has got the
-// one that is o.window before it, so that queues stay short whatever the server's speed. Each member must get each
-// broadcast once, in order, byte for byte.
+// measureBroadcast measures the server's CPU time for broadcasts to o.members clients
+// of the crowd, with at least o.deliveries deliveries in all. One more member sends
+// them. It keeps o.window of them in flight: the next one leaves when every member has
+// got the one that is o.window before it. So queues stay short, however fast the server
+// is. Each member must get each broadcast once, in order and unchanged.
 func measureBroadcast(ctx context.Context, o options, s *server, crowd *crowd) (cost, error) {
 	ctx, cancel := context.WithTimeout(ctx, broadcastTimeout)
 	defer cancel()
@@ -60,11 +62,11 @@ func join(ctx context.Context, crowd *crowd, clients []*client) error {
 	return nil
 }
 
-// broadcast sends count broadcasts and returns when every member has got every one of them, with the longest that one
-// of them took to reach everybody.
+// broadcast sends count broadcasts and returns when every member has got all of them.
+// slowest is the longest time until all members had one.
 func broadcast(ctx context.Context, crowd *crowd, sender *client, members []*client, count, window int) (slowest time.Duration, err error) {
 	packets := make([][]byte, count)
-	missing := make([]atomic.Int64, count) // members that have not got the packet yet
+	missing := make([]atomic.Int64, count) // members without the packet, by packet
 	for i := range packets {
 		number := fmt.Sprintf("%08d", i)
 		packets[i] = fmt.Appendf(nil, `42["message","%s%s"]`, number, strings.Repeat("x", payloadLength-len(number)))
@@ -85,7 +87,7 @@ func broadcast(ctx context.Context, crowd *crowd, sender *client, members []*cli
 			}
 			next++
 			if next == count {
-				c.handle(nil) // one more is an error
+				c.handle(nil) // another packet is an error
 				finished.done()
 			}
 			if last {
@@ -106,7 +108,7 @@ func broadcast(ctx context.Context, crowd *crowd, sender *client, members []*cli
 			return 0, fmt.Errorf("sending: %w", err)
 		}
 	}
-	// Packets complete in order, as every member gets them in order: the last one ends it.
+	// Every member gets the packets in order, so the last packet is complete last.
 	err = crowd.await(ctx, finished.zero)
 	return slowest, err
 }

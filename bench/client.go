@@ -20,15 +20,15 @@ import (
 
 const handshakeTimeout = 30 * time.Second
 
-// client is one Socket.IO connection over WebSocket, as lean as the wire allows: it parses only what it must, and
-// after the handshake it is a bare file descriptor that its crowd reads, so that the load it makes costs little beside
-// the servers.
+// client is one Socket.IO connection over WebSocket. It costs little beside the
+// servers: it parses only what it must, and after the handshake it is a bare file
+// descriptor that its crowd reads.
 type client struct {
-	fd   int    // non-blocking; owned by whoever called dial
-	rest []byte // what has been read and is no whole frame yet
+	fd   int    // non-blocking; the caller of dial owns it
+	rest []byte // the beginning of a frame
 
-	// onPacket gets every Engine.IO packet but the heartbeat; the bytes are good until it returns. Where it is nil no
-	// packet is expected, and one is an error.
+	// onPacket gets every Engine.IO packet except heartbeats. The bytes are valid until it
+	// returns. If it is nil, a packet is an error.
 	onPacket atomic.Pointer[func(packet []byte) error]
 
 	writing sync.Mutex // guards out and the order of writes
@@ -44,23 +44,24 @@ func dial(ctx context.Context, address string) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close() // the client goes on with a descriptor of its own
+	defer conn.Close() // the client has a descriptor of its own
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
-	// Thousands of closed connections in TIME_WAIT would use up the ports of the rounds that follow.
+	// Thousands of closed connections in TIME_WAIT would use up the ports of the rounds that
+	// follow.
 	if err := conn.(*net.TCPConn).SetLinger(0); err != nil {
 		return nil, err
 	}
 	c := &client{}
 	binary.NativeEndian.PutUint32(c.mask[:], rand.Uint32())
-	if err := c.shakeHands(conn, address); err != nil {
+	if err := c.handshake(conn, address); err != nil {
 		return nil, err
 	}
 	c.fd, err = duplicate(conn.(*net.TCPConn))
 	return c, err
 }
 
-// shakeHands does the three handshakes: WebSocket's, Engine.IO's, Socket.IO's.
-func (c *client) shakeHands(conn net.Conn, address string) error {
+// handshake does the three handshakes of WebSocket, Engine.IO and Socket.IO.
+func (c *client) handshake(conn net.Conn, address string) error {
 	// The key and its answer are the example of RFC 6455, section 1.3.
 	const key, accept = "dGhlIHNhbXBsZSBub25jZQ==", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 	if _, err := fmt.Fprintf(conn, "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: %[1]s\r\n"+
@@ -87,7 +88,7 @@ func (c *client) shakeHands(conn net.Conn, address string) error {
 	return c.expect(conn, "40{")
 }
 
-// expect reads one packet and checks how it begins.
+// expect reads one packet and checks its prefix.
 func (c *client) expect(conn net.Conn, prefix string) error {
 	for {
 		packet, rest, err := cutFrame(c.rest)
@@ -110,8 +111,9 @@ func (c *client) expect(conn net.Conn, prefix string) error {
 	}
 }
 
-// read reads once, through a buffer that clients share, hands the packets on and answers heartbeats. It must be called
-// when the client is readable, by one goroutine at a time.
+// read reads once into a buffer that clients share, passes packets on and answers
+// heartbeats. It must be called when the client is readable, by one goroutine at a
+// time.
 func (c *client) read(buf []byte) error {
 	kept := copy(buf, c.rest)
 	n, err := syscall.Read(c.fd, buf[kept:])
@@ -148,8 +150,9 @@ func (c *client) read(buf []byte) error {
 	}
 }
 
-// send writes one packet of at most 125 bytes. It may be called concurrently, and never blocks: a server that leaves
-// so much unread that the kernel takes no more makes it an error.
+// send writes one packet of at most 125 bytes. It may be called concurrently and never
+// blocks. It is an error if the server has left so much unread that the kernel takes no
+// more.
 func (c *client) send(packet []byte) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
@@ -168,7 +171,7 @@ func (c *client) send(packet []byte) error {
 	}
 }
 
-// handle sets what gets the packets from now on; nil expects none.
+// handle sets the function that gets the packets from now on; nil expects none.
 func (c *client) handle(f func(packet []byte) error) {
 	if f == nil {
 		c.onPacket.Store(nil)
@@ -188,8 +191,8 @@ const (
 	closeFrame = 0x88
 )
 
-// cutFrame returns the payload of the text frame that data begins with, and what follows it. The payload is nil where
-// the frame is not whole yet. See RFC 6455, section 5.2.
+// cutFrame returns the payload of the text frame that data begins with, and what follows it. The
+// payload is nil where the frame is not whole yet. See RFC 6455, section 5.2.
 func cutFrame(data []byte) (payload, rest []byte, err error) {
 	if len(data) < 2 {
 		return nil, data, nil
@@ -231,8 +234,8 @@ func (c *client) appendFrame(out, packet []byte) []byte {
 	return out
 }
 
-// duplicate returns a descriptor of the connection that Go's own poller does not know: it would wake up for every
-// packet beside the crowd's.
+// duplicate returns a descriptor of the connection that Go's own poller does not know.
+// That one would wake up for every packet, too.
 func duplicate(conn *net.TCPConn) (int, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {

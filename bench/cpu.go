@@ -10,16 +10,18 @@ import (
 	"time"
 )
 
-// clockTick is the unit of /proc/<pid>/stat: USER_HZ, 100 a second on every Linux architecture that Go and Node share.
+// clockTick is the unit of /proc/<pid>/stat: USER_HZ, 100 a second on every Linux architecture
+// that Go and Node share.
 const clockTick = 10 * time.Millisecond
 
-// readCPU returns the user and system time that a process has taken, all its threads together.
+// readCPU returns the user and system time of a process, with all its threads.
 func readCPU(pid int) (time.Duration, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, fmt.Errorf("reading CPU time: %w", err)
 	}
-	// The second field, the name in parentheses, may hold spaces; utime and stime are fields 14 and 15.
+	// The second field, the name in parentheses, may hold spaces; utime and stime are fields 14
+	// and 15.
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
 	if len(fields) < 13 {
 		return 0, fmt.Errorf("reading CPU time: %q has too few fields", stat)
@@ -35,13 +37,13 @@ func readCPU(pid int) (time.Duration, error) {
 	return time.Duration(ticks) * clockTick, nil
 }
 
-// cost is what count deliveries or acks took.
+// cost is the cost of count deliveries or acks.
 type cost struct {
 	count  int
 	server time.Duration // CPU time of the server
 	client time.Duration // CPU time of this process
 	wall   time.Duration
-	// slowest is the longest that a packet was under way, from its sending until everybody had what it is to bring.
+	// slowest is the longest time from the sending of a packet until its last effect.
 	slowest time.Duration
 }
 
@@ -49,7 +51,7 @@ func (c cost) perMillion() float64       { return c.server.Seconds() * 1e6 / flo
 func (c cost) clientPerMillion() float64 { return c.client.Seconds() * 1e6 / float64(c.count) }
 func (c cost) rate() float64             { return float64(c.count) / c.wall.Seconds() }
 
-// account runs work, which returns the slowest packet, and returns what it took.
+// account runs work, which returns the slowest packet, and returns its cost.
 func account(s *server, count int, work func() (slowest time.Duration, err error)) (cost, error) {
 	server, err := readCPU(s.pid())
 	if err != nil {

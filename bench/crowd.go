@@ -12,21 +12,22 @@ import (
 )
 
 const (
-	// connecting bounds the handshakes in flight.
+	// connecting is the limit of handshakes in flight.
 	connecting = 64
 	// pollTimeout, in milliseconds, is how long closing an idle crowd may take.
 	pollTimeout = 100
-	// coalescing is how long the clients let packets gather before they read, as a network card does. Clients on other
-	// machines would be woken there; without the pause these are woken for every single packet, and on loopback it is
-	// the server's CPU time that pays for that: up to a third of the whole, noisily.
+	// coalescing is how long packets gather before the clients read, as on a network card.
+	// Clients on other machines would be woken by that card. Without the pause these
+	// clients are woken for every packet, and on loopback that costs CPU time of the
+	// server: up to a third of the whole, with much noise.
 	coalescing = 300 * time.Microsecond
 )
 
-// crowd is many clients of one server, all read by one goroutine with epoll: a goroutine for each would cost as much
-// as the servers under measure.
+// crowd is many clients of one server. One goroutine reads them all by epoll. A
+// goroutine for each would cost as much as the servers that are measured.
 type crowd struct {
 	clients []*client
-	failed  chan error // the first failure of a client, if any; whoever waits for packets must watch it too
+	failed  chan error // the first failure of a client; await watches it, too
 
 	joining sync.Mutex // guards clients while they are dialed
 	epoll   int
@@ -34,8 +35,9 @@ type crowd struct {
 	reader  sync.WaitGroup
 }
 
-// gather connects n clients. The crowd ends with its first failure or with close, which the caller must call.
-func gather(ctx context.Context, address string, n int) (*crowd, error) {
+// connectCrowd connects n clients. The crowd ends with its first failure or with close,
+// which the caller must call.
+func connectCrowd(ctx context.Context, address string, n int) (*crowd, error) {
 	epoll, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("creating epoll: %w", err)
@@ -65,7 +67,8 @@ func gather(ctx context.Context, address string, n int) (*crowd, error) {
 	return c, nil
 }
 
-// join dials client i. It is read from then on: while the others are dialed, heartbeats may come.
+// join connects client i. The crowd reads it from then on, because heartbeats may come
+// while others connect.
 func (c *crowd) join(ctx context.Context, address string, i int) error {
 	client, err := dial(ctx, address)
 	if err != nil {
@@ -97,7 +100,7 @@ func (c *crowd) read() {
 		if n == 0 {
 			continue
 		}
-		// Not time.Sleep, which rounds this up to a millisecond. An early return does no harm.
+		// time.Sleep would round this up to a millisecond. An early return does no harm.
 		_ = syscall.Nanosleep(&pause, nil)
 		ready = ready[:0]
 		c.joining.Lock()
@@ -114,7 +117,8 @@ func (c *crowd) read() {
 	}
 }
 
-// await waits until done is closed or has a value; a client's failure or the end of ctx ends the wait with an error.
+// await waits until done is closed or has a value. It returns an error if a client
+// fails or ctx ends.
 func (c *crowd) await(ctx context.Context, done <-chan struct{}) error {
 	select {
 	case <-done:
@@ -138,7 +142,7 @@ func (c *crowd) close() {
 	syscall.Close(c.epoll)
 }
 
-// countdown tells when a number of clients have had what they wait for.
+// countdown closes a channel when done was called n times.
 type countdown struct {
 	left atomic.Int64
 	zero chan struct{} // closed by the last done

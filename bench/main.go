@@ -1,13 +1,14 @@
 //go:build linux
 
-// Command bench compares this module with npm socket.io, and with Caddy's reverse_proxy in front of npm socket.io, in
-// one run on one machine over loopback. Run it from the repository's root:
+// Command bench compares this module with npm socket.io, and with Caddy's reverse_proxy in front
+// of npm socket.io, in one run on one machine over loopback. Run it from the repository's root:
 //
 //	go run ./bench
 //
-// A round starts each peer in turn as fresh processes, so that rounds of the peers alternate and noise from outside
-// falls on all of them alike. The figures are those of the servers' processes, read from /proc; the clients live in
-// this process. README.md beside this file says how each figure is taken and how to read it.
+// A round starts each peer in turn as fresh processes, so that rounds of the peers alternate and
+// noise from outside falls on all of them alike. The figures are those of the servers' processes,
+// read from /proc; the clients live in this process. README.md beside this file says how each
+// figure is taken and how to read it.
 package main
 
 import (
@@ -25,12 +26,12 @@ import (
 	"time"
 )
 
-// options is what the flags set.
+// options are the values of the flags.
 type options struct {
 	rounds      int
 	connections int           // idle connections held by each peer
-	members     int           // of them, those that receive each broadcast
-	deliveries  int           // at least so many per round
+	members     int           // the connections that receive each broadcast
+	deliveries  int           // per round, at least
 	window      int           // broadcasts in flight
 	acks        int           // acked events per round
 	settle      time.Duration // between the last connection and the reading of memory
@@ -52,7 +53,7 @@ func (o options) validate() error {
 	}{
 		{"rounds", o.rounds, 1, 100},
 		{"connections", o.connections, ackConnections + 2, 15_000},
-		{"members", o.members, 1, o.connections - 1 - ackConnections}, // beside the sender and those that ask for acks
+		{"members", o.members, 1, o.connections - 1 - ackConnections}, // without the sender and the clients of measureAcks
 		{"deliveries", o.deliveries, o.members, 100_000_000},
 		{"window", o.window, 1, 1000},
 		{"acks", o.acks, ackConnections * ackWindow, 100_000_000},
@@ -103,8 +104,9 @@ func main() {
 	}
 }
 
-// run measures every peer and writes the report to out, progress to progress. A peer that fails is left out of the
-// rest of the run and makes run return an error, after the others' figures have been written.
+// run measures every peer. It writes the report to out, and what it does to progress. A
+// peer that fails is left out of the other rounds. run then returns an error, after it
+// has written the figures of the others.
 func run(ctx context.Context, o options, out, progress io.Writer) error {
 	if err := o.validate(); err != nil {
 		return err
@@ -155,7 +157,8 @@ func run(ctx context.Context, o options, out, progress io.Writer) error {
 	return errors.Join(errs...)
 }
 
-// preparePeers gets what the chosen peers need: the binary, the npm packages.
+// preparePeers builds the binary and installs the npm packages that the chosen peers
+// need.
 func preparePeers(ctx context.Context, o options, dir string, progress io.Writer) ([]peer, error) {
 	var peers []peer
 	needsBinary, needsNode := false, false
@@ -191,7 +194,7 @@ func preparePeers(ctx context.Context, o options, dir string, progress io.Writer
 	return peers, nil
 }
 
-// command runs a program that prepares the run, for ten minutes at most.
+// command runs a program for at most ten minutes.
 func command(ctx context.Context, output io.Writer, dir, name string, args ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()

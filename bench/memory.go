@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// memory is what a process has resident, in bytes.
+// memory is the resident memory of a process, in bytes.
 type memory struct {
-	rss       int64 // VmRSS of /proc/<pid>/status: all resident pages, those of the program's file included
-	anonymous int64 // RssAnon beside it: what the process allocated. Unlike Pss, no other Node or Caddy here changes it
+	rss       int64 // VmRSS of /proc/<pid>/status: all resident pages, with those of the program's file
+	anonymous int64 // RssAnon: what the process has allocated; other processes do not change it, unlike Pss
 }
 
 func (m memory) plus(n memory) memory {
@@ -54,17 +54,18 @@ func readKilobytes(file, field string) (int64, error) {
 // growth is a process's memory before and with the idle connections.
 type growth struct{ before, after memory }
 
-// warmUpConnections come and go before the first reading, so that what a server allocates once counts for no connection.
+// warmUpConnections come and go before the first reading. What a server allocates once
+// is then part of it.
 const warmUpConnections = 50
 
-// measureIdle reads each server's memory before and with o.connections idle connections to the first of them, and
-// returns the crowd of them for further use.
+// measureIdle reads each server's memory before and with o.connections idle connections
+// to the first server. It returns their crowd.
 //
-// The second reading waits for o.settle after the last connection. Nobody forces a collection: what garbage the
-// handshakes have left by then counts, as it does for an operator. Memory that the kernel holds for a socket is in
-// none of the figures.
+// The second reading is o.settle after the last connection. It does not force a garbage
+// collection: garbage that the handshakes have left counts, as it does for an operator.
+// Memory that the kernel holds for sockets does not count.
 func measureIdle(ctx context.Context, o options, servers []*server) ([]growth, *crowd, error) {
-	warm, err := gather(ctx, servers[0].address(), warmUpConnections)
+	warm, err := connectCrowd(ctx, servers[0].address(), warmUpConnections)
 	if err != nil {
 		return nil, nil, fmt.Errorf("warming up: %w", err)
 	}
@@ -79,11 +80,11 @@ func measureIdle(ctx context.Context, o options, servers []*server) ([]growth, *
 		}
 	}
 
-	crowd, err := gather(ctx, servers[0].address(), o.connections)
+	crowd, err := connectCrowd(ctx, servers[0].address(), o.connections)
 	if err != nil {
 		return nil, nil, err
 	}
-	// An idle client has nothing to await: only the time ends this, or a connection that breaks.
+	// Nothing comes to idle clients. The wait ends with the time, or with a broken connection.
 	idle, cancel := context.WithTimeoutCause(ctx, o.settle, errSettled)
 	defer cancel()
 	if err := crowd.await(idle, nil); !errors.Is(err, errSettled) {

@@ -19,10 +19,10 @@ const (
 
 var allPeers = []string{peerRealtime, peerNode, peerProxy}
 
-// peer is one of the things compared: how its servers are started.
+// peer is one of the servers that are compared.
 type peer struct {
 	name   string
-	binary string // the Caddy binary, where the peer has one
+	binary string // the Caddy binary, if the peer has one
 }
 
 func newPeer(name string) (peer, error) {
@@ -32,11 +32,12 @@ func newPeer(name string) (peer, error) {
 	return peer{name: name}, nil
 }
 
-// memoryOnly says that the peer's CPU is left out: with a proxy it is that of two processes, and no fairer.
+// memoryOnly says that the peer's CPU time is not measured: with a proxy it is that of
+// two processes.
 func (p peer) memoryOnly() bool { return p.name == peerProxy }
 
-// start starts the peer's servers, the one that clients connect to first in the result. The caller must stop each of
-// them, also where start returns an error.
+// start starts the peer's servers. Clients connect to the first one. The caller must
+// stop each of them, even if start returns an error.
 func (p peer) start(ctx context.Context, dir string) ([]*server, error) {
 	node := func() (*server, error) {
 		return startServer(ctx, dir, "node", []string{"bench/peers/server.mjs"}, "NODE_ENV=production")
@@ -68,8 +69,9 @@ func (p peer) start(ctx context.Context, dir string) ([]*server, error) {
 	return []*server{proxy, upstream}, nil
 }
 
-// measure does one round with one peer: fresh processes, memory with idle connections, then, over the same
-// connections, a broadcast and acks. It adds the figures to rep and returns with the servers ended.
+// measure does one round with one peer: new processes, memory with idle connections,
+// then a broadcast and acks over these connections. It adds the figures to rep and ends
+// the servers.
 func measure(ctx context.Context, o options, p peer, tmp string, rep *report, say func(string, ...any)) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*o.settle+10*time.Minute)
 	defer cancel()

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// Rows of the report that are no peer's name.
+// These rows of the report are parts of a peer.
 const (
 	rowProxyAlone = "reverse_proxy, Caddy alone"
 	rowProxyBoth  = "reverse_proxy and socket.io"
@@ -31,8 +31,8 @@ type figure struct {
 	unit    string
 	samples map[string][]float64
 
-	// diagnostic figures tell a fault from a slow machine. They depend too much on the machine to be compared or
-	// published: they have no ratio, and no place in the Markdown.
+	// diagnostic figures tell a fault from a slow machine. They depend too much on the
+	// machine to be compared or published: they have no ratio and are not in the Markdown.
 	diagnostic bool
 }
 
@@ -43,7 +43,8 @@ func (f *figure) add(row string, sample float64) {
 	f.samples[row] = append(f.samples[row], sample)
 }
 
-// summary is a row's samples in short. Ratio is its median over that of this module, 0 where there is none.
+// summary is the summary of a row's samples. ratio is its median divided by that of
+// this module, 0 if there is none.
 type summary struct {
 	row                     string
 	rounds                  int
@@ -78,7 +79,7 @@ func (s summary) ratioText() string {
 	return fmt.Sprintf("%.2f ×", s.ratio)
 }
 
-// report gathers the figures of a run.
+// report has the figures of a run.
 type report struct {
 	rss, anonymous, total       figure
 	broadcast, broadcastSlowest figure
@@ -102,7 +103,7 @@ func newReport(ctx context.Context, o options) *report {
 	}
 }
 
-// describe says on what the figures were taken.
+// describe describes the machine and the settings.
 func describe(ctx context.Context, o options) string {
 	processor := "unknown processor"
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
@@ -140,7 +141,8 @@ func (r *report) figures() []*figure {
 	return []*figure{&r.rss, &r.anonymous, &r.total, &r.broadcast, &r.broadcastSlowest, &r.acks, &r.acksSlowest}
 }
 
-// writeText writes aligned tables; ratio is a peer's median over this module's.
+// writeText writes aligned tables. The ratio is a peer's median divided by this
+// module's.
 func (r *report) writeText(w io.Writer) {
 	fmt.Fprintf(w, "\n%s\n", r.setting)
 	for _, f := range r.figures() {
@@ -158,10 +160,11 @@ func (r *report) writeText(w io.Writer) {
 	}
 }
 
-// pad fills the name of a row on the right: the table aligns its cells to the right, names read better on the left.
+// pad pads the name of a row on the right: the table aligns cells to the right, but
+// names read better on the left.
 func pad(row string) string { return fmt.Sprintf("  %-28s", row) }
 
-// writeMarkdown writes one table of all figures, medians first, for a README.
+// writeMarkdown writes one table of all figures for docs/benchmarks.md.
 func (r *report) writeMarkdown(w io.Writer) {
 	fmt.Fprintf(w, "\n| figure | server | median | min – max | ratio |\n| --- | --- | ---: | ---: | ---: |\n")
 	for _, f := range r.figures() {

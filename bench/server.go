@@ -19,7 +19,7 @@ const (
 	stopTimeout  = 15 * time.Second
 )
 
-// server is a process under measure, listening on a port of its own on 127.0.0.1.
+// server is a process that is measured. It listens on a port of its own on 127.0.0.1.
 type server struct {
 	name string
 	port int
@@ -28,9 +28,10 @@ type server struct {
 	done chan struct{}
 }
 
-// startServer starts a program and returns when a client has connected to it. It tells the program its port in
-// BENCH_PORT, and in BENCH_ACCESS_LOG a file for its access log. The process ends with ctx, with stop, and with this
-// process, however this one ends.
+// startServer starts a program and returns when a client has connected to it. The
+// program gets its port in BENCH_PORT and a file for its access log in
+// BENCH_ACCESS_LOG. The process ends with ctx, with stop, and with this process,
+// however that ends.
 func startServer(ctx context.Context, dir, program string, args []string, env ...string) (*server, error) {
 	name := filepath.Base(program)
 	port, err := freePort()
@@ -41,7 +42,7 @@ func startServer(ctx context.Context, dir, program string, args []string, env ..
 	if err != nil {
 		return nil, fmt.Errorf("making the log of %s: %w", name, err)
 	}
-	defer output.Close() // the process has its own
+	defer output.Close() // the process has a descriptor of its own
 
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Stdout, cmd.Stderr = output, output
@@ -49,7 +50,8 @@ func startServer(ctx context.Context, dir, program string, args []string, env ..
 		"HOME="+dir, "XDG_CONFIG_HOME="+dir, "XDG_DATA_HOME="+dir,
 		fmt.Sprint("BENCH_PORT=", port), "BENCH_ACCESS_LOG="+filepath.Join(dir, name+"-access.log"))
 	cmd.Env = append(cmd.Env, env...)
-	// A group of its own keeps a terminal's interrupt away from the server: it must not end before its clients.
+	// In a process group of its own the server does not get a terminal's interrupt. It must not
+	// end before its clients.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", name, err)
@@ -57,7 +59,7 @@ func startServer(ctx context.Context, dir, program string, args []string, env ..
 	s := &server{name: name, port: port, cmd: cmd, log: output.Name(), done: make(chan struct{})}
 	go func() {
 		defer close(s.done)
-		_ = cmd.Wait() // how it ended matters to nobody: before stop, s.done alone is the error
+		_ = cmd.Wait() // its status does not matter: an end before stop is the error
 	}()
 	if err := s.ready(ctx); err != nil {
 		err = fmt.Errorf("starting %s: %w\n%s", name, err, s.tail())
@@ -67,7 +69,7 @@ func startServer(ctx context.Context, dir, program string, args []string, env ..
 	return s, nil
 }
 
-// ready waits for a client to get through.
+// ready waits until a client can connect.
 func (s *server) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -90,7 +92,7 @@ func (s *server) ready(ctx context.Context) error {
 func (s *server) address() string { return fmt.Sprintf("127.0.0.1:%d", s.port) }
 func (s *server) pid() int        { return s.cmd.Process.Pid }
 
-// stop ends the process and waits until it is gone.
+// stop ends the process and waits for its end.
 func (s *server) stop() {
 	_ = s.cmd.Process.Signal(syscall.SIGTERM)
 	select {

@@ -21,8 +21,8 @@ func init() {
 	httpcaddyfile.RegisterDirectiveOrder("suite_delay", httpcaddyfile.Before, "encode")
 }
 
-// SuiteGate lets everyone in to SocketSuite, but nobody into its namespace /no. A socket's data has what the client sent with the handshake, as
-// "handshake": its query and its auth.
+// SuiteGate lets everyone in to SocketSuite, but nobody into its namespace /no. A socket's data
+// has what the client sent with the handshake, as "handshake": its query and its auth.
 type SuiteGate struct{}
 
 // CaddyModule returns the Caddy module information.
