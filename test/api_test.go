@@ -39,6 +39,7 @@ const anEvent = `[["e"]]`
 
 // TestAPI has a backend call each route of the API about real clients.
 func TestAPI(t *testing.T) {
+	t.Parallel()
 	for _, transports := range everyTransport {
 		t.Run(transports, func(t *testing.T) {
 			t.Parallel()

@@ -89,6 +89,7 @@ func webSocketKinds() map[string]clientKind {
 // TestConnectionsCount checks that the number of connections is right however clients
 // come and leave.
 func TestConnectionsCount(t *testing.T) {
+	t.Parallel()
 	harness.OverHTTPAndTLS(t, connectionsCount)
 }
 

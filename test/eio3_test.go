@@ -13,6 +13,7 @@ import (
 var application3 = strings.Replace(application, "{\n", "{\n\tsocketio {\n\t\teio3\n\t}\n", 1)
 
 func TestSocketIO2(t *testing.T) {
+	t.Parallel()
 	for _, transports := range everyTransport {
 		t.Run(transports, func(t *testing.T) {
 			t.Parallel()
@@ -54,6 +55,7 @@ func TestSocketIO2Refused(t *testing.T) {
 // TestReasons2 checks the reasons that clients of Socket.IO 2 and the log have for the
 // end of a connection.
 func TestReasons2(t *testing.T) {
+	t.Parallel()
 	const slow, quick = "", "ping 1s 8s"
 	const exits, silent = "the server exits", "the server is silent"
 	cases := map[string]struct {
@@ -133,6 +135,7 @@ func TestReasons2(t *testing.T) {
 }
 
 func TestReconnect2(t *testing.T) {
+	t.Parallel()
 	for _, transports := range everyTransport {
 		t.Run(transports, func(t *testing.T) {
 			t.Parallel()

@@ -7,6 +7,7 @@ import (
 )
 
 func TestPlainWebSocket(t *testing.T) {
+	t.Parallel()
 	harness.OverHTTPAndTLS(t, func(t *testing.T, secure bool) {
 		s := harness.Start(t, harness.WithGuests, harness.Config{Site: application, Secure: secure})
 		s.RunNode(t, "plainws.mjs")
@@ -21,6 +22,7 @@ func TestPlainWebSocket(t *testing.T) {
 }
 
 func TestMixedClients(t *testing.T) {
+	t.Parallel()
 	harness.OverHTTPAndTLS(t, func(t *testing.T, secure bool) {
 		s := harness.Start(t, harness.WithGuests, harness.Config{Secure: secure, Site: `realtime {
 			websocket /ws

@@ -10,6 +10,7 @@ import (
 // TestReasons checks that a client and the log have the same reason for the end of a
 // connection as with Socket.IO's own server.
 func TestReasons(t *testing.T) {
+	t.Parallel()
 	// With slow, no client gives the server up before the server has given the client up.
 	const slow, quick = "", "ping 5s 5s"
 	// A long-poll ends with the session, or just before, with the HTTP server.

@@ -29,6 +29,7 @@ var everyTransport = []string{"websocket", "polling", "polling,websocket"}
 var everyClient = []string{"socket.io-client", "socket.io-client-3"}
 
 func TestSocketIO(t *testing.T) {
+	t.Parallel()
 	harness.OverHTTPAndTLS(t, func(t *testing.T, secure bool) {
 		for _, client := range everyClient {
 			for _, transports := range everyTransport {
@@ -47,6 +48,7 @@ func TestSocketIO(t *testing.T) {
 // TestPython runs the client in Python, which shares no code with the one in
 // JavaScript.
 func TestPython(t *testing.T) {
+	t.Parallel()
 	harness.OverHTTPAndTLS(t, func(t *testing.T, secure bool) {
 		for _, transports := range everyTransport {
 			t.Run(transports, func(t *testing.T) {
@@ -63,6 +65,7 @@ func TestPython(t *testing.T) {
 
 // TestMsgpack runs the same client with the msgpack parser.
 func TestMsgpack(t *testing.T) {
+	t.Parallel()
 	for _, transports := range everyTransport {
 		t.Run(transports, func(t *testing.T) {
 			t.Parallel()
@@ -77,6 +80,7 @@ func TestMsgpack(t *testing.T) {
 // TestParsers has clients of both parsers in one room, and values that only msgpack
 // has.
 func TestParsers(t *testing.T) {
+	t.Parallel()
 	for _, transports := range everyTransport {
 		t.Run(transports, func(t *testing.T) {
 			t.Parallel()
@@ -88,6 +92,7 @@ func TestParsers(t *testing.T) {
 }
 
 func TestUpgradeKeepsOrder(t *testing.T) {
+	t.Parallel()
 	harness.OverHTTPAndTLS(t, func(t *testing.T, secure bool) {
 		s := harness.Start(t, harness.WithGuests, harness.Config{Site: application, Secure: secure})
 		n := s.StartNode(t, "upgrade.mjs")
@@ -105,6 +110,7 @@ func TestUpgradeKeepsOrder(t *testing.T) {
 // TestReconnect kills and restarts the server. Clients reconnect, and what they have
 // sent meanwhile arrives.
 func TestReconnect(t *testing.T) {
+	t.Parallel()
 	harness.OverHTTPAndTLS(t, func(t *testing.T, secure bool) {
 		for _, client := range everyClient {
 			for _, transports := range everyTransport {

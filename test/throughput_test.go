@@ -9,6 +9,7 @@ import (
 // TestThroughput checks that a client that reads fast gets everything, even if that is
 // much more than its queue holds, and volatile events behind others.
 func TestThroughput(t *testing.T) {
+	t.Parallel()
 	harness.OverHTTPAndTLS(t, func(t *testing.T, secure bool) {
 		s := startEchoServer(t, secure)
 		for _, transport := range []string{"polling", "websocket"} {
@@ -31,6 +32,7 @@ func startEchoServer(t *testing.T, secure bool) *harness.Server {
 // TestStalled checks that a client that reads nothing is disconnected after a while,
 // even if nothing more is sent to it. Nothing is kept for it then.
 func TestStalled(t *testing.T) {
+	t.Parallel()
 	harness.OverHTTPAndTLS(t, func(t *testing.T, secure bool) {
 		s := startEchoServer(t, secure)
 		backend := &harness.APIClient{Server: s, T: t, Key: harness.FirstKey}
