@@ -71,7 +71,8 @@ func (r *removalTest) waitConnections(n int) {
 	r.WaitHealth("with the right number of connections", func(h harness.Health) bool { return h.WebSocket.Connections == n })
 }
 
-// wantClosing expects the log to say of which endpoint one connection was closed.
+// wantClosing expects the log to say that one connection of an endpoint was closed. ""
+// stands for the endpoint without a name.
 func (r *removalTest) wantClosing(t *testing.T, endpoint string) {
 	t.Helper()
 	if l := r.Log.Wait(t, r.mark, "closing connections"); l.Fields["connections"] != 1.0 || l.Field("endpoint") != endpoint {
@@ -99,7 +100,7 @@ func (r *removalTest) checkPlain(t *testing.T) {
 func TestReloadWithoutPath(t *testing.T) {
 	r := startRemovalTest(t)
 	r.reload(t, removalSite(jsonPath, otherEndpoint), r.raw)
-	r.wantClosing(t, "default")
+	r.wantClosing(t, "")
 	r.Log.Wait(t, r.mark, "socket disconnected", "reason", "server shutting down")
 	if _, a := r.Dial(t, "/raw"); a.Status == http.StatusSwitchingProtocols {
 		t.Error("/raw still answers")
@@ -124,7 +125,7 @@ func TestReloadWithoutEndpoint(t *testing.T) {
 func TestReloadWithoutFormat(t *testing.T) {
 	r := startRemovalTest(t)
 	r.reload(t, removalSite("websocket /ws raw\n"+rawPath, otherEndpoint), r.plain)
-	r.wantClosing(t, "default")
+	r.wantClosing(t, "")
 	r.MustDial(t, "/ws")
 	r.waitConnections(6)
 	r.checkAlive()

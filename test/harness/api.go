@@ -31,7 +31,7 @@ var lastRequest atomic.Int64
 // its own.
 func (c *APIClient) Call(method, path, body string) Answer {
 	c.T.Helper()
-	c.last = fmt.Sprint("request ", lastRequest.Add(1))
+	c.last = fmt.Sprint("request-", lastRequest.Add(1))
 	return c.CallAgain(method, path, body)
 }
 
