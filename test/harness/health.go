@@ -69,4 +69,4 @@ func (s *Server) WaitIdle() {
 }
 
 // connectionFunctions matches the functions that only run for a connection.
-var connectionFunctions = regexp.MustCompile(`caddy-realtime/module/(engineio|socketio|plainws|internal/(wsconn|outbox))\.`)
+var connectionFunctions = regexp.MustCompile(`caddy-realtime/module/(engineio|socketio|plainws|internal/(lifecycle|wsconn|outbox))\.`)
