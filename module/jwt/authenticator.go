@@ -1,4 +1,9 @@
-// Package jwt lets clients in by a JSON Web Token (RFC 7519) that they show.
+// Package jwt authenticates clients by a JSON Web Token (RFC 7519).
+//
+//   - authenticator.go: from tokens to identities
+//   - source.go: where a handshake has its token
+//   - keys.go, keyset.go: keys of the configuration, and of a JSON Web Key Set
+//   - claims.go: claims, and rooms that are named after them
 package jwt
 
 import (
@@ -19,38 +24,38 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// Options are what an Authenticator is told.
+// Options are the settings of an Authenticator.
 type Options struct {
-	// Keys verify the signatures.
+	// Keys verify the signatures. Required.
 	Keys *Keys
-	// Sources are where tokens are looked for, in this order; the first that has
-	// one counts. Default DefaultSources.
+	// Sources are where a token may be. The first one that has a token counts.
+	// Default: DefaultSources.
 	Sources []Source
-	// Issuers and Audiences of which the token has to be for one. Default: any.
+	// A token must have one of the Issuers, and one of the Audiences. Default: any.
 	Issuers, Audiences []string
-	// Leeway is how far clocks may differ for when a token expires, and from when on
-	// it is valid. When it was issued is not looked at. Default: not at all.
+	// Leeway is how far clocks may differ when exp and nbf are checked. The claim iat is
+	// not checked. Default: 0.
 	Leeway time.Duration
-	// OptionalExpiry lets tokens in that never expire.
+	// OptionalExpiry accepts tokens that never expire.
 	OptionalExpiry bool
-	// User is the claim with the user's id, which every token must have. Default
-	// "sub".
+	// User is the claim with the user's id. Every token must have it. Default: "sub".
 	User string
-	// Data are members of the socket's data, and the claims that they have. A
-	// member whose claim the token does not have is left out.
+	// Data are the claims that become members of the socket's data, by the members'
+	// names. A member is left out if the token lacks its claim.
 	Data map[string]string
-	// Rooms that the socket joins. A claim that a token does not have leaves out
-	// the room; one that is an array makes a room of each of its elements.
+	// Rooms are what the socket joins. A room is left out if the token lacks its claim.
+	// A claim that is an array makes a room of each of its elements.
 	Rooms []Room
-	// Logger learns which rooms are left out since a token lacks their claim: of each
-	// room the first time at info, then at debug. Default: none.
+	// Logger gets a line when a token lacks the claim of a room: the first one of each
+	// room at info, the others at debug. Default: none.
 	Logger *zap.Logger
 }
 
 // maxToken is the size of the largest token, in bytes.
 const maxToken = 16 << 10
 
-// An Authenticator lets clients in by their tokens.
+// An Authenticator authenticates clients by their tokens. All methods may be called
+// concurrently.
 type Authenticator struct {
 	options Options
 	parser  *gojwt.Parser
@@ -82,8 +87,8 @@ func New(o Options) *Authenticator {
 	return &Authenticator{o, gojwt.NewParser(options...), make([]atomic.Bool, len(o.Rooms))}
 }
 
-// refuse returns what a client learns of a token that does not let it in. The
-// code is for programs, in the data of the error. Who wraps it tells the log more.
+// refuse returns the error that a client gets. The code is for programs, in the error's
+// data. A wrapping error says more to the log.
 func refuse(code, message string) error {
 	data, _ := json.Marshal(map[string]string{"code": code})
 	return &realtime.ConnectError{Message: message, Data: data, Status: http.StatusUnauthorized}
@@ -122,16 +127,16 @@ func (a *Authenticator) find(h *realtime.Handshake) string {
 	return ""
 }
 
-// explain returns what a client learns of what is wrong with its token; not
-// more than that of one whose signature is not ours. The log learns all.
+// explain returns the error for a token that is wrong. The log gets all of it, and the
+// client only as much as told says.
 func explain(err error) error {
 	if errors.Is(err, errKeysUnavailable) {
-		return err // our fault: the client shall come back
+		return err // The client is not to blame, and shall come back.
 	}
 	return fmt.Errorf("%w: %w", told(err), err)
 }
 
-// told returns the part of it that the client learns.
+// told returns the error that the client gets: no details unless the signature is right.
 func told(err error) error {
 	switch {
 	case errors.Is(err, gojwt.ErrTokenUnverifiable), errors.Is(err, gojwt.ErrTokenSignatureInvalid), errors.Is(err, gojwt.ErrTokenMalformed):
@@ -145,7 +150,7 @@ func told(err error) error {
 	return refuse("token_invalid", "token is invalid")
 }
 
-// identity returns what the claims of a verified token say.
+// identity returns the identity that the claims of a verified token describe.
 func (a *Authenticator) identity(socket, text string, token *gojwt.Token) (realtime.Identity, error) {
 	c, err := readClaims(text)
 	if err != nil {
@@ -193,7 +198,7 @@ func (a *Authenticator) noteMissing(i int, socket, user string) {
 		zap.String("socket", socket), zap.String("user", user), zap.String("claim", room.claim), zap.Stringer("room", room))
 }
 
-// readClaims returns the claims of a verified token as they were written.
+// readClaims returns the claims of a verified token as they are written.
 func readClaims(text string) (claims, error) {
 	parts := strings.Split(text, ".")
 	if len(parts) != 3 {

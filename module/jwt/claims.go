@@ -13,8 +13,8 @@ import (
 // claims are those of a token, by name.
 type claims map[string]json.RawMessage
 
-// get returns a claim. A name that no claim has may be that of a member within
-// one, with dots between: realm_access.roles. A claim that is null is none.
+// get returns a claim. The name may be that of a member within a claim, with dots
+// between, such as realm_access.roles. A claim that is null counts as missing.
 func (c claims) get(name string) (json.RawMessage, bool) {
 	if value, ok := c[name]; ok {
 		return value, string(value) != "null"
@@ -33,8 +33,8 @@ func (c claims) get(name string) (json.RawMessage, bool) {
 	return nil, false
 }
 
-// texts returns a claim that is a string, a number or a boolean, or the elements
-// of one that is an array of these. Any other has none.
+// texts returns the text of a claim that is a string, a number or a boolean, and the
+// texts of the elements of an array. Other values have no text.
 func (c claims) texts(name string) []string {
 	value, ok := c.get(name)
 	if !ok {
@@ -66,10 +66,11 @@ func text(value json.RawMessage) (string, bool) {
 	if text, ok := rawjson.Text(value); ok {
 		return text, true
 	}
-	return string(value), true // a number that no id can be, as it was written
+	return string(value), true // A number that is no integer stays as it is written.
 }
 
-// A Room is a room's name with claims in it, such as "org:{claims.org_id}".
+// A Room is the name of a room with at most one claim in it, such as
+// "org:{claims.org_id}".
 type Room struct {
 	before, claim, after string // without a claim the name is before
 }
@@ -105,7 +106,7 @@ func (r Room) String() string {
 	return r.before + "{claims." + r.claim + "}" + r.after
 }
 
-// names returns the rooms that it is for the claims of a token.
+// names returns the names of the rooms for the claims of a token.
 func (r Room) names(c claims) []string {
 	if r.claim == "" {
 		return []string{r.before}

@@ -14,8 +14,9 @@ import (
 	gojwt "github.com/golang-jwt/jwt/v5"
 )
 
-// Keys verify tokens. What kind of key there is says which algorithms are
-// taken: a token cannot choose.
+// Keys verify tokens. The kinds of the keys say which algorithms are accepted: a token
+// cannot choose. The zero value has no keys. Keys must not be added while an
+// Authenticator uses them.
 type Keys struct {
 	secrets []gojwt.VerificationKey // of HMAC
 	public  []crypto.PublicKey
@@ -25,7 +26,7 @@ type Keys struct {
 // minSecret is the size of the shortest secret, in bytes (RFC 7518, section 3.2).
 const minSecret = 32
 
-// AddSecret adds a secret of HMAC. The error says nothing of it.
+// AddSecret adds a secret of HMAC. The error does not contain the secret.
 func (k *Keys) AddSecret(secret []byte) error {
 	if len(secret) < minSecret {
 		return fmt.Errorf("a secret has %d bytes or more, such as what this prints: openssl rand -base64 32", minSecret)
@@ -34,8 +35,8 @@ func (k *Keys) AddSecret(secret []byte) error {
 	return nil
 }
 
-// AddPEM adds every public key of a text in PEM: RSA from 2048 bits on, ECDSA on
-// the curves P-256, P-384 and P-521, and Ed25519; certificates count for theirs.
+// AddPEM adds every public key of a text in PEM: RSA from 2048 bits on, ECDSA on the
+// curves P-256, P-384 and P-521, and Ed25519. Of a certificate it adds the key.
 func (k *Keys) AddPEM(text []byte) error {
 	found := false
 	for {
@@ -76,7 +77,7 @@ func parseBlock(block *pem.Block) (key crypto.PublicKey, err error) {
 	return key, checkKey(key)
 }
 
-// checkKey reports a public key that is not taken.
+// checkKey reports a public key that is not accepted.
 func checkKey(key crypto.PublicKey) error {
 	switch key := key.(type) {
 	case *rsa.PublicKey:
@@ -94,7 +95,7 @@ func checkKey(key crypto.PublicKey) error {
 	return nil
 }
 
-// SetKeySet has the keys of a set count, too.
+// SetKeySet adds the keys of a set, those to come included.
 func (k *Keys) SetKeySet(set *KeySet) { k.set = set }
 
 // The algorithms of each kind of key.
@@ -105,7 +106,7 @@ var (
 	ofEd25519 = []string{"EdDSA"}
 )
 
-// algorithms returns those that tokens may be signed by.
+// algorithms returns the algorithms by which tokens may be signed.
 func (k *Keys) algorithms() []string {
 	algorithms := []string{}
 	if len(k.secrets) > 0 {
@@ -132,9 +133,9 @@ func (k *Keys) algorithms() []string {
 // Empty reports whether there is no key, nor anywhere to fetch one.
 func (k *Keys) Empty() bool { return len(k.secrets) == 0 && len(k.public) == 0 && k.set == nil }
 
-// find returns what may verify a token, by its algorithm.
+// find returns the keys that may verify a token, by its algorithm.
 func (k *Keys) find(ctx context.Context, t *gojwt.Token) (any, error) {
-	if _, ok := t.Header["crit"]; ok { // extensions that have to be understood; none is (RFC 7515, section 4.1.11)
+	if _, ok := t.Header["crit"]; ok { // Extensions that must be understood: none is (RFC 7515, section 4.1.11).
 		return nil, gojwt.ErrTokenUnverifiable
 	}
 	if _, ok := t.Method.(*gojwt.SigningMethodHMAC); ok {
@@ -160,8 +161,8 @@ func (k *Keys) find(ctx context.Context, t *gojwt.Token) (any, error) {
 	return gojwt.VerificationKeySet{Keys: candidates}, nil
 }
 
-// renew has the key set fetched for a token that no key verifies, and reports
-// whether it is worth another look.
+// renew has the key set fetched for a token that no key verifies. It reports whether the
+// token should be checked again.
 func (k *Keys) renew(ctx context.Context, t *gojwt.Token) bool {
 	if _, ok := t.Method.(*gojwt.SigningMethodHMAC); ok || k.set == nil {
 		return false

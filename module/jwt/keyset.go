@@ -37,12 +37,12 @@ const (
 // errKeysUnavailable says that keys have to be fetched and cannot be.
 var errKeysUnavailable = errors.New("keys are not available")
 
-// A KeySet is the JSON Web Key Set (RFC 7517) of a URL. It is fetched in the
-// background: at once, every hour, and when a token needs a key that it does not
-// have, at most every 5 s. When a fetch fails, the keys of the last good one stay,
-// and it is tried again after a wait that grows from a second to a minute.
+// A KeySet is the JSON Web Key Set (RFC 7517) of a URL. It is fetched in the background:
+// at once, every hour, and when a token needs a key that the set lacks, but at most every
+// 5 s. If a fetch fails, the keys of the last good one stay, and the set is fetched again
+// after a wait that grows from a second to a minute.
 //
-// The public keys of the set count. All methods may be called concurrently.
+// Only public keys of the set are used. All methods may be called concurrently.
 type KeySet struct {
 	url    string
 	shown  string // the URL without a password, for the log
@@ -68,8 +68,8 @@ type setKey struct {
 	alg    string // "": any that fits the key
 }
 
-// CheckJWKS reports a URL that keys cannot be fetched from: they need TLS,
-// except on this machine.
+// CheckJWKS reports a URL that keys cannot be fetched from: it must be https, except on
+// this machine.
 func CheckJWKS(text string) error {
 	u, err := url.Parse(text)
 	if err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" {
@@ -82,8 +82,8 @@ func CheckJWKS(text string) error {
 	return nil
 }
 
-// NewKeySet returns a set that is being fetched. Close it when it is not used any
-// more. The error is that of CheckJWKS.
+// NewKeySet returns a set, and begins to fetch it. The caller must close the set. The
+// error is that of CheckJWKS.
 func NewKeySet(url string, logger *zap.Logger) (*KeySet, error) {
 	if err := CheckJWKS(url); err != nil {
 		return nil, err
@@ -100,7 +100,7 @@ func newKeySet(url string, transport http.RoundTripper, logger *zap.Logger) *Key
 		shown: redacted(url),
 		client: &http.Client{
 			Transport: transport,
-			// It would lead to where nobody has said that keys come from.
+			// The keys must come from the configured URL.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		demand:  make(chan struct{}, 1),
@@ -122,15 +122,14 @@ func redacted(text string) string {
 	return u.Redacted()
 }
 
-// SetLogger has another logger learn what goes wrong: that of the configuration
-// in use, which the set may outlive.
+// SetLogger sets the logger: the set may outlive the configuration that made it.
 func (s *KeySet) SetLogger(logger *zap.Logger) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.logger = logger
 }
 
-// Close ends fetching, and waits for it. The keys stay.
+// Close ends fetching, and waits for that. The keys stay.
 func (s *KeySet) Close() {
 	s.cancel()
 	<-s.done
@@ -142,7 +141,7 @@ func (s *KeySet) run(ctx context.Context) {
 	retry := firstRetry
 	for {
 		select {
-		case <-s.demand: // it is met now
+		case <-s.demand: // The next fetch meets it.
 		default:
 		}
 		began := s.begin()
@@ -157,7 +156,7 @@ func (s *KeySet) run(ctx context.Context) {
 		} else {
 			wait, retry = retry, min(2*retry, lastRetry)
 		}
-		wait -= rand.N(wait / 4) // many servers may have started at once
+		wait -= rand.N(wait / 4) // Many servers may have started at once.
 		select {
 		case <-ctx.Done():
 			return
@@ -180,7 +179,7 @@ func (s *KeySet) begin() time.Time {
 	return time.Now()
 }
 
-// record keeps what a fetch has brought.
+// record keeps the result of a fetch.
 func (s *KeySet) record(began time.Time, keys []setKey, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -225,9 +224,8 @@ func (s *KeySet) fetch(ctx context.Context) ([]setKey, error) {
 	return parseKeySet(body)
 }
 
-// parseKeySet returns the public keys of a set by which signatures can be
-// verified. A key that is of another kind or cannot be read does not spoil the
-// others.
+// parseKeySet returns the public keys of a set that can verify signatures. It leaves out
+// keys of other kinds, and those that cannot be read.
 func parseKeySet(body []byte) ([]setKey, error) {
 	var set struct{ Keys []json.RawMessage }
 	if err := json.Unmarshal(body, &set); err != nil {
@@ -256,9 +254,9 @@ func parseKeySet(body []byte) ([]setKey, error) {
 	return keys, nil
 }
 
-// choose returns the keys that may verify a token. Known reports whether the set
-// has a key of that name, whether or not it fits. A token without a name is for
-// the one key that fits; where several do, it could be for any.
+// choose returns the keys that may verify a token: those with its kid and algorithm. Known
+// reports whether the set has a key with that kid. A token without a kid may be for any
+// key that fits.
 func choose(keys []setKey, kid string, method gojwt.SigningMethod) (chosen []gojwt.VerificationKey, known bool) {
 	for _, key := range keys {
 		if kid != "" && key.kid != kid {
@@ -272,8 +270,8 @@ func choose(keys []setKey, kid string, method gojwt.SigningMethod) (chosen []goj
 	return chosen, known
 }
 
-// find returns the keys that may verify a token. If there is none, and wait is
-// set, it has the set fetched: the issuer may have a new one.
+// find returns the keys that may verify a token. If there is none and wait is set, it has
+// the set fetched and waits: the issuer may have a new key.
 func (s *KeySet) find(ctx context.Context, kid string, method gojwt.SigningMethod, wait bool) ([]gojwt.VerificationKey, error) {
 	for next := 0; ; {
 		s.mu.Lock()
@@ -290,7 +288,7 @@ func (s *KeySet) find(ctx context.Context, kid string, method gojwt.SigningMetho
 			return chosen, nil
 		case known:
 			return nil, fmt.Errorf("%w: its key is for other algorithms", gojwt.ErrTokenUnverifiable)
-		case err != nil: // it is tried again without anybody waiting
+		case err != nil: // The fetch is repeated without this token.
 			s.want()
 			return nil, fmt.Errorf("%w: %w", errKeysUnavailable, err)
 		case !wait || ended >= next:
@@ -305,7 +303,7 @@ func (s *KeySet) find(ctx context.Context, kid string, method gojwt.SigningMetho
 	}
 }
 
-// wait waits for the end of a fetch.
+// wait blocks until a fetch has ended.
 func (s *KeySet) wait(ctx context.Context, fetched <-chan struct{}) error {
 	select {
 	case <-fetched:
@@ -325,9 +323,9 @@ func (s *KeySet) want() {
 	}
 }
 
-// renew has the set fetched for a token that no key of it verifies, and reports
-// whether that has been done. It has not if the set has the key that the token
-// names, or is new.
+// renew has the set fetched for a token that none of its keys verifies, and waits. It
+// reports whether the set was fetched. It is not if it has a key with the token's kid, or
+// was fetched a moment ago.
 func (s *KeySet) renew(ctx context.Context, kid string) bool {
 	for next := 0; ; {
 		s.mu.Lock()
@@ -354,7 +352,7 @@ func (s *KeySet) renew(ctx context.Context, kid string) bool {
 	}
 }
 
-// fits reports whether a key is of an algorithm.
+// fits reports whether a key is one of an algorithm.
 func fits(method gojwt.SigningMethod, key any) bool {
 	switch key := key.(type) {
 	case *rsa.PublicKey:

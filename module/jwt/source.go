@@ -15,8 +15,8 @@ type Source struct {
 	name string
 }
 
-// DefaultSources are what Socket.IO's clients send as {auth: {token}}, and the
-// bearer token of the handshake's header.
+// DefaultSources are the member token of a Socket.IO client's auth, and the handshake's
+// header Authorization.
 var DefaultSources = []Source{{"auth", "token"}, {"header", "Authorization"}}
 
 // ParseSource reads a source: auth.<member>, header:<name>, cookie:<name> or
@@ -39,7 +39,7 @@ func ParseSource(text string) (Source, error) {
 	return Source{}, fmt.Errorf("%q is nowhere that a token can be; write auth.token, header:Authorization, cookie:<name> or query:<name>", text)
 }
 
-// Header returns the header of handshakes that the source needs; "" if none.
+// Header returns the name of the header that the source reads; "" if it reads none.
 func (s Source) Header() string {
 	switch s.kind {
 	case "header":
@@ -74,13 +74,13 @@ func (s Source) read(h *realtime.Handshake) string {
 	return ""
 }
 
-// subprotocols is the header with the subprotocols that a client offers. It is
-// the only one that a page can choose where it opens a WebSocket.
+// subprotocols is the header with the subprotocols that a client offers. It is the only
+// header that a page can set when it opens a WebSocket.
 const subprotocols = "Sec-WebSocket-Protocol"
 
-// afterBearer returns the subprotocol that follows the one named bearer; "" if
-// there is none. A token alone is none of ours: it would be selected, and sent
-// back.
+// afterBearer returns the subprotocol after the one named bearer; "" if there is none. A
+// token that stands alone is not accepted: the server would select it as the subprotocol
+// and send it back.
 func afterBearer(lines []string) string {
 	follows := false
 	for name := range strings.SplitSeq(strings.Join(lines, ","), ",") {
@@ -93,8 +93,8 @@ func afterBearer(lines []string) string {
 	return ""
 }
 
-// bearer returns a token without the scheme that may be before it; "" if that
-// is another one.
+// bearer returns a token without the scheme Bearer, which may be before it; "" after any
+// other scheme.
 func bearer(text string) string {
 	scheme, token, ok := strings.Cut(text, " ")
 	switch {

@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// SetHeaders adds to h, the headers of the response to r, what lets the page
-// that sent r read it: its origin exactly as sent, and credentials, or for a
-// policy of "*" an asterisk without credentials. It adds neither where r has no
-// Origin, nor where Check would refuse r, so calling it first is no mistake.
+// SetHeaders adds to h, the headers of the response to r, what lets the page that sent r
+// read the response: the origin exactly as sent, with credentials. For a policy of "*" it
+// adds an asterisk without credentials. It adds nothing if r has no Origin or Check would
+// refuse r, so it may be called before Check.
 //
 // Vary: Origin is always added, once, since a cache must not answer one origin
 // with what was meant for another.

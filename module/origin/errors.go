@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// A ForbiddenError says that a request's origin is not let in. The right answer
-// to the request is 403 without CORS headers.
+// A ForbiddenError says that a request's origin is refused. The right answer to the
+// request is 403 without CORS headers.
 type ForbiddenError struct {
 	Origin string // as sent; "" if it was not, several joined by ", "
 	Reason string // one phrase, for logs and for whoever set the policy
@@ -29,9 +29,8 @@ func (p *Policy) forbid(sent string, flaw error, r *http.Request) *ForbiddenErro
 	return e
 }
 
-// Error says what the origin was compared with, and what the origins directive
-// would be that lets it in. It is safe to log: what the client sent is quoted and
-// cut to a bounded length.
+// Error says what the origin was compared with, and which origins directive would let it
+// in. It is safe to log: the text of the client is quoted and cut to a bounded length.
 func (e *ForbiddenError) Error() string {
 	return fmt.Sprintf("origin %s is forbidden: %s%s%s", quoted(e.Origin), e.Reason, e.compared(), e.remedy())
 }
@@ -52,7 +51,7 @@ func (e *ForbiddenError) compared() string {
 	return text
 }
 
-// remedy says how the origin could be let in, if that is a matter of origins.
+// remedy says how the configuration could let the origin in, if it could.
 func (e *ForbiddenError) remedy() string {
 	if errors.Is(e.flaw, flawSeveral) || errors.Is(e.flaw, flawEmbedded) {
 		return ""
@@ -82,7 +81,7 @@ func (e *ForbiddenError) remedy() string {
 	return "; to let it in, write " + line
 }
 
-// quoted returns what a client has sent in quotes, and cut.
+// quoted returns a text of the client in quotes, and cut.
 func quoted(sent string) string {
 	if len(sent) > maxLength {
 		return fmt.Sprintf("%q…", cut(sent))

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// maxLength is more than the longest name (253 bytes in ASCII), scheme and port
-// take together. It bounds what a stranger can have parsed and logged.
+// maxLength is more than the longest name (253 bytes in ASCII), scheme and port together.
+// It bounds what an unknown client can have parsed and logged.
 const maxLength = 512
 
 // An origin is a scheme, a host and a port in normal form ("tuple origin" in the
@@ -22,10 +22,10 @@ type origin struct {
 	port   uint16     // 0 for none: a scheme that has no default port
 }
 
-// parse reads an Origin header. It is stricter than [net/url], which takes user
-// names, paths and empty ports in its stride: only what a browser could have
-// serialised (https://html.spec.whatwg.org/#ascii-serialisation-of-an-origin) is
-// an origin, except that case, default ports and Unicode are normalised.
+// parse reads an Origin header. It is stricter than [net/url], which accepts user names,
+// paths and empty ports: an origin is what a browser may send
+// (https://html.spec.whatwg.org/#ascii-serialisation-of-an-origin), except that case,
+// default ports and Unicode are normalised.
 func parse(s string) (origin, error) {
 	scheme, rest, err := cutScheme(s)
 	if err != nil {
@@ -60,8 +60,8 @@ func (o *origin) setHost(host string) (err error) {
 	return err
 }
 
-// isAppHost reports whether the host of an app has none but unreserved
-// characters (RFC 3986, section 2.3). It may be empty.
+// isAppHost reports whether the host of an app has only unreserved characters (RFC 3986,
+// section 2.3). It may be empty.
 func isAppHost(s string) bool {
 	for i := range len(s) {
 		c := s[i]
@@ -73,9 +73,9 @@ func isAppHost(s string) bool {
 	return true
 }
 
-// ofPage returns the scheme of the page that a WebSocket of the scheme would
-// belong to. Clients that are no browsers name the address that they connect to:
-// Apple's, for example, send "Origin: wss://example.com". No browser does.
+// ofPage returns the scheme of a page that would open a WebSocket of a scheme. Clients
+// other than browsers may send the address that they connect to, such as Apple's with
+// "Origin: wss://example.com".
 func ofPage(scheme string) string {
 	switch scheme {
 	case "ws":
@@ -86,16 +86,16 @@ func ofPage(scheme string) string {
 	return scheme
 }
 
-// isOpaque reports whether an Origin is one that nobody can be told by: null, or
-// file://, which Electron and some devices send in its place.
+// isOpaque reports whether an Origin identifies nobody: null, or file://, which Electron
+// and some devices send instead.
 func isOpaque(sent string) bool { return sent == "null" || strings.EqualFold(sent, "file://") }
 
-// Sent returns the Origin header of a request, "" if there is none. It is cut to
-// what is worth keeping: with a policy of "*" a client may send anything.
+// Sent returns the Origin header of a request, "" if there is none. It is cut to a bounded
+// length: with a policy of "*" a client may send anything.
 func Sent(r *http.Request) string { return cut(r.Header.Get("Origin")) }
 
-// SentAll returns the Origin headers of a request, each as Sent returns it, and
-// not more of them than say that there are several: for logs.
+// SentAll returns the first three Origin headers of a request, each as Sent returns it,
+// for logs.
 func SentAll(r *http.Request) []string {
 	sent := slices.Clone(r.Header["Origin"])
 	sent = sent[:min(len(sent), 3)]
@@ -152,9 +152,8 @@ func (o origin) portSuffix() string {
 	return ":" + strconv.Itoa(int(o.port))
 }
 
-// cutScheme returns the scheme in lower case and what follows "://", and refuses
-// every byte that no origin has, so that its callers need to look at hosts, ports
-// and slashes only.
+// cutScheme returns the scheme in lower case and what follows "://". It refuses every byte
+// that no origin has, so that its callers only look at hosts, ports and slashes.
 func cutScheme(s string) (scheme, rest string, err error) {
 	if len(s) > maxLength {
 		return "", "", flawLong

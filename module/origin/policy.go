@@ -27,9 +27,10 @@ import (
 // the Host header, which a page cannot choose except by DNS rebinding: sites
 // that answer to any name (a bare ":80") are open to that.
 //
-// A request without an Origin comes from a native client and is let in, unless
-// the policy is strict, or the browser says that another site's page caused it. A browser also sends none with a GET to its own site, so
-// a strict policy keeps a site's own pages from long polling.
+// A request without an Origin comes from a native client and is let in, unless the policy
+// is strict, or the browser says that a page of another site caused it. A browser sends no
+// Origin with a GET to its own site, so a strict policy keeps a site's own pages from long
+// polling.
 //
 // The zero Policy and a nil *Policy let in the endpoint's own site only. A
 // Policy never changes once made; any number of goroutines may use it.
@@ -80,8 +81,7 @@ func New(patterns ...string) (*Policy, error) {
 			p.words = append(p.words, normal)
 		}
 	}
-	// Listed origins get credentials and "*" must not, so one answer could not
-	// serve both.
+	// Listed origins get credentials and "*" must not get them, so they exclude each other.
 	if p.any && len(p.words) > 1 {
 		return nil, errors.New(`origins "*": every origin is let in without credentials, ` +
 			`listed ones with them; write * alone, or only the list`)
@@ -131,13 +131,13 @@ func (p *Policy) Check(r *http.Request) error {
 			return p.forbid(sent[0], err, r)
 		}
 	case len(sent) > 1:
-		// Whoever reads the first and whoever reads the last would disagree.
+		// Programs differ in which of them they read.
 		return p.forbid(strings.Join(sent, ", "), flawSeveral, r)
 	case p.strict:
 		return p.forbid("", flawAbsent, r)
 	case r.Header.Get("Sec-Fetch-Site") == "cross-site" && !p.any:
-		// No native client: a page elsewhere has us load an image or a script,
-		// for which browsers send cookies, but no Origin.
+		// This is no native client: a page of another site loads an image or a script.
+		// Browsers send cookies with that, but no Origin.
 		return p.forbid("", flawEmbedded, r)
 	}
 	return nil

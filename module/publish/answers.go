@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// How many answers are kept for requests that come again, how many bytes of
-// them, and for how long. The oldest are forgotten first.
+// How many answers are kept for requests that are repeated, how many bytes of them, and
+// for how long. The oldest are dropped first.
 const (
 	MaxAnswers     = 10_000
 	MaxAnswerBytes = 32 << 20
@@ -18,9 +18,9 @@ const (
 	maxKey         = 255 // characters of an Idempotency-Key
 )
 
-// Answers are what has been answered to requests with an Idempotency-Key: such a
-// request may come again, as often as its sender likes, and is done once. The
-// zero value has none. All methods may be called concurrently.
+// Answers are the answers to requests with an Idempotency-Key. Such a request may be sent
+// several times, and is done once. The zero value has none. All methods may be called
+// concurrently.
 type Answers struct {
 	mu    sync.Mutex
 	byKey map[digest]*answer
@@ -28,11 +28,11 @@ type Answers struct {
 	bytes int       // of what is in done
 }
 
-// A digest is the beginning of a SHA-256, which tells keys, or requests, apart in
-// less room than they take.
+// A digest is the beginning of a SHA-256. It stands for a key or a request, and takes
+// less memory.
 type digest [16]byte
 
-// An answer is one that has been given, or is about to be.
+// An answer is to a request that has been done, or is being done.
 type answer struct {
 	key     digest
 	request digest // what it is the answer to
@@ -48,7 +48,7 @@ func (a *answer) size() int { return answerSize + len(a.body) }
 
 func validKey(key string) bool { return key != "" && len(key) <= maxKey && printable(key) }
 
-// fingerprint tells requests apart.
+// fingerprint returns the digest of a request.
 func fingerprint(u *url.URL, body []byte) digest {
 	hash := sha256.New()
 	hash.Write([]byte(u.RequestURI()))
@@ -57,7 +57,7 @@ func fingerprint(u *url.URL, body []byte) digest {
 	return digest(hash.Sum(nil))
 }
 
-// once has a request done, or returns what was answered when it was.
+// once does a request, or returns the answer of when it was done.
 func (a *Answers) once(key string, request digest, do func() (status int, body []byte)) (status int, body []byte) {
 	mine, before, problem := a.begin(key, request)
 	switch {
@@ -66,7 +66,7 @@ func (a *Answers) once(key string, request digest, do func() (status int, body [
 	case before != nil:
 		return before.status, before.body
 	}
-	defer func() { a.finish(mine, status, body) }() // also if it panics
+	defer func() { a.finish(mine, status, body) }() // even after a panic
 	return do()
 }
 
@@ -94,8 +94,8 @@ func (a *Answers) begin(key string, request digest) (mine, before *answer, probl
 	return nil, before, nil
 }
 
-// finish keeps an answer. One that says that the server has failed is not kept:
-// the next attempt may fare better.
+// finish keeps an answer, unless the server has failed: then the next attempt may
+// succeed.
 func (a *Answers) finish(mine *answer, status int, body []byte) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -103,14 +103,14 @@ func (a *Answers) finish(mine *answer, status int, body []byte) {
 		delete(a.byKey, mine.key)
 		return
 	}
-	mine.status, mine.body, mine.at = status, bytes.Clone(body), time.Now() // and no room for more
+	mine.status, mine.body, mine.at = status, bytes.Clone(body), time.Now() // a clone has no unused capacity
 	a.done = append(a.done, mine)
 	a.bytes += mine.size()
 	a.prune()
 }
 
-// prune forgets what is too old or too much; but not the newest answer, which
-// is large only if the answers of clients are.
+// prune drops answers that are too old or too many. It keeps the newest one, which is
+// large only if clients' answers are.
 func (a *Answers) prune() {
 	for len(a.done) > 0 {
 		oldest := a.done[0]

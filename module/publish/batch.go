@@ -12,13 +12,13 @@ import (
 // MaxCommands is how many commands a batch can have.
 const MaxCommands = 1000
 
-// results are the answer to a batch: for each command what its own call would
-// answer, or the error.
+// results are the answer to a batch: for each command the answer of its own call, or the
+// error.
 type results struct {
 	Results []any `json:"results"`
 }
 
-// batch does commands in order. One that fails does not stop the others.
+// batch runs commands in order. If one fails, the others are run all the same.
 func (h *Handler) batch(ctx context.Context, r *request) (int, any, *Problem) {
 	var commands []json.RawMessage
 	if problem := (members{"commands": &commands}).read("", r.body); problem != nil {

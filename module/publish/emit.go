@@ -12,7 +12,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// How long, and for how many sockets, answers of clients are awaited.
+// How long the acks of clients are awaited, and of how many sockets.
 const (
 	MaxWait        = 30 * time.Second
 	MaxAckSockets  = 1000
@@ -23,8 +23,8 @@ const (
 	tooManySockets = "too_many_sockets"
 )
 
-// parseEmission reads the body of an emit, which may be as much as clients may
-// send by the limits.
+// parseEmission reads the body of an emit. The limits are those of events that clients
+// send.
 func parseEmission(where string, data []byte, limits realtime.Limits) (*emission.Emission, *Problem) {
 	e := &emission.Emission{Namespace: defaultSpace}
 	var args []json.RawMessage
@@ -77,7 +77,7 @@ type emitted struct {
 	ID string `json:"id"`
 }
 
-// answered is the answer to an emit that awaits those of clients.
+// answered is the answer to an emit that awaits acks.
 type answered struct {
 	Responses []response `json:"responses"`
 	Missing   []string   `json:"missing"`
@@ -109,7 +109,7 @@ func (h *Handler) emit(ctx context.Context, r *request) (int, any, *Problem) {
 	return http.StatusAccepted, answer, problem
 }
 
-// broadcast sends an event and awaits nobody.
+// broadcast sends an event without awaiting acks.
 func (h *Handler) broadcast(ctx context.Context, e *emission.Emission) (any, *Problem) {
 	b, problem := h.prepare(e)
 	if problem != nil {
@@ -119,7 +119,7 @@ func (h *Handler) broadcast(ctx context.Context, e *emission.Emission) (any, *Pr
 	if e.Nobody() {
 		return answer, nil
 	}
-	// A caller that does not wait for the answer has still asked for all of it.
+	// The event is for all recipients, even if the caller hangs up.
 	err := b.Emit(context.WithoutCancel(ctx), e.Event, e.Args...)
 	switch {
 	case errors.Is(err, realtime.ErrSealed):
@@ -132,7 +132,7 @@ func (h *Handler) broadcast(ctx context.Context, e *emission.Emission) (any, *Pr
 	return answer, nil
 }
 
-// request sends an event and waits for what the clients of this node answer.
+// request sends an event and waits for the acks of this node's clients.
 func (h *Handler) request(ctx context.Context, e *emission.Emission, wait time.Duration) (any, *Problem) {
 	b, problem := h.prepare(e)
 	if problem != nil {
@@ -155,7 +155,7 @@ func (h *Handler) request(ctx context.Context, e *emission.Emission, wait time.D
 	}
 	size := 0
 	for _, a := range answers {
-		// A client may name one attachment many times; here it is there each time.
+		// A client may refer to one attachment many times. Each becomes a copy here.
 		args := realtime.AppendInlineArgs(nil, a.Args)
 		if size += len(args); size > maxResponses {
 			size -= len(args)

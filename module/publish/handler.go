@@ -3,12 +3,11 @@
 // describes it.
 //
 //   - handler.go: from requests to calls
-//   - key.go, request.go, problem.go: who may call, what calls look like, and
-//     what is answered to those that fail
-//   - emit.go, sockets.go, batch.go: calls that do something
-//   - listing.go, rooms.go, stats.go: calls that tell something
+//   - key.go, request.go, problem.go: who may call, how bodies are read, and errors
+//   - emit.go, sockets.go, batch.go: calls that change something
+//   - listing.go, rooms.go, stats.go: calls that only read
 //   - where.go: which sockets a call is about
-//   - answers.go: answers to requests that may come again
+//   - answers.go: answers to requests that may be repeated
 package publish
 
 import (
@@ -36,34 +35,35 @@ const MaxBody = 4 << 20
 
 // Options are the settings of a Handler.
 type Options struct {
-	// Path is what the paths of all calls begin with, such as "/api/realtime".
-	// A slash at its end means nothing. Default: nothing.
+	// Path is the beginning of the paths of all calls, such as "/api/realtime". A slash
+	// at its end is ignored. Default: "".
 	Path string
-	// Keys are who may call. The zero value lets nobody.
+	// Keys let their owners call. With the zero value nobody can.
 	Keys Keys
-	// Answers are what has been answered to requests with an Idempotency-Key.
-	// Handlers that follow one another share them. Default: none so far.
+	// Answers are the answers to requests with an Idempotency-Key. A handler that replaces
+	// another one has the same. Default: none.
 	Answers *Answers
-	// Stats fills in what the hub does not know itself. It must not block.
-	// Default: nobody does.
+	// Stats fills in the figures that the hub does not know. It must not block.
+	// Default: they stay zero.
 	Stats func(*Stats)
-	// ClientIP returns where a request came from, for the log. Default: the peer.
+	// ClientIP returns the address of a request's client, for the log. Default: the
+	// peer's.
 	ClientIP func(*http.Request) string
 	// Logger gets a line for each request without a key, and for each call that
 	// disconnects sockets. Default: none.
 	Logger *zap.Logger
 }
 
-// A Handler is the API of one endpoint. It reaches all sockets of the
-// endpoint's hub that are in namespaces which the endpoint serves, on this
-// node; what is emitted reaches the other nodes, too.
+// A Handler is the API of one endpoint. It reaches the sockets of the endpoint's hub on
+// this node, in the namespaces that the endpoint serves. Events that it emits reach the
+// other nodes, too.
 type Handler struct {
 	endpoint *realtime.Endpoint
 	options  Options
 	base     []string // the segments of the path
 }
 
-// NewHandler returns a handler that can be served at once.
+// NewHandler returns the API of an endpoint.
 func NewHandler(endpoint *realtime.Endpoint, o Options) *Handler {
 	if o.Answers == nil {
 		o.Answers = new(Answers)
@@ -77,21 +77,21 @@ func NewHandler(endpoint *realtime.Endpoint, o Options) *Handler {
 	return &Handler{endpoint: endpoint, options: o, base: strings.Split(strings.TrimRight(o.Path, "/"), "/")}
 }
 
-// A call is one of those that the API has.
+// A call is one call of the API.
 type call struct {
 	method     string
 	parameters []string // of the query
 	serve      func(h *Handler, ctx context.Context, r *request) (status int, answer any, problem *Problem)
 }
 
-// A request is what a call was called with.
+// A request is the input of a call.
 type request struct {
 	body  []byte // of a POST: UTF-8
 	room  string // of the path
 	query map[string]string
 }
 
-// calls are all of them, by their paths. A segment "{room}" stands for any.
+// calls are all calls, by their paths. The segment "{room}" stands for any.
 var calls = map[string]call{
 	"emit":                  {http.MethodPost, []string{"ack"}, (*Handler).emit},
 	"batch":                 {http.MethodPost, nil, (*Handler).batch},
@@ -107,7 +107,7 @@ var calls = map[string]call{
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !h.options.Keys.admit(r.Header) {
+	if !h.options.Keys.match(r.Header) {
 		refusal.Log(h.options.Logger, r, h.options.ClientIP(r), "no key of the API")
 		w.Header().Set("WWW-Authenticate", "Bearer")
 		errUnauthorized.write(w)
@@ -136,8 +136,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	write(w, status, body)
 }
 
-// find returns the call of a URL. A slash in the name of a room is escaped: it
-// does not end a segment.
+// find returns the call of a URL. A slash in the name of a room is escaped, and does not
+// end a segment.
 func (h *Handler) find(u *url.URL) (c call, room string, ok bool) {
 	segments := strings.Split(u.EscapedPath(), "/")
 	for i, segment := range segments {
@@ -160,7 +160,7 @@ func (h *Handler) find(u *url.URL) (c call, room string, ok bool) {
 	return c, room, ok
 }
 
-// answer calls, unless the request has been answered before.
+// answer serves a call, unless the request has been answered before.
 func (h *Handler) answer(r *http.Request, c call, asked *request) (status int, body []byte) {
 	ctx := r.Context()
 	do := func() (int, []byte) {
@@ -178,13 +178,13 @@ func (h *Handler) answer(r *http.Request, c call, asked *request) (status int, b
 		problem := problemf(http.StatusBadRequest, "bad_idempotency_key", "an Idempotency-Key has 1 to %d printable characters of ASCII, and there is one", maxKey)
 		return problem.Status, problem.body()
 	}
-	// Whoever breaks off asks again, and shall get all of the answer then.
+	// A client that hangs up may repeat the request, and then needs the whole answer.
 	ctx = context.WithoutCancel(ctx)
 	return h.options.Answers.once(key[0], fingerprint(r.URL, asked.body), do)
 }
 
-// readQuery returns the parameters of a URL, which has no others than these,
-// and each once.
+// readQuery returns the parameters of a URL. Other names than these are an error, and so
+// is a name that is there twice.
 func readQuery(u *url.URL, names []string) (map[string]string, *Problem) {
 	all, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
@@ -210,8 +210,8 @@ func enumerate(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// readBody returns the body of a POST. A page of another site can make a browser
-// send some types of content without asking first; none of them is taken.
+// readBody returns the body of a POST. It accepts no type of content that a page of
+// another site can have a browser send without a preflight.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, *Problem) {
 	mediaType, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	charset := parameters["charset"]
@@ -229,7 +229,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, *Problem) {
 	return body, checkText(body)
 }
 
-// encode returns an answer's JSON. Arguments of events are passed on as they are.
+// encode returns an answer's JSON. The arguments of events stay as they are.
 func encode(answer any) []byte {
 	var b bytes.Buffer
 	if err := rawjson.Encode(&b, answer); err != nil {

@@ -58,7 +58,7 @@ func TestKeys(t *testing.T) {
 			t.Errorf("%q: %v", texts, err)
 		}
 	}
-	if (Keys{}).admit(http.Header{"Authorization": {"Bearer "}}) {
+	if (Keys{}).match(http.Header{"Authorization": {"Bearer "}}) {
 		t.Error("no keys let somebody in")
 	}
 	if text := fmt.Sprintf("%v %+v %#v", a.handler, Keys{}, Options{}); strings.Contains(text, testKey) {

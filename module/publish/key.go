@@ -12,8 +12,8 @@ import (
 // MinKey is how many characters a key has at least.
 const MinKey = 32
 
-// Keys are secrets, each of which lets its owner call. There is no way to read
-// them. The zero value is none.
+// Keys are secrets, each of which lets its owner call. They cannot be read. The zero
+// value has none.
 type Keys struct{ digests [][sha256.Size]byte }
 
 // NewKeys returns the keys with these texts. The error names a key by its place
@@ -35,9 +35,9 @@ func NewKeys(texts ...string) (Keys, error) {
 	return keys, nil
 }
 
-// admit reports whether a request has one of the keys. How long it takes says
-// nothing about them: digests are compared, of one length, and all of them.
-func (k Keys) admit(header http.Header) bool {
+// match reports whether a request has one of the keys. The time that it takes tells
+// nothing about the keys: it compares digests of one length, and all of them.
+func (k Keys) match(header http.Header) bool {
 	given := header.Values("Authorization")
 	if len(given) != 1 {
 		return false
@@ -47,11 +47,11 @@ func (k Keys) admit(header http.Header) bool {
 		return false
 	}
 	digest := sha256.Sum256([]byte(strings.Trim(text, " ")))
-	admitted := 0
+	matched := 0
 	for i := range k.digests {
-		admitted |= subtle.ConstantTimeCompare(digest[:], k.digests[i][:])
+		matched |= subtle.ConstantTimeCompare(digest[:], k.digests[i][:])
 	}
-	return admitted == 1
+	return matched == 1
 }
 
 // printable reports whether a text consists of visible characters of ASCII.

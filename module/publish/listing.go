@@ -15,14 +15,14 @@ import (
 // PageSize is how many entries a page of a listing has at most.
 const PageSize = 1000
 
-// A place is where an entry is in the order of a listing. That order does not
-// change, whatever comes and goes: who turns the pages sees everything that is
+// A place is where an entry is in the order of a listing. The order does not depend on
+// what comes and goes. So somebody who reads page after page sees everything that is
 // there all the time, and nothing twice.
 type place [2]string
 
 func (p place) compare(other place) int { return slices.Compare(p[:], other[:]) }
 
-// cursor names the place to those who ask for what follows it.
+// cursor returns the text by which a caller asks for what follows the place.
 func (p place) cursor() string {
 	text, err := json.Marshal(p)
 	if err != nil {
@@ -40,8 +40,8 @@ func parseCursor(text string) (place, *Problem) {
 	return place(p), nil
 }
 
-// turn returns the page that follows a cursor, and the next cursor; that is ""
-// on the last page. It changes entries.
+// turn returns the page that follows a cursor, and the next cursor, which is "" on the
+// last page. It reorders entries.
 func turn[T any](entries []T, at func(T) place, cursor string) ([]T, string, *Problem) {
 	if cursor != "" {
 		last, problem := parseCursor(cursor)

@@ -29,7 +29,7 @@ func badField(format string, args ...any) *Problem {
 	return problemf(http.StatusBadRequest, "bad_field", format, args...)
 }
 
-// failure is a problem as it is told.
+// failure is the body of an answer with a problem.
 type failure struct {
 	Error *Problem `json:"error"`
 }
@@ -38,7 +38,7 @@ func (p *Problem) body() []byte { return encode(failure{p}) }
 
 func (p *Problem) write(w http.ResponseWriter) { write(w, p.Status, p.body()) }
 
-// quote quotes the beginning of what was sent.
+// quote returns a text of the request in quotes, and cut.
 func quote(s string) string {
 	const most = 64
 	if len(s) > most {

@@ -13,19 +13,19 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/internal/rawjson"
 )
 
-// What one request can have.
+// How much a request can have.
 const (
 	MaxName  = 256    // bytes of the name of a room, an event, a namespace or a user
 	MaxNames = 10_000 // names in a list
 )
 
-// members are those that an object of a request can have, and what they are
-// read into: a *string, *bool, *[]string, *json.RawMessage and so on.
+// members are the members that an object can have, and what they are read into: a
+// *string, *bool, *[]string, *json.RawMessage and so on.
 type members map[string]any
 
-// read reads an object that has no other members. None is null: a variable that
-// has no value must not make a call mean more than it was meant to. where is
-// the object's own place in the body, for errors.
+// read reads an object. Other members are an error, and so is null: a variable without a
+// value must not make a call mean more than it should. where is the object's place in the
+// body, for errors.
 func (m members) read(where string, data []byte) *Problem {
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal(data, &object); err != nil || object == nil {
@@ -51,9 +51,9 @@ func (m members) read(where string, data []byte) *Problem {
 }
 
 // decode reads a value into a field. The names of rooms, users and sockets may be
-// numbers, as they are in answers of backends; any other text is a string. An
-// array is read as far as any may have elements, whatever these are: two bytes of
-// a body must not become a hundred of memory.
+// numbers, as in answers of backends; any other text must be a string. An array is read
+// up to the largest number of elements only: two bytes of a body must not become a
+// hundred of memory.
 func decode(value json.RawMessage, field any) (ok, tooMany bool) {
 	switch field := field.(type) {
 	case **string:
@@ -118,8 +118,8 @@ func kind(field any) string {
 	return "something else"
 }
 
-// checkText reports whether a body is JSON, in UTF-8: text that is not would end
-// the connection of every client that gets it.
+// checkText reports a body that is not JSON in UTF-8. Other text would end the connection
+// of every client that gets it.
 func checkText(body []byte) *Problem {
 	offset := -1
 	var value json.RawMessage
@@ -143,7 +143,7 @@ func checkText(body []byte) *Problem {
 	return problemf(http.StatusBadRequest, "bad_json", "the body is no JSON in UTF-8: see offset %d", offset)
 }
 
-// checkName reports what the name of anything cannot be.
+// checkName reports a name that nothing can have.
 func checkName(field, name string) *Problem {
 	switch {
 	case name == "":

@@ -12,8 +12,8 @@ type roomPage struct {
 	Cursor string      `json:"cursor,omitempty"`
 }
 
-// A roomEntry is a room that somebody of this node is in. Those of sockets'
-// own are not listed.
+// A roomEntry is a room with sockets of this node. The rooms of single sockets are not
+// listed.
 type roomEntry struct {
 	Namespace string `json:"namespace"`
 	Room      string `json:"room"`
@@ -42,7 +42,7 @@ func (h *Handler) rooms(_ context.Context, r *request) (int, any, *Problem) {
 // presence is who is in a room, on this node.
 type presence struct {
 	Users   []string `json:"users"`   // each once, in order
-	Sockets int      `json:"sockets"` // those of no user, too
+	Sockets int      `json:"sockets"` // including those without a user
 }
 
 func (h *Handler) presence(_ context.Context, r *request) (int, any, *Problem) {

@@ -10,17 +10,17 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// A change is something that is done to sockets.
+// A change is a command that changes sockets.
 type change interface {
-	// members returns what its body has beside "where".
+	// members returns the members of its body, without "where".
 	members() members
-	// check reports what is wrong with it. It knows which sockets it is for.
+	// check reports what is wrong with the change, for these sockets.
 	check(sockets []*realtime.Socket) *Problem
-	// apply does it to one socket, and reports whether it has.
+	// apply changes one socket, and reports whether it did.
 	apply(*realtime.Socket) bool
 }
 
-// changes are all that there are, by the names of their commands.
+// changes are all changes, by the names of their commands.
 var changes = map[string]func() change{
 	"join":       func() change { return new(joining) },
 	"leave":      func() change { return new(leaving) },
@@ -33,7 +33,7 @@ type changed struct {
 	Sockets int `json:"sockets"` // of this node, with those whose clients may come back
 }
 
-// command returns what serves the call of a change.
+// command returns the function that serves a change's call.
 func command(name string) func(*Handler, context.Context, *request) (int, any, *Problem) {
 	return func(h *Handler, _ context.Context, r *request) (int, any, *Problem) {
 		answer, problem := h.change(name, "", r.body)
@@ -41,8 +41,7 @@ func command(name string) func(*Handler, context.Context, *request) (int, any, *
 	}
 }
 
-// change does a change to the sockets of this node. Where a hub has several
-// nodes, this is where the others have to be told: the body says all of it.
+// change applies a change to the sockets of this node, and of no other.
 func (h *Handler) change(name, place string, data []byte) (any, *Problem) {
 	c := changes[name]()
 	var conditions json.RawMessage
@@ -69,7 +68,7 @@ func (h *Handler) change(name, place string, data []byte) (any, *Problem) {
 		}
 	}
 	if h.endpoint.Hub().Sealed() {
-		return nil, errSealed // those whose clients are away may be written down already
+		return nil, errSealed // Recoverable sockets may have been saved already.
 	}
 	if d, ok := c.(*disconnecting); ok && answer.Sockets > 0 {
 		h.options.Logger.Info("sockets disconnected by the API", zap.Int("sockets", answer.Sockets), zap.String("reason", d.reason))
@@ -132,8 +131,8 @@ func checkRooms(rooms []string) *Problem {
 	return checkNames("rooms", rooms)
 }
 
-// A disconnecting makes clients leave their namespace, or with closing all of
-// them. The reason is for the log: Socket.IO has no place for one.
+// A disconnecting disconnects sockets, or with closing their whole connections. The
+// reason is for the log: Socket.IO has no place for one.
 type disconnecting struct {
 	reason  string
 	closing bool

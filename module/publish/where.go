@@ -7,14 +7,14 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// A where says which sockets of this node a call is about: those for which all
-// of its conditions hold. A nil one is none.
+// A where selects sockets of this node: those that meet all conditions. A condition that
+// is nil is always met.
 type where struct {
 	socket, user, room, namespace *string
 }
 
-// parseWhere reads the conditions of a command. One without any would be about
-// every socket: who means that says so for a namespace.
+// parseWhere reads the conditions of a command. At least one is required, as a command
+// without any would be about every socket.
 func parseWhere(place string, data []byte) (*where, *Problem) {
 	if len(data) == 0 {
 		return nil, badField("%s is missing", place)
@@ -52,8 +52,8 @@ func (w *where) check(place string) *Problem {
 	return nil
 }
 
-// namespaces returns those that there are and the endpoint serves: the one of a
-// name, or all where it is nil.
+// namespaces returns the namespaces that exist and that the endpoint serves: the one of
+// a name, or all if name is nil.
 func (h *Handler) namespaces(name *string) ([]*realtime.Namespace, *Problem) {
 	if name != nil {
 		if problem := h.checkNamespace(*name); problem != nil {
@@ -68,10 +68,10 @@ func (h *Handler) namespaces(name *string) ([]*realtime.Namespace, *Problem) {
 	}), nil
 }
 
-// choose returns the sockets, in no particular order: also those whose clients are
-// away and may come back, or only those that are connected. Those of the endpoint's
-// own count even where it does not serve their namespace any more: they came in
-// before its settings changed.
+// choose returns the selected sockets in no particular order: those that are connected,
+// and without connected also recoverable ones. It includes sockets of this endpoint in
+// namespaces that the endpoint does not serve any more: they connected before its
+// settings changed.
 func (h *Handler) choose(w *where, connected bool) ([]*realtime.Socket, *Problem) {
 	query := realtime.Query{ConnectedOnly: connected}
 	for condition, value := range map[*string]*string{&query.ID: w.socket, &query.User: w.user, &query.Room: w.room} {
@@ -99,7 +99,7 @@ func (h *Handler) choose(w *where, connected bool) ([]*realtime.Socket, *Problem
 	return all, nil
 }
 
-// errReservedRoom says that a room cannot be joined.
+// errReservedRoom returns the problem of a room that nobody else can join.
 func errReservedRoom(room string) *Problem {
 	return problemf(http.StatusBadRequest, reservedName, "the room %s is a socket's own; who joined it would get what is meant for that one", quote(room))
 }

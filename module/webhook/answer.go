@@ -19,7 +19,7 @@ import (
 // maxAnswer is the size of the largest answer, in bytes.
 const maxAnswer = 4 << 20
 
-// An answer is what the backend says to a request. Every field is optional.
+// An answer is what the backend wants done. Every field is optional.
 type answer struct {
 	User       string
 	Data       map[string]json.RawMessage
@@ -29,9 +29,9 @@ type answer struct {
 	Ack        []realtime.Arg
 	ExpiresAt  time.Time // zero: never
 	Disconnect *disconnection
-	Refusal    *problem // that came with the status of a good answer
+	Refusal    *problem // in a reply whose status says that all is well
 
-	oddities []string // what of it is not done, or not as it is written
+	oddities []string // what is not done, or not as it is written
 }
 
 // A disconnection makes the client leave, or, with Close, ends its connection.
@@ -44,16 +44,15 @@ type disconnection struct {
 // for the sender.
 type emitted struct{ emission.Emission }
 
-// parseAnswer reads the body of a good answer to a request of some type. It may
-// be empty. It is either right as a whole, or nothing of it is done: then the
-// error is a *wrongAnswer.
+// parseAnswer reads the body of a good reply to a request of some type. The body may be
+// empty. If anything in it is wrong, nothing is done: the error is a *wrongAnswer.
 func parseAnswer(kind string, body []byte) (*answer, error) {
 	a := new(answer)
-	body = bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\ufeff"))) // which some editors and libraries put in front
+	body = bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\ufeff"))) // Some editors and libraries put it in front.
 	if len(body) == 0 || isNull(body) && string(body) == "null" {
 		return a, nil
 	}
-	// A WebSocket that gets other text ends, and an answer may be for many.
+	// Other text would end the WebSocket of every client that gets it.
 	if !utf8.Valid(body) {
 		return nil, wrong("must be in UTF-8")
 	}
@@ -72,7 +71,7 @@ func parseAnswer(kind string, body []byte) (*answer, error) {
 	return a, nil
 }
 
-// What an answer to a connect can have, and one to any other request.
+// The members of an answer to a connect, and to any other request.
 var (
 	connectAnswerMembers = []string{"error", "data", "join", "emit", "disconnect", "user", "expires_at"}
 	answerMembers        = []string{"error", "data", "join", "emit", "disconnect", "leave", "ack"}
@@ -96,7 +95,7 @@ func (a *answer) take(r *reader, name string, value json.RawMessage) (err *wrong
 	case "ack":
 		a.Ack, err = argsOf(value)
 	case "disconnect":
-		if said, err := flagOf(value); err == nil { // what a typed program writes for yes and no
+		if said, err := flagOf(value); err == nil { // as typed programs write it
 			if said {
 				a.Disconnect = new(disconnection)
 			}
@@ -215,7 +214,7 @@ func (e *emitted) take(_ *reader, name string, value json.RawMessage) (err *wron
 	return err
 }
 
-// emit sends what the answer to a request about a socket says.
+// emit sends the events of an answer to a request about a socket.
 func (a *answer) emit(ctx context.Context, s *realtime.Socket) error {
 	var failed []error
 	for _, e := range a.Emit {
@@ -248,14 +247,14 @@ func (e *emitted) send(ctx context.Context, s *realtime.Socket) error {
 	return e.Broadcast(n).Emit(ctx, e.Event, e.Args...)
 }
 
-// A problem is why an answer refuses.
+// A problem is why the backend refuses.
 type problem struct {
 	Code    string
 	Message string
 	Data    json.RawMessage
 }
 
-// connectError returns what a client learns that is not let in.
+// connectError returns the error for a client that is refused.
 func (p *problem) connectError(status int) error {
 	refusal := &realtime.ConnectError{Message: cmp.Or(p.Message, "not authorized"), Data: p.Data, Status: status}
 	if len(refusal.Data) == 0 && p.Code != "" {
@@ -264,27 +263,27 @@ func (p *problem) connectError(status int) error {
 	return refusal
 }
 
-// eventError returns what a client learns whose event is refused, with a code
-// where the backend says none.
+// eventError returns the error for a client whose event is refused. Code is used if the
+// backend says none.
 func (p *problem) eventError(code string) error {
 	return &realtime.Error{Code: cmp.Or(p.Code, code), Message: cmp.Or(p.Message, "the backend refused the event")}
 }
 
-// badAnswer is the code of errors that are the backend's own.
+// badAnswer is the code of errors that the backend has caused.
 const badAnswer = "backend_bad_answer"
 
-// connectError returns what a client learns that could not be let in.
+// connectError returns the error for a client that connects.
 func (w *wrongAnswer) connectError() error {
 	data, _ := json.Marshal(map[string]string{"code": badAnswer})
 	return &realtime.ConnectError{Message: w.told(), Data: data, Status: http.StatusForbidden}
 }
 
-// eventError returns what a client learns whose event could not be answered.
+// eventError returns the error for a client that sent an event.
 func (w *wrongAnswer) eventError() error { return &realtime.Error{Code: badAnswer, Message: w.told()} }
 
 func (w *wrongAnswer) told() string { return "the backend's answer is wrong: " + w.Error() }
 
-// parseProblem reads as much of the body of a refusal as it says.
+// parseProblem reads the body of a refusal, as far as it can be read.
 func parseProblem(body []byte) problem {
 	body = bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\ufeff")))
 	if !utf8.Valid(body) || !rawjson.Valid(body) {
@@ -300,8 +299,8 @@ func parseProblem(body []byte) problem {
 	return problem{}
 }
 
-// readProblem reads the member error, which may be a text; nil if it says that
-// there is none.
+// readProblem reads the member error, which may be a text. It returns nil if the member
+// says that there is no error.
 func readProblem(data json.RawMessage) *problem {
 	p := new(problem)
 	switch string(data) {

@@ -6,8 +6,8 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// check returns the error of an answer with more than the endpoint lets clients
-// send, or be in: it would break those who get it.
+// check returns an error if the answer exceeds the limits that hold for clients: clients
+// that get such an event could not handle it.
 func (a *answer) check(l realtime.Limits) error {
 	if len(a.Join) > l.Rooms {
 		return exceeds(&realtime.LimitError{Name: "rooms", Max: int64(l.Rooms)}).within("join")
@@ -23,7 +23,7 @@ func (a *answer) check(l realtime.Limits) error {
 	return nil
 }
 
-// exceeds returns the error of what exceeds a limit; nil for nil.
+// exceeds returns the answer's error for a *realtime.LimitError; nil for nil.
 func exceeds(err error) *wrongAnswer {
 	if l, ok := errors.AsType[*realtime.LimitError](err); ok {
 		return wrong("exceeds the endpoint's limits: %s is %d", l.Name, l.Max)

@@ -20,8 +20,8 @@ const (
 	lastWait  = 500 * time.Millisecond
 )
 
-// ask sends a request until it has been received, or ctx ends. Where nobody knows
-// whether it has been, the options decide whether it is sent again.
+// ask sends a request until the backend has received it, or ctx ends. Where nobody knows
+// whether it has been received, the options decide whether it is sent again.
 func (b *Handler) ask(ctx context.Context, r *request) (*reply, error) {
 	received := false // perhaps, by an attempt so far
 	for attempt, wait := 1, firstWait; ; attempt, wait = attempt+1, min(2*wait, lastWait) {
@@ -88,8 +88,7 @@ func notSent(err error) bool {
 	return ok && dial.Op == "dial"
 }
 
-// send makes one attempt, when the backend is not about to stop, and there is room
-// for it.
+// send makes one attempt, as soon as there is a slot and no pause.
 func (b *Handler) send(ctx context.Context, r *request, attempt int) (*reply, error) {
 	class := classOf(r.kind)
 	if err := b.awaitTurn(ctx, class, r.event); err != nil {
@@ -124,9 +123,8 @@ func (b *Handler) send(ctx context.Context, r *request, attempt int) (*reply, er
 	return answer, err
 }
 
-// awaitTurn returns when a request may be sent. It has a slot then, which must be
-// given back. The backend may say that it is about to stop while the request waits
-// for the slot.
+// awaitTurn blocks until a request may be sent. Then the request has a slot, which must
+// be given back. A pause may begin while the request waits for the slot.
 func (b *Handler) awaitTurn(ctx context.Context, c class, name string) error {
 	for {
 		if err := b.pause.wait(ctx); err != nil {

@@ -17,48 +17,47 @@ import (
 
 // Options are the settings of a Handler.
 type Options struct {
-	// URL is where requests are posted to.
+	// URL is where requests are posted to. Required.
 	URL string
-	// Transport takes them there. Its error is, or wraps, ErrNotSent or that of a
-	// dial where nothing of a request has reached the backend. Redirects are not
-	// followed. Default: http.DefaultTransport.
+	// Transport sends requests. Its error wraps ErrNotSent or a dial's *net.OpError if
+	// nothing of a request has reached the backend. Redirects are not followed.
+	// Default: http.DefaultTransport.
 	Transport http.RoundTripper
-	// Secrets sign the requests: each has a signature by every one of them.
+	// Secrets sign the requests. A request has one signature for each secret.
 	// Default: no signature.
 	Secrets []Secret
-	// Events that the backend handles. Default: all.
+	// Events are the names of the events that the backend handles. Default: all.
 	Events realtime.Globs
-	// Forward are the names of the handshake's headers that a request to connect
-	// has as its own, too. Default "Cookie" and "Authorization".
+	// Forward are the names of the handshake's headers that requests about connects
+	// have, too. Default: DefaultForward.
 	Forward []string
-	// ConnectTimeout and EventTimeout are how long the backend may take to answer,
-	// waiting for its turn and repetitions included. Defaults 3s and 5s.
+	// ConnectTimeout and EventTimeout are how long the backend may take to answer. They
+	// include the wait for a slot, and further attempts. Defaults: 3s and 5s.
 	ConnectTimeout, EventTimeout time.Duration
-	// Concurrency is how many requests may be in flight. A quarter is kept for
-	// connects, and one for events, as long as there are at least four; disconnects
-	// get an eighth at most. No event gets so many that nothing is left to others.
-	// Default 256.
+	// Concurrency is how many requests may be in flight. From four on, a quarter is
+	// reserved for connects and a quarter for events. Disconnects get an eighth at
+	// most, and events of one name three times as many as they leave to others.
+	// Default: 256.
 	Concurrency int
-	// RetryUnknown sends connects and events again also where nobody knows whether
-	// they were received, by the same webhook-id. Default: only where they cannot
-	// have been.
+	// RetryUnknown has connects and events sent again, with the same webhook-id, even if
+	// the backend may have received them. Default: only if it cannot have.
 	RetryUnknown bool
-	// NoConnects and NoDisconnects have the backend not be asked who clients are,
-	// whom it then lets in without an identity, and not be told who is gone.
+	// NoConnects lets clients in without asking the backend, and without an identity.
+	// NoDisconnects tells the backend of no disconnect.
 	NoConnects, NoDisconnects bool
-	// AcceptOnError lets a client in, without an identity, when the backend cannot
-	// be asked. Default: its connection is closed, and it comes back by itself.
+	// AcceptOnError lets a client in without an identity if the backend is unavailable.
+	// Default: the client's connection is closed, and the client comes back by itself.
 	AcceptOnError bool
-	// Storage keeps what the backend is to be told of sockets that are gone, and of
-	// those that are there in case the process is killed. Default: none, and it
-	// does not survive.
+	// Storage keeps the messages about disconnects that the backend has not taken, and
+	// what it needs to tell of all sockets should the process be killed. Default: none,
+	// and they do not outlive the process.
 	Storage Storage
-	// Hub is where the sockets are. It is needed with Storage.
+	// Hub is where the sockets are. Required with Storage.
 	Hub *realtime.Hub
 	// Meter counts requests. Default: one that nobody reads.
 	Meter *Meter
-	// Logger learns what goes wrong, of a kind at most once in a second, and how
-	// often it did. Default: none.
+	// Logger gets a line about what goes wrong: of each kind one in a second at most,
+	// with how often it did. Default: none.
 	Logger *zap.Logger
 }
 
@@ -69,7 +68,7 @@ const (
 	DefaultConcurrency    = 256
 )
 
-// DefaultForward are the headers that are passed on where the options say none.
+// DefaultForward are the headers that requests about connects have by default.
 var DefaultForward = []string{"Cookie", "Authorization"}
 
 // A Handler asks a backend, an application behind HTTP, who clients are and what follows
@@ -156,7 +155,7 @@ func (b *Handler) Authenticate(ctx context.Context, namespace string, h *realtim
 	return realtime.Identity{}, nil
 }
 
-// identity returns what an answer makes of a client.
+// identity returns the identity that an answer gives a client.
 func (b *Handler) identity(namespace string, h *realtime.Handshake, a *answer) realtime.Identity {
 	identity := realtime.Identity{
 		User:  a.User,
@@ -174,7 +173,8 @@ func (b *Handler) identity(namespace string, h *realtime.Handshake, a *answer) r
 	return identity
 }
 
-// HandleConnect implements realtime.Handler. Who comes back has not been away.
+// HandleConnect implements realtime.Handler. The backend does not learn that a client was
+// away and came back.
 func (b *Handler) HandleConnect(_ context.Context, s *realtime.Socket) {
 	if s.Recovered() {
 		b.queue.cancel(s.ID())
@@ -193,7 +193,7 @@ func (b *Handler) HandleEvent(_ context.Context, e *realtime.Event) (handled boo
 	return true, nil
 }
 
-// errUnavailable is what a client learns of a backend that did not answer.
+// errUnavailable is what clients get if the backend did not answer.
 var errUnavailable = &realtime.Error{Code: "backend_unavailable", Message: "the backend did not answer the event"}
 
 func (b *Handler) handle(ctx context.Context, e *realtime.Event) error {
@@ -223,8 +223,8 @@ func (b *Handler) handle(ctx context.Context, e *realtime.Event) error {
 	return errUnavailable
 }
 
-// do does what an answer to an event says. The rooms are those that it leaves
-// the socket in, and a client that is sent away gets everything before.
+// do does what an answer to an event says. Events are emitted after the socket has left
+// and joined rooms, and a client that is disconnected gets everything before that.
 func (b *Handler) do(ctx context.Context, e *realtime.Event, a *answer) {
 	s := e.Socket
 	if len(a.Data) > 0 {
@@ -242,7 +242,7 @@ func (b *Handler) do(ctx context.Context, e *realtime.Event, a *answer) {
 	b.sendAway(s, a)
 }
 
-// sendAway disconnects a client if an answer says so.
+// sendAway disconnects the client if an answer says so.
 func (b *Handler) sendAway(s *realtime.Socket, a *answer) {
 	if a.Disconnect == nil {
 		return
@@ -251,8 +251,8 @@ func (b *Handler) sendAway(s *realtime.Socket, a *answer) {
 	_ = s.Disconnect(a.Disconnect.Close) // it may have gone meanwhile
 }
 
-// joinable returns those rooms that are not other sockets' own, whose names
-// clients may have said: who joined one would get what is meant for that socket.
+// joinable returns the rooms without those that are another socket's own: whoever joined
+// one would get what is meant for that socket. A client may have sent such a name.
 func (b *Handler) joinable(n *realtime.Namespace, id string, rooms []string) []string {
 	return slices.DeleteFunc(rooms, func(room string) bool {
 		if room == id || !n.IsSocketRoom(room) {
@@ -272,7 +272,7 @@ func (b *Handler) HandleDisconnect(_ context.Context, s *realtime.Socket, reason
 	b.queue.add(disconnectOf(s, reason))
 }
 
-// abandoned tells that a client which was let in did not get in.
+// abandoned handles that a client was accepted by the backend and never connected.
 func (b *Handler) abandoned(d *disconnect) {
 	if b.options.NoDisconnects {
 		b.queue.forget(d.socket)

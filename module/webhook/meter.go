@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// A Meter counts requests. The zero value is ready; it may outlive backends.
+// A Meter counts requests. The zero value is ready. A meter may outlive handlers. All
+// methods may be called concurrently.
 type Meter struct {
 	mu       sync.Mutex
 	inFlight int
@@ -21,15 +22,15 @@ type Latency struct {
 	Max    time.Duration
 }
 
-// Read returns how many requests are in flight, and how long those took that
-// are not, by their type.
+// Read returns how many requests are in flight, and how long the others took, by their
+// type.
 func (m *Meter) Read() (inFlight int, latencies map[string]Latency) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.inFlight, maps.Clone(m.kinds)
 }
 
-// begin counts a request, until the result is called.
+// begin counts a request as in flight until end is called.
 func (m *Meter) begin(kind string) (end func(failed bool)) {
 	began := time.Now()
 	m.mu.Lock()

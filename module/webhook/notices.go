@@ -6,12 +6,12 @@ import (
 	"go.uber.org/zap"
 )
 
-// maxNotices is how many different ones are logged. The names of members are the
-// backend's, and may be others each time.
+// maxNotices is how many different notices are logged. They have names of members in
+// them, which a backend may choose anew each time.
 const maxNotices = 100
 
-// notices are what is odd about a backend's answers, and logged once each. All
-// methods may be called concurrently.
+// notices log what is odd about a backend's answers, each once. All methods may be called
+// concurrently.
 type notices struct {
 	logger *zap.Logger
 

@@ -10,28 +10,26 @@ import (
 // maxPause bounds for how long a backend can have nothing sent to it.
 const maxPause = 5 * time.Second
 
-// A pause is a time in which nothing is sent. A backend that is about to stop asks
-// for one, by Retry-After in a good answer: what would arrive just when it closes
-// the socket that it listens on would be lost. Nor is a connection used afterwards
-// that was open before: its end may be on its way. All methods may be called
-// concurrently.
+// A pause is a time in which nothing is sent. A backend that is about to stop asks for
+// one by Retry-After in a good answer: requests that arrive just when it closes its
+// listening socket would be lost. Connections that were open before the pause are not
+// used after it, since they may be closing. All methods may be called concurrently.
 type pause struct {
-	hangUp func() // closes connections that are not in use
+	closeIdle func() // closes connections that are not in use
 
 	mu    sync.Mutex
 	until time.Time // zero: there is none
 }
 
 func newPause(transport http.RoundTripper) *pause {
-	p := &pause{hangUp: func() {}}
+	p := &pause{closeIdle: func() {}}
 	if t, ok := transport.(interface{ CloseIdleConnections() }); ok {
-		p.hangUp = t.CloseIdleConnections
+		p.closeIdle = t.CloseIdleConnections
 	}
 	return p
 }
 
-// begin has nothing be sent for some time from now on, or for longer where that
-// was so already.
+// begin begins a pause of some length. A longer one that has begun already goes on.
 func (p *pause) begin(after time.Duration) {
 	if after <= 0 {
 		return
@@ -40,10 +38,11 @@ func (p *pause) begin(after time.Duration) {
 	defer p.mu.Unlock()
 	if until := time.Now().Add(after); until.After(p.until) {
 		p.until = until
-		p.hangUp() // nobody waits for them to be used
+		p.closeIdle()
 	}
 }
 
+// left returns how long the pause still is; 0 if there is none.
 func (p *pause) left() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -53,12 +52,12 @@ func (p *pause) left() time.Duration {
 	left := time.Until(p.until)
 	if left <= 0 {
 		p.until = time.Time{}
-		p.hangUp() // those that were in use
+		p.closeIdle() // those that were in use when the pause began
 	}
 	return left
 }
 
-// wait returns when the pause is over, or with an error when ctx has ended.
+// wait blocks until the pause is over. The error is the cause of ctx's end.
 func (p *pause) wait(ctx context.Context) error {
 	for left := p.left(); left > 0; left = p.left() {
 		select {

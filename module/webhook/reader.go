@@ -13,7 +13,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/internal/rawjson"
 )
 
-// A wrongAnswer is the error of an answer that cannot be understood: what is
+// A wrongAnswer is the error of an answer that cannot be understood. It says what is
 // wrong, and where in the answer.
 type wrongAnswer struct {
 	place   string // such as "emit[0].to"; "" for the answer as a whole
@@ -50,9 +50,9 @@ func (w *wrongAnswer) at(i int) *wrongAnswer {
 	return w.within(fmt.Sprintf("[%d]", i))
 }
 
-// A reader reads JSON as backends write it. Where languages have one type for
-// several of JSON's, the same thing is written in several ways, and the reader
-// takes those of them that have one meaning:
+// A reader reads JSON as backends write it. Some languages have one type for several of
+// JSON's, and write the same thing in several ways. The reader accepts those that have
+// only one meaning:
 //
 //   - null is the same as a member that is not there,
 //   - [] is an empty object (PHP), and {} an empty list (Lua),
@@ -61,7 +61,7 @@ func (w *wrongAnswer) at(i int) *wrongAnswer {
 //   - a number is its digits where a text is meant, and 0 and 1 are false and true,
 //   - a member's name may be written in another style: expiresAt or ExpiresAt.
 //
-// It keeps in mind what it has to leave out.
+// It collects what it leaves out.
 type reader struct {
 	oddities []string // such as `"colour" is unknown, and left out; known are …`
 }
@@ -70,17 +70,17 @@ func (r *reader) note(format string, args ...any) {
 	r.oddities = append(r.oddities, fmt.Sprintf(format, args...))
 }
 
-// An object takes the members that it can have.
+// An object is filled with members.
 type object interface {
-	// take takes the value of one, which is not null.
+	// take sets a member, whose value is not null.
 	take(r *reader, name string, value json.RawMessage) *wrongAnswer
 }
 
 // maxKnown is how many members an object can have.
 const maxKnown = 8
 
-// members reads an object whose members can have the known names, in their order.
-// Place says where it is, for what it has to leave out.
+// members reads an object with members of known names, and calls take in the order of
+// these names. Place says where the object is, for what is left out.
 func (r *reader) members(place string, data json.RawMessage, known []string, into object) *wrongAnswer {
 	if err := checkObject(data); err != nil {
 		return err
@@ -123,7 +123,7 @@ func (r *reader) members(place string, data json.RawMessage, known []string, int
 	return nil
 }
 
-// give has an object take a member, where it is there.
+// give calls take, unless there is no value.
 func (r *reader) give(into object, name string, value json.RawMessage) *wrongAnswer {
 	if isNull(value) {
 		return nil
@@ -141,8 +141,8 @@ func indexOf(known []string, name json.RawMessage) int {
 	return -1
 }
 
-// restyled returns the name of what an object has that is called the same in
-// another style of writing names.
+// restyled returns the name of a member that is the same name in another style, such as
+// expiresAt for expires_at.
 func restyled(object map[string]json.RawMessage, name string) (string, bool) {
 	plain := strings.ReplaceAll(name, "_", "")
 	for other := range object {
@@ -153,7 +153,7 @@ func restyled(object map[string]json.RawMessage, name string) (string, bool) {
 	return "", false
 }
 
-// quote returns the beginning of what a backend calls something.
+// quote returns a name of the backend's in quotes, and cut.
 func quote(name string) string {
 	const most = 64
 	if len(name) > most {
@@ -189,7 +189,7 @@ func objectOf(data json.RawMessage) (map[string]json.RawMessage, *wrongAnswer) {
 	return object, nil
 }
 
-// keptObjectOf is objectOf where the members stay longer than data. They are copies.
+// keptObjectOf is objectOf with copies of the members, which may outlive data.
 func keptObjectOf(data json.RawMessage) (map[string]json.RawMessage, *wrongAnswer) {
 	object, err := objectOf(data)
 	for name, value := range object {
@@ -203,7 +203,7 @@ func isEmpty(data json.RawMessage, begin, end byte) bool {
 	return len(data) >= 2 && data[0] == begin && data[len(data)-1] == end && len(bytes.TrimSpace(data[1:len(data)-1])) == 0
 }
 
-// listOf returns the elements of a list, of which there may be so many.
+// listOf returns the elements of a list with most elements at most.
 func listOf(data json.RawMessage, most int) ([]json.RawMessage, *wrongAnswer) {
 	if rawjson.Object(data) {
 		return listOfNumbered(data, most)
@@ -221,7 +221,8 @@ func listOf(data json.RawMessage, most int) ([]json.RawMessage, *wrongAnswer) {
 // maxNesting is how deep any JSON can be that encoding/json takes.
 const maxNesting = 10_000
 
-// listOfNumbered returns the members of an object that is a list, in their order.
+// listOfNumbered returns the elements of a list that is written as an object with the
+// members "0", "1" and so on.
 func listOfNumbered(data json.RawMessage, most int) ([]json.RawMessage, *wrongAnswer) {
 	list := []json.RawMessage{}
 	d := json.NewDecoder(bytes.NewReader(data))
@@ -241,7 +242,7 @@ func listOfNumbered(data json.RawMessage, most int) ([]json.RawMessage, *wrongAn
 	return list, nil
 }
 
-// What an answer can name, which is what the HTTP API can.
+// How much an answer can have: as much as a request of the HTTP API.
 const (
 	maxName  = 256    // bytes
 	maxNames = 10_000 // in a list
@@ -264,7 +265,7 @@ func nameOf(data json.RawMessage) (string, *wrongAnswer) {
 	return name, nil
 }
 
-// namesOf reads a list of names. That of an empty one is not nil.
+// namesOf reads a list of names. The result is not nil, even if the list is empty.
 func namesOf(data json.RawMessage) ([]string, *wrongAnswer) {
 	list, err := listOf(data, maxNames)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// A reply is what the backend said.
+// A reply is an HTTP response of the backend.
 type reply struct {
 	status int
 	body   []byte
@@ -24,8 +24,7 @@ type reply struct {
 
 func (r *reply) good() bool { return r.status >= 200 && r.status <= 299 }
 
-// later reports whether the status says that the same request may be answered
-// otherwise some time later.
+// later reports whether the same request may get another status some time later.
 func (r *reply) later() bool {
 	switch r.status {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
@@ -34,12 +33,11 @@ func (r *reply) later() bool {
 	return r.status < 200 || r.status > 499
 }
 
-// refuses reports whether the status says that the same request would be answered
-// so each time.
+// refuses reports whether the same request would get such a status each time.
 func (r *reply) refuses() bool { return !r.good() && !r.later() }
 
-// read reads a good reply to a request of some type; any other is an error. What
-// is odd in it is logged once.
+// read returns the answer in a good reply to a request of some type. Any other reply is
+// an error. What is odd in the answer is logged once.
 func (b *Handler) read(kind string, r *reply, e *realtime.Endpoint) (*answer, error) {
 	if !r.good() {
 		return nil, r.err()
@@ -55,7 +53,7 @@ func (b *Handler) read(kind string, r *reply, e *realtime.Endpoint) (*answer, er
 	return a, nil
 }
 
-// err says what is wrong about a reply that is not good.
+// err returns the error of a reply that is not good.
 func (r *reply) err() error {
 	if p := parseProblem(r.body); p.Code != "" || p.Message != "" {
 		return fmt.Errorf("backend answered with status %d: %q %q", r.status, p.Code, p.Message)
@@ -63,8 +61,8 @@ func (r *reply) err() error {
 	return fmt.Errorf("backend answered with status %d", r.status)
 }
 
-// connectError returns what a client learns whom the backend does not let in;
-// nil if it let it in, or could not say.
+// connectError returns the error for a client that the backend refuses; nil if the
+// backend accepted the client, or was unavailable.
 func (r *reply) connectError() error {
 	if !r.refuses() {
 		return nil
@@ -76,8 +74,8 @@ func (r *reply) connectError() error {
 	return p.connectError(http.StatusForbidden)
 }
 
-// eventError returns what a client learns whose event the backend refuses; nil
-// if it does not.
+// eventError returns the error for a client whose event the backend refuses; nil if it
+// does not.
 func (r *reply) eventError() error {
 	if r.status < 300 || r.status > 499 {
 		return nil
@@ -89,8 +87,8 @@ func (r *reply) eventError() error {
 	return p.eventError(codeOf(r.status))
 }
 
-// retryAfter returns for how long the backend wants nothing more, up to a bound; 0
-// if it does not say.
+// retryAfter returns for how long the backend wants no request, at most a bound; 0 if it
+// does not say.
 func (r *reply) retryAfter(most time.Duration) time.Duration {
 	text := strings.TrimSpace(r.header.Get("Retry-After"))
 	if text == "" {
@@ -106,8 +104,8 @@ func (r *reply) retryAfter(most time.Duration) time.Duration {
 	return min(max(0, time.Until(at)), most)
 }
 
-// logCause logs a refusal that is likely not the application's, but of something
-// before it, and what that may be: clients learn nothing of it.
+// logCause logs a refusal that probably comes from something in front of the
+// application, and what that may be. Clients do not learn it.
 func (b *Handler) logCause(r *reply, kind, namespace, event string) {
 	cause := r.cause(b.options.URL)
 	if cause == "" {

@@ -21,7 +21,7 @@ const (
 	typeDisconnect = "socket.disconnect"
 )
 
-// A request is what the backend is told, however often it is sent.
+// A request is what the backend is asked or told, in one attempt or several.
 type request struct {
 	id     string // the same for each attempt
 	kind   string
@@ -60,7 +60,7 @@ func (r *request) body(attempt int, at time.Time) []byte {
 // timeFormat is RFC 3339 in milliseconds.
 const timeFormat = "2006-01-02T15:04:05.000Z07:00"
 
-// encode returns what is made of strings, numbers and valid JSON.
+// encode returns the JSON of a value that consists of strings, numbers and valid JSON.
 func encode(v any) json.RawMessage {
 	var b bytes.Buffer
 	b.Grow(512) // as most are

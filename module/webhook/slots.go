@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// A class is a kind of request that the others must not keep waiting.
+// A class is a kind of requests. No class can keep the others waiting.
 type class int
 
 const (
@@ -27,13 +27,18 @@ func classOf(kind string) class {
 	return disconnects
 }
 
-// slots share out how many requests may be in flight. A quarter of them is kept
-// for connects, and one for events, whatever there is of the other class;
-// disconnects get an eighth at most. Of what is left to events, those of one name
-// get three times as many as they leave free: however slow some are, there is
-// room for others. What waits gets its turn by class, then by name, then in order.
+// slots bound how many requests may be in flight:
+//
+//   - A quarter of the slots is reserved for connects, and a quarter for events.
+//   - Disconnects get an eighth at most.
+//   - Events of one name get three times as many slots as they leave free. So there is
+//     room for others, however slow these are.
+//
+// Requests that wait take turns by class, then by name, then in order. All methods may
+// be called concurrently.
 type slots struct {
-	total, kept int
+	total    int
+	reserved int // for connects, and as many for events
 
 	mu     sync.Mutex
 	free   int
@@ -43,7 +48,7 @@ type slots struct {
 	turn   class // which is asked first when there is room
 }
 
-// A rotation has those who wait, by name: the names take turns.
+// A rotation has the waiters of a class. Their names take turns.
 type rotation struct {
 	names  []string
 	queues map[string][]*waiter
@@ -58,17 +63,17 @@ type waiter struct {
 func newSlots(total int) *slots {
 	s := &slots{total: total, free: total, names: make(map[string]int)}
 	if total > int(classes) {
-		s.kept = max(1, total/4)
+		s.reserved = max(1, total/4)
 	}
 	return s
 }
 
-// take returns when there is a slot, which must be given back, or with an error
-// when ctx has ended. The name is an event's.
+// take blocks until there is a slot, which must be given back. The error is the cause of
+// ctx's end. The name is that of an event.
 func (s *slots) take(ctx context.Context, c class, name string) error {
 	s.mu.Lock()
-	if len(s.queues[c].queues[name]) == 0 && s.admits(c, name) {
-		s.enter(c, name)
+	if len(s.queues[c].queues[name]) == 0 && s.hasRoom(c, name) {
+		s.occupy(c, name)
 		s.mu.Unlock()
 		return nil
 	}
@@ -83,7 +88,7 @@ func (s *slots) take(ctx context.Context, c class, name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if w.given {
-		return nil // just now
+		return nil // It got one just now.
 	}
 	s.queues[c].remove(name, w)
 	return context.Cause(ctx)
@@ -105,20 +110,20 @@ func (s *slots) give(c class, name string) {
 	}
 }
 
-// room returns how many slots a class could take. The caller holds the mutex.
+// room returns how many slots are left to a class. The caller holds the mutex.
 func (s *slots) room(c class) int {
 	room := s.free
 	for _, other := range []class{connects, events} {
 		if other != c {
-			room -= max(0, s.kept-s.used[other])
+			room -= max(0, s.reserved-s.used[other])
 		}
 	}
 	return room
 }
 
-// admits reports whether a request may have a slot now. The caller holds the
+// hasRoom reports whether a request may have a slot now. The caller holds the
 // mutex.
-func (s *slots) admits(c class, name string) bool {
+func (s *slots) hasRoom(c class, name string) bool {
 	room := s.room(c)
 	switch {
 	case room < 1:
@@ -131,8 +136,8 @@ func (s *slots) admits(c class, name string) bool {
 	return true
 }
 
-// enter takes a slot. The caller holds the mutex, and has asked admits.
-func (s *slots) enter(c class, name string) {
+// occupy takes a slot. The caller holds the mutex, and has asked hasRoom.
+func (s *slots) occupy(c class, name string) {
 	s.free--
 	s.used[c]++
 	if c == events {
@@ -140,8 +145,8 @@ func (s *slots) enter(c class, name string) {
 	}
 }
 
-// next gives a slot to one that waits, and reports whether it could. The caller
-// holds the mutex.
+// next gives a slot to a waiter, and reports whether it could. The caller holds the
+// mutex.
 func (s *slots) next() bool {
 	for range classes {
 		c := s.turn
@@ -150,11 +155,11 @@ func (s *slots) next() bool {
 		if s.room(c) < 1 {
 			continue
 		}
-		// Names that are not admitted have slots, and so there are not many of them.
+		// Names without room have slots, so there are only few of them.
 		for i, name := range q.names {
-			if s.admits(c, name) {
+			if s.hasRoom(c, name) {
 				w := q.take(i)
-				s.enter(c, name)
+				s.occupy(c, name)
 				w.given = true
 				close(w.ready)
 				return true
@@ -174,7 +179,7 @@ func (r *rotation) add(name string, w *waiter) {
 	r.queues[name] = append(r.queues[name], w)
 }
 
-// take removes the first who waits under a name, whose turn is last then.
+// take removes the first waiter of the i-th name. The name has its next turn last.
 func (r *rotation) take(i int) *waiter {
 	name := r.names[i]
 	w := r.queues[name][0]
@@ -190,7 +195,7 @@ func (r *rotation) take(i int) *waiter {
 	return w
 }
 
-// remove removes one who does not wait any more.
+// remove removes a waiter that does not wait any more.
 func (r *rotation) remove(name string, w *waiter) {
 	left := slices.DeleteFunc(r.queues[name], func(other *waiter) bool { return other == w })
 	if len(left) > 0 {
