@@ -16,9 +16,9 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// BenchmarkFanOut has an event go to a room of clients that read, over real
-// connections. emit-ns/recipient is what the publisher waits for; the rest of the
-// time is that of the clients, and of what is written behind its back.
+// BenchmarkFanOut sends an event to clients over real connections. emit-ns/recipient is the time
+// that the publisher waits. The rest is the time of the clients, and of writing on other
+// goroutines.
 func BenchmarkFanOut(b *testing.B) {
 	const members, window = 200, 10
 	for _, secure := range []bool{false, true} {
@@ -58,7 +58,7 @@ func BenchmarkFanOut(b *testing.B) {
 						got <- struct{}{}
 					}
 				}()
-				<-got // it is in
+				<-got // the client is connected
 			}
 			payload := realtime.String(strings.Repeat("x", 64))
 			broadcast := hub.Namespace("/").To()

@@ -15,7 +15,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// A counted connection knows how much its client has received.
+// A counted connection counts the bytes that its client receives.
 type counted struct {
 	net.Conn
 	received *atomic.Int64
@@ -27,7 +27,7 @@ func (c counted) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// connectCounted connects a client that may ask for compression.
+// connectCounted connects a client, which may offer compression.
 func (f *fixture) connectCounted(t *testing.T, compress bool) (*websocket.Conn, *atomic.Int64) {
 	t.Helper()
 	received := new(atomic.Int64)
@@ -46,15 +46,15 @@ func (f *fixture) connectCounted(t *testing.T, compress bool) (*websocket.Conn, 
 	return ws, received
 }
 
-// await waits for so many clients to be in: a raw one is not told.
+// await waits until so many clients are connected. A Raw client gets no frame that says so.
 func (f *fixture) await(clients int) {
 	for sockets := 0; sockets < clients; sockets, _ = f.hub.Stats() {
 		runtime.Gosched()
 	}
 }
 
-// TestCompression has broadcasts, answers and messages to one, to clients that
-// have negotiated compression and others, while the settings change.
+// TestCompression sends broadcasts, answers and messages to single clients while the settings
+// change. Some of the clients have negotiated compression.
 func TestCompression(t *testing.T) {
 	text := strings.Repeat("hello ", 1000)
 	for format, frames := range map[Format]struct{ broadcast, question, answer string }{
@@ -135,7 +135,7 @@ func TestCompressedOnce(t *testing.T) {
 			ws, _ := f.connectCounted(t, true)
 			read(ws)
 		}
-		synctest.Wait() // and nobody else allocates anything
+		synctest.Wait() // nothing else allocates from now on
 		all := f.conns.All()
 		m := &realtime.Message{Namespace: "/", Event: "message", Args: []realtime.Arg{realtime.String(strings.Repeat("hello ", 1000))}}
 		first := all[0].encode(m)

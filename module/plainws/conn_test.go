@@ -18,7 +18,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// TestJSON is a conversation.
+// TestJSON is a conversation in the JSON format.
 func TestJSON(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := start(t, JSON, handled(answers), quiet)
@@ -41,7 +41,7 @@ func TestJSON(t *testing.T) {
 		say(`{"event":"e","id":0}`, `{"ack":0,"args":[]}`)
 		say(`{"event":"e","args":["x",{"$binary":"AAEC"}]}`, `{"event":"e-back","args":["x",{"$binary":"AAEC"}]}`)
 
-		// What is wrong is said, and is no reason to go.
+		// The client learns what is wrong with a frame, and stays connected.
 		say(`{}`, `{"event":"error","args":[{"code":"bad_frame","message":"a frame has either \"event\" or \"ack\""}]}`)
 		say(`{"event":"connect"}`, `{"event":"error","args":[{"code":"bad_frame","message":"the event name \"connect\" is reserved"}]}`)
 		say(`{"event":"e","args":[{"$binary":"?"}],"id":1}`, `{"event":"error","args":[{"code":"bad_frame","message":"decoding $binary: illegal base64 data at input byte 0"}]}`)
@@ -128,11 +128,11 @@ func TestRawFormat(t *testing.T) {
 	})
 }
 
-// TestCloseCodes ends connections in all ways that there are.
+// TestCloseCodes ends connections in all possible ways.
 func TestCloseCodes(t *testing.T) {
 	sends := func(opcode int, data string) func(*testing.T, *fixture, *websocket.Conn) {
 		return func(t *testing.T, _ *fixture, ws *websocket.Conn) {
-			go func() { _ = ws.WriteMessage(opcode, []byte(data)) }() // it may be gone before it is through
+			go func() { _ = ws.WriteMessage(opcode, []byte(data)) }() // the connection may end before all is written
 		}
 	}
 	sendsRaw := func(data string) func(*testing.T, *fixture, *websocket.Conn) {
@@ -143,7 +143,7 @@ func TestCloseCodes(t *testing.T) {
 	socketOf := func(f *fixture) *realtime.Socket {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		return f.policy.Handlers[0].(*doorman).socket
+		return f.policy.Handlers[0].(*recorder).socket
 	}
 	tests := []struct {
 		name   string
@@ -186,7 +186,7 @@ func TestCloseCodes(t *testing.T) {
 	}
 	causes := map[int][]string{1002: {"breach of the WebSocket protocol"}, 1009: {"message is larger than limits payload"}}
 	for _, test := range tests {
-		if test.name == "not UTF-8" { // 1007 is for what is no JSON, too
+		if test.name == "not UTF-8" { // 1007 is also for frames that are not JSON
 			causes[1007] = []string{"text message is not valid UTF-8"}
 		} else {
 			delete(causes, 1007)
@@ -196,7 +196,7 @@ func TestCloseCodes(t *testing.T) {
 				continue
 			}
 			synctest.Test(t, func(t *testing.T) {
-				d := new(doorman)
+				d := new(recorder)
 				options := quiet
 				options.MaxPayload, options.MaxQueue = 1000, 2000
 				f := start(t, format, handled(d), options)
@@ -228,18 +228,17 @@ func TestCloseCodes(t *testing.T) {
 	}
 }
 
-// A doorman remembers who came and why they left. One at a time.
-type doorman struct {
+// A recorder is a handler that records which sockets connected, and why they disconnected.
+type recorder struct {
 	guest
 	socket *realtime.Socket
 	gone   string
 }
 
-func (d *doorman) HandleConnect(_ context.Context, s *realtime.Socket)                { d.socket = s }
-func (d *doorman) HandleDisconnect(_ context.Context, _ *realtime.Socket, why string) { d.gone = why }
+func (d *recorder) HandleConnect(_ context.Context, s *realtime.Socket)                { d.socket = s }
+func (d *recorder) HandleDisconnect(_ context.Context, _ *realtime.Socket, why string) { d.gone = why }
 
-// TestNothingAfterClose has frames that come behind one that ends the
-// connection.
+// TestNothingAfterClose sends frames after one that ends the connection. They are not handled.
 func TestNothingAfterClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var events []string
@@ -267,7 +266,7 @@ func TestNothingAfterClose(t *testing.T) {
 	})
 }
 
-// TestVolatile drops what cannot leave at once, and nothing else.
+// TestVolatile: volatile events that cannot leave at once are dropped, and no others.
 func TestVolatile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := start(t, JSON, handled(), quiet)
@@ -280,7 +279,7 @@ func TestVolatile(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		emit(all.Volatile(), "first") // nobody reads: it waits
+		emit(all.Volatile(), "first") // the client does not read, so the event waits
 		time.Sleep(time.Second)
 		emit(all.Volatile(), "dropped")
 		emit(all, "second")
@@ -301,7 +300,7 @@ func TestVolatile(t *testing.T) {
 	})
 }
 
-// TestQueueVolatile lets volatile events wait as long as there is room.
+// TestQueueVolatile: volatile events wait while there is room for them.
 func TestQueueVolatile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		options := quiet
@@ -325,8 +324,8 @@ func TestQueueVolatile(t *testing.T) {
 	})
 }
 
-// TestOrder has events of one client handled one at a time, in order, and
-// while one takes its time the others wait.
+// TestOrder: the events of one client are handled one at a time, in order. While one is handled,
+// the others wait.
 func TestOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
@@ -363,7 +362,7 @@ func TestOrder(t *testing.T) {
 	})
 }
 
-// TestLateAck answers when the handler has returned.
+// TestLateAck answers an event after the handler has returned.
 func TestLateAck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := start(t, JSON, handled(guest{event: func(_ context.Context, e *realtime.Event) (bool, error) {
@@ -384,7 +383,7 @@ func TestLateAck(t *testing.T) {
 	})
 }
 
-// TestBatch checks that the answers to what came together leave together.
+// TestBatch: the answers to frames that came together leave together.
 func TestBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := start(t, JSON, handled(answers), quiet)
@@ -405,7 +404,7 @@ func TestBatch(t *testing.T) {
 	})
 }
 
-// clientFrame is a short text frame as a client sends it, masked by zeros.
+// clientFrame returns a short text frame as a client sends it, with a mask of zeros.
 func clientFrame(text string) []byte {
 	return append([]byte{0x81, 0x80 | byte(len(text)), 0, 0, 0, 0}, text...)
 }
@@ -422,7 +421,7 @@ func TestSettingsChange(t *testing.T) {
 		if got := read(ws); !strings.Contains(got, "unhandled_event") {
 			t.Error(got)
 		}
-		// The limit counts from the next read, and one was waiting.
+		// The limit holds from the next read on, and one read was waiting.
 		write(t, ws, `{"event":"e"}`)
 		go func() { _ = ws.WriteMessage(websocket.TextMessage, []byte(`{"event":"`+strings.Repeat("e", 50)+`"}`)) }()
 		if code := closeCode(ws); code != 1009 {
@@ -431,8 +430,8 @@ func TestSettingsChange(t *testing.T) {
 	})
 }
 
-// TestEndBeforeStart closes the server in the moment when a connection is open,
-// but its client not yet let in.
+// TestEndBeforeStart closes the server when a connection has opened and its client is not
+// connected yet.
 func TestEndBeforeStart(t *testing.T) {
 	for _, format := range []Format{JSON, Raw} {
 		synctest.Test(t, func(t *testing.T) {
@@ -457,7 +456,7 @@ func TestEndBeforeStart(t *testing.T) {
 			time.Sleep(time.Minute)
 			synctest.Wait()
 			if sockets, _ := f.hub.Stats(); sockets != 0 || len(ghosts) != 0 {
-				for _, s := range ghosts { // or the fixture would complain
+				for _, s := range ghosts { // or the fixture would report them
 					s.HandleDisconnect("test")
 				}
 				t.Errorf("%s: %d sockets without a connection are left in the hub", format, sockets)
@@ -466,7 +465,7 @@ func TestEndBeforeStart(t *testing.T) {
 	}
 }
 
-// TestEndWhileOpening closes servers while clients come.
+// TestEndWhileOpening closes servers while clients connect.
 func TestEndWhileOpening(t *testing.T) {
 	for range 100 {
 		f := start(t, JSON, realtime.Policy{}, quiet)

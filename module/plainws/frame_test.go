@@ -107,8 +107,8 @@ func TestParseJSONFails(t *testing.T) {
 	}
 }
 
-// TestInlineMemory has events that name one attachment again and again: Socket.IO
-// clients may, and are sent it once.
+// TestInlineMemory: an event with very many placeholders of one attachment, which Socket.IO
+// clients may send, takes little memory.
 func TestInlineMemory(t *testing.T) {
 	const names = 300
 	part := bytes.Repeat([]byte("x"), 100_000)
@@ -126,7 +126,7 @@ func TestInlineMemory(t *testing.T) {
 	}
 }
 
-// payload is what is in a frame that the server sends.
+// payload returns the payload of a frame that the server sends.
 func payload(t testing.TB, f []byte) (opcode int, text string) {
 	t.Helper()
 	opcode = int(f[0] & 0xf)
@@ -151,7 +151,7 @@ func TestEncodeJSON(t *testing.T) {
 		{&realtime.Message{Event: "e", Ack: 1<<64 - 1}, `{"event":"e","args":[],"id":18446744073709551615}`},
 		{&realtime.Message{Event: "e", Args: []realtime.Arg{realtime.Bytes([]byte("\x00\xff")), bin}}, `{"event":"e","args":[{"$binary":"AP8="},[{"$binary":"Yg=="},{"$binary":"YQ=="}]]}`},
 		{&realtime.Message{Event: "e", Args: []realtime.Arg{arg(`{"_placeholder":true,"num":0}`)}}, `{"event":"e","args":[{"_placeholder":true,"num":0}]}`},
-		// Arguments that were made by hand, and wrongly.
+		// Arguments that are not valid.
 		{&realtime.Message{Event: "e", Args: []realtime.Arg{arg(`[{"_placeholder":true,"num":5},{"_placeholder":true}]`, "a")}}, `{"event":"e","args":[[null,null]]}`},
 		{&realtime.Message{Event: "e", Args: []realtime.Arg{arg(`[{"_placeholder":true,`, "a")}}, `{"event":"e","args":[null]}`},
 	}
@@ -206,8 +206,7 @@ func TestRaw(t *testing.T) {
 	}
 }
 
-// FuzzJSON checks that what is parsed is encoded such that it is parsed to the
-// same again: once more by whoever gets it.
+// FuzzJSON: a frame that is parsed, encoded and parsed again is the same.
 func FuzzJSON(f *testing.F) {
 	for _, sample := range []string{
 		`{"event":"e","args":[1,{"$binary":"AAEC"},[{"$binary":""}]],"id":7}`, `{"ack":3,"args":[null,"x"]}`,
@@ -218,7 +217,7 @@ func FuzzJSON(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		if !utf8.Valid(text) {
-			return // is refused before
+			return // it is refused before
 		}
 		first, err := parseJSON(text, &limits)
 		if err != nil {
@@ -255,7 +254,7 @@ func FuzzJSON(f *testing.F) {
 	})
 }
 
-// FuzzRaw checks that a frame comes back as it was.
+// FuzzRaw: a frame that is parsed and encoded again is the same.
 func FuzzRaw(f *testing.F) {
 	f.Add([]byte("hello"), true)
 	f.Add([]byte("\x00\xff"), false)
@@ -265,7 +264,7 @@ func FuzzRaw(f *testing.F) {
 		if isText {
 			opcode = wsconn.Text
 			if !utf8.Valid(data) {
-				return // is refused before
+				return // it is refused before
 			}
 		}
 		parsed := parseRaw(opcode, data)

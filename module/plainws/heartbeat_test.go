@@ -15,14 +15,14 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// A beat is what a client sees of its heart.
+// A beat is a ping or a close frame that a client gets.
 type beat struct {
 	after time.Duration // since the start
 	what  string
 }
 
-// watch reads until the end. answer says how long the client takes to answer
-// a ping, or that it does not.
+// watch reads until the connection ends. answer returns how long the client takes to answer a
+// ping, and whether it answers.
 func watch(ws *websocket.Conn, begin time.Time, answer func(n int) (time.Duration, bool)) <-chan []beat {
 	beats := make(chan []beat, 1)
 	var seen []beat
@@ -84,8 +84,8 @@ func TestHeartbeat(t *testing.T) {
 	}
 }
 
-// TestUnaskedPongs floods the server with pongs: they neither put off the next
-// ping nor count as an answer to it.
+// TestUnaskedPongs floods the server with pongs. They neither postpone the next ping nor count
+// as an answer to it.
 func TestUnaskedPongs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := start(t, JSON, handled(), Options{Options: connection.Options{PingInterval: 25 * time.Second, PingTimeout: 20 * time.Second}})
@@ -108,8 +108,8 @@ func TestUnaskedPongs(t *testing.T) {
 	})
 }
 
-// TestHeartbeatWhileHandling has a handler that takes longer than a client has
-// to answer: that is not the client's fault, whose pong is not read meanwhile.
+// TestHeartbeatWhileHandling has a handler that takes longer than the ping timeout. The
+// connection stays, since the client's pong is not read meanwhile.
 func TestHeartbeatWhileHandling(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := start(t, JSON, handled(guest{event: func(_ context.Context, e *realtime.Event) (bool, error) {
@@ -132,7 +132,7 @@ func TestHeartbeatWhileHandling(t *testing.T) {
 	})
 }
 
-// TestHeartbeatChanges takes new settings for a connection that is open.
+// TestHeartbeatChanges changes the settings while a connection is open.
 func TestHeartbeatChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := start(t, JSON, handled(), Options{Options: connection.Options{PingInterval: 25 * time.Second, PingTimeout: 20 * time.Second}})

@@ -19,8 +19,8 @@ func list(element string, n int) string {
 	return strings.TrimSuffix(strings.Repeat(element+",", n), ",")
 }
 
-// TestLimits: what would break those who hear it ends the connection of its
-// sender, who is told why, as is the log. What is just within the limits passes.
+// TestLimits: a frame that exceeds a limit ends the connection of its sender. The sender and the
+// log learn which limit it was. A frame that just keeps the limits passes.
 func TestLimits(t *testing.T) {
 	name := strings.Repeat("n", limits.EventName)
 	const binary = `{"$binary":"AQ=="}`
@@ -68,7 +68,7 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestConfiguredLimits: the settings' limits hold, not the defaults.
+// TestConfiguredLimits: the limits of the settings hold, and not the defaults.
 func TestConfiguredLimits(t *testing.T) {
 	few := realtime.Limits{Attachments: 1, Arguments: 2, Depth: 3, EventName: 4}.WithDefaults()
 	const binary = `{"$binary":"AQ=="}`

@@ -27,8 +27,8 @@ var limits = realtime.Limits{}.WithDefaults()
 
 func TestMain(m *testing.M) { leak.Main(m) }
 
-// A fixture is a server on a network in memory, which is fit for synctest: its
-// connections have no file descriptors, as with TLS.
+// A fixture is a server on a network in memory, for use with synctest. Its connections have no
+// file descriptors, like those with TLS.
 type fixture struct {
 	*Server
 	hub      *realtime.Hub
@@ -94,7 +94,7 @@ func start(t testing.TB, format Format, policy realtime.Policy, options Options)
 		f.mu.Lock()
 		closed = true
 		f.mu.Unlock()
-		requests.Wait() // those that were upgraded are none of the server's any more
+		requests.Wait() // http.Server does not wait for requests that were upgraded
 		if sockets, rooms := hub.Stats(); sockets != 0 || rooms != 0 {
 			t.Errorf("%d sockets and %d rooms are left", sockets, rooms)
 		}
@@ -108,14 +108,13 @@ func start(t testing.TB, format Format, policy realtime.Policy, options Options)
 	return f
 }
 
-// dial connects a client, or returns the answer of a server that refuses it.
+// dial connects a client, or returns the response of a server that refuses it.
 func (f *fixture) dial(header http.Header, query string) (*websocket.Conn, *http.Response, error) {
 	d := websocket.Dialer{NetDialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return f.listener.Dial(ctx) }}
 	return d.Dial("ws://rt.example.com/ws"+query, header)
 }
 
-// connect connects a client that must get in, and waits at most until what is
-// called within a bubble is past.
+// connect connects a client, which must not be refused.
 func (f *fixture) connect(t testing.TB) *websocket.Conn {
 	t.Helper()
 	ws, _, err := f.dial(nil, "")
@@ -126,7 +125,7 @@ func (f *fixture) connect(t testing.TB) *websocket.Conn {
 	return ws
 }
 
-// join connects a client of the json format and returns its id.
+// join connects a client of the JSON format, and returns the id of its socket.
 func (f *fixture) join(t testing.TB) (ws *websocket.Conn, id string) {
 	t.Helper()
 	ws = f.connect(t)
@@ -142,7 +141,7 @@ func (f *fixture) join(t testing.TB) (ws *websocket.Conn, id string) {
 
 func (f *fixture) namespace() *realtime.Namespace { return f.hub.Namespace("/") }
 
-// causes returns the errors that the log has with the ends of connections.
+// causes returns the errors in the log lines of connections that have ended.
 func (f *fixture) causes() (causes []string) {
 	for _, entry := range f.log.FilterMessage("disconnected").All() {
 		if cause, ok := entry.ContextMap()["error"].(string); ok {
@@ -153,7 +152,7 @@ func (f *fixture) causes() (causes []string) {
 	return causes
 }
 
-// reasons returns the reasons in the log for which connections have ended.
+// reasons returns the reasons in the log lines of connections that have ended.
 func (f *fixture) reasons() []string {
 	var all []string
 	for _, line := range f.log.FilterMessage("disconnected").All() {
@@ -162,7 +161,7 @@ func (f *fixture) reasons() []string {
 	return all
 }
 
-// read returns the next text, or why there is none.
+// read returns the next message, or the error that there is none.
 func read(ws *websocket.Conn) string {
 	opcode, payload, err := ws.ReadMessage()
 	switch {
@@ -174,8 +173,8 @@ func read(ws *websocket.Conn) string {
 	return string(payload)
 }
 
-// closeCode reads until the end and returns the code of the close frame; 0: the
-// connection ended without one.
+// closeCode reads until the connection ends, and returns the code of the close frame, or 0 if
+// there is none.
 func closeCode(ws *websocket.Conn) int {
 	for {
 		if _, _, err := ws.ReadMessage(); err != nil {
@@ -196,7 +195,7 @@ func write(t testing.TB, ws *websocket.Conn, texts ...string) {
 	}
 }
 
-// A guest is a handler made of functions; nil ones do nothing.
+// A guest is a realtime.Handler made of functions. A nil function does nothing.
 type guest struct {
 	connect    func(*realtime.Socket)
 	event      func(context.Context, *realtime.Event) (bool, error)
@@ -230,11 +229,11 @@ var answers = guest{event: func(_ context.Context, e *realtime.Event) (bool, err
 	return true, e.Socket.Emit(context.Background(), e.Name+"-back", e.Args...)
 }}
 
-// A door is an authenticator made of a function.
-type door func(context.Context, *realtime.Handshake) (realtime.Identity, error)
+// An authenticatorFunc is a realtime.Authenticator made of a function.
+type authenticatorFunc func(context.Context, *realtime.Handshake) (realtime.Identity, error)
 
-func (d door) Authenticate(ctx context.Context, _ string, h *realtime.Handshake) (realtime.Identity, error) {
-	return d(ctx, h)
+func (f authenticatorFunc) Authenticate(ctx context.Context, _ string, h *realtime.Handshake) (realtime.Identity, error) {
+	return f(ctx, h)
 }
 
 func handled(handlers ...realtime.Handler) realtime.Policy {

@@ -12,14 +12,14 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// TestPending: clients that are being authenticated are counted among the
-// endpoint's pending connections, and for no longer.
+// TestPending: a client counts as a pending connection of the endpoint while it is being
+// authenticated, and no longer.
 func TestPending(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		decide := make(chan error)
 		policy := realtime.Policy{
 			Limits: realtime.Limits{Pending: 2},
-			Authenticators: []realtime.Authenticator{door(func(ctx context.Context, _ *realtime.Handshake) (realtime.Identity, error) {
+			Authenticators: []realtime.Authenticator{authenticatorFunc(func(ctx context.Context, _ *realtime.Handshake) (realtime.Identity, error) {
 				select {
 				case err := <-decide:
 					return realtime.Identity{}, err
@@ -54,16 +54,16 @@ func TestPending(t *testing.T) {
 		}
 		for _, err := range []error{nil, &realtime.ConnectError{Message: "no"}, errors.New("the database is down"), nil} {
 			if n := pending.Len(); n != 2 {
-				t.Errorf("%d wait, and two do", n)
+				t.Errorf("%d wait, want two", n)
 			}
 			decide <- err
 			synctest.Wait()
 			if n := pending.Len(); n != 1 {
-				t.Errorf("%v: %d wait, and one does", err, n)
+				t.Errorf("%v: %d wait, want one", err, n)
 			}
 			come()
 		}
-		// A client that goes away meanwhile does not wait any more.
+		// A client that goes meanwhile is not pending any more.
 		ctx, cancel := context.WithCancel(context.Background())
 		r, _ := http.NewRequestWithContext(ctx, http.MethodGet, "/ws", nil)
 		for name, value := range map[string]string{
@@ -76,25 +76,25 @@ func TestPending(t *testing.T) {
 		go f.ServeHTTP(discard{}, r)
 		synctest.Wait()
 		if n := pending.Len(); n != 2 {
-			t.Errorf("%d wait, and two do", n)
+			t.Errorf("%d wait, want two", n)
 		}
 		cancel()
 		decide <- nil
 		synctest.Wait()
 		if n := pending.Len(); n != 0 {
-			t.Errorf("%d wait, and none does", n)
+			t.Errorf("%d wait, want none", n)
 		}
 	})
 }
 
-// discard is a response to nobody, which cannot be upgraded.
+// discard is an http.ResponseWriter that cannot be upgraded.
 type discard struct{}
 
 func (discard) Header() http.Header         { return make(http.Header) }
 func (discard) Write(b []byte) (int, error) { return len(b), nil }
 func (discard) WriteHeader(int)             {}
 
-// TestHeaders: a request of which more would be kept than may be is refused.
+// TestHeaders: a request is refused if more of it would be kept than the limit allows.
 func TestHeaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		options := quiet

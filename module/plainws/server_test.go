@@ -22,14 +22,14 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// refuses is a policy that lets nobody in.
+// refuses is a policy that refuses all clients.
 func refuses(err error) realtime.Policy {
-	return realtime.Policy{Authenticators: []realtime.Authenticator{door(func(context.Context, *realtime.Handshake) (realtime.Identity, error) {
+	return realtime.Policy{Authenticators: []realtime.Authenticator{authenticatorFunc(func(context.Context, *realtime.Handshake) (realtime.Identity, error) {
 		return realtime.Identity{}, err
 	})}}
 }
 
-// TestRefused has clients that learn it by an HTTP status.
+// TestRefused: a client that is refused gets an HTTP status.
 func TestRefused(t *testing.T) {
 	strict, err := origin.New("strict", "https://app.example.com")
 	if err != nil {
@@ -84,7 +84,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestNoWebSocket has requests that are none for a WebSocket.
+// TestNoWebSocket sends requests that do not ask for a WebSocket.
 func TestNoWebSocket(t *testing.T) {
 	f := start(t, JSON, realtime.Policy{}, quiet)
 	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodHead, http.MethodOptions, "BREW"} {
@@ -110,12 +110,12 @@ func TestNoWebSocket(t *testing.T) {
 	}
 }
 
-// TestAuthenticatedFirst checks that nobody is upgraded who is not let in, and
-// what an authenticator gets to know.
+// TestAuthenticatedFirst: only a client that is authenticated gets a WebSocket. The test also
+// checks what an authenticator learns.
 func TestAuthenticatedFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked, decide := make(chan *realtime.Handshake), make(chan bool)
-		f := start(t, JSON, realtime.Policy{Authenticators: []realtime.Authenticator{door(func(_ context.Context, h *realtime.Handshake) (realtime.Identity, error) {
+		f := start(t, JSON, realtime.Policy{Authenticators: []realtime.Authenticator{authenticatorFunc(func(_ context.Context, h *realtime.Handshake) (realtime.Identity, error) {
 			asked <- h
 			<-decide
 			return realtime.Identity{User: "u1", Rooms: []string{"r"}, Data: map[string]json.RawMessage{"role": json.RawMessage(`"admin"`)}}, nil
@@ -185,8 +185,7 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// TestClose drains a server: nobody comes in any more, and who is there leaves
-// one by one.
+// TestClose drains a server: it accepts no more clients, and its connections end one by one.
 func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := start(t, JSON, handled(), quiet)

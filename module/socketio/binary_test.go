@@ -20,7 +20,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// A wire shows what groups are sent as. It is a session over polling.
+// A wire is a session over polling. It shows how packet groups are sent.
 type wire struct {
 	server  *engineio.Server
 	session *engineio.Session
@@ -94,8 +94,8 @@ func equalArgs(a, b []realtime.Arg) bool {
 	})
 }
 
-// written returns the arguments with each attachment written out in its place.
-// Two that have nothing in them may be one and the same on the wire.
+// written returns the arguments with each attachment written out in its place. Two empty
+// attachments may be one on the wire.
 func written(t *testing.T, args []realtime.Arg) string {
 	t.Helper()
 	var text []byte
@@ -141,7 +141,7 @@ func TestParseArgs(t *testing.T) {
 			t.Errorf("%s is %s, %v; want %s", data, got, err, want)
 		}
 	}
-	// A number that is none, or out of range (CVE-2022-2421)
+	// Numbers that are not valid, or out of range (CVE-2022-2421).
 	for _, num := range []string{"2", "10", "-1", "0.0", "1e0", `"0"`, `"splice"`, `"__proto__"`, "null", "true", "[0]", "{}", "99999999999999999999"} {
 		if _, got, err := parseAll([]byte(`62-1[`+placeholder(num)+`]`), [][]byte{one, two}); err == nil {
 			t.Errorf("num %s is %s; want an error", num, got)
@@ -150,17 +150,16 @@ func TestParseArgs(t *testing.T) {
 	if _, got, err := parseAll([]byte(`62-1[{"_placeholder":true}]`), [][]byte{one, two}); err == nil {
 		t.Errorf("no num is %s; want an error", got)
 	}
-	// One attachment in very many places would be a way to have it repeated.
+	// One attachment has very many placeholders.
 	many := strings.Repeat(placeholder("0")+",", 10_000) + "0"
 	if _, _, err := parseAll([]byte(`61-1[`+many+`]`), [][]byte{one}); err == nil {
 		t.Error("ten thousand placeholders are too many")
 	}
 }
 
-// TestPlaceholderOfNothing: a client's object that looks like a placeholder, from a
-// packet without attachments, must not become one beside somebody else's
-// attachment: the recipients would take it for that, or close their connections
-// because it has no attachment.
+// TestPlaceholderOfNothing: an object that looks like a placeholder, in a packet without
+// attachments, must not become a placeholder in a packet that has attachments. The recipients
+// would take it for one, or close their connections because it has no attachment.
 func TestPlaceholderOfNothing(t *testing.T) {
 	forged := realtime.Arg{JSON: []byte(`{"_placeholder":true,"num":7}`)}
 	text, attachments := newWire(t).send(t, encodeAck("1", forged, realtime.Bytes([]byte("x"))))

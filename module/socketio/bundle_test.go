@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// folder returns one with files of these names, each with its name in it.
+// folder returns a folder with files of these names. Each file contains its name.
 func folder(t *testing.T, names ...string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -130,7 +130,7 @@ func TestNoBundle(t *testing.T) {
 			t.Errorf("%s is %v; want %q", dir, err, want)
 		}
 	}
-	// A link within the folder is fine.
+	// A link inside the folder is followed.
 	inside := folder(t, "real.js")
 	if err := os.Symlink("real.js", filepath.Join(inside, "socket.io.js")); err != nil {
 		t.Fatal(err)

@@ -20,7 +20,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// newTestServer returns a server whose one handler is a function.
+// newTestServer returns a server with one handler, which is a function.
 func newTestServer(t testing.TB, handle func(context.Context, *realtime.Event), auth ...realtime.Authenticator) *Server {
 	t.Helper()
 	hub, err := realtime.NewHub(realtime.Options{})
@@ -87,8 +87,8 @@ func (p *poller) send(packets ...string) (answer string) {
 	return p.do(http.MethodPost, strings.Join(payload, "\x1e"))
 }
 
-// TestRefusedPackets: every packet that Socket.IO's own server refuses, and those
-// that it was once broken by, end the connection.
+// TestRefusedPackets: the connection ends after every packet that Socket.IO's own server
+// refuses, and after those that once broke that server.
 func TestRefusedPackets(t *testing.T) {
 	server := newTestServer(t, func(_ context.Context, e *realtime.Event) {
 		if strings.HasPrefix(e.Name, "refused") {
@@ -153,7 +153,7 @@ func TestRefusedPackets(t *testing.T) {
 	}
 }
 
-// TestAckAttachments: an answer has no more attachments than clients take.
+// TestAckAttachments: an ack cannot have more attachments than clients accept.
 func TestAckAttachments(t *testing.T) {
 	errs := make(chan error, 1)
 	p := newPoller(t, newTestServer(t, func(_ context.Context, e *realtime.Event) {
@@ -169,14 +169,14 @@ func TestAckAttachments(t *testing.T) {
 	}
 }
 
-// TestConnectAfterEnd: a client that has gone while an authenticator was thinking
-// is nothing for the operator to look at.
+// TestConnectAfterEnd: nothing is logged as a warning if a client goes while it is being
+// authenticated.
 func TestConnectAfterEnd(t *testing.T) {
 	var server *Server
 	server = newTestServer(t, func(context.Context, *realtime.Event) {}, authenticator(func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
-		_ = server.Close(ctx, 0) // ends the session, and does not wait for this
+		_ = server.Close(ctx, 0) // ends the session, without waiting for this function
 	}))
 	core, logs := observer.New(zapcore.WarnLevel)
 	server.options().Engine.Logger = zap.New(core)
@@ -186,8 +186,7 @@ func TestConnectAfterEnd(t *testing.T) {
 	}
 }
 
-// TestRefusedLogged: the log says why a client is not let in, and once for each
-// connection.
+// TestRefusedLogged: the log says why a client is refused, once for each connection.
 func TestRefusedLogged(t *testing.T) {
 	refusal := fmt.Errorf("%w: it is not %s", &realtime.ConnectError{Message: "not authorized"}, "u1")
 	server := newTestServer(t, func(context.Context, *realtime.Event) {}, failing{refusal})
@@ -206,7 +205,7 @@ func TestRefusedLogged(t *testing.T) {
 	}
 }
 
-// TestUnknownNamespaceLogged: the log says that namespaces does not let it in.
+// TestUnknownNamespaceLogged: the log says that a namespace is not among the endpoint's.
 func TestUnknownNamespaceLogged(t *testing.T) {
 	server := newTestServer(t, func(context.Context, *realtime.Event) {})
 	policy := &realtime.Policy{Namespaces: realtime.Globs{"/"}}
@@ -224,8 +223,8 @@ func TestUnknownNamespaceLogged(t *testing.T) {
 	}
 }
 
-// TestFailuresLogged: an authenticator that fails is logged once in a second, with
-// a count, however many clients it concerns.
+// TestFailuresLogged: the failures of an authenticator are logged once a second, with a count,
+// for any number of clients.
 func TestFailuresLogged(t *testing.T) {
 	const clients = 100
 	server := newTestServer(t, func(context.Context, *realtime.Event) {}, failing{errors.New("backend is unavailable")})
@@ -277,7 +276,7 @@ var event = engineio.Packet{
 	Data: []byte(`217["order:create",{"sku":"x","quantity":3,"note":"as soon as possible, please"},"y"]`),
 }
 
-// BenchmarkReceive is an event on its way from the session to the handler.
+// BenchmarkReceive passes an event from the session to the handler.
 func BenchmarkReceive(b *testing.B) {
 	s := newTestServer(b, func(context.Context, *realtime.Event) {})
 	c := s.accept(newWire(b).session)
@@ -288,7 +287,7 @@ func BenchmarkReceive(b *testing.B) {
 	}
 }
 
-// BenchmarkAck is an event from a client, and the answer back to it, over TCP.
+// BenchmarkAck sends an event over TCP and waits for the ack.
 func BenchmarkAck(b *testing.B) {
 	s := newTestServer(b, func(_ context.Context, e *realtime.Event) { _ = e.Ack(e.Args...) })
 	listener := httptest.NewServer(s)
@@ -306,7 +305,7 @@ func BenchmarkAck(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	exchange([]byte("40")) // is answered by the handshake, and each one by the answer before
+	exchange([]byte("40")) // reads the handshake; each later exchange reads the answer to the one before
 	packet := append([]byte{'4'}, event.Data...)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -314,7 +313,7 @@ func BenchmarkAck(b *testing.B) {
 	}
 }
 
-// BenchmarkEncode is what a broadcast costs, however many recipients it has.
+// BenchmarkEncode encodes a message, which happens once for any number of recipients.
 func BenchmarkEncode(b *testing.B) {
 	order := realtime.Arg{JSON: []byte(`{"id":7,"sku":"x","note":"` + strings.Repeat("x", 200) + `"}`)}
 	for name, args := range map[string][]realtime.Arg{
@@ -332,7 +331,7 @@ func BenchmarkEncode(b *testing.B) {
 	}
 }
 
-// BenchmarkBroadcast is an event to a hundred clients over TCP, until all of them have it.
+// BenchmarkBroadcast sends an event to a hundred clients over TCP, and waits until all have it.
 func BenchmarkBroadcast(b *testing.B) {
 	const members = 100
 	order := realtime.Arg{JSON: []byte(`{"id":7,"sku":"x","note":"` + strings.Repeat("x", 200) + `"}`)}

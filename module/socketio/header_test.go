@@ -54,13 +54,13 @@ func TestParseHeader(t *testing.T) {
 	}
 	for _, text := range []string{
 		``, `7`, `/`, `a`, ` 0`, `-`,
-		// auth that is no object
+		// auth that is not an object
 		`0[]`, `0"x"`, `0null`, `0{`, `0{"a":1}x`, `0{"a":1}{}`, `0x`, `0-1`, `0{a:1}`,
 		// an id in two parts
 		`21 2["a"]`, `2 0 1 ["a"]`,
 		// a DISCONNECT has no data
 		`1{}`, `1[]`, `1/admin,"x"`,
-		// the count of attachments: too many (CVE-2026-33151), none (CVE-2026-69185), none at all
+		// the count of attachments: too large (CVE-2026-33151), 0 (CVE-2026-69185), missing
 		`511-["a"]`, `5100-["a"]`, `599999999999999999999-["a"]`, `50-["a"]`, `500-["a"]`, `60-[]`,
 		`5-["a"]`, `5["a"]`, `5`, `51`, `5x-["a"]`, `5-1-["a"]`, `5+1-["a"]`, `51.0-["a"]`, `51e0-["a"]`, `5 1-["a"]`, `50x1-["a"]`, `5１-["a"]`,
 	} {
@@ -74,7 +74,7 @@ func TestParseHeader(t *testing.T) {
 	}
 }
 
-// texts are packets from docs/socket.io-protocol, and some that are none.
+// texts are packets from docs/socket.io-protocol, and texts that are not packets.
 var texts = []string{
 	`0`, `0/`, `0/,`, `0{"token":"123"}`, `0/admin,{"sid":"oSO0OpakMV_3jnilAAAA"}`, `0[]`, `0null`,
 	`1`, `1/admin,`, `1{}`,
@@ -86,8 +86,7 @@ var texts = []string{
 	`61-1[{"_placeholder":true,"num":0}]`, `61-/admin,1[]`, `61-/admin,456[{"_placeholder":true,"num":0}]`,
 }
 
-// FuzzHeader: a header is the same when it comes back, if its data is any that
-// could be encoded.
+// FuzzHeader: a header that is written and read again is the same, if its data can be encoded.
 func FuzzHeader(f *testing.F) {
 	for _, text := range texts {
 		f.Add([]byte(text))
@@ -107,7 +106,7 @@ func FuzzHeader(f *testing.F) {
 			t.Errorf("%.100q has %d arguments and a name of %d bytes", text, len(read.args), len(read.event))
 		}
 		if len(p.data) > 0 && !json.Valid(p.data) {
-			return // of events and acks, which look into it where they split it
+			return // the data of events and acks is checked when it is split
 		}
 		again, err := parseHeader(p.append(nil), realtime.MaxAttachments)
 		if err != nil || !equal(again, p) {

@@ -21,9 +21,8 @@ func nested(levels int) string { return strings.Repeat("[", levels) + strings.Re
 
 func list(n int) string { return strings.TrimSuffix(strings.Repeat("0,", n), ",") }
 
-// TestLimits: what would break those who hear it ends the connection of its
-// sender, in either format, and the log says which limit that was. What is just
-// within the limits passes.
+// TestLimits: a packet that exceeds a limit ends the connection of its sender, in both formats,
+// and the log names the limit. A packet that just keeps the limits passes.
 func TestLimits(t *testing.T) {
 	o := defaults
 	name := strings.Repeat("n", o.EventName)
@@ -91,9 +90,8 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestUnjoined: a packet for a namespace that the client is not in costs next to
-// nothing, however much it would take to read, and attachments of it are not
-// waited for.
+// TestUnjoined: a packet for a namespace that the client is not in takes almost no memory,
+// however large it is, and its attachments are not awaited.
 func TestUnjoined(t *testing.T) {
 	server := newTestServer(t, func(context.Context, *realtime.Event) {})
 	zeros := list(490_000)
@@ -126,12 +124,11 @@ func TestUnjoined(t *testing.T) {
 		if answer := w.get("&sid=" + w.session.ID()); answer != "6\x1e1" {
 			t.Errorf("%s: the session goes on, with %.80q", name, answer)
 		}
-		c.Closed(reason.ParseError) // stops its clocks
+		c.Closed(reason.ParseError) // stops its timers
 	}
 }
 
-// TestArgumentsBeyond: as little does an event with far too many arguments take
-// where the client is in.
+// TestArgumentsBeyond: an event with far too many arguments takes little memory, too.
 func TestArgumentsBeyond(t *testing.T) {
 	server := newTestServer(t, func(context.Context, *realtime.Event) {})
 	w := newWire(t)
@@ -148,8 +145,8 @@ func TestArgumentsBeyond(t *testing.T) {
 	c.Closed(reason.Limit)
 }
 
-// TestHeldIsCopied: what is held of a packet, until its attachments are there,
-// does not keep the request's body that it came in.
+// TestHeldIsCopied: a packet that waits for its attachments does not keep the body of its
+// request in memory.
 func TestHeldIsCopied(t *testing.T) {
 	server := newTestServer(t, func(context.Context, *realtime.Event) {})
 	const sessions = 5

@@ -16,7 +16,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// pack returns JSON as MessagePack, in which a string "0x..." is raw MessagePack.
+// pack returns JSON as MessagePack. A string "0x..." in the JSON is raw MessagePack.
 func pack(text string) []byte {
 	data := msgpack.Append(nil, json.RawMessage(text), nil, 0)
 	for {
@@ -33,10 +33,11 @@ func pack(text string) []byte {
 	}
 }
 
-// sent returns a message as a poller sends it.
+// sent returns a message as a client over polling sends it.
 func sent(message []byte) string { return "b" + base64.StdEncoding.EncodeToString(message) }
 
-// poll returns the packets that wait for a poller, as JSON, their binary data in hexadecimal.
+// poll returns the packets that wait for a client over polling, as JSON with hexadecimal binary
+// data.
 func (p *poller) poll(t *testing.T) (packets []string) {
 	t.Helper()
 	for element := range strings.SplitSeq(p.do(http.MethodGet, ""), "\x1e") {
@@ -54,8 +55,8 @@ func (p *poller) poll(t *testing.T) (packets []string) {
 	return packets
 }
 
-// TestMsgpackRefused: what the default parser's format does not let pass, this one does not
-// either, nor what socket.io-msgpack-parser refuses.
+// TestMsgpackRefused: this format refuses what the default parser's format refuses, and what
+// socket.io-msgpack-parser refuses.
 func TestMsgpackRefused(t *testing.T) {
 	server := newTestServer(t, func(_ context.Context, e *realtime.Event) {
 		if strings.HasPrefix(e.Name, "refused") {
@@ -63,7 +64,7 @@ func TestMsgpackRefused(t *testing.T) {
 		}
 	})
 	for _, packets := range [][]string{
-		// no packet
+		// not a packet
 		{``}, {`[]`}, {`null`}, {`7`}, {`{}`}, {`"0xc1"`}, {`"0x8101c0"`},
 		{`{"nsp":"/","data":["refused"]}`}, {`{"type":2,"data":["refused"]}`},
 		{`{"type":5,"nsp":"/","data":["refused"]}`}, {`{"type":6,"nsp":"/","data":[]}`}, {`{"type":7,"nsp":"/"}`}, {`{"type":-1,"nsp":"/"}`},
@@ -102,7 +103,7 @@ func TestMsgpackRefused(t *testing.T) {
 
 		// text
 		{`#`}, {`#2["refused"]`}, {`#0/a,`}, {`#51-["refused",{"_placeholder":true,"num":0}]`, `{"type":2,"nsp":"/","data":["refused"]}`},
-		// something behind it
+		// bytes after the packet
 		{`+{"type":2,"nsp":"/","data":["refused"]}`},
 	} {
 		p := newPoller(t, server)
@@ -129,8 +130,8 @@ func TestMsgpackRefused(t *testing.T) {
 	}
 }
 
-// TestMsgpackDeep: what is nested as deep as the default parser's clients take is too much for
-// those of this format.
+// TestMsgpackDeep: clients of the default parser accept deeper nesting than clients of this
+// format.
 func TestMsgpackDeep(t *testing.T) {
 	const levels = 9000
 	deep := realtime.Arg{JSON: []byte(strings.Repeat("[", levels) + strings.Repeat("]", levels))}
@@ -140,7 +141,7 @@ func TestMsgpackDeep(t *testing.T) {
 	}
 }
 
-// TestMsgpackRepeated: an attachment that is there very often is not sent as often.
+// TestMsgpackRepeated: an attachment with very many placeholders is not sent as often.
 func TestMsgpackRepeated(t *testing.T) {
 	part := make([]byte, 2<<20)
 	args := make([]realtime.Arg, 20)
@@ -153,7 +154,7 @@ func TestMsgpackRepeated(t *testing.T) {
 	}
 }
 
-// decodeMsgpack returns a packet as its recipient reads it.
+// decodeMsgpack returns a packet that the server has sent.
 func decodeMsgpack(p packet) (packet, error) {
 	return readMsgpack(p.msgpack())
 }
@@ -226,7 +227,7 @@ func TestMsgpackSession(t *testing.T) {
 	p.send(sent(pack(`{"type":3,"id":1,"data":[["0xc40104"]],"nsp":"/"}`)))
 	expect(`{"type":2,"nsp":"/","data":["answered",[<04>],"<nil>"]}`)
 
-	// With a client of the other kind beside it
+	// The same together with a client of the default parser.
 	other := newPoller(t, server)
 	other.send(`0`)
 	other.do(http.MethodGet, "")
@@ -240,7 +241,7 @@ func TestMsgpackSession(t *testing.T) {
 	expect(`{"type":1,"nsp":"/"}`)
 }
 
-// A refuser lets nobody into other namespaces than "/", and says what it was shown.
+// A refuser lets clients only into "/". Its refusal has the client's auth.
 type refuser struct{}
 
 func (refuser) Authenticate(_ context.Context, namespace string, h *realtime.Handshake) (realtime.Identity, error) {
@@ -272,7 +273,7 @@ func TestEncodeOnce(t *testing.T) {
 	}
 }
 
-// FuzzMsgpack: a packet is the same when it comes back, in either format.
+// FuzzMsgpack: a packet that is written and read again is the same, in both formats.
 func FuzzMsgpack(f *testing.F) {
 	for _, text := range []string{
 		`{"type":0,"nsp":"/"}`, `{"type":0,"nsp":"/a","data":{"token":"x"}}`, `{"type":0,"nsp":"/a","data":{"token":"0xc40101"}}`, `{"type":1,"nsp":"/a"}`,
@@ -305,8 +306,8 @@ func same(a, b packet) bool {
 	return a.kind == b.kind && a.namespace == b.namespace && a.id == b.id && a.event == b.event && bytes.Equal(a.data, b.data) && len(a.args) == len(b.args)
 }
 
-// telling is written, without the arguments in which nothing but their neighbours' attachments
-// says whether an object is a placeholder: the default parser's format has null for those.
+// telling is written without the arguments in which an object is a placeholder or not depending
+// on the attachments of other arguments. The default parser's format has null for those.
 func telling(t *testing.T, p packet) string {
 	t.Helper()
 	if len(realtime.CollectAttachments(p.args)) == 0 {
@@ -321,7 +322,7 @@ func telling(t *testing.T, p packet) string {
 	return written(t, args)
 }
 
-// BenchmarkReceiveMsgpack is BenchmarkReceive in the format of msgpack.
+// BenchmarkReceiveMsgpack is BenchmarkReceive in the msgpack format.
 func BenchmarkReceiveMsgpack(b *testing.B) {
 	s := newTestServer(b, func(context.Context, *realtime.Event) {})
 	c := s.accept(newWire(b).session)

@@ -10,7 +10,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// An onlyOf lets clients into one namespace.
+// An onlyOf is an authenticator that lets clients into one namespace.
 type onlyOf string
 
 func (o onlyOf) Authenticate(_ context.Context, namespace string, _ *realtime.Handshake) (realtime.Identity, error) {
@@ -20,8 +20,8 @@ func (o onlyOf) Authenticate(_ context.Context, namespace string, _ *realtime.Ha
 	return realtime.Identity{}, nil
 }
 
-// TestRefusedFlood: a client that is refused in any number of namespaces does not
-// keep others out of theirs.
+// TestRefusedFlood: a client that is refused by very many namespaces does not keep other clients
+// out of theirs.
 func TestRefusedFlood(t *testing.T) {
 	server := newTestServer(t, func(context.Context, *realtime.Event) {}, onlyOf("/tenant"))
 	stranger, guest := newPoller(t, server), newPoller(t, server)
@@ -46,7 +46,7 @@ func TestRefusedFlood(t *testing.T) {
 	}
 }
 
-// silent is a client that is there.
+// silent is a realtime.Conn that does nothing.
 type silent struct{}
 
 func (silent) SendConnect(*realtime.Socket) error               { return nil }
@@ -54,8 +54,8 @@ func (silent) Deliver(*realtime.Message, *realtime.Batch) error { return nil }
 func (silent) Disconnect(bool) error                            { return nil }
 func (silent) Close(string)                                     {}
 
-// TestFull: where there is no place for a namespace the connection is closed, so that
-// the client comes back by itself: one that gets a CONNECT_ERROR does not.
+// TestFull: if there are too many namespaces, the connection is closed, so that the client comes
+// back by itself. After a CONNECT_ERROR it would not.
 func TestFull(t *testing.T) {
 	server := newTestServer(t, func(context.Context, *realtime.Event) {})
 	hub := server.endpoint.Hub()

@@ -13,8 +13,8 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// TestPendingEnds: whatever becomes of a connection that waits to be let in, it
-// is not counted any more then.
+// TestPendingEnds: a pending connection is counted until it has entered a namespace or has
+// ended, however that happens.
 func TestPendingEnds(t *testing.T) {
 	const upgrade = "/?EIO=4&transport=websocket"
 	dial := func(t *testing.T, s *Server) *websocket.Conn {
@@ -74,7 +74,7 @@ func TestPendingEnds(t *testing.T) {
 			s := newTestServer(t, func(context.Context, *realtime.Event) {}, testAuthenticator{})
 			s.options().Engine.EIO3 = true
 			end(t, s)
-			if err := s.Close(context.Background(), 0); err != nil { // when nothing of it runs any more
+			if err := s.Close(context.Background(), 0); err != nil { // returns when nothing of it runs any more
 				t.Error(err)
 			}
 			if n := s.endpoint.Pending().Len(); n != 0 {
@@ -84,7 +84,7 @@ func TestPendingEnds(t *testing.T) {
 	}
 }
 
-// testAuthenticator refuses a client, or fails, if it says so.
+// testAuthenticator refuses a client, or fails, if the client's auth says so.
 type testAuthenticator struct{}
 
 func (testAuthenticator) Authenticate(_ context.Context, _ string, h *realtime.Handshake) (realtime.Identity, error) {
@@ -107,7 +107,7 @@ func upgradeRequest(target string) *http.Request {
 	return r
 }
 
-// shutWithin has the server shut in the midst of the next handshake.
+// shutWithin closes the server during the next handshake.
 func shutWithin(s *Server) {
 	s.options().Engine.KeepValues = func(*http.Request) map[string]string {
 		s.Shut()
@@ -115,8 +115,8 @@ func shutWithin(s *Server) {
 	}
 }
 
-// TestPendingAtOnce: of connections that come at once as many are let in as may
-// wait, exactly.
+// TestPendingAtOnce: of many connections at the same time, exactly as many are accepted as may
+// be pending.
 func TestPendingAtOnce(t *testing.T) {
 	s := newTestServer(t, func(context.Context, *realtime.Event) {})
 	most := realtime.Limits{}.WithDefaults().Pending

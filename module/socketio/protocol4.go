@@ -10,20 +10,20 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// Socket.IO 2 speaks revision 4 of the protocol over Engine.IO 3. Events and
-// acks are the same as in revision 5. What is not:
+// Clients of Socket.IO 2 speak revision 4 of the protocol over Engine.IO 3. Events and acks are the
+// same as in revision 5. These are the differences:
 //
-//   - a client is in "/" without asking, or is told at once why not
-//   - in another namespace it authenticates itself with a query behind the name
-//   - no CONNECT says a socket's id: the client takes the session's for it, which is
-//     a secret of its own. The server's side knows the socket by another, as it knows
-//     all, so that whoever is told of that can do nothing with it
-//   - it is told of nothing by which it could come back to a socket
-//   - a refusal is the data alone, or the message where there is none
+//   - A client enters "/" without a CONNECT of its own, or learns at once why it may not.
+//   - For other namespaces, it authenticates itself with a query after the name.
+//   - The server's CONNECT has no id of the socket. The client uses the id of the session, which is
+//     a secret of the client. On the server's side, the socket has an id of its own, so nobody
+//     learns the session's.
+//   - A client cannot come back to its socket.
+//   - A CONNECT_ERROR has only the data of a refusal, or its message if there is no data.
 //
 // https://github.com/socketio/socket.io/blob/main/docs/socket.io-protocol/v4.md
 
-// client4 is a client of revision 4.
+// A client4 is a client of revision 4.
 type client4 struct{ *client }
 
 // Opened implements engineio.Opener.
@@ -38,8 +38,8 @@ func (c client4) Opened() {
 // revision4 reports whether the client speaks revision 4.
 func (c *client) revision4() bool { return c.session.Revision() == 3 }
 
-// cutQuery takes what follows "?" or "#" out of a packet's namespace, and so out
-// of text. It returns what follows "?".
+// cutQuery removes what follows "?" or "#" in a packet's namespace from text, which it modifies. It
+// returns the query, which is what follows "?".
 func cutQuery(text []byte) (rest []byte, query string) {
 	namespace := bytes.IndexFunc(text, func(r rune) bool { return (r < '0' || '9' < r) && r != '-' })
 	if namespace < 0 || text[namespace] != '/' {
@@ -58,9 +58,8 @@ func cutQuery(text []byte) (rest []byte, query string) {
 	return slices.Delete(text, begin, end), strings.TrimPrefix(query, "?")
 }
 
-// authOf returns a query as the object that clients of revision 5 send to
-// authenticate themselves, or nil where there is none. It takes what JavaScript
-// would, which is anything; of a name that comes twice, the last value.
+// authOf returns a query as the auth object that clients of revision 5 send, or nil if the query is
+// empty. Like JavaScript, it accepts any text. Of several values of a name, it takes the last.
 func authOf(query string) json.RawMessage {
 	auth := make(map[string]string)
 	for pair := range strings.SplitSeq(query, "&") {
@@ -86,7 +85,7 @@ func unescape(text string) string {
 	return text
 }
 
-// refuse4 tells the client why it is not let in.
+// refuse4 is refuse for a client of revision 4.
 func (c *client) refuse4(namespace string, refusal *realtime.ConnectError) {
 	data := refusal.Data
 	if !json.Valid(data) || falsy(data) {
@@ -95,7 +94,7 @@ func (c *client) refuse4(namespace string, refusal *realtime.ConnectError) {
 	_ = c.send(packet{kind: typeConnectError, namespace: namespace, data: data})
 }
 
-// falsy reports whether JavaScript takes a value for none.
+// falsy reports whether a value is falsy in JavaScript.
 func falsy(data []byte) bool {
 	return slices.Contains([]string{"null", "false", "0", `""`}, string(bytes.TrimSpace(data)))
 }

@@ -43,8 +43,8 @@ func TestCutQuery(t *testing.T) {
 	}
 }
 
-// FuzzCutQuery: nothing is lost, and what a query becomes is an object that is
-// not much larger.
+// FuzzCutQuery: nothing of the text is lost, and the object of the query is not much larger than
+// the query.
 func FuzzCutQuery(f *testing.F) {
 	for _, text := range []string{"0", "0/a?b=c,", "0/a?b=%zz&&=", `2/a?b,7["?"]`, `51-/a#b?c,["x"]`, "1/a?", "0/a?b=\xff"} {
 		f.Add([]byte(text))
@@ -64,9 +64,9 @@ func FuzzCutQuery(f *testing.F) {
 	})
 }
 
-// TestRevision4Recovery: a client of revision 4, which is never told how to come
-// back to its socket, takes nobody's place among those who may, and those who are
-// told of its id cannot speak for it.
+// TestRevision4Recovery: a client of revision 4 does not learn how to come back to its socket.
+// Its socket is not kept among the recoverable ones, and whoever learns its id cannot send in
+// its name.
 func TestRevision4Recovery(t *testing.T) {
 	s := newTestServer(t, nil)
 	s.options().Engine.EIO3 = true

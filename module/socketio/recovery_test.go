@@ -10,8 +10,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// TestRecoveryOfManySmall: a client that polls gets thousands of small events that
-// it missed.
+// TestRecoveryOfManySmall: a client over polling gets thousands of small events that it missed.
 func TestRecoveryOfManySmall(t *testing.T) {
 	const missed = 5000
 	s := newTestServer(t, nil)

@@ -17,7 +17,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// slowAuthenticator lets everybody in, once it may.
+// slowAuthenticator accepts all clients, when the test lets it.
 type slowAuthenticator struct{ asked, answer chan struct{} }
 
 func (a slowAuthenticator) Authenticate(context.Context, string, *realtime.Handshake) (realtime.Identity, error) {
@@ -26,8 +26,8 @@ func (a slowAuthenticator) Authenticate(context.Context, string, *realtime.Hands
 	return realtime.Identity{}, nil
 }
 
-// TestResetWhileConnecting: that a client resets its connection while it is asked
-// for is no error of the server's.
+// TestResetWhileConnecting: no error is logged if a client resets its connection while it is
+// being authenticated.
 func TestResetWhileConnecting(t *testing.T) {
 	hub, err := realtime.NewHub(realtime.Options{})
 	if err != nil {
@@ -73,7 +73,7 @@ func TestResetWhileConnecting(t *testing.T) {
 	}
 }
 
-// reset ends a connection by a reset.
+// reset resets a connection.
 func reset(t *testing.T, ws *websocket.Conn) {
 	t.Helper()
 	conn, ok := ws.NetConn().(interface{ SetLinger(seconds int) error })

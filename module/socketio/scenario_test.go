@@ -43,8 +43,8 @@ func TestScenarios(t *testing.T) {
 	scenario.Run(t, "testdata/scenarios/*.txt", func(p *scenario.Play) http.Handler { return newApp(p).server })
 }
 
-// An app is a realtime.Handler, and an Authenticator, that shows what it is
-// called with. What it does depends on the event's name, or on the client's auth.
+// An app is a realtime.Handler and a realtime.Authenticator. It shows what it is called with.
+// What it does depends on the event's name, or on the client's auth.
 type app struct {
 	play    *scenario.Play
 	server  *socketio.Server
@@ -197,7 +197,7 @@ func (a *app) request(s *realtime.Socket, event string, args []realtime.Arg) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	answer, err := s.Request(ctx, event, args...)
-	// Not as the app: it may learn at the same time that the socket has gone.
+	// This is not a line of the app, which may learn at the same time that the socket has gone.
 	if err != nil {
 		a.play.Say("request", "error %s", err)
 		return
@@ -243,9 +243,8 @@ func (a *app) Authenticate(_ context.Context, _ string, h *realtime.Handshake) (
 	return realtime.Identity{User: auth.User}, nil
 }
 
-// authOfQuery returns what a client of revision 4 authenticates itself with: "/"
-// has the query of the connection, other namespaces have one of their own. In
-// the values is JSON, or text.
+// authOfQuery returns the auth of a client of revision 4. For "/" it is the query of the
+// connection, and for other namespaces a query of their own. A value is JSON, or text.
 func authOfQuery(h *realtime.Handshake) json.RawMessage {
 	var sent map[string]string
 	if err := json.Unmarshal(h.Auth, &sent); err != nil {
@@ -311,14 +310,13 @@ func (a *app) HandleEvent(ctx context.Context, e *realtime.Event) (handled bool,
 func (a *app) HandleDisconnect(_ context.Context, s *realtime.Socket, reason string) {
 	who := "app"
 	if name := s.Namespace().Name(); name != "/" {
-		// The sockets of one client may go at the same time.
+		// The sockets of one client may end at the same time.
 		who = strings.Trim(strings.ReplaceAll(name, "-", "_"), "/")
 	}
 	a.play.Say(who, "%s disconnects: %s", s.ID(), reason)
 }
 
-// parseArgs reads arguments from a JSON array, in which a string "0x..." is
-// binary.
+// parseArgs reads arguments from a JSON array. A string "0x..." in the array is binary.
 func parseArgs(list string) []realtime.Arg {
 	var elements []json.RawMessage
 	if err := json.Unmarshal([]byte(list), &elements); err != nil {
@@ -338,8 +336,8 @@ func parseArgs(list string) []realtime.Arg {
 	return args
 }
 
-// formatArgs is the inverse of parseArgs. The binary parts of other arguments
-// follow their JSON.
+// formatArgs is the inverse of parseArgs. An argument that is not all binary is followed by its
+// binary parts.
 func formatArgs(args []realtime.Arg) string {
 	elements := make([]string, len(args))
 	for i, arg := range args {

@@ -34,7 +34,7 @@ func unhex(t testing.TB, digits string) []byte {
 	return data
 }
 
-// values are what notepack.io writes and what JSON.stringify makes of the same, both ways.
+// values are what notepack.io and JSON.stringify write for the same values.
 var values = map[string]string{
 	"c0": `null`, "c2": `false`, "c3": `true`,
 	"00": `0`, "7f": `127`, "cc80": `128`, "ccff": `255`, "cd0100": `256`, "cdffff": `65535`,
@@ -57,7 +57,7 @@ var values = map[string]string{
 	"82 a162 01 a161 02":                       `{"b":1,"a":2}`,
 	"81 a0 81 a161 90":                         `{"":{"a":[]}}`,
 	"de0010" + strings.Repeat("a16b00", 16):    `{` + strings.Repeat(`"k":0,`, 15) + `"k":0}`,
-	// without parts it is an object like others
+	// without parts, this is only an object
 	"82 ac5f706c616365686f6c646572 c3 a36e756d 00": `{"_placeholder":true,"num":0}`,
 }
 
@@ -76,10 +76,10 @@ func TestValues(t *testing.T) {
 	}
 }
 
-// TestReadAs has what is read, but written differently.
+// TestReadAs has MessagePack that is read, but written differently.
 func TestReadAs(t *testing.T) {
 	for digits, want := range map[string]string{
-		// not the shortest
+		// not the shortest form
 		"cc01": `1`, "cf0000000000000001": `1`, "d001": `1`, "d30000000000000001": `1`, "d90161": `"a"`, "db0000000161": `"a"`,
 		"dc000101": `[1]`, "df00000001a16101": `{"a":1}`, "cb3ff0000000000000": `1`,
 		"ca3dcccccd": `0.10000000149011612`, "ca3f800000": `1`,
@@ -116,7 +116,7 @@ func TestWrittenAs(t *testing.T) {
 		"\"\xff\"":                     "a3efbfbd",
 		`"\\"`:                         "a15c",
 		`["\\","\"]"]`:                 "92 a15c a2225d",
-		// no JSON at all
+		// not JSON
 		``: "c0", `[`: "c0", `{"a"}`: "c0", `nul`: "c0", `01`: "c0", "\x01" + `0`: "c0",
 		strings.Repeat("[", maxDepth+1) + strings.Repeat("]", maxDepth+1): "c0",
 	} {
@@ -141,12 +141,12 @@ func TestBinary(t *testing.T) {
 		"c80001000a":               {placeholder("0"), [][]byte{{10}}},
 		"c900000001000a":           {placeholder("0"), [][]byte{{10}}},
 		"92 c40101 81 a161 c40102": {`[` + placeholder("0") + `,{"a":` + placeholder("1") + `}]`, [][]byte{{1}, {2}}},
-		// what looks like a placeholder is null beside parts, and what is in it is gone
+		// if there are parts, a map that looks like a placeholder is null, with everything in it
 		"92 c40101" + looks:     {`[` + placeholder("0") + `,null]`, [][]byte{{1}}},
 		"92" + looks + "c40101": {`[null,` + placeholder("0") + `]`, [][]byte{{1}}},
 		"92 82 ac5f706c616365686f6c646572 c3 a161 91 c40101 c40102": {`[null,` + placeholder("0") + `]`, [][]byte{{2}}},
 		"82 ac5f706c616365686f6c646572 c3 a161 c40101":              {`null`, nil},
-		// the last member counts
+		// the last of several members counts
 		"92 c40101 82 ac5f706c616365686f6c646572 c3 ac5f706c616365686f6c646572 c2": {
 			`[` + placeholder("0") + `,{"_placeholder":true,"_placeholder":false}]`, [][]byte{{1}}},
 	} {
@@ -182,14 +182,14 @@ func TestInvalid(t *testing.T) {
 		"", "c1", "cc", "cd00", "ce000000", "cf00000000000000", "d0", "d100", "d2000000", "d300000000000000",
 		"ca000000", "cb00000000000000", "a1", "d901", "da000161"[:6], "db00000001", "c401", "c50001", "c600000001",
 		"91", "92 01", "81", "81 a161", "82 a16101", "dc0001", "dd00000001", "de0001", "df00000001",
-		// keys that are no strings
+		// keys that are not strings
 		"81 01 01", "81 c0 01", "81 90 01", "81 c40161 01", "81 d40000 01",
 		// other extensions, and too short ones
 		"d401 00", "d4ff 00", "d400", "d4", "d500 0000", "d600 00000000", "d6ff 00000000", "d7ff 0000000000000000", "d700 00000000000000",
 		"d800 " + strings.Repeat("00", 16), "c70101ff", "c70100", "c700", "c7", "c80000", "c9000000", "c7 0c ff 000000000000000000000000",
-		// no UTF-8: overlong, surrogates, cut off, alone
+		// not UTF-8: overlong, surrogates, incomplete, single bytes
 		"a1ff", "a2c080", "a3eda080", "a2e282", "a180", "a4f4908080", "81 a1ff 01", "81 a1ff d40000",
-		// lengths without end
+		// lengths beyond the end of the data
 		"ddffffffff", "dfffffffff", "dbffffffff", "c6ffffffff", "c9ffffffff00", "dd00000010 dd00000010 dd00000010",
 		strings.Repeat("91", maxDepth+1) + "c0", strings.Repeat("81a161", maxDepth+1) + "c0",
 	} {
@@ -202,7 +202,7 @@ func TestInvalid(t *testing.T) {
 	}
 }
 
-// TestTooMuch: what is more than it may be is told apart from what is no MessagePack.
+// TestTooMuch: data that exceeds a limit has another error than data that is not MessagePack.
 func TestTooMuch(t *testing.T) {
 	for digits, want := range map[string]error{
 		"91 91 c0": nil, "91 91 91 c0": ErrDepth, "81 a161 81 a161 80": ErrDepth, "91 91 91 c1": ErrDepth, "91 91 c1": ErrInvalid,
@@ -214,7 +214,7 @@ func TestTooMuch(t *testing.T) {
 	}
 }
 
-// TestPromises: what claims to be long takes no memory for that, and no time.
+// TestPromises: data that claims to be long takes no memory and no time for that.
 func TestPromises(t *testing.T) {
 	bomb := bytes.Repeat([]byte{0xdc, 0xff, 0xff}, 300_000)
 	for name, read := range map[string]func(){
@@ -261,7 +261,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// FuzzJSON: what is read is valid JSON, and comes back the same.
+// FuzzJSON: a value is read as valid JSON, and is the same if it is written and read again.
 func FuzzJSON(f *testing.F) {
 	for digits := range values {
 		if len(digits) < 1000 {
@@ -296,8 +296,8 @@ func FuzzJSON(f *testing.F) {
 	})
 }
 
-// FuzzAppend: JSON means the same when it has been there and back, and placeholders of nothing do
-// no harm.
+// FuzzAppend: JSON that is written and read again means the same, and placeholders without a
+// part do no harm.
 func FuzzAppend(f *testing.F) {
 	for _, text := range values {
 		if len(text) < 1000 {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Events of the sizes that a hub sees most: a chat line and a record.
+// The events have typical sizes: a chat message and a record.
 var (
 	small  = []byte(`["message",{"id":12345,"to":"room:7","text":"hello, how are you"}]`)
 	record = []byte(`["order:created",{"id":"b7f2c1de-9d0e-4c55-8d5b-3f0f6a3c9a11","customer":{"name":"Zoë Müller","email":"zoe@example.com","tags":["vip","eu"]},` +

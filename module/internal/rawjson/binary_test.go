@@ -41,8 +41,7 @@ func TestDecodeBinary(t *testing.T) {
 	}
 }
 
-// The journey of an event from Socket.IO to a backend and back: the attachments come out as they
-// went in.
+// The attachments of an event that goes from Socket.IO to a backend and back stay the same.
 func TestBinaryRoundTrip(t *testing.T) {
 	const header = `[{"name":"a.png","data":{"_placeholder":true,"num":1}},[{"_placeholder":true,"num":0}],"\u00e9"]`
 	attachments := [][]byte{[]byte("first"), {0, 255, 254}}

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// tag puts <num> in a placeholder's place, which shows what was found and what stayed.
+// tag replaces a placeholder with <num>, which shows what was found and what stayed.
 func tag(dst []byte, num json.RawMessage) ([]byte, error) {
 	return fmt.Appendf(dst, "<%s>", num), nil
 }
@@ -21,20 +21,21 @@ func TestPlaceholders(t *testing.T) {
 		{`{"_placeholder":true,"num":-1.5e3}`, `<-1.5e3>`},
 		{`{"_placeholder":true,"num":{"a":[1,2]}}`, `<{"a":[1,2]}>`},
 
-		// What JSON.parse would make of names.
+		// Names with escapes, as JSON.parse reads them.
 		{`{"\u005fplaceholder":true,"\u006eum":3}`, `<3>`},
 		{`{"\u005Fpl\u0061ceholde\u0072":true,"num":3}`, `<3>`},
 		{`{"_placeholder":false,"num":0,"_placeholder":true,"num":1}`, `<1>`},
 		{`{"_placeholder":true,"num":0,"num":9}`, `<9>`},
 		{`{"_placeholder":true,"num":0,"num":{"a":1}}`, `<{"a":1}>`},
 
-		// What is inside a placeholder goes with it, before or after the member that marks.
+		// What is inside a placeholder is replaced with it, whether it stands before or after
+		// the marking member.
 		{`[{"x":{"_placeholder":true,"num":1},"_placeholder":true,"num":2},{"_placeholder":true,"num":3}]`, `[<2>,<3>]`},
 		{`{"_placeholder":true,"num":{"_placeholder":true,"num":2}}`, `<{"_placeholder":true,"num":2}>`},
 		{`{"_placeholder":{"_placeholder":true,"num":2}}`, `{"_placeholder":<2>}`},
 		{`[{"_placeholder":true,"num":0},{"a":[{"_placeholder":true,"num":1},{"b":{"_placeholder":true,"num":2}}],"_placeholder":true,"num":3}]`, `[<0>,<3>]`},
 
-		// Socket.IO looks into members of any name.
+		// Socket.IO finds placeholders in members of any name.
 		{`{"__proto__":{"_placeholder":true,"num":0},"constructor":{"_placeholder":true,"num":1}}`, `{"__proto__":<0>,"constructor":<1>}`},
 	}
 	for _, test := range tests {

@@ -9,15 +9,15 @@ import (
 	"testing"
 )
 
-// decode is the value of data with its numbers as they are written, or false.
+// decode returns the value of data, with numbers as they are written, or false.
 func decode(data []byte) (value any, ok bool) {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
 	return value, json.Valid(data) && d.Decode(&value) == nil
 }
 
-// expected is Socket.IO's own recursion over the decoded value, with each object that fits p in
-// an array of its own.
+// expected recurses through a decoded value like Socket.IO's own parser. It puts each object
+// that fits p into an array.
 func expected(value any, p *pattern) any {
 	switch value := value.(type) {
 	case []any:
@@ -27,7 +27,8 @@ func expected(value any, p *pattern) any {
 		}
 		return out
 	case map[string]any:
-		mark, found := value[p.key], false
+		var found bool
+		mark := value[p.key]
 		if p.first == 't' {
 			found = mark == true
 		} else if _, found = mark.(string); len(value) != 1 {
@@ -88,7 +89,7 @@ func FuzzRewrite(f *testing.F) {
 			}
 		}
 
-		// Put back what was there, and nothing has changed.
+		// If each object is replaced with itself, nothing changes.
 		if !valid {
 			return
 		}
@@ -109,7 +110,7 @@ func FuzzRewrite(f *testing.F) {
 	})
 }
 
-// Time must not grow with depth times length: this is minutes if it does.
+// If the time grew with depth times length, this would take minutes.
 func TestRewriteIsLinear(t *testing.T) {
 	inner := `{"_placeholder":true,"num":0},` + strings.Repeat(`{"num":1},`, 100_000) + `1`
 	data := strings.Repeat(`{"num":`, 9_000) + "[" + inner + "]" + strings.Repeat(`,"_placeholder":0}`, 9_000)

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// samples are what every fuzz target of the package starts from: each kind of token, cut off and
-// spoilt.
+// samples are the seeds of every fuzz target of the package: each kind of token, also incomplete
+// and wrong.
 var samples = []string{
 	``, ` `, `[`, `]`, `[]`, ` [ ] `, `[ ]x`, `[,]`, `[1,]`, `[1 2]`, `[1,2]]`, `{}`, `[{}]`, `{]`, `[}`, `null`, `true`, `"x"`, `0`,
 	`[null,true,false]`, `[nul]`, `[nulll]`, `[tru`, `[ 1 , "a" , [2] , {"b":3} ]`, "[\t1\r\n]", "[\v1]", "[\u00a01]", "\ufeff[]",
@@ -25,8 +25,8 @@ var samples = []string{
 	strings.Repeat("[", 70) + strings.Repeat("]", 70), strings.Repeat(`{"":[`, 70) + strings.Repeat("]}", 70), strings.Repeat("[", 64) + "{}" + strings.Repeat("]", 64),
 }
 
-// deep are nested about as much as encoding/json allows. They are no seeds: a fuzzer gets nowhere
-// with inputs that long.
+// deep are nested about as deep as encoding/json allows. They are not seeds, since a fuzzer does
+// not get far with such long inputs.
 var deep = []string{
 	strings.Repeat("[", 9999) + strings.Repeat("]", 9999),
 	strings.Repeat("[", 10000) + strings.Repeat("]", 10000),
@@ -42,7 +42,7 @@ func TestValidAgreesWithEncodingJSON(t *testing.T) {
 			t.Errorf("Valid(%.40q) = %v, want %v", sample, got, want)
 		}
 	}
-	// A character of each kind at each place of the eight that are looked at together.
+	// A character of each kind at each of the eight places that are scanned at a time.
 	for place := range 20 {
 		for c := range 256 {
 			sample := []byte(`["` + strings.Repeat("a", place) + string([]byte{byte(c)}) + `aaaaaaaaaaaaaaaaaa"]`)

@@ -60,8 +60,8 @@ func TestSplitErrorSaysWhere(t *testing.T) {
 	}
 }
 
-// TestWithin: an array with one element more, or nested one deeper, is told apart from what is no
-// JSON at all.
+// TestWithin: an array with one element too many, or nested one level too deep, has another
+// error than data that is not JSON.
 func TestWithin(t *testing.T) {
 	const most, depth = 3, 4
 	deep := func(levels int) string { return strings.Repeat("[", levels) + strings.Repeat("]", levels) }
@@ -123,7 +123,7 @@ func TestSplitAllocatesItsResultOnly(t *testing.T) {
 	}
 }
 
-// No input may cost memory out of proportion to what it took to send.
+// No input may take much more memory than its own size.
 func TestMemoryIsEarned(t *testing.T) {
 	replace := func(dst []byte, num json.RawMessage) ([]byte, error) { return append(dst, '0'), nil }
 	all := func(data []byte) {
@@ -148,7 +148,7 @@ func TestMemoryIsEarned(t *testing.T) {
 		runtime.ReadMemStats(&before)
 		all([]byte(data))
 		runtime.ReadMemStats(&after)
-		// What append leaves behind as it grows is in this too.
+		// This includes what append discards as it grows.
 		if allocated := after.TotalAlloc - before.TotalAlloc; allocated > uint64(120*len(data)) {
 			t.Errorf("%.30s…, %d bytes: %d bytes allocated", data, len(data), allocated)
 		} else {
@@ -172,7 +172,7 @@ func FuzzSplit(f *testing.F) {
 	f.Fuzz(compareSplit)
 }
 
-// compareSplit holds Split against encoding/json.
+// compareSplit compares split with encoding/json.
 func compareSplit(t *testing.T, data []byte) {
 	input := bytes.Clone(data)
 	got, err := split(data)
@@ -182,7 +182,7 @@ func compareSplit(t *testing.T, data []byte) {
 	var want []json.RawMessage
 	wantErr := json.Unmarshal(data, &want)
 	if wantErr == nil && want == nil {
-		wantErr = errors.New("null") // which Unmarshal lets pass for a slice
+		wantErr = errors.New("null") // which Unmarshal accepts for a slice
 	}
 	if (err == nil) != (wantErr == nil) {
 		t.Fatalf("Split(%q): %v, want %v", data, err, wantErr)
