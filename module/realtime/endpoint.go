@@ -69,8 +69,8 @@ func NewEndpoint(name string, hub *Hub, acquire func() (policy *Policy, release 
 	return e
 }
 
-// restoredEndpoint returns the endpoint of a restored socket. Its policy is that of the hub's endpoint of
-// the same name, as soon as there is one.
+// restoredEndpoint returns the endpoint of a restored socket. Its policy is that of the hub's
+// endpoint of the same name, as soon as there is one.
 func (h *Hub) restoredEndpoint(name string) *Endpoint {
 	return &Endpoint{name: name, hub: h, acquire: func() (*Policy, func()) {
 		h.mu.RLock()

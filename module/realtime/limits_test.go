@@ -39,7 +39,7 @@ func TestLimits(t *testing.T) {
 			return e.Hub().Namespace("/").To("room").Emit(t.Context(), event, args...)
 		},
 		"socket": func(event string, args ...realtime.Arg) error { return m.Emit(t.Context(), event, args...) },
-		"poll": func(event string, args ...realtime.Arg) error {
+		"request": func(event string, args ...realtime.Arg) error {
 			_, _, err := e.Hub().Namespace("/").To("nobody").Request(t.Context(), 1, event, args...)
 			return err
 		},

@@ -206,8 +206,8 @@ func (n *Namespace) leave(s *Socket, rooms []string) {
 func (n *Namespace) roomsOf(s *Socket) []string {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	if heir := n.holderLocked(s); heir != nil {
-		s = heir
+	if holder := n.holderLocked(s); holder != nil {
+		s = holder
 	}
 	return slices.Clone(s.rooms)
 }

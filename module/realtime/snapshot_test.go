@@ -245,7 +245,7 @@ func TestRestoreRefuses(t *testing.T) {
 // A hub works whatever Restore was given.
 func FuzzRestore(f *testing.F) {
 	f.Add(sealed(f))
-	f.Add([]byte(`{"v":1,"namespaces":[{"name":"/","epoch":"e","last":18446744073709551615,"records":[{"event":"x","args":[{"json":1,"binary":[0]}],"attachments":["AA=="],"at":"2100-01-01T00:00:00Z"}],"absentees":[{"id":"a","endpoint":"test","left":"2100-01-01T00:00:00Z","trail":{"pid":"p","since":1,"sent":1,"left":1,"stays":[{"room":"r","from":9,"to":1}]}}]}]}`))
+	f.Add([]byte(`{"v":2,"namespaces":[{"name":"/","epoch":"e","last":18446744073709551615,"records":[{"event":"x","args":[{"json":1,"binary":[0]}],"attachments":["AA=="],"at":"2100-01-01T00:00:00Z"}],"sockets":[{"id":"a","endpoint":"test","left":"2100-01-01T00:00:00Z","state":{"pid":"p","start":1,"last_sent":1,"left":1,"memberships":[{"room":"r","from":9,"to":1}]}}]}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		h := hub(t, realtime.Options{Recovery: realtime.Recovery{Window: recoveryWindow}})
 		_, _ = h.Restore(data)

@@ -132,8 +132,8 @@ func (s *Socket) CanJoin(rooms []string, limit int) bool {
 	n := s.namespace
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	if heir := n.holderLocked(s); heir != nil {
-		s = heir
+	if holder := n.holderLocked(s); holder != nil {
+		s = holder
 	}
 	set, all := n.setOf(s), len(s.rooms)
 	if all+len(rooms) <= limit {
@@ -194,8 +194,8 @@ func (s *Socket) Disconnect(closing bool) error {
 // Close closes the client's whole connection for a reason, in a way that makes the client reconnect
 // by itself.
 func (s *Socket) Close(reason string) {
-	if heir := s.namespace.holder(s); heir != nil {
-		s = heir
+	if holder := s.namespace.holder(s); holder != nil {
+		s = holder
 	}
 	s.conn.Close(reason)
 }
