@@ -119,6 +119,7 @@ type Backend struct {
 	*webhook.Handler // set by attach
 
 	handle  *handleSegment // until the Caddyfile is finished with
+	where   positions      // with handle
 	path    string         // of its requests
 	options webhook.Options
 	store   *storage.Store // nil: there is none

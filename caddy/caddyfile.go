@@ -1,6 +1,10 @@
 package caddy
 
 import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -25,7 +29,39 @@ func init() {
 
 func parseDirective(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	h := &Handler{helper: &helper}
-	return h, h.UnmarshalCaddyfile(helper.Dispenser)
+	start := *helper.Dispenser
+	start.Next() // the directive's name
+	if err := h.UnmarshalCaddyfile(helper.Dispenser); err != nil {
+		return h, err
+	}
+	return h, checkSame(h, helper, start.Token())
+}
+
+// A firstBlock is the first block of an endpoint's name in a Caddyfile.
+type firstBlock struct {
+	config []byte
+	at     string
+}
+
+// checkSame reports a block that differs from an earlier one of its name, and where each is.
+func checkSame(h *Handler, helper httpcaddyfile.Helper, at caddyfile.Token) error {
+	compared := *h
+	compared.setDefaults()
+	config, err := json.Marshal(&compared)
+	if err != nil || helper.State == nil {
+		return err
+	}
+	key := "realtime block " + compared.Name
+	first, found := helper.State[key].(firstBlock)
+	if !found {
+		helper.State[key] = firstBlock{config, fmt.Sprintf("%s:%d", at.File, at.Line)}
+		return nil
+	}
+	if !bytes.Equal(first.config, config) {
+		return fmt.Errorf("two realtime blocks are named %q but differ, at %s and %s:%d: make them identical, or give one of them another name",
+			compared.Name, first.at, at.File, at.Line)
+	}
+	return nil
 }
 
 // subdirectives parse one subdirective each, whose name is the current token.
@@ -101,11 +137,11 @@ var subdirectives = map[string]func(*Handler, *caddyfile.Dispenser) error{
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
+	where := newPositions(d)
 	if d.NextArg() {
 		return d.Errf("realtime takes a matcher and a block, not %q", d.Val())
 	}
 	seen, last := make(map[string]bool), ""
-	lines := make(map[string]caddyfile.Dispenser) // where each subdirective is
 	repeatable := []string{"websocket", "relay", "handler", "authenticator"}
 	for d.NextBlock(0) {
 		name := d.Val()
@@ -124,7 +160,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return d.Errf("%s is an authenticator; write authenticator %[1]s", name)
 		}
 		if !ok {
-			return d.Errf("realtime has no subdirective %q; it has %s", name, subdirectiveNames())
+			names := slices.Sorted(maps.Keys(subdirectives))
+			return d.Errf("realtime has no subdirective %q%s; it has %s", name, didYouMean(name, names), strings.Join(names, ", "))
 		}
 		if seen[name] && !slices.Contains(repeatable, name) {
 			return d.Errf("%s is there already; write it once", name)
@@ -133,17 +170,11 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if err := parse(h, d); err != nil {
 			return err
 		}
-		lines[name] = *d
+		where.add(name, d)
 	}
 	// Now, since options mean the same in any order.
 	if err := h.checkPaths(); err != nil {
-		at := *d
-		if user, _, _ := strings.Cut(err.Error(), ":"); user != "" {
-			if line, ok := lines[user]; ok {
-				at = line
-			}
-		}
-		return at.WrapErr(err)
+		return where.wrap("", err)
 	}
 	return nil
 }
@@ -171,15 +202,6 @@ func placeOf(option string) string {
 		return "limits"
 	}
 	return ""
-}
-
-func subdirectiveNames() string {
-	names := make([]string, 0, len(subdirectives))
-	for name := range subdirectives {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return strings.Join(names, ", ")
 }
 
 func parseName(d *caddyfile.Dispenser, name *string) error {
@@ -281,7 +303,8 @@ func parseAuthenticator(h *Handler, d *caddyfile.Dispenser) error {
 func parseGuest(d *caddyfile.Dispenser, helper *httpcaddyfile.Helper, namespace, key, name string) ([]byte, error) {
 	id := namespace + "." + name
 	if _, err := caddy.GetModule(id); err != nil {
-		return nil, d.Errf("there is no %s %q in this build; it has %s", key, name, guestNames(namespace))
+		return nil, d.Errf("there is no %s %q in this build%s; it has %s", key, name,
+			didYouMean(name, strings.Split(guestNames(namespace), ", ")), guestNames(namespace))
 	}
 	guest, err := caddyfile.UnmarshalModule(d, id)
 	if err != nil {

@@ -2,6 +2,7 @@ package caddy
 
 import (
 	"encoding/json"
+	"errors"
 	"strconv"
 	"strings"
 
@@ -52,6 +53,7 @@ type handleSegment struct{ *caddyfile.Dispenser }
 //	}
 func (b *Backend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the handler's name
+	where := newPositions(d)
 	args := d.RemainingArgs()
 	switch {
 	case len(args) > 1:
@@ -71,20 +73,22 @@ func (b *Backend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return d.Errf("backend: %s is there already; write it once", option)
 		}
 		seen[option], last = true, option
+		where.add(option, d)
 		if err := b.parseOption(d, option); err != nil {
 			return err
 		}
 	}
 	switch {
 	case b.URL != "" && b.handle != nil:
-		return d.Err("backend: a URL and handle exclude each other; leave one of them out")
+		return where.wrap("", errors.New("backend: a URL and handle exclude each other; leave one of them out"))
 	case b.URL == "" && b.handle == nil:
-		return d.Err("backend: there is nowhere to ask; write a URL such as http://localhost:3000/realtime, or a block with handle")
+		return where.wrap("", errors.New("backend: there is nowhere to ask; write a URL such as http://localhost:3000/realtime, or a block with handle"))
 	case b.handle != nil:
+		b.where = where
 		return nil // it is finished later
 	}
 	if err := b.Validate(); err != nil {
-		return d.WrapErr(err)
+		return where.wrap("backend: ", err)
 	}
 	return nil
 }
@@ -146,7 +150,8 @@ func (b *Backend) parseOption(d *caddyfile.Dispenser, option string) error {
 			return d.WrapErr(err)
 		}
 	default:
-		return d.Errf("backend has no option %q; it has concurrency, events, forward, handle, notify, on_error, retry, secret, timeout and unsigned", option)
+		return d.Errf("backend has no option %q%s; it has concurrency, events, forward, handle, notify, on_error, retry, secret, timeout and unsigned",
+			option, didYouMean(option, []string{"concurrency", "events", "forward", "handle", "notify", "on_error", "retry", "secret", "timeout", "unsigned"}))
 	}
 	return nil
 }
@@ -173,7 +178,7 @@ func (b *Backend) FinalizeUnmarshalCaddyfile(helper httpcaddyfile.Helper) error 
 	}
 	b.HandleRaw = []json.RawMessage{caddyconfig.JSONModuleObject(subroute, "handler", "subroute", nil)}
 	if err := b.Validate(); err != nil {
-		return d.WrapErr(err)
+		return b.where.wrap("backend: ", err)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package caddy
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -51,7 +52,7 @@ func parseLimits(h *Handler, d *caddyfile.Dispenser) error {
 		parse, ok := limitParsers[name]
 		switch {
 		case !ok:
-			return d.Errf("limits has no %q; it has %s", name, limitNames())
+			return d.Errf("limits has no %q%s; it has %s", name, didYouMean(name, slices.Sorted(maps.Keys(limitParsers))), limitNames())
 		case name == "queue" && len(args) == 2:
 			if h.Limits.QueuePolicy = args[1]; args[1] != queueClose && args[1] != queueDropVolatile {
 				return d.Errf("limits: queue: %q is unknown; write a size, and %s or %s behind it", args[1], queueClose, queueDropVolatile)
@@ -75,12 +76,7 @@ func parseLimits(h *Handler, d *caddyfile.Dispenser) error {
 }
 
 func limitNames() string {
-	names := make([]string, 0, len(limitParsers))
-	for name := range limitParsers {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return strings.Join(names, ", ")
+	return strings.Join(slices.Sorted(maps.Keys(limitParsers)), ", ")
 }
 
 func parseCount(d *caddyfile.Dispenser, c count, text string) error {

@@ -23,7 +23,7 @@ func parseSocketIOBlock(d *caddyfile.Dispenser, s *SocketIO) error {
 		case option == "{" && len(seen) > 0:
 			return d.Errf("socketio: %s takes no block", seen[len(seen)-1])
 		case option != "eio3" && option != "transports":
-			return d.Errf("socketio has no option %q; it has eio3 and transports", option)
+			return d.Errf("socketio has no option %q%s; it has eio3 and transports", option, didYouMean(option, []string{"eio3", "transports"}))
 		case s.Off && option == "eio3":
 			return d.Err("socketio: eio3 lets more clients in, and off none; leave one of them out")
 		case s.Off:

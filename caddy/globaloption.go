@@ -80,7 +80,7 @@ func (o *HubOptions) parse(d *caddyfile.Dispenser) error {
 		o.Drain = (*caddy.Duration)(&window)
 		return nil
 	default:
-		return d.Errf("a hub has no option %q; it has broker, recovery and drain", name)
+		return d.Errf("a hub has no option %q%s; it has broker, recovery and drain", name, didYouMean(name, hubOptions))
 	}
 }
 

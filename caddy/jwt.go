@@ -286,6 +286,7 @@ func (j *JWT) KeepHeaders() []string {
 //	}
 func (j *JWT) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the authenticator's name
+	where := newPositions(d)
 	if d.NextArg() {
 		return d.Err("authenticator jwt takes a block, with a secret, a key or jwks")
 	}
@@ -299,12 +300,13 @@ func (j *JWT) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return d.Errf("authenticator jwt: %s is there already; write it once", option)
 		}
 		seen[option] = true
+		where.add(option, d)
 		if err := j.parseOption(d, option, args); err != nil {
 			return err
 		}
 	}
 	if err := j.Validate(); err != nil {
-		return d.WrapErr(err)
+		return where.wrap("authenticator jwt: ", err)
 	}
 	return nil
 }
@@ -361,7 +363,8 @@ func (j *JWT) parseOption(d *caddyfile.Dispenser, option string, args []string) 
 		}
 		j.Data[args[0]] = args[len(args)-1]
 	default:
-		return d.Errf("authenticator jwt has no option %q; it has audience, data, expiry, issuer, jwks, key, leeway, rooms, secret, token and user", option)
+		return d.Errf("authenticator jwt has no option %q%s; it has audience, data, expiry, issuer, jwks, key, leeway, rooms, secret, token and user",
+			option, didYouMean(option, []string{"audience", "data", "expiry", "issuer", "jwks", "key", "leeway", "rooms", "secret", "token", "user"}))
 	}
 	return nil
 }

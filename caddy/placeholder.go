@@ -107,6 +107,7 @@ func (p *Placeholder) Authenticate(_ context.Context, _ string, h *realtime.Hand
 //	}
 func (p *Placeholder) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the authenticator's name
+	where := newPositions(d)
 	args := d.RemainingArgs()
 	if len(args) > 1 {
 		return d.Errf("authenticator placeholder takes one placeholder for the user, such as %s", defaultUser)
@@ -116,6 +117,7 @@ func (p *Placeholder) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option, args := d.Val(), d.RemainingArgs()
+		where.add(option, d)
 		switch option {
 		case "data":
 			if len(args) != 2 {
@@ -134,11 +136,11 @@ func (p *Placeholder) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			}
 			p.Rooms = append(p.Rooms, args...)
 		default:
-			return d.Errf("authenticator placeholder has no option %q; it has data and rooms", option)
+			return d.Errf("authenticator placeholder has no option %q%s; it has data and rooms", option, didYouMean(option, []string{"data", "rooms"}))
 		}
 	}
 	if err := p.Validate(); err != nil {
-		return d.WrapErr(err)
+		return where.wrap("authenticator placeholder: ", err)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package caddy
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -173,7 +174,7 @@ func TestFailedProvision(t *testing.T) {
 		"an origin":                config(t, site("realtime {\n\torigins {env.REALTIME_TEST_UNSET}\n}")),
 		"a guest":                  config(t, site("realtime {\n\thandler test broken\n}")),
 		"a second block":           config(t, site("realtime\nrealtime {\n\tname other\n\torigins {env.REALTIME_TEST_UNSET}\n}")),
-		"blocks that differ":       config(t, site("realtime\nrealtime {\n\tnamespaces /x\n}")),
+		"blocks that differ":       bytes.ReplaceAll(config(t, site("realtime\nrealtime {\n\tname other\n\tnamespaces /x\n}")), []byte(`"other"`), []byte(`"default"`)),
 		"another hub":              config(t, site("realtime\nrealtime {\n\tname other\n\thub other\n\thandler test broken\n}")),
 		"another app, provisioned": patched(t, site("realtime {\n\thandler test newer\n}"), map[string]string{"apps/realtime_test": `{"fail":"provision"}`}),
 		"another app, started":     patched(t, site("realtime {\n\thandler test newer\n}"), map[string]string{"apps/realtime_test": `{"fail":"start"}`}),

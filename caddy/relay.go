@@ -132,6 +132,7 @@ func answer(e *realtime.Event, args ...realtime.Arg) error {
 //	}
 func (r *Relay) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the handler's name
+	where := newPositions(d)
 	if d.NextArg() {
 		return d.Err("relay takes no arguments; it has a block with events and rooms")
 	}
@@ -142,7 +143,7 @@ func (r *Relay) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "rooms":
 			globs = &r.Rooms
 		default:
-			return d.Errf("relay has no option %q; it has events and rooms", d.Val())
+			return d.Errf("relay has no option %q%s; it has events and rooms", d.Val(), didYouMean(d.Val(), []string{"events", "rooms"}))
 		}
 		option, args := d.Val(), d.RemainingArgs()
 		if len(args) == 0 {
@@ -151,7 +152,7 @@ func (r *Relay) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		*globs = append(*globs, args...)
 	}
 	if err := r.Validate(); err != nil {
-		return d.WrapErr(err)
+		return where.wrap("", err)
 	}
 	return nil
 }
