@@ -89,6 +89,8 @@ export interface ConnectRequest extends Request {
       /** As far as an earlier authenticator knows. */
       user: string | null;
     };
+    /** What authenticators before this one have said of the socket. */
+    state?: SocketData;
     /** The handshake. */
     request: {
       path: string;
