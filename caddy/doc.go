@@ -1,22 +1,29 @@
-// Package caddy makes the realtime library part of the Caddy web server: it is
-// the only package that imports Caddy.
+// Package caddy makes the realtime library part of the Caddy web server. With its internal
+// packages, it is the only one that imports Caddy.
 //
-//   - app.go: the app "realtime", which holds the options of hubs
-//   - handler.go: the HTTP handler "realtime", one configured endpoint
-//   - caddyfile.go and globaloption.go: their Caddyfile syntax
-//   - settings.go: what an endpoint's configuration comes to
-//   - hub.go, endpoint.go, lease.go: what survives a reload
-//   - handover.go, newcomers.go, parting.go: how connections get from one
-//     configuration to the next
-//   - drain.go: an exit; recovery.go, snapshot.go: what clients are given back
-//     after it; store.go: where that is kept
-//   - api.go, caddyfileapi.go: the HTTP API
-//   - backend.go, caddyfilebackend.go: the guest "backend"; chain.go, attempt.go,
-//     watched.go: how its requests run through Caddy, and what became of them
-//   - relay.go, jwt.go, placeholder.go, memory.go: other guest modules; guest.go,
-//     keep.go: how guests are loaded, and what of a handshake is kept for them
+// The modules, and their Caddyfile syntax:
+//
+//   - app.go: the app "realtime", which holds the options of hubs; exit.go, recovery.go
+//   - handler.go: the HTTP handler "realtime", one configured endpoint; api.go, limits.go,
+//     health.go
+//   - backend.go, relay.go, jwt.go, placeholder.go, memory.go: guest modules; guest.go,
+//     keepers.go, authentication.go: how guests are loaded, and what they may ask for
+//   - caddyfile.go and caddyfile_*.go: the syntax; positions.go, suggest.go: what errors say
+//
+// From a configuration to what runs:
+//
+//   - settings.go: what an endpoint's configuration comes to; it never changes
+//   - generation.go, reference.go: what one loaded configuration owns while it runs
+//   - hub.go, endpoint.go: what outlives configurations, with all connections
+//   - serve.go: a request's way to its endpoint; forwarded.go
+//   - snapshot.go: what recovery keeps beyond the process
+//   - layout.go, anyorigin.go: warnings and errors about a site as a whole
+//
+// What leans on how Caddy works inside is in packages of its own: internal/handover (a reload's
+// listeners), internal/drain (an exit), internal/chain (requests through HTTP handlers),
+// internal/response (answers that wait) and internal/storage.
 //
 // Others extend it by guest modules of the namespaces realtime.handlers,
-// realtime.authenticators and realtime.brokers. A guest is the interface
-// itself: a [realtime.Handler], a [realtime.Authenticator], a [cluster.Broker].
+// realtime.authenticators and realtime.brokers. A guest is the interface itself: a
+// [realtime.Handler], a [realtime.Authenticator], a [cluster.Broker].
 package caddy

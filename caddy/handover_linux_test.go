@@ -48,7 +48,7 @@ func TestHandoverAnswers(t *testing.T) {
 		t.Cleanup(transport.CloseIdleConnections)
 		return &http.Client{Transport: transport, Timeout: testcaddy.Patience}
 	}
-	poller, poster, asker, newcomer := kept(), kept(), kept(), kept()
+	poller, poster, asker, newClient := kept(), kept(), kept(), kept()
 	closes, text := ask(poller, http.MethodGet, polling, "")
 	if closes {
 		t.Error("an answer ends its connection for no reason")
@@ -82,12 +82,12 @@ func TestHandoverAnswers(t *testing.T) {
 	if closes, _ = ask(asker, http.MethodGet, "/health/realtime", ""); !closes {
 		t.Error("the health does not end its connection")
 	}
-	if closes, _ = ask(newcomer, http.MethodGet, "/health/realtime", ""); closes {
-		t.Error("a newcomer's answer ends its connection")
+	if closes, _ = ask(newClient, http.MethodGet, "/health/realtime", ""); closes {
+		t.Error("a new client's answer ends its connection")
 	}
 	proceed()
 	<-loaded
-	if closes, _ = ask(newcomer, http.MethodGet, "/health/realtime", ""); closes {
-		t.Error("a newcomer's answer ends its connection, after all")
+	if closes, _ = ask(newClient, http.MethodGet, "/health/realtime", ""); closes {
+		t.Error("a new client's answer ends its connection, after all")
 	}
 }
