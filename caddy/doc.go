@@ -6,8 +6,8 @@
 //   - app.go: the app "realtime", which holds the options of hubs; exit.go, recovery.go
 //   - handler.go: the HTTP handler "realtime", one configured endpoint; api.go, limits.go,
 //     health.go
-//   - backend.go, relay.go, jwt.go, placeholder.go, memory.go: guest modules; guest.go,
-//     keepers.go, authentication.go: how guests are loaded, and what they may ask for
+//   - backend.go, relay.go, jwt.go, placeholder.go, memorybroker.go: guest modules; guest.go:
+//     how guests are loaded; handshake.go, authentication.go: what guests may ask for
 //   - caddyfile.go and caddyfile_*.go: the syntax; positions.go, suggest.go: what errors say
 //
 // From a configuration to what runs:
@@ -15,12 +15,13 @@
 //   - settings.go: what an endpoint's configuration comes to; it never changes
 //   - generation.go, reference.go: what one loaded configuration owns while it runs
 //   - hub.go, endpoint.go: what outlives configurations, with all connections
-//   - serve.go: a request's way to its endpoint; forwarded.go
-//   - snapshot.go: what recovery keeps beyond the process
-//   - layout.go, anyorigin.go: warnings and errors about a site as a whole
+//   - serve.go: which part of an endpoint answers a request; forwarded.go: its scheme and host
+//   - snapshot.go: what recovery keeps when the process ends
+//   - hidden.go: warnings that other directives of a site hide an endpoint's paths
+//   - anyorigin.go: errors about cookies where any page may connect
 //
-// What leans on how Caddy works inside is in packages of its own: internal/handover (a reload's
-// listeners), internal/drain (an exit), internal/chain (requests through HTTP handlers),
+// Code that depends on Caddy's internals is in packages of its own: internal/handover (listeners
+// at a reload), internal/drain (an exit), internal/chain (requests through HTTP handlers),
 // internal/response (answers that wait) and internal/storage.
 //
 // Others extend it by guest modules of the namespaces realtime.handlers,
