@@ -79,7 +79,7 @@ func (n *Namespace) Accept(ctx context.Context, h *Handshake, identity Identity,
 		return nil, err
 	}
 	if len(refused) > 0 {
-		policy.logger().Error("identity has rooms that the socket may not join: "+roomsRefused, zap.String("socket", s.id), modelRooms(refused))
+		policy.logger().Error("identity has rooms that the socket may not join: "+roomsRefused, zap.String("socket", s.id), roomsField(refused))
 	}
 	policy.announceConnect(ctx, s, identity.OnConnect)
 	return s, nil

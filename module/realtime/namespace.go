@@ -169,7 +169,7 @@ func (n *Namespace) remove(s *Socket) {
 const roomsRefused = "they belong to other sockets, have an empty or too long name, or exceed the limit rooms"
 
 // roomsField returns a log field with at most ten of the rooms, their names shortened.
-func modelRooms(rooms []string) zap.Field {
+func roomsField(rooms []string) zap.Field {
 	some := slices.Clone(rooms[:min(len(rooms), 10)])
 	for i, room := range some {
 		if len(room) > MaxRoomName {

@@ -123,7 +123,7 @@ func (s *Socket) Rooms() []string { return s.namespace.roomsOf(s) }
 // socket that has disconnected and is not recoverable.
 func (s *Socket) Join(rooms ...string) {
 	if refused := s.namespace.join(s, rooms); len(refused) > 0 {
-		s.namespace.hub.logger.Warn("socket may not join rooms: "+roomsRefused, zap.String("socket", s.id), modelRooms(refused))
+		s.namespace.hub.logger.Warn("socket may not join rooms: "+roomsRefused, zap.String("socket", s.id), roomsField(refused))
 	}
 }
 
