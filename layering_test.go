@@ -18,8 +18,8 @@ const (
 	caddy  = "github.com/caddyserver/caddy"
 )
 
-// arrows says which of our packages another may import: ARCHITECTURE.md's
-// drawing. A name that ends with /... stands for itself and all packages under it.
+// arrows says which of our packages another may import, as the drawing in docs/architecture.md
+// does. A name that ends with /... stands for itself and all packages under it.
 var arrows = map[string][]string{
 	"caddy":          {"module/...", "caddy/internal/..."},
 	"caddy/realtime": {"caddy", "caddy/xconnect"},
@@ -102,7 +102,7 @@ func (f file) violations() []string {
 	pkg, isTest := path.Dir(f.name), strings.HasSuffix(f.name, "_test.go")
 	allowed, drawn := below(pkg)
 	if !drawn && !isTest {
-		return []string{fmt.Sprintf("%s: the package %s is not in the drawing: enter it in ARCHITECTURE.md and here", f.name, pkg)}
+		return []string{fmt.Sprintf("%s: the package %s is not in the drawing: enter it in docs/architecture.md and here", f.name, pkg)}
 	}
 	for _, imported := range f.imports {
 		ours, isOurs := strings.CutPrefix(imported, module+"/")
