@@ -106,10 +106,10 @@ func load(t *testing.T, caddyfile string) {
 }
 
 // connect opens a Socket.IO session over WebSocket.
-func connect(t *testing.T, port int, path string, header http.Header) *websocket.Conn {
+func connect(t *testing.T, port int, path string) *websocket.Conn {
 	t.Helper()
 	target := url.URL{Scheme: "ws", Host: fmt.Sprintf("127.0.0.1:%d", port), Path: path, RawQuery: "EIO=4&transport=websocket"}
-	conn, response, err := websocket.DefaultDialer.Dial(target.String(), header)
+	conn, response, err := websocket.DefaultDialer.Dial(target.String(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,12 +156,12 @@ func TestReload(t *testing.T) {
 		return fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\trelay {\n\t\t\tevents message\n\t\t\trooms *\n\t\t}\n%s\n\t}\n}", port, options)
 	}
 	load(t, site("\t\twebsocket /ws"))
-	conn := connect(t, port, "/socket.io/", nil)
+	conn := connect(t, port, "/socket.io/")
 	receive(t, conn) // open
 	if got := exchange(t, conn, "40"); !strings.HasPrefix(got, "40{") {
 		t.Fatalf("CONNECT was answered by %s", got)
 	}
-	plain := connect(t, port, "/ws", nil)
+	plain := connect(t, port, "/ws")
 	receive(t, plain) // connect
 	exchange(t, plain, `{"event":"join","args":["a"],"id":1}`)
 
@@ -252,8 +252,8 @@ func TestHealth(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		wantHandover = "unsupported"
 	}
-	receive(t, connect(t, port, "/socket.io", nil)) // it counts once it is told that it is open
-	receive(t, connect(t, port, "/ws/", nil))
+	receive(t, connect(t, port, "/socket.io")) // it counts once it is told that it is open
+	receive(t, connect(t, port, "/ws/"))
 	want := `"transports":{"polling":0,"websocket":2},"rooms":0,"broker":"memory","draining":false,"handover":"` + wantHandover + `"}`
 	if _, body := get(http.MethodGet, "/health/realtime?verbose=1"); !strings.HasPrefix(body, `{"websocket":{"enabled":true,"connections":2},"hub":"default",`) || !strings.HasSuffix(body, want) {
 		t.Errorf("verbose: %s", body)
@@ -266,7 +266,7 @@ func TestLastWords(t *testing.T) {
 	port := testcaddy.FreePort(t)
 	load(t, fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\trelay {\n\t\t\tevents message\n\t\t\trooms *\n\t\t}\n\t}\n}", port))
 	enter := func() *websocket.Conn {
-		conn := connect(t, port, "/socket.io/", nil)
+		conn := connect(t, port, "/socket.io/")
 		receive(t, conn) // open
 		exchange(t, conn, "40")
 		exchange(t, conn, `421["join","a"]`)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -32,7 +33,7 @@ func TestTrustedProxies(t *testing.T) {
 			t.Error(err)
 		}
 		if message.Type == "socket.connect" {
-			connects <- told{fmt.Sprint(message.Data.Socket.Secure), r.Header.Get("X-Forwarded-Proto"), r.Header.Get("X-Forwarded-Host")}
+			connects <- told{strconv.FormatBool(message.Data.Socket.Secure), r.Header.Get("X-Forwarded-Proto"), r.Header.Get("X-Forwarded-Host")}
 		}
 		w.WriteHeader(http.StatusNoContent)
 	}))

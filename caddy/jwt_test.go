@@ -51,7 +51,7 @@ func TestKeySetAcrossReloads(t *testing.T) {
 	// enter returns what a client gets that shows the token, or "" where its
 	// connection is closed.
 	enter := func() string {
-		conn := connect(t, port, "/socket.io/", nil)
+		conn := connect(t, port, "/socket.io/")
 		receive(t, conn) // open
 		if err := conn.WriteMessage(1, []byte(`40{"token":"`+token+`"}`)); err != nil {
 			t.Fatal(err)

@@ -40,10 +40,10 @@ func TestLimits(t *testing.T) {
 	const polling = "/socket.io/?EIO=4&transport=polling"
 
 	// A plain WebSocket is in as soon as it is open.
-	plain := connect(t, port, "/ws", nil)
+	plain := connect(t, port, "/ws")
 	receive(t, plain) // connect
 	exchange(t, plain, `{"event":"join","args":["b"],"id":1}`)
-	first := connect(t, port, "/socket.io/", nil)
+	first := connect(t, port, "/socket.io/")
 	receive(t, first) // open
 	if status, _ := get(polling); status != http.StatusOK {
 		t.Errorf("the second that waits is answered %d", status)

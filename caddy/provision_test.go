@@ -163,7 +163,7 @@ func TestFailedProvision(t *testing.T) {
 		return fmt.Sprintf("http://127.0.0.1:%d {\n%s\n}\n", port, inside)
 	}
 	load(t, site("realtime {\n\thandler test running\n}"))
-	conn := connect(t, port, "/socket.io/", nil)
+	conn := connect(t, port, "/socket.io/")
 	receive(t, conn)
 	exchange(t, conn, "40")
 	before := references("default")

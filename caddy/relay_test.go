@@ -37,14 +37,14 @@ func (i *inbox) Deliver(m *realtime.Message, _ *realtime.Batch) error {
 }
 
 func argsOf(args []realtime.Arg) string {
-	text := ""
+	var text strings.Builder
 	for _, arg := range args {
-		text += " " + string(arg.JSON)
+		_, _ = fmt.Fprintf(&text, " %s", arg.JSON)
 		for _, part := range arg.Binary {
-			text += fmt.Sprintf(" %x", part)
+			_, _ = fmt.Fprintf(&text, " %x", part)
 		}
 	}
-	return text
+	return text.String()
 }
 
 func (i *inbox) take() []string {

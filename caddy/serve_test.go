@@ -92,12 +92,12 @@ func TestRewritten(t *testing.T) {
 					t.Errorf("%s is answered %d %.100q", path, status, body)
 				}
 			}
-			conn := connect(t, port, "/socket.io/", nil)
+			conn := connect(t, port, "/socket.io/")
 			receive(t, conn)
 			if got := exchange(t, conn, "40"); !strings.HasPrefix(got, "40{") {
 				t.Errorf("CONNECT is answered %s", got)
 			}
-			plain := connect(t, port, "/ws", nil)
+			plain := connect(t, port, "/ws")
 			if got := receive(t, plain); !strings.Contains(got, `"connect"`) {
 				t.Errorf("the first frame is %s", got)
 			}

@@ -2,6 +2,7 @@ package caddy
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -87,7 +88,7 @@ func ended(t *testing.T, conn *websocket.Conn) int {
 	t.Helper()
 	for {
 		_, err := next(conn)
-		if closed, ok := err.(*websocket.CloseError); ok {
+		if closed, ok := errors.AsType[*websocket.CloseError](err); ok {
 			return closed.Code
 		}
 		if err != nil {
@@ -204,7 +205,7 @@ func TestEndpointRemoved(t *testing.T) {
 	both := fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\thandler test stays\n\t}\n\trealtime {\n\t\tname second\n\t\tsocketio /second\n\t\thealth off\n\t\twebsocket /ws\n\t\thandler test goes\n\t\tauthenticator test bob\n\t}\n}\n", port)
 	one := fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\thandler test stays\n\t}\n\trespond \"not here\" 404\n}\n", port)
 	load(t, both)
-	stays, goes, plain := enter(t, port, "/socket.io/"), enter(t, port, "/second/"), connect(t, port, "/ws", nil)
+	stays, goes, plain := enter(t, port, "/socket.io/"), enter(t, port, "/second/"), connect(t, port, "/ws")
 	receive(t, plain)
 	codes := make(chan int, 2)
 	for _, conn := range []*websocket.Conn{goes, plain} {
@@ -269,7 +270,7 @@ func TestManyReloads(t *testing.T) {
 		clients = append(clients, enter(t, port, "/socket.io/"))
 	}
 	for range 4 {
-		conn := connect(t, port, "/ws", nil)
+		conn := connect(t, port, "/ws")
 		receive(t, conn)
 		clients = append(clients, conn)
 	}

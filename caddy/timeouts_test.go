@@ -1,18 +1,14 @@
 package caddy
 
 import (
-	"context"
-	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
-	"golang.org/x/net/http2"
 
 	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
 )
@@ -39,9 +35,8 @@ func TestServerTimeouts(t *testing.T) {
 					t.Error(err)
 				}
 			}()
-			h2 := &http2.Transport{AllowHTTP: true, DialTLSContext: func(ctx context.Context, network, address string, _ *tls.Config) (net.Conn, error) {
-				return new(net.Dialer).DialContext(ctx, network, address)
-			}}
+			h2 := &http.Transport{Protocols: new(http.Protocols)}
+			h2.Protocols.SetUnencryptedHTTP2(true)
 			defer h2.CloseIdleConnections()
 			h1 := new(http.Transport)
 			defer h1.CloseIdleConnections()

@@ -42,6 +42,8 @@ func TestSetting(t *testing.T) {
 }
 
 // offers reports whether a server of this process offers WebSockets over HTTP/2.
+//
+//nolint:staticcheck // http.Transport refuses the header :protocol; only http2.Transport sends it
 func offers(t *testing.T) bool {
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	s.EnableHTTP2 = true

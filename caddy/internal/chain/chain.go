@@ -31,6 +31,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
@@ -75,8 +76,8 @@ func New(ctx caddy.Context, raws []json.RawMessage, prompt bool) (*Chain, error)
 		transports = append(transports, watchConns(handlers[i])...)
 	}
 	c := &Chain{server: server, transports: transports, prompt: prompt, handler: caddyhttp.HandlerFunc(noAnswer)}
-	for i := len(handlers) - 1; i >= 0; i-- {
-		handler, next := handlers[i], c.handler
+	for _, handler := range slices.Backward(handlers) {
+		next := c.handler
 		c.handler = caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error { return handler.ServeHTTP(w, r, next) })
 	}
 	return c, nil
@@ -115,7 +116,7 @@ func (c *Chain) RoundTrip(r *http.Request) (*http.Response, error) {
 	// not every handler looks at it, so this does not wait.
 	c.stuck.Add(1)
 	go func() { // ends when the handlers return
-		<-done
+		<-done //nolint:errcheck // the request has been given up, whatever became of it
 		c.stuck.Add(-1)
 	}()
 	return nil, context.Cause(r.Context())

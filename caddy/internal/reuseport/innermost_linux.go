@@ -22,7 +22,7 @@ func innermost(listener net.Listener) (syscall.Conn, bool) {
 		if !field.IsValid() || !field.CanInterface() {
 			return nil, false
 		}
-		listener, _ = field.Interface().(net.Listener)
+		listener, _ = reflect.TypeAssert[net.Listener](field)
 	}
 	return nil, false
 }
