@@ -128,7 +128,9 @@ func TestIntervalChanges(t *testing.T) {
 			c := newClient()
 			c.answers = times(1)
 			c.start(told)
+			c.Lock() // as the heartbeat does when it asks
 			c.interval = time.Minute
+			c.Unlock()
 			c.wait(t, want...)
 		})
 	}
