@@ -76,7 +76,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // Provision implements caddy.Provisioner.
 func (a *App) Provision(ctx caddy.Context) error {
 	if caddy.Exiting() {
-		// It would take what the exit has just written for the next process.
+		// Otherwise, restore would read and remove what the exit has just saved for the next process.
 		return errors.New("this Caddy is exiting, and loads no configuration any more")
 	}
 	a.ctx = ctx
@@ -113,9 +113,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if newest := a.generations.newest(); newest != nil {
 		newest.listeners.Hold()
 	}
-	// An exit begins with this event; Caddy's HTTP app then waits for requests
-	// that have not been answered, and so for our long-polls. So does the end of
-	// a configuration that another one takes the place of.
+	// Caddy sends this event before it stops the apps of a configuration, at an exit and at
+	// a reload. The HTTP app then waits for requests that have not been answered, such as
+	// long polls.
 	events, err := ctx.App("events")
 	if err != nil {
 		return fmt.Errorf("getting the events app: %w", err)
@@ -133,7 +133,7 @@ func (a *App) recovers() bool {
 	return false
 }
 
-// brokerKey returns what tells the broker from another one.
+// brokerKey returns a text that is different for another broker, or for other options of it.
 func (o *HubOptions) brokerKey() string {
 	if o.BrokerRaw == nil {
 		return memoryBroker
@@ -186,8 +186,8 @@ func (a *App) hub(name string) (*hub, error) {
 	return h, nil
 }
 
-// register enters a handler's endpoint. A second handler of the same name gets
-// what the first one registered.
+// register registers the endpoint of a handler, and returns the reference to it. A second
+// handler of the same name gets the reference of the first.
 func (a *App) register(s *settings) (r *reference, err error) {
 	if first, ok := a.endpoints[s.name]; ok {
 		if !first.settings.equal(s) {
@@ -207,7 +207,7 @@ func (a *App) register(s *settings) (r *reference, err error) {
 // Start implements caddy.App. Only now do hubs and endpoints take their new
 // settings: a configuration that could not be provisioned has changed nothing.
 func (a *App) Start() error {
-	var unused []*hub // by any configuration that runs
+	var unused []*hub // that no running configuration has
 	for _, h := range a.hubs {
 		if a.generations.newestWith(h) == nil {
 			unused = append(unused, h)
@@ -215,9 +215,8 @@ func (a *App) Start() error {
 	}
 	a.generations.add(a.generation)
 	for _, h := range unused {
-		// In a hub that another configuration uses, recovery changes when that one stops: only
-		// then it is certain that this one has started as a whole, and what recovery forgets does
-		// not come back.
+		// In a hub that another configuration has, recovery changes when that one stops. Before, this
+		// configuration may still fail to start, and what a change of recovery drops would be lost.
 		h.SetRecovery(a.recovery[h.key.name])
 		h.restore(a.storeOf(h), a.logger)
 	}
@@ -242,9 +241,9 @@ func (a *App) Start() error {
 	return nil
 }
 
-// storeOf returns the store of a hub whose endpoints have the backends that they
-// have; nil if there is none. Two applications for which one Caddy runs after the
-// other do not get each other's sockets.
+// storeOf returns the store of a hub; nil if there is none. It depends on the backends of
+// the hub's endpoints: if one Caddy first serves one application and then another one, the
+// second does not get the sockets of the first.
 func (a *App) storeOf(h *hub) *storage.Store {
 	if a.store == nil {
 		return nil
@@ -258,8 +257,7 @@ func (a *App) storeOf(h *hub) *storage.Store {
 	return storeFor(a.store, backends...)
 }
 
-// warn says which hubs and options do not belong together, since one of the names
-// may be wrong.
+// warn logs hubs without options and options without a hub: a name may be misspelled.
 func (a *App) warn() {
 	used := make(map[string]bool)
 	for _, r := range a.endpoints {
@@ -277,11 +275,11 @@ func (a *App) warn() {
 	}
 }
 
-// Stop implements caddy.App. It waits until nothing is done by this app's
-// settings any more, since Caddy cleans their guests up afterwards. Endpoints
-// that no other configuration has are closed.
+// Stop implements caddy.App. It waits until nothing uses this app's settings any more,
+// since Caddy cleans their guests up afterwards. It closes endpoints that no other
+// configuration has.
 func (a *App) Stop() error {
-	if a.exit.Begun() { // it is done, or goes on while the HTTP app stops, which waits for it
+	if a.exit.Begun() { // drain has called finish, or will: the HTTP app waits for it
 		return nil
 	}
 	return a.finish()
@@ -306,9 +304,9 @@ func (a *App) Cleanup() error {
 	return failed
 }
 
-// stoppingHandler ends the app's connections when Caddy exits. The event also
-// comes before a reload's old configuration stops; that is no reason to close
-// anything, but to hand over to the new one.
+// stoppingHandler handles the event that Caddy sends before it stops a configuration. At an
+// exit, it ends the app's connections. At a reload, it hands new connections over to the
+// listeners of the new configuration.
 type stoppingHandler struct{ app *App }
 
 // Handle implements caddyevents.Handler.

@@ -18,15 +18,15 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/webhook"
 )
 
-// An endpoint is one configured entrance to a hub, with the connections that
-// came in by it. It outlives configurations: the newest one that has started
-// and not stopped sets its settings, all at once.
+// An endpoint is where clients connect to a hub, with their connections. It outlives
+// configurations: its settings are those of the newest configuration that has started and
+// not stopped. They change all at once.
 type endpoint struct {
 	*realtime.Endpoint
 	name string
 	hub  *hub
 
-	current atomic.Pointer[reference] // the newest, which every event asks for
+	current atomic.Pointer[reference] // the newest; every event reads it
 	servers atomic.Pointer[servers]   // never changed, only replaced
 	answers publish.Answers           // of the API, whichever settings it has
 
@@ -61,7 +61,7 @@ func (e *endpoint) acquire() (*realtime.Policy, func()) {
 }
 
 // take makes the settings of a reference those of the endpoint, until the reference is dropped.
-// Entrances that the settings do not have stay open until the configuration stops that has them.
+// Servers that these settings do not have stay until the configuration that has them stops.
 func (e *endpoint) take(r *reference) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -79,8 +79,8 @@ func (e *endpoint) take(r *reference) {
 	}
 }
 
-// drop takes a reference from the endpoint. The settings of the newest that is left hold again;
-// without one the endpoint is closed.
+// drop removes a reference from the endpoint, which then has the settings of the newest reference
+// that is left. If none is left, the endpoint is closed.
 func (e *endpoint) drop(ctx context.Context, r *reference) error {
 	e.mu.Lock()
 	e.hub.generations.drop(r)
@@ -101,7 +101,7 @@ func (e *endpoint) drop(ctx context.Context, r *reference) error {
 	return retired.close(ctx, r.window)
 }
 
-// pause is how long sockets that are busy are left alone before they are asked again.
+// pause is the time between two looks at sockets that are busy.
 const pause = 10 * time.Millisecond
 
 // disconnectDisallowed disconnects the sockets whose namespaces no configuration names any
@@ -158,8 +158,8 @@ func (e *endpoint) close(ctx context.Context, window time.Duration) error {
 	}
 }
 
-// beginClose is close for who does not wait. The window of the first call
-// holds. The result is closed when the endpoint is.
+// beginClose is close without the wait. If it is called again, the window of the first
+// call counts. The channel is closed when the endpoint is.
 func (e *endpoint) beginClose(window time.Duration) <-chan struct{} {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -195,13 +195,14 @@ func (e *endpoint) whyClosed() string {
 	return "the configuration has the endpoint no more"
 }
 
-// servers are the entrances of an endpoint. The zero value has none.
+// servers are what clients connect to: the endpoint's servers of Socket.IO and of plain
+// WebSockets. The zero value has none.
 type servers struct {
 	socketio *socketio.Server
 	plain    map[WebSocket]*plainws.Server
 }
 
-// with returns the servers and what more s asks for.
+// with returns the servers, and those that s needs in addition.
 func (v *servers) with(e *endpoint, s *settings) *servers {
 	more := &servers{socketio: v.socketio, plain: maps.Clone(v.plain)}
 	if more.socketio == nil && s.socketioPath != "" {
@@ -235,7 +236,7 @@ func (v *servers) split(references []*reference) (kept, retired *servers) {
 	return kept, retired
 }
 
-// shut has the servers take no more connections.
+// shut makes the servers accept no more connections.
 func (v *servers) shut() {
 	if v.socketio != nil {
 		v.socketio.Shut()

@@ -27,8 +27,8 @@ func (a *App) longestWindow() time.Duration {
 	return longest + longest/10
 }
 
-// drain ends all connections, and what the app is still needed for. It is called when Caddy exits,
-// before any app stops: nobody knows whether the HTTP app stops before this app or after it.
+// drain ends all connections, and then everything that uses the app. It is called when Caddy exits,
+// before any app stops, because the HTTP app may stop before this one or after it.
 func (a *App) drain() {
 	for _, h := range a.hubs {
 		h.shut()
@@ -60,8 +60,8 @@ func (a *App) closeAll() {
 	waits.Wait()
 }
 
-// finish waits until nothing uses this app's settings any more, closes the endpoints that no other
-// configuration has, and saves what clients of the hubs that none has may come back to.
+// finish waits until nothing uses this app's settings any more, and closes the endpoints that no
+// other configuration has. It saves the recoverable sockets of hubs that no other configuration has.
 func (a *App) finish() error {
 	a.generations.leave(a.generation)
 	defer a.generations.remove(a.generation)
@@ -71,7 +71,7 @@ func (a *App) finish() error {
 	for _, h := range a.hubs {
 		if newest := a.generations.newestWith(h); newest != nil {
 			h.SetRecovery(newest.recovery[h.key.name])
-		} else { // the last options hold for what is still to be done
+		} else { // the hub keeps its options until its end
 			left = append(left, h)
 		}
 	}

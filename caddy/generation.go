@@ -38,7 +38,7 @@ func newGeneration() *generation {
 	}
 }
 
-// beginStopping makes long polls be answered, and every answer end its connection.
+// beginStopping has long polls answered at once, and makes each answer the last on its connection.
 func (g *generation) beginStopping() { g.stop.Do(func() { close(g.stopping) }) }
 
 // addServer adds a server with an endpoint, before it starts.
@@ -80,7 +80,7 @@ func (g *generations) add(newest *generation) {
 	g.all = append(g.all, newest)
 }
 
-// leave marks a generation as one that others do not ask any more.
+// leave marks a generation as one that newest and newestWith do not return any more.
 func (g *generations) leave(old *generation) {
 	old.beginStopping()
 	g.mu.Lock()
@@ -116,7 +116,8 @@ func (g *generations) find(good func(*generation) bool) *generation {
 	return nil
 }
 
-// use adds a reference to those of its generation, and has the hub send what its limits allow.
+// use adds a reference to those of its generation, and widens the limits of the hub to the
+// reference's.
 func (g *generations) use(r *reference) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -124,14 +125,15 @@ func (g *generations) use(r *reference) {
 	g.setLimits(r.endpoint.hub)
 }
 
-// drop marks a reference as one that its endpoint has no more. Its limits still hold.
+// drop marks a reference as one that its endpoint does not have any more. The hub's limits still
+// include the reference's.
 func (g *generations) drop(r *reference) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	r.dropped = true
 }
 
-// forget removes a reference whose settings nothing uses any more.
+// forget removes a reference whose settings nothing uses any more, and narrows the hub's limits.
 func (g *generations) forget(r *reference) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -154,8 +156,8 @@ func (g *generations) referencesTo(e *endpoint) []*reference {
 	return found
 }
 
-// setLimits has a hub send what any of the configurations of its endpoints allows. The caller
-// holds the mutex.
+// setLimits gives a hub the widest limits of all references to its endpoints. The caller holds the
+// mutex.
 func (g *generations) setLimits(h *hub) {
 	var limits []realtime.Limits
 	for _, generation := range g.all {

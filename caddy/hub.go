@@ -13,12 +13,12 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// pool holds the hubs, by their keys. What is in it outlives the configurations
-// that use it, and with it every connection.
+// pool holds the hubs, by their keys, and the generations. Hubs outlive the
+// configurations that use them, and so do their connections.
 var pool = caddy.NewUsagePool()
 
-// A hubKey is what makes a hub another one: its name, and its broker, which cannot
-// be exchanged under those who are connected.
+// A hubKey identifies a hub by its name and its broker. With another broker it is
+// another hub: the broker cannot be replaced while clients are connected.
 type hubKey struct{ name, broker string }
 
 // A hub is a realtime.Hub and the endpoints that lead to it.
@@ -32,7 +32,7 @@ type hub struct {
 	endpoints map[string]*endpoint
 	draining  bool
 
-	outdated bool // the store may have what is not true any more; of restore and save
+	outdated bool // the store may have a snapshot that is out of date; for restore and save
 }
 
 // newHub is the pool's constructor.
@@ -130,7 +130,7 @@ func (h *hub) isReplaced() bool {
 	return replaced
 }
 
-// shut begins the end: health says so, and no more connections are taken.
+// shut begins the end of the hub: its health says so, and it accepts no more connections.
 func (h *hub) shut() {
 	h.mu.Lock()
 	h.draining = true
@@ -140,8 +140,9 @@ func (h *hub) shut() {
 	}
 }
 
-// close ends every connection, each endpoint's over its window, and waits until
-// all have ended, or for ctx: who drops the endpoints reports what does not end.
+// close ends every connection, those of each endpoint spread over its window. It waits
+// until all have ended, or ctx ends. It reports no error: the configuration's references
+// do so when they are dropped.
 func (h *hub) close(ctx context.Context) {
 	var waits sync.WaitGroup
 	for _, e := range h.all() {

@@ -8,20 +8,20 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/publish"
 )
 
-// A reference is one configuration's hold on an endpoint, and the endpoint's hold on that
-// configuration's settings. A handler registers it, and the configuration takes it up when it
-// starts: from then on the endpoint has it, until it is dropped.
+// A reference connects one configuration with an endpoint. As long as the endpoint has a reference
+// it stays open, and the settings of the configuration can be used. A handler registers the
+// reference. The endpoint gets it when the configuration starts, and has it until it is dropped.
 type reference struct {
 	generation *generation
 	settings   *settings
 	hub        *hub
-	window     time.Duration // how long the ends of connections are spread
+	window     time.Duration // over how long the ends of connections are spread
 
 	endpoint   *endpoint        // nil before the start
 	apiHandler *publish.Handler // nil if there is no API
 	dropped    bool             // guarded by generations
 
-	users   atomic.Int64  // what uses the settings, and 1 until they are dropped
+	users   atomic.Int64  // how many events and calls use the settings, and 1 more until drop
 	idle    chan struct{} // closed when users is 0
 	release func()        // releaseOnce as a value, made once: each event needs it
 }

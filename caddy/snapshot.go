@@ -10,7 +10,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/caddy/internal/storage"
 )
 
-// snapshotName is that of what a hub owes, in the store of its name.
+// snapshotName is the name of a hub's snapshot in the store of the hub.
 const snapshotName = "recovery"
 
 // storageTime is how long the storage may take.
@@ -18,7 +18,8 @@ const storageTime = 10 * time.Second
 
 func (h *hub) store(s *storage.Store) *storage.Store { return s.Under(h.Name()) }
 
-// storeFor returns the store of what has to do with some backends, by their identities.
+// storeFor returns the store under s for some backends, which are given by their identities.
+// Without any, it is a store of its own.
 func storeFor(s *storage.Store, backends ...string) *storage.Store {
 	if len(backends) == 0 {
 		return s.Under("no backend")
@@ -26,10 +27,10 @@ func storeFor(s *storage.Store, backends ...string) *storage.Store {
 	return s.Under("backend " + strings.Join(backends, " "))
 }
 
-// save writes down what the hub owes to clients that may come back, since no
-// configuration has it any more. It takes no events from here on. A hub that has
-// been replaced owes nothing: its clients come back to the other one. The store
-// may be nil.
+// save stores what clients need to recover their sockets. It is called when no
+// configuration has the hub any more; the hub refuses events from now on. For a hub
+// that has been replaced nothing is stored: its clients connect to the new hub, which
+// does not know their sockets. The store may be nil.
 func (h *hub) save(s *storage.Store, logger *zap.Logger) {
 	data, sockets, err := h.Seal()
 	ctx, cancel := context.WithTimeout(context.Background(), storageTime)
@@ -38,7 +39,7 @@ func (h *hub) save(s *storage.Store, logger *zap.Logger) {
 	case err != nil || s == nil:
 	case h.isReplaced() && !h.outdated:
 	case data == nil || h.isReplaced():
-		// What is there may be of a process that ended while this one ran.
+		// A process that ended while this one ran may have stored a snapshot.
 		err = h.store(s).Remove(ctx, snapshotName)
 	default:
 		if err = h.store(s).Write(ctx, snapshotName, data); err == nil {
@@ -50,9 +51,9 @@ func (h *hub) save(s *storage.Store, logger *zap.Logger) {
 	}
 }
 
-// restore takes over what an earlier process, or configuration, has saved.
-// Nobody else shall: to give the same events twice is worse than not at all. The
-// store may be nil.
+// restore reads what an earlier process, or an earlier configuration, has saved, and
+// removes it from the store, so that it is restored only once: clients that get the same
+// events twice are worse than clients that start anew. The store may be nil.
 func (h *hub) restore(s *storage.Store, logger *zap.Logger) {
 	if s == nil {
 		return
@@ -60,7 +61,7 @@ func (h *hub) restore(s *storage.Store, logger *zap.Logger) {
 	ctx, cancel := context.WithTimeout(context.Background(), storageTime)
 	defer cancel()
 	data, found, err := h.store(s).Take(ctx, snapshotName)
-	h.outdated = err != nil // what happens from here on is not in it
+	h.outdated = err != nil // the snapshot may still be stored, and lacks what happens from now on
 	var sockets int
 	if found && err == nil {
 		sockets, err = h.Restore(data)
