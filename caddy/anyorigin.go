@@ -11,9 +11,9 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// checkAnyOrigin reports a guest that takes a client for somebody by what the
-// browser sends along by itself, where any page may connect: each page could do
-// so in the name of its visitor.
+// checkAnyOrigin reports a guest that identifies clients by something that browsers send
+// by themselves, such as cookies, if any page may connect: then every page could connect in
+// the name of its visitor.
 func checkAnyOrigin(origins []string, authenticators []realtime.Authenticator, handlers []realtime.Handler) error {
 	if !slices.Contains(origins, "*") {
 		return nil
@@ -31,7 +31,7 @@ func checkAnyOrigin(origins []string, authenticators []realtime.Authenticator, h
 	return nil
 }
 
-// checkUnasked reports what a guest takes from browsers that these send unasked.
+// checkUnasked reports what a guest reads that browsers send by themselves.
 func checkUnasked(guest any) error {
 	const danger = "with origins * any page could connect in the name of its visitor"
 	if b, ok := guest.(*Backend); ok && b.forwards("Cookie") {
@@ -52,10 +52,10 @@ func checkUnasked(guest any) error {
 
 var placeholders = regexp.MustCompile(`\{[^{}]+\}`)
 
-// unasked returns the first placeholder of a text that may stand for what a
-// browser sends by itself; "" if there is none. basic_auth is behind
-// {http.auth.user.id}, forward_auth behind headers, a certificate behind
-// {http.request.tls.client.subject}: only what is known to be harmless is none.
+// unasked returns the first placeholder of a text whose value may depend on what a browser
+// sends by itself; "" if there is none. {http.auth.user.id} may come from basic_auth,
+// headers from forward_auth, {http.request.tls.client.subject} from a certificate. So all
+// placeholders count except those that are known to be harmless.
 func unasked(text string) string {
 	for _, name := range placeholders.FindAllString(text, -1) {
 		harmless := slices.ContainsFunc([]string{

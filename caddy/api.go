@@ -38,7 +38,7 @@ func (a *API) owns(path string) bool {
 	return base != "" && (path == base || strings.HasPrefix(path, base+"/"))
 }
 
-// loadKeys returns the keys with placeholders filled in. The error does not say
+// loadKeys returns the keys with placeholders filled in. The error does not contain
 // them.
 func (a *API) loadKeys() (publish.Keys, error) {
 	if a == nil {
@@ -47,8 +47,8 @@ func (a *API) loadKeys() (publish.Keys, error) {
 	texts := make([]string, len(a.Keys))
 	for i, key := range a.Keys {
 		var err error
-		// A placeholder that stands for nothing must not become a key itself,
-		// which everybody knows who knows the configuration.
+		// A placeholder without a value is an error. Its own text must not become the key:
+		// it is in the configuration, which is no secret.
 		if texts[i], err = expand(fmt.Sprint("api: key ", i+1), key); err != nil {
 			return publish.Keys{}, err
 		}
@@ -60,8 +60,8 @@ func (a *API) loadKeys() (publish.Keys, error) {
 	return keys, nil
 }
 
-// validate reports what the API cannot be. Keys with placeholders are looked at
-// when they are loaded.
+// validate reports what is wrong with the configuration of the API. Keys with
+// placeholders are checked when they are loaded.
 func (a *API) validate() error {
 	switch {
 	case a == nil:
@@ -80,7 +80,7 @@ func (a *API) validate() error {
 	return err
 }
 
-// newAPI returns what serves the API of settings; nil if they have none.
+// newAPI returns the handler of the settings' API; nil if they have none.
 func (e *endpoint) newAPI(s *settings) *publish.Handler {
 	if s.api == nil {
 		return nil
@@ -95,7 +95,7 @@ func (e *endpoint) newAPI(s *settings) *publish.Handler {
 	})
 }
 
-// fillStats adds what the hub's endpoints know to what the API tells.
+// fillStats adds the figures of the hub's endpoints to those that the API reports.
 func (h *hub) fillStats(stats *publish.Stats) {
 	stats.Connections = h.connections()
 	stats.Transports = h.transports()
@@ -107,7 +107,7 @@ func (h *hub) fillStats(stats *publish.Stats) {
 	}
 }
 
-// fillBackend adds how the endpoint's backend does, if it has one.
+// fillBackend adds the figures of the endpoint's backend, if it has one.
 func (e *endpoint) fillBackend(stats *publish.Stats) {
 	if r := e.current.Load(); r == nil || r.settings.backend == nil {
 		return

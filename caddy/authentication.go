@@ -9,17 +9,17 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// A Fingerprinter is an authenticator that lets clients in by more than its JSON
-// says: keys in files, values of the environment. Fingerprint is called once it is
-// provisioned, and returns that, in any form; it may be secret. A client that comes
-// back with recovery is authenticated again where JSON or fingerprint of an
-// authenticator has changed meanwhile.
+// A Fingerprinter is an authenticator whose decisions depend on more than its JSON, such
+// as keys in files or values of the environment. Fingerprint returns these in any form. It
+// is called after Provision, and the result may be secret. A client that recovers its
+// socket is authenticated again if the JSON or the fingerprint of any authenticator has
+// changed meanwhile.
 type Fingerprinter interface {
 	Fingerprint() []string
 }
 
-// authenticationOf returns a text that is another where authenticators may say
-// otherwise of a client; "" where there are none. raws are what they were made of.
+// authenticationOf returns a text that differs whenever authenticators could decide
+// differently; "" if there are none. raws are their JSON. See realtime.Policy.
 func authenticationOf(raws []json.RawMessage, authenticators []realtime.Authenticator) string {
 	if len(authenticators) == 0 {
 		return ""
@@ -27,7 +27,7 @@ func authenticationOf(raws []json.RawMessage, authenticators []realtime.Authenti
 	hash := sha256.New()
 	add := func(text []byte) {
 		var size [8]byte
-		binary.BigEndian.PutUint64(size[:], uint64(len(text))) // so that nothing runs into what follows
+		binary.BigEndian.PutUint64(size[:], uint64(len(text))) // so that two texts are never mistaken for another two
 		hash.Write(size[:])
 		hash.Write(text)
 	}

@@ -194,8 +194,8 @@ func (b *Backend) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// keepIn has what the backend is to be told be kept where an app keeps things. b
-// may be nil.
+// keepIn sets the store of the disconnects that the backend has not been told of: that
+// of the app. b may be nil.
 func (b *Backend) keepIn(a *App) {
 	if b == nil {
 		return
@@ -205,9 +205,9 @@ func (b *Backend) keepIn(a *App) {
 	}
 }
 
-// identity returns what tells the backend from that of another application: its
-// URL, or its path and where the handlers' upstreams are, or the handlers as they
-// are written where they have none. It is in no log.
+// identity returns a text that is different for the backend of another application: its
+// URL, or its path and the addresses of the handlers' upstreams, or else its path and the
+// JSON of the handlers. It must not be logged.
 func (b *Backend) identity() string {
 	if b.URL != "" {
 		return b.options.URL
@@ -254,8 +254,8 @@ func (b *Backend) attach(e *endpoint) {
 	e.departures.Attach(b.Handler)
 }
 
-// adopt has the backend know of the endpoint's sockets that had connected before
-// it was attached. By now it is among the endpoint's handlers.
+// adopt tells the backend's queue of the endpoint's sockets that connected before the
+// backend was attached. By now the backend is one of the endpoint's handlers.
 func (b *Backend) adopt(e *endpoint) {
 	for _, n := range e.hub.Namespaces() {
 		for _, s := range n.Sockets() {
@@ -326,12 +326,12 @@ func (b *Backend) Validate() error {
 	return err
 }
 
-// notifies reports whether the backend is told of something.
+// notifies reports whether the backend is told of connects or of disconnects.
 func (b *Backend) notifies(what string) bool {
 	return b.Notify == nil || slices.Contains(b.Notify, what)
 }
 
-// checkNotify reports what Notify must not be.
+// checkNotify reports what is wrong with Notify.
 func (b *Backend) checkNotify() error {
 	for i, what := range b.Notify {
 		switch {
@@ -358,8 +358,8 @@ func (b *Backend) checkNotify() error {
 	return nil
 }
 
-// checkForward reports a header that a client must not set on the backend's
-// requests, for it says what those are.
+// checkForward reports a header that must not be forwarded, because it says something
+// about the request to the backend itself. A client could forge that.
 func checkForward(name string) error {
 	canonical := textproto.CanonicalMIMEHeaderKey(name)
 	own := func(prefix string) bool { return strings.HasPrefix(canonical, prefix) }
@@ -384,7 +384,7 @@ func (b *Backend) target() (*url.URL, error) {
 	}
 	u, err := url.Parse(text)
 	switch {
-	case err == nil && u.User != nil: // and the others would say it
+	case err == nil && u.User != nil: // first, since the other errors contain the URL
 		return nil, errors.New("backend: the URL has a user and a password; use a secret instead, or handle with header_up")
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
 		return nil, fmt.Errorf("backend: %q is no URL; write one such as http://localhost:3000/realtime", b.URL)
@@ -424,8 +424,8 @@ func (b *Backend) proxy(target *url.URL) json.RawMessage {
 	return raw
 }
 
-// loadSecrets returns the secrets with placeholders filled in. The error does
-// not say them.
+// loadSecrets returns the secrets with placeholders filled in. The error does not
+// contain them.
 func (b *Backend) loadSecrets() ([]webhook.Secret, error) {
 	var secrets []webhook.Secret
 	for i, text := range b.Secrets {
@@ -501,8 +501,8 @@ func (a *BackendAuthenticator) Authenticate(ctx context.Context, namespace strin
 	return a.backend.Authenticate(ctx, namespace, h)
 }
 
-// Fingerprint implements Fingerprinter: whom it asks, and with what. The secrets by
-// which the backend knows who asks are not in it.
+// Fingerprint implements Fingerprinter: which backend is asked, and what it is sent. The
+// secrets that sign the requests are not part of it: they do not change the answers.
 func (a *BackendAuthenticator) Fingerprint() []string {
 	b := a.backend
 	texts := []string{b.options.URL, b.OnError, strings.Join(b.forward(), "\n")}
@@ -512,8 +512,8 @@ func (a *BackendAuthenticator) Fingerprint() []string {
 	return texts
 }
 
-// bindBackend returns the backend among an endpoint's guests, which its
-// authenticator asks; nil if there is none.
+// bindBackend returns the backend among an endpoint's handlers, and connects the
+// authenticator "backend" with it; nil if there is none.
 func bindBackend(authenticators []realtime.Authenticator, handlers []realtime.Handler) (*Backend, error) {
 	var backend *Backend
 	for _, handler := range handlers {

@@ -22,8 +22,7 @@ import (
 
 func init() {
 	httpcaddyfile.RegisterHandlerDirective("realtime", parseDirective)
-	// Behind encode, which must not compress what is upgraded, and before what
-	// answers requests.
+	// After encode, and before the directives that answer requests.
 	httpcaddyfile.RegisterDirectiveOrder("realtime", httpcaddyfile.After, "encode")
 }
 
@@ -172,15 +171,15 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}
 		where.add(name, d)
 	}
-	// Now, since options mean the same in any order.
+	// Only now, since the options may be written in any order.
 	if err := h.checkPaths(); err != nil {
 		return where.wrap("", err)
 	}
 	return nil
 }
 
-// placeOf returns the block to which an option belongs that realtime itself does
-// not have, or nothing if there is none.
+// placeOf returns the block that has an option of this name, which realtime itself does
+// not have; "" if there is none.
 func placeOf(option string) string {
 	switch option {
 	case "rooms":
@@ -297,9 +296,9 @@ func parseAuthenticator(h *Handler, d *caddyfile.Dispenser) error {
 	return err
 }
 
-// parseGuest has the guest of a name parse its own options; the current token
-// is its name. It returns the guest's JSON. Without a helper, which is for HTTP
-// directives alone, guests that need one cannot be.
+// parseGuest lets the guest of a name parse its own options, and returns the guest's JSON.
+// The current token is the name. helper is nil outside of HTTP directives; guests that
+// need one (see finalizer) are only in these.
 func parseGuest(d *caddyfile.Dispenser, helper *httpcaddyfile.Helper, namespace, key, name string) ([]byte, error) {
 	id := namespace + "." + name
 	if _, err := caddy.GetModule(id); err != nil {
@@ -378,7 +377,7 @@ func parseHandover(h *Handler, d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// maxSize is the largest size that makes sense, and fits wherever it is used.
+// maxSize is the largest size that can be configured. It fits into an int on 32-bit systems.
 const maxSize = 1 << 30
 
 func parseSize(d *caddyfile.Dispenser, name, text string, field *int64) error {

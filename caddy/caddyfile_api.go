@@ -8,7 +8,7 @@ import "github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 //		key <secret>...
 //	}
 //
-// No error says a word of the block: it may be a secret in the wrong place.
+// No error quotes the block: a word of it may be a secret in the wrong place.
 func parseAPI(h *Handler, d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	if len(args) != 1 {

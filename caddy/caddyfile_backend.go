@@ -14,8 +14,8 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/webhook"
 )
 
-// parseBackend parses the subdirective that is both an authenticator and a
-// handler.
+// parseBackend parses the subdirective backend, which stands for both an authenticator
+// and a handler.
 func parseBackend(h *Handler, d *caddyfile.Dispenser) error {
 	if err := parseHandlerGuest(h, d, "backend"); err != nil {
 		return err
@@ -24,8 +24,8 @@ func parseBackend(h *Handler, d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// A handleSegment is the block of HTTP handlers, whose directives only a helper
-// can parse.
+// A handleSegment has the tokens of the block of HTTP handlers, until
+// FinalizeUnmarshalCaddyfile parses them with a helper.
 type handleSegment struct{ *caddyfile.Dispenser }
 
 // UnmarshalCaddyfile implements caddyfile.Unmarshaler. Syntax:
@@ -85,7 +85,7 @@ func (b *Backend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return where.wrap("", errors.New("backend: there is nowhere to ask; write a URL such as http://localhost:3000/realtime, or a block with handle"))
 	case b.handle != nil:
 		b.where = where
-		return nil // it is finished later
+		return nil // FinalizeUnmarshalCaddyfile validates it
 	}
 	if err := b.Validate(); err != nil {
 		return where.wrap("backend: ", err)

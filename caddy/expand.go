@@ -7,13 +7,13 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// variable is a placeholder whose name is no secret, as what is in braces
-// elsewhere may be.
+// variable is a placeholder whose name may be part of an error. Other text in braces may
+// be a secret.
 var variable = regexp.MustCompile(`\{(env|file)\.[^{}]*\}`)
 
-// expand returns a setting with its placeholders filled in, when a configuration
-// is loaded. The error is that one of them stands for nothing; it says neither
-// the setting nor what others stand for.
+// expand returns a setting with its placeholders filled in, when a configuration is
+// loaded. A placeholder without a value is an error, which contains neither the setting
+// nor the values of the others.
 func expand(name, text string) (string, error) {
 	replacer := caddy.NewReplacer()
 	expanded, err := replacer.ReplaceOrErr(text, true, true)

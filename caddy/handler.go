@@ -180,7 +180,7 @@ type WebSocket struct {
 type Health struct {
 	// Path is where, exactly. Default "/health/realtime".
 	Path string `json:"path,omitempty"`
-	// Off tells it nowhere.
+	// Off turns the health route off.
 	Off bool `json:"off,omitempty"`
 }
 
@@ -213,7 +213,7 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // Provision implements caddy.Provisioner.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.setDefaults()
-	if err := h.Validate(); err != nil { // here, too: what follows changes what others see
+	if err := h.Validate(); err != nil { // Caddy calls it only afterwards, and what follows changes the app
 		return err
 	}
 	app, err := ctx.App("realtime")
@@ -222,7 +222,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.app = app.(*App)
 	h.app.addServer(ctx, h.Handover == handoverOff)
-	config, err := json.Marshal(h) // now: to load guests drops what they are made of
+	config, err := json.Marshal(h) // before loadGuests, which drops the JSON of the guests
 	if err != nil {
 		return err
 	}
@@ -241,9 +241,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	return err
 }
 
-// warn says what is of no use as it stands, and may be meant otherwise.
+// warn logs options that have no effect as they are written.
 func (h *Handler) warn() {
-	everything := false // is handled already
+	everything := false // a handler before this one handles every event
 	for _, handler := range h.handlers {
 		switch handler := handler.(type) {
 		case *Backend:
@@ -307,8 +307,7 @@ func (h *Handler) loadGuests(ctx caddy.Context) (err error) {
 	return h.checkBackendPath()
 }
 
-// checkBackendPath reports a path of the backend that the endpoint answers
-// itself.
+// checkBackendPath reports an error if the endpoint itself answers the backend's path.
 func (h *Handler) checkBackendPath() error {
 	if h.backend == nil {
 		return nil
@@ -362,7 +361,7 @@ func (h *Handler) Validate() error {
 	return h.checkPaths()
 }
 
-// checkNamespaces reports a namespace that is none.
+// checkNamespaces reports a glob that matches no namespace.
 func (h *Handler) checkNamespaces() error {
 	for _, namespace := range h.Namespaces {
 		if !strings.HasPrefix(namespace, "/") && !strings.HasPrefix(namespace, "*") {
@@ -372,7 +371,7 @@ func (h *Handler) checkNamespaces() error {
 	return nil
 }
 
-// checkPaths reports what the endpoint's paths cannot be.
+// checkPaths reports paths that are not valid, or that exclude each other.
 func (h *Handler) checkPaths() error {
 	if h.ServeClient != "" && h.socketioPath() == "" {
 		return errors.New("serve_client: the client is served under the path of socketio, which is off; leave one of the two out")

@@ -10,27 +10,27 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// A HeaderKeeper is a guest that needs more of a handshake than other guests do:
-// headers, by their names. They are in realtime.Handshake.Header. Cookie,
+// A HeaderKeeper is a guest that needs more headers of a handshake than other guests:
+// those whose names KeepHeaders returns. They are in realtime.Handshake.Header. Cookie,
 // Authorization and User-Agent always are.
 type HeaderKeeper interface {
 	KeepHeaders() []string
 }
 
-// A ValueKeeper is a guest that needs placeholders of the handshake's request,
-// such as "{http.auth.user.id}", or texts with placeholders in them. They are in
-// realtime.Handshake.Values, by these texts: with the placeholders replaced, once
-// and for all, or empty if one of them stands for nothing.
+// A ValueKeeper is a guest that needs texts with placeholders of the handshake's request,
+// such as "{http.auth.user.id}". KeepValues returns the texts. realtime.Handshake.Values
+// has the result of each, by the text, or nothing if one of its placeholders is empty. The
+// placeholders are replaced once, when the request comes.
 type ValueKeeper interface {
 	KeepValues() []string
 }
 
-// everKept are the headers that every handshake keeps.
-var everKept = []string{"Cookie", "Authorization", "User-Agent"}
+// alwaysKept are the headers that every handshake keeps.
+var alwaysKept = []string{"Cookie", "Authorization", "User-Agent"}
 
-// kept returns what guests need of handshakes.
+// kept returns which headers and values of handshakes the guests need.
 func kept(authenticators []realtime.Authenticator, handlers []realtime.Handler) (headers, values []string) {
-	headers = slices.Clone(everKept)
+	headers = slices.Clone(alwaysKept)
 	add := func(guest any) {
 		if keeper, ok := guest.(HeaderKeeper); ok {
 			headers = append(headers, keeper.KeepHeaders()...)
@@ -55,8 +55,8 @@ func kept(authenticators []realtime.Authenticator, handlers []realtime.Handler) 
 
 var errEmpty = errors.New("placeholder stands for nothing")
 
-// valuesOf returns texts with the placeholders of a request replaced; nil where
-// there are no texts.
+// valuesOf returns a function that replaces the placeholders of texts for a request; nil
+// if there are no texts.
 func valuesOf(texts []string) func(*http.Request) map[string]string {
 	if len(texts) == 0 {
 		return nil

@@ -14,7 +14,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// A visit is a request that has come to an endpoint's handler.
+// A visit says that a request has reached an endpoint's handler, and with which path.
 type visit struct {
 	handler   *Handler
 	path      string
@@ -40,7 +40,7 @@ type walker struct {
 	replacer  *caddy.Replacer
 	done      map[string]bool // groups of which a route has matched
 	uncertain bool            // a directive rewrites the path in some cases
-	files     bool            // it is here since some file exists, and nobody knows which
+	files     bool            // a route before matched only if some file exists
 }
 
 func newWalker(server *caddyhttp.Server, path string, site int) *walker {
@@ -71,7 +71,7 @@ func (r *walker) fork(server *caddyhttp.Server) *walker {
 	return other
 }
 
-// follow returns where a request for a path comes to, by sites.
+// follow returns the visits of a request for a path, by sites.
 func follow(server *caddyhttp.Server, path string) map[int][]visit {
 	w := &walk{server: server, visits: make(map[int][]visit)}
 	all := newWalker(server, path, noHost)
@@ -194,7 +194,7 @@ func (r *walker) matches(sets caddyhttp.MatcherSets) (matches, certain, files bo
 	return matches, certain, files
 }
 
-// warnHidden says which of an endpoint's paths other directives keep from it.
+// warnHidden logs which paths of endpoints are hidden by matchers and by other directives.
 func (a *App) warnHidden() {
 	for _, server := range a.listeners.Servers() {
 		for _, r := range a.endpoints {
@@ -257,7 +257,7 @@ func (s *settings) isRewritten(routes caddyhttp.RouteList) bool {
 }
 
 func (s *settings) warnHidden(server *caddyhttp.Server, site int, logger *zap.Logger) {
-	// reached reports whether a request for a path comes to the endpoint in a way.
+	// reached reports whether a request for a path visits the endpoint, and well is true of a visit.
 	reached := func(path string, well func(visit) bool) bool {
 		for _, v := range follow(server, path)[site] {
 			if v.handler.reference.settings == s && well(v) {

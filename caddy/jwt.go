@@ -52,14 +52,15 @@ type JWT struct {
 	// "header:Authorization".
 	Tokens []string `json:"tokens,omitempty"`
 
-	// Issuers of which the token has to be from one. Default: any.
+	// Issuers are those that are accepted: a token must be from one of them. Default: any.
 	Issuers []string `json:"issuers,omitempty"`
 
-	// Audiences of which the token has to be for one. Default: any.
+	// Audiences are those that are accepted: a token must be for one of them. Default: any.
 	Audiences []string `json:"audiences,omitempty"`
 
-	// Leeway is how far clocks may differ for when a token expires, and from when on
-	// it is valid. When it was issued is not looked at. Default: not at all.
+	// Leeway is by how much the clocks of the issuer and of this server may differ, when
+	// it is checked whether a token is valid yet, and whether it has expired. The time when
+	// it was issued is not checked. Default 0.
 	Leeway caddy.Duration `json:"leeway,omitempty"`
 
 	// OptionalExpiry lets tokens in that never expire. Default: they are refused.
@@ -84,8 +85,8 @@ type JWT struct {
 	set           string   // the URL of the key set that is held
 }
 
-// keySets are those that are in use, by their URLs. A configuration takes over
-// those of the one before: its issuer may be away at that moment.
+// keySets are the key sets in use, by their URLs. A new configuration takes over those of
+// the old one, since the issuer may be unreachable at that moment.
 var keySets = caddy.NewUsagePool()
 
 // A keySet is one of the pool.

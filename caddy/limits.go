@@ -10,7 +10,7 @@ import (
 )
 
 // Limits bound what one client can take, and what it can have sent to others.
-// They are there without being written. What backends answer and the API emits is
+// They apply even if none is configured. What backends answer and the API emits is
 // bounded by arguments, depth, event_name and rooms, too: it is refused, with an
 // error that says so.
 type Limits struct {
@@ -121,8 +121,7 @@ func (l *Limits) validate() error {
 	return nil
 }
 
-// bounds returns the limits that protocols and the hub go by, with their
-// defaults.
+// bounds returns the limits as the protocols and the hub need them, with defaults.
 func (l *Limits) bounds() realtime.Limits {
 	return realtime.Limits{
 		Attachments: l.Attachments,

@@ -17,9 +17,9 @@ import (
 
 func init() { caddy.RegisterModule(new(Placeholder)) }
 
-// Placeholder lets clients in as whom other handlers of the site say they are:
-// it takes the user from a placeholder of the handshake's request. A client for
-// whom that is empty is refused.
+// Placeholder identifies clients by what other HTTP handlers of the site know of them:
+// the user's id is a placeholder of the handshake's request. If it is empty, the client is
+// refused.
 type Placeholder struct {
 	// User is the user's id: a placeholder, or a text with placeholders. Default
 	// "{http.auth.user.id}", which basic_auth and other authentications of Caddy

@@ -12,12 +12,13 @@ import (
 
 // Recovery are the options of connection state recovery: a Socket.IO client
 // whose connection broke gets its socket back, with its id, user, data and
-// rooms, and with the events that it missed; or is told that it does not. As
-// with Socket.IO's own server, each event then has one argument more.
+// rooms, and with the events that it missed. If that is not possible, the client learns
+// that it has a new socket. As with Socket.IO's own server, each event then has one more
+// argument.
 //
-// It holds across restarts: at exit what clients are owed is written to Caddy's
-// storage, with the secrets by which they come back, and the next start takes it
-// from there.
+// Recovery survives restarts: at exit, the sockets, the events that their clients missed
+// and the secrets by which clients recover are saved in Caddy's storage. The next start
+// reads them from there.
 type Recovery struct {
 	// Window is how long a client may be away, a restart included, such as 2m.
 	Window caddy.Duration `json:"window"`

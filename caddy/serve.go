@@ -13,8 +13,8 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/socketio"
 )
 
-// statusClientGone is what Caddy's reverse_proxy says of a client that did not
-// wait for the answer.
+// statusClientGone is the status that Caddy's reverse_proxy logs for a client that did
+// not wait for the answer.
 const statusClientGone = 499
 
 // A place is the part of an endpoint that a path belongs to. The zero value is
@@ -46,10 +46,9 @@ func (s *settings) clientPlace(path string) place {
 }
 
 // placeOf returns the part that answers a request, and the request as that part
-// is to see it. Directives before this one may have rewritten its path, as
-// try_files and handle_path do: for clients that connect, the one that it came
-// with counts, too. For the API and the health it does not: whoever rewrites may
-// mean to close them.
+// gets it. Directives before this one may have rewritten the path, as try_files and
+// handle_path do. Parts that clients connect to also answer the path that the request
+// had before. The API and the health do not: the rewrite may be meant to hide them.
 func (s *settings) placeOf(r *http.Request) (place, *http.Request) {
 	p := s.place(r.URL.Path)
 	if p != (place{}) {
@@ -74,8 +73,8 @@ func original(r *http.Request) *url.URL {
 	return came.URL
 }
 
-// isBackends reports whether a request is for the backend, by the path that it
-// has or by the one that it came with.
+// isBackends reports whether a request is for the backend: by its path, or by the path
+// that it had before a directive rewrote it.
 func (s *settings) isBackends(r *http.Request) bool {
 	if s.backend == nil {
 		return false
@@ -89,7 +88,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	s := h.reference.settings
 	at, r := s.placeOf(r)
 	if at == (place{}) {
-		if s.isBackends(r) { // only the endpoint itself may ask
+		if s.isBackends(r) { // only the endpoint itself may send it requests
 			noSniff(w)
 			return caddyhttp.Error(http.StatusNotFound, errors.New("the path is the backend's"))
 		}
@@ -101,7 +100,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	w = answer
 	r = forwarded(r)
 	if name := strings.TrimPrefix(r.URL.Path, s.socketioPath); at.socketio && s.client != nil && socketio.IsBundleFile(name) {
-		// To anybody; but only pages that may connect can import it as a module.
+		// Anybody gets it. But only pages that may connect can import it as a module.
 		s.socketio.Engine.Origins.SetHeaders(w.Header(), r)
 		s.client.Serve(w, r, name)
 		return nil
@@ -124,15 +123,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		h.reference.hub.serveHealth(w, r, h.app.listeners.State())
 	case at.api && current.apiHandler != nil:
 		current.apiHandler.ServeHTTP(w, r)
-	default: // a request that was late for the configuration that has its path
+	default: // the configuration that has the path has stopped meanwhile
 		return caddyhttp.Error(http.StatusServiceUnavailable, errors.New("the endpoint is closing"))
 	}
 	return nil
 }
 
 // awaitReference waits until the configuration has started, and returns its reference to the
-// endpoint. Caddy starts its apps in no particular order, so that the first request may come
-// earlier. A request to a configuration that does not start after all is for the one that goes on.
+// endpoint. Caddy starts its apps in no particular order, so the first request may come before
+// that. If the configuration fails to start, the result is the reference of the one that still runs.
 func (h *Handler) awaitReference(ctx context.Context) (*reference, error) {
 	err := h.awaitStart(ctx)
 	if err == nil {
@@ -160,6 +159,6 @@ func (h *Handler) awaitStart(ctx context.Context) error {
 	}
 }
 
-// noSniff keeps browsers from taking an answer for something else than it is said
-// to be: clients decide what is in some.
+// noSniff keeps browsers from guessing another type for an answer than its Content-Type:
+// some answers have content that clients have chosen.
 func noSniff(w http.ResponseWriter) { w.Header().Set("X-Content-Type-Options", "nosniff") }

@@ -21,7 +21,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/socketio"
 )
 
-// settings are what an endpoint's configuration comes to. They never change.
+// settings are an endpoint's configuration, ready for use. They never change.
 type settings struct {
 	name    string
 	hubName string
@@ -105,7 +105,7 @@ func newSettings(h *Handler, config []byte, logger *zap.Logger) (*settings, erro
 	return s, nil
 }
 
-// equal reports whether two handlers say the same.
+// equal reports whether two handlers have the same configuration.
 func (s *settings) equal(other *settings) bool { return bytes.Equal(s.config, other.config) }
 
 // paths returns the paths that the endpoint answers itself.
@@ -154,8 +154,8 @@ func unslashed(path string) string {
 	return strings.TrimSuffix(path, "/")
 }
 
-// starless returns a path of which everything below it is served, too, without the
-// star that may say so.
+// starless returns a path without the star of "/*" at its end, which may be written where
+// everything below the path is served, too.
 func starless(path string) string {
 	if strings.HasSuffix(path, "/*") {
 		return strings.TrimSuffix(path, "*")
@@ -163,8 +163,8 @@ func starless(path string) string {
 	return path
 }
 
-// examplePaths are what errors propose. Plain WebSockets and the health have no
-// paths below them.
+// examplePaths are what errors propose. A plain WebSocket and the health are at one path
+// only, with nothing below it.
 var examplePaths = map[string]string{
 	"socketio":  defaultSocketIOPath,
 	"websocket": "/ws, and what is different among clients goes into the query",
@@ -172,8 +172,8 @@ var examplePaths = map[string]string{
 	"api":       "/api/realtime",
 }
 
-// checkPaths reports the first path that is not one, or that two parts of the
-// endpoint would answer.
+// checkPaths reports the first path that is not valid, or that two parts of the endpoint
+// would answer.
 func checkPaths(socketioPath, healthPath string, api *API, webSockets []WebSocket) error {
 	users := make(map[string]string)
 	enter := func(user, path string) error {

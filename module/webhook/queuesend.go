@@ -58,7 +58,7 @@ func (q *Queue) sendDue() (next time.Duration, ok bool) {
 		go q.send(a, d) // joined by Detach
 	}
 	q.tellEmpty(q.waiting.Len() == 0)
-	return time.Hour, true // A notify ends it.
+	return time.Hour, true // notify ends the wait earlier
 }
 
 // tellEmpty tells flush that nothing is left to be sent. The caller holds the mutex.

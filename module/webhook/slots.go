@@ -155,7 +155,7 @@ func (s *slots) next() bool {
 		if s.room(c) < 1 {
 			continue
 		}
-		// Names without room have slots, so there are only few of them.
+		// Each name that has no room has slots already, so there are only few such names.
 		for i, name := range q.names {
 			if s.hasRoom(c, name) {
 				w := q.take(i)

@@ -21,7 +21,7 @@ type source interface {
 }
 
 // A reader reads messages from the bytes of a source. One goroutine calls its methods.
-// gorilla parses the frames; gorilla.go is how it is made to.
+// gorilla/websocket parses the frames; gorilla.go says what that takes.
 type reader struct {
 	net.Conn // nil; see gorilla.go
 
