@@ -213,7 +213,7 @@ func (l *listener) hold() error {
 	if err != nil {
 		return err
 	}
-	// Whatever joined later has a higher number.
+	// All sockets that join later have higher numbers.
 	l.first = l.first || len(group) == 1
 	if !l.first {
 		return errShared
@@ -247,7 +247,7 @@ func (l *Listeners) HandOver(next *Listeners, stopping func()) {
 	awaitQuiet(handoverLimit, l.pending)
 }
 
-// pending reports whether connections wait for being accepted, or for their first request.
+// pending reports whether connections wait to be accepted, or for their first request.
 func (l *Listeners) pending() bool {
 	return slices.ContainsFunc(l.passed, func(passed *listener) bool {
 		n, err := passed.Queued()
@@ -268,7 +268,7 @@ func (l *Listeners) pass(next *Listeners) bool {
 			l.passed = append(l.passed, own)
 			continue
 		}
-		if own.steered { // as without us
+		if own.steered { // as Caddy alone does it
 			own.steered = own.Share() != nil
 		}
 		if errors.Is(err, errDropped) {
@@ -314,8 +314,8 @@ func (l *listener) pass(others []*listener) error {
 }
 
 // Release ends what HandOver began. It is called when Caddy has begun to close the listeners, and
-// waits until it has. Only then is the next socket alone at its address, and can be told from that
-// of the configuration after it.
+// waits until they are closed. Only then the next socket is alone at its address, and is known to
+// be the first one when a later configuration listens there.
 func (l *Listeners) Release() {
 	mu.Lock()
 	defer mu.Unlock()
@@ -329,12 +329,13 @@ func (l *Listeners) Release() {
 			continue
 		}
 		passed.next.first = true
-		// Whoever else opens the address gets a share, as without us.
+		// Other sockets at the address get a share, as with Caddy alone.
 		if err := passed.next.Share(); err != nil {
 			l.logger.Debug("cannot give others a share of the connections", zap.String("address", passed.address), zap.Error(err))
 		}
 	}
-	// Each listener refers to the next: whoever still has the first shall not keep them all.
+	// Each listener refers to the next one. Without this, a configuration that is still in memory
+	// would keep those of all later ones there.
 	l.listeners, l.passed, l.servers = nil, nil, nil
 }
 

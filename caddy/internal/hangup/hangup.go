@@ -7,11 +7,11 @@ import (
 	"syscall"
 )
 
-// A Watcher watches a connection. The zero value sees nothing.
+// A Watcher watches a connection. Seen of the zero value is always false.
 type Watcher struct{ raw syscall.RawConn }
 
-// Watch returns the watcher of a connection: of one that has no file descriptor
-// of its own it sees nothing.
+// Watch returns the watcher of a connection. If the connection has no file descriptor of
+// its own, the result is the zero value.
 func Watch(conn net.Conn) Watcher {
 	if socket, ok := conn.(syscall.Conn); ok {
 		if raw, err := socket.SyscallConn(); err == nil {
@@ -21,7 +21,7 @@ func Watch(conn net.Conn) Watcher {
 	return Watcher{}
 }
 
-// Seen reports whether the peer's end of the connection has come: a FIN, or a
-// reset. It may be called concurrently, also with all methods of the connection.
-// Where the system does not tell, it reports false.
+// Seen reports whether the peer has ended the connection, by a FIN or a reset that has
+// arrived. It may be called concurrently, also with all methods of the connection. If the
+// system does not tell, it reports false.
 func (w Watcher) Seen() bool { return w.raw != nil && ended(w.raw) }

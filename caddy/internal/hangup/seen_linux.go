@@ -9,7 +9,7 @@ import (
 func ended(raw syscall.RawConn) bool {
 	seen := false
 	err := raw.Control(func(fd uintptr) {
-		// Also where data has come before that end, and has not been read.
+		// Poll also reports the end if data before it has not been read yet.
 		fds := [...]unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
 		n, err := unix.Poll(fds[:], 0)
 		seen = err == nil && n > 0

@@ -6,9 +6,9 @@ import (
 	"syscall"
 )
 
-// innermost returns what is at the bottom of a listener. Whoever wraps one, be
-// it Caddy, crypto/tls or a listener wrapper, embeds it, and so has a field of
-// the interface's name; there is no other way to it.
+// innermost returns the listener that others wrap. Caddy, crypto/tls and listener wrappers
+// embed the listener that they wrap, so they have a field with the name of the interface.
+// There is no other way to reach it.
 func innermost(listener net.Listener) (syscall.Conn, bool) {
 	for listener != nil {
 		if bottom, ok := listener.(syscall.Conn); ok {

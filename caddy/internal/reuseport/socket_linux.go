@@ -1,5 +1,5 @@
-// Package reuseport says which of several sockets that listen at one address by
-// SO_REUSEPORT gets the connections.
+// Package reuseport tells the kernel which of several sockets that listen at one address
+// (SO_REUSEPORT) gets the new connections. These sockets are a group.
 package reuseport
 
 import (
@@ -15,24 +15,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Socket is a listening TCP socket. It is no hold on the socket: what is asked
-// of one that has been closed fails.
+// A Socket refers to a listening TCP socket, but does not keep it open: once it is closed,
+// methods fail.
 type Socket struct {
-	// Inode is its number, as the tables of the kernel have it.
+	// Inode is its number in the kernel's tables.
 	Inode uint64
 
 	raw     syscall.RawConn
-	table   string // of the kernel's, that has it
+	table   string // the kernel's table that has it
 	network string
 	address string
 	listen  Listen
 }
 
-// A Listen opens an address with SO_REUSEPORT, and what a configuration says.
+// A Listen listens at an address with SO_REUSEPORT and a net.ListenConfig.
 type Listen func(network, address string, config net.ListenConfig) (net.Listener, error)
 
-// Find returns the socket of a listener. It reports false where there is none.
-// The address may have to be opened once more by listen.
+// Find returns the socket of a listener. It reports false if there is none. Steer and
+// Share may call listen, to listen at the address once more for a moment.
 func Find(listener net.Listener, listen Listen) (*Socket, bool) {
 	bottom, ok := innermost(listener)
 	if !ok || listener.Addr().Network() != "tcp" {
@@ -49,7 +49,8 @@ func Find(listener net.Listener, listen Listen) (*Socket, bool) {
 	return s, true
 }
 
-// identify finds out what others have to be of to be in the socket's group.
+// identify finds out where the kernel lists the socket, and by which network another
+// socket listens in the same group.
 func (s *Socket) identify(fd int) error {
 	var stat unix.Stat_t
 	if err := unix.Fstat(fd, &stat); err != nil {
@@ -72,8 +73,8 @@ func (s *Socket) identify(fd int) error {
 	return err
 }
 
-// Group returns the inodes of all sockets that listen at the socket's address,
-// whosever they are, in no particular order.
+// Group returns the inodes of all sockets that listen at the socket's address, of other
+// processes, too, in no particular order.
 func (s *Socket) Group() ([]uint64, error) {
 	table, err := os.Open(s.table)
 	if err != nil {
@@ -91,7 +92,7 @@ func (s *Socket) Group() ([]uint64, error) {
 			return nil, fmt.Errorf("%s has a row %q", s.table, rows.Text())
 		}
 		if fields[state] != listen {
-			break // those that listen come first, and of the others there may be many
+			break // the table begins with those that listen; many others may follow
 		}
 		n, err := strconv.ParseUint(fields[inode], 10, 64)
 		if err != nil {
@@ -111,13 +112,13 @@ func (s *Socket) Group() ([]uint64, error) {
 	return groups[own], nil
 }
 
-// Steer has the kernel give all connections that begin from now on to one of the
-// sockets of the group, even one that joins later. They are numbered from 0 in
-// the order in which they began to listen; but when one closes, the last takes
-// its number. While there is none of the number, each gets a share.
+// Steer makes the kernel give all new connections to the socket of the group that has a
+// number. Sockets are numbered from 0 in the order in which they began to listen. When one
+// closes, the last one gets its number. As long as no socket has the number, each gets a
+// share of the connections.
 func (s *Socket) Steer(number uint32) error {
-	// The program returns the number, whatever it is given. In the language of
-	// BPF's first edition it needs no privileges.
+	// The program returns the number for every packet. A program of classic BPF needs no
+	// privileges.
 	program := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: number}}
 	return s.ofGroup(func(fd int) error {
 		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_REUSEPORT_CBPF,
@@ -125,7 +126,7 @@ func (s *Socket) Steer(number uint32) error {
 	})
 }
 
-// Share ends what Steer began: each socket of the group gets a share.
+// Share undoes Steer: each socket of the group gets a share of the new connections.
 func (s *Socket) Share() error {
 	return s.ofGroup(func(fd int) error {
 		err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_REUSEPORT_BPF, 0)
@@ -136,12 +137,12 @@ func (s *Socket) Share() error {
 	})
 }
 
-// ofGroup sets an option that the group has as a whole. Go's listeners are of
-// Multipath TCP (RFC 8684) where the kernel has it, and such a socket refuses
-// what the TCP socket within it could do. Any member may ask, and so another
-// joins for a moment, as the last. It takes nothing, since what it took would be
-// lost: a client that comes to it in the few microseconds before the option is
-// set has no answer, and tries again a second later.
+// ofGroup sets an option of the whole group. Where the kernel has Multipath TCP (RFC 8684),
+// Go's listeners use it, and their sockets refuse the option. Any socket of the group may
+// set it, so a plain TCP socket joins the group for a moment, as the last one. Connections
+// to it would be lost, so it drops what it receives: a client that the kernel sends to it in
+// the few microseconds before the option is set gets no answer, and tries again a second
+// later.
 func (s *Socket) ofGroup(set func(fd int) error) error {
 	err := s.control(set)
 	if !errors.Is(err, unix.EOPNOTSUPP) {
@@ -150,7 +151,7 @@ func (s *Socket) ofGroup(set func(fd int) error) error {
 	var member syscall.RawConn
 	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
 		member = raw
-		return control(raw, s.deafen)
+		return control(raw, s.dropInput)
 	}}
 	config.SetMultipathTCP(false)
 	listener, err := s.listen(s.network, s.address, config)
@@ -161,10 +162,10 @@ func (s *Socket) ofGroup(set func(fd int) error) error {
 	return control(member, set)
 }
 
-// deafen has a socket drop what comes in, without a word: by RFC 5082 it takes
-// only what has the largest time to live, and systems begin with less. A filter
-// would be plainer, but not every kernel leaves it to everyone.
-func (s *Socket) deafen(fd int) error {
+// dropInput makes a socket drop all packets without an answer: it accepts only those with
+// the largest time to live (RFC 5082), and systems send with less. A socket filter would be
+// simpler, but some kernels demand privileges for it.
+func (s *Socket) dropInput(fd int) error {
 	const least = 255
 	err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MINTTL, least) // over IPv4, whatever the socket's domain
 	if err == nil && s.network != "tcp4" {
@@ -173,13 +174,13 @@ func (s *Socket) deafen(fd int) error {
 	return err
 }
 
-// Queued returns how many connections wait for being accepted.
+// Queued returns how many connections wait to be accepted.
 func (s *Socket) Queued() (int, error) {
 	n := 0
 	err := s.control(func(fd int) error {
 		info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
 		if err == nil {
-			n = int(info.Unacked) // that is what it means of a socket that listens
+			n = int(info.Unacked) // which has this meaning for a listening socket
 		}
 		return err
 	})

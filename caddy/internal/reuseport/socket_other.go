@@ -1,7 +1,7 @@
 //go:build !linux
 
-// Package reuseport says which of several sockets that listen at one address by
-// SO_REUSEPORT gets the connections.
+// Package reuseport tells the kernel which of several sockets that listen at one address
+// (SO_REUSEPORT) gets the new connections. It does so on Linux only.
 package reuseport
 
 import (
@@ -9,17 +9,16 @@ import (
 	"net"
 )
 
-// A Socket is a listening TCP socket. Here there is none.
+// A Socket refers to a listening TCP socket. On this system there is none.
 type Socket struct {
-	// Inode is its number, as the tables of the kernel have it.
+	// Inode is its number in the kernel's tables.
 	Inode uint64
 }
 
-// A Listen opens an address with SO_REUSEPORT, and what a configuration says.
+// A Listen listens at an address with SO_REUSEPORT and a net.ListenConfig.
 type Listen func(network, address string, config net.ListenConfig) (net.Listener, error)
 
-// Find returns the socket of a listener. It reports false where there is none:
-// here.
+// Find returns the socket of a listener. On this system it always reports false.
 func Find(net.Listener, Listen) (*Socket, bool) { return nil, false }
 
 // Group returns the inodes of all sockets that listen at the socket's address.
@@ -28,8 +27,8 @@ func (*Socket) Group() ([]uint64, error) { return nil, errors.ErrUnsupported }
 // Steer has the kernel give all connections to one of the sockets of the group.
 func (*Socket) Steer(uint32) error { return errors.ErrUnsupported }
 
-// Share ends what Steer began.
+// Share undoes Steer.
 func (*Socket) Share() error { return errors.ErrUnsupported }
 
-// Queued returns how many connections wait for being accepted.
+// Queued returns how many connections wait to be accepted.
 func (*Socket) Queued() (int, error) { return 0, errors.ErrUnsupported }
