@@ -22,10 +22,10 @@ type change interface {
 
 // changes are all changes, by the names of their commands.
 var changes = map[string]func() change{
-	"join":       func() change { return new(joining) },
-	"leave":      func() change { return new(leaving) },
-	"disconnect": func() change { return new(disconnecting) },
-	"data":       func() change { return new(patching) },
+	"join":       func() change { return new(joinChange) },
+	"leave":      func() change { return new(leaveChange) },
+	"disconnect": func() change { return new(disconnectChange) },
+	"data":       func() change { return new(dataChange) },
 }
 
 // changed is the answer to a change.
@@ -70,18 +70,18 @@ func (h *Handler) change(name, place string, data []byte) (any, *Problem) {
 	if h.endpoint.Hub().Sealed() {
 		return nil, errSealed // Recoverable sockets may have been saved already.
 	}
-	if d, ok := c.(*disconnecting); ok && answer.Sockets > 0 {
+	if d, ok := c.(*disconnectChange); ok && answer.Sockets > 0 {
 		h.options.Logger.Info("sockets disconnected by the API", zap.Int("sockets", answer.Sockets), zap.String("reason", d.reason))
 	}
 	return answer, nil
 }
 
-// A joining enters sockets into rooms.
-type joining struct{ rooms []string }
+// A joinChange makes sockets join rooms.
+type joinChange struct{ rooms []string }
 
-func (j *joining) members() members { return members{"rooms": &j.rooms} }
+func (j *joinChange) members() members { return members{"rooms": &j.rooms} }
 
-func (j *joining) check(sockets []*realtime.Socket) *Problem {
+func (j *joinChange) check(sockets []*realtime.Socket) *Problem {
 	if problem := checkRooms(j.rooms); problem != nil {
 		return problem
 	}
@@ -102,18 +102,18 @@ func (j *joining) check(sockets []*realtime.Socket) *Problem {
 	return nil
 }
 
-func (j *joining) apply(s *realtime.Socket) bool {
+func (j *joinChange) apply(s *realtime.Socket) bool {
 	s.Join(j.rooms...)
 	return true
 }
 
-// A leaving takes sockets out of rooms.
-type leaving struct{ rooms []string }
+// A leaveChange makes sockets leave rooms.
+type leaveChange struct{ rooms []string }
 
-func (l *leaving) members() members                  { return members{"rooms": &l.rooms} }
-func (l *leaving) check([]*realtime.Socket) *Problem { return checkRooms(l.rooms) }
+func (l *leaveChange) members() members                  { return members{"rooms": &l.rooms} }
+func (l *leaveChange) check([]*realtime.Socket) *Problem { return checkRooms(l.rooms) }
 
-func (l *leaving) apply(s *realtime.Socket) bool {
+func (l *leaveChange) apply(s *realtime.Socket) bool {
 	s.Leave(l.rooms...)
 	return true
 }
@@ -131,37 +131,39 @@ func checkRooms(rooms []string) *Problem {
 	return checkNames("rooms", rooms)
 }
 
-// A disconnecting disconnects sockets, or with closing their whole connections. The
+// A disconnectChange disconnects sockets, or with closing ends their whole connections. The
 // reason is for the log: Socket.IO has no place for one.
-type disconnecting struct {
+type disconnectChange struct {
 	reason  string
 	closing bool
 }
 
-func (d *disconnecting) members() members { return members{"reason": &d.reason, "close": &d.closing} }
+func (d *disconnectChange) members() members {
+	return members{"reason": &d.reason, "close": &d.closing}
+}
 
-func (d *disconnecting) check([]*realtime.Socket) *Problem {
+func (d *disconnectChange) check([]*realtime.Socket) *Problem {
 	if d.reason == "" {
 		return nil
 	}
 	return checkName("reason", d.reason)
 }
 
-func (d *disconnecting) apply(s *realtime.Socket) bool { return s.Disconnect(d.closing) == nil }
+func (d *disconnectChange) apply(s *realtime.Socket) bool { return s.Disconnect(d.closing) == nil }
 
-// A patching replaces members of the data of sockets.
-type patching struct{ patch map[string]json.RawMessage }
+// A dataChange sets members of the data of sockets.
+type dataChange struct{ patch map[string]json.RawMessage }
 
-func (p *patching) members() members { return members{"patch": &p.patch} }
+func (p *dataChange) members() members { return members{"patch": &p.patch} }
 
-func (p *patching) check([]*realtime.Socket) *Problem {
+func (p *dataChange) check([]*realtime.Socket) *Problem {
 	if p.patch == nil {
 		return badField("patch is missing")
 	}
 	return nil
 }
 
-func (p *patching) apply(s *realtime.Socket) bool {
+func (p *dataChange) apply(s *realtime.Socket) bool {
 	s.SetData(p.patch)
 	return true
 }
