@@ -117,7 +117,7 @@ func (e *endpoint) fillBackend(stats *publish.Stats) {
 	}
 	inFlight, latencies := e.meter.Read()
 	stats.Backend.InFlight += inFlight
-	stats.Backend.Lost += e.departures.Lost()
+	stats.Backend.Lost += e.disconnects.Lost()
 	for kind, more := range latencies {
 		l := stats.Backend.Requests[kind]
 		total := l.MeanMS*float64(l.Count) + milliseconds(more.Total)

@@ -250,8 +250,8 @@ func (b *Backend) attach(e *endpoint) {
 	if b.store != nil {
 		o.Storage = storeFor(b.store, b.identity()).Under(e.hub.Name()).Under("departures").Under(e.name)
 	}
-	b.Handler = webhook.New(o, &e.departures)
-	e.departures.Attach(b.Handler)
+	b.Handler = webhook.New(o, &e.disconnects)
+	e.disconnects.Attach(b.Handler)
 }
 
 // adopt tells the backend's queue of the endpoint's sockets that connected before the
@@ -260,7 +260,7 @@ func (b *Backend) adopt(e *endpoint) {
 	for _, n := range e.hub.Namespaces() {
 		for _, s := range n.Sockets() {
 			if s.Endpoint() == e.Endpoint {
-				e.departures.Adopt(s)
+				e.disconnects.Adopt(s)
 			}
 		}
 	}
@@ -268,10 +268,10 @@ func (b *Backend) adopt(e *endpoint) {
 
 func (b *Backend) detach(ctx context.Context, e *endpoint) {
 	if caddy.Exiting() {
-		e.departures.Suspend(ctx, b.Handler)
+		e.disconnects.Suspend(ctx, b.Handler)
 		return
 	}
-	e.departures.Detach(ctx, b.Handler)
+	e.disconnects.Detach(ctx, b.Handler)
 }
 
 // Validate implements caddy.Validator.
@@ -442,7 +442,7 @@ func (b *Backend) loadSecrets() ([]webhook.Secret, error) {
 	return secrets, nil
 }
 
-// KeepHeaders implements HeaderKeeper.
+// KeepHeaders implements HeaderReader.
 func (b *Backend) KeepHeaders() []string { return b.forward() }
 
 func (b *Backend) forward() []string {
@@ -548,7 +548,7 @@ var (
 	_ realtime.Handler       = (*Backend)(nil)
 	_ realtime.Authenticator = (*BackendAuthenticator)(nil)
 	_ Fingerprinter          = (*BackendAuthenticator)(nil)
-	_ HeaderKeeper           = (*Backend)(nil)
+	_ HeaderReader           = (*Backend)(nil)
 	_ caddy.Provisioner      = (*Backend)(nil)
 	_ caddy.Validator        = (*Backend)(nil)
 )

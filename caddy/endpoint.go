@@ -30,8 +30,8 @@ type endpoint struct {
 	servers atomic.Pointer[servers]   // never changed, only replaced
 	answers publish.Answers           // of the API, whichever settings it has
 
-	departures webhook.Queue // what backends are to be told
-	meter      webhook.Meter // of what they are asked
+	disconnects webhook.Queue // what backends are to be told
+	meter       webhook.Meter // of what they are asked
 
 	mu      sync.Mutex
 	closing chan struct{} // closed when the endpoint is; nil before that begins

@@ -259,7 +259,7 @@ func (j *JWT) Fingerprint() []string {
 	return append(slices.Clone(j.material), caddy.NewReplacer().ReplaceKnown(j.JWKS, ""))
 }
 
-// KeepHeaders implements HeaderKeeper.
+// KeepHeaders implements HeaderReader.
 func (j *JWT) KeepHeaders() []string {
 	var names []string
 	for _, source := range j.sources {
@@ -373,7 +373,7 @@ func (j *JWT) parseOption(d *caddyfile.Dispenser, option string, args []string) 
 // Interface guards
 var (
 	_ realtime.Authenticator = (*JWT)(nil)
-	_ HeaderKeeper           = (*JWT)(nil)
+	_ HeaderReader           = (*JWT)(nil)
 	_ Fingerprinter          = (*JWT)(nil)
 	_ caddy.Provisioner      = (*JWT)(nil)
 	_ caddy.Validator        = (*JWT)(nil)

@@ -70,7 +70,7 @@ func (p *Placeholder) user() string {
 	return p.User
 }
 
-// KeepValues implements ValueKeeper.
+// KeepValues implements PlaceholderReader.
 func (p *Placeholder) KeepValues() []string {
 	texts := append([]string{p.user()}, p.Rooms...)
 	for _, text := range p.Data {
@@ -148,7 +148,7 @@ func (p *Placeholder) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 // Interface guards
 var (
 	_ realtime.Authenticator = (*Placeholder)(nil)
-	_ ValueKeeper            = (*Placeholder)(nil)
+	_ PlaceholderReader      = (*Placeholder)(nil)
 	_ caddy.Validator        = (*Placeholder)(nil)
 	_ caddyfile.Unmarshaler  = (*Placeholder)(nil)
 )

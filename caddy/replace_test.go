@@ -80,7 +80,7 @@ func TestReplaceEndpoint(t *testing.T) {
 	}
 	load(t, fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime\n}\n", port))
 	reload("realtime {\n\t\tname gone\n\t\tsocketio /gone/\n\t\thealth off\n\t}")
-	stays := enter(t, port, "/socket.io/")
+	kept := enter(t, port, "/socket.io/")
 	conns := []*websocket.Conn{enter(t, port, "/gone/"), enter(t, port, "/gone/"), enter(t, port, "/gone/"), enter(t, port, "/gone/")}
 	reloaded, began := make(chan struct{}), time.Now()
 	go func() {
@@ -89,7 +89,7 @@ func TestReplaceEndpoint(t *testing.T) {
 	}()
 	spread(t, conns, began, window)
 	<-reloaded
-	alive(t, stays)
+	alive(t, kept)
 	if conn, response := dial(t, port, "/gone/"); conn != nil || response.StatusCode != http.StatusOK {
 		t.Errorf("its path is answered %s", response.Status)
 	}

@@ -95,7 +95,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return next.ServeHTTP(w, r)
 	}
 	noSniff(w)
-	answer := response.New(w, r, h.app.stopping, h.app.exit.Overdue())
+	answer := response.New(w, r, h.app.stopping, h.app.exit.Expired())
 	defer answer.Finish()
 	w = answer
 	r = forwarded(r)

@@ -49,14 +49,15 @@ func offers(t *testing.T) bool {
 	s.EnableHTTP2 = true
 	s.StartTLS()
 	defer s.Close()
+	//nolint:staticcheck // net/http's transport refuses the header field :protocol of RFC 8441
 	client := &http2.Transport{TLSClientConfig: s.Client().Transport.(*http.Transport).TLSClientConfig}
-	defer client.CloseIdleConnections()
+	defer client.CloseIdleConnections() //nolint:staticcheck // of the same transport
 	r, err := http.NewRequest(http.MethodConnect, s.URL, strings.NewReader(""))
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Header[":protocol"] = []string{"websocket"}
-	response, err := client.RoundTrip(r)
+	response, err := client.RoundTrip(r) //nolint:staticcheck // of the same transport
 	if err != nil {
 		return false
 	}

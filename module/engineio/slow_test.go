@@ -80,9 +80,9 @@ func large(size int) *PacketGroup {
 	return NewPacketGroup(Packet{Type: Message, Data: bytes.Repeat([]byte("x"), size)})
 }
 
-// TestPollingBurst: more than may wait for long does not end a client that is between two
+// TestPollingGroup: more than may wait for long does not end a client that is between two
 // GETs.
-func TestPollingBurst(t *testing.T) {
+func TestPollingGroup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server, budget, all := observe(t, 1<<30, Options{})
 		const members, events, size = 3, 3, 600_000

@@ -117,7 +117,7 @@ func TestNamespacesAreRemoved(t *testing.T) {
 	})
 }
 
-func TestNamespacesStayForRecovery(t *testing.T) {
+func TestNamespacesKeptForRecovery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := hub(t, realtime.Options{Recovery: realtime.Recovery{Window: time.Minute}})
 		e := open(h, realtime.Policy{Namespaces: tenants})

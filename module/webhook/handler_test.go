@@ -353,9 +353,9 @@ func TestOwnRooms(t *testing.T) {
 	})
 }
 
-// TestHeadersStay: whatever is done to a request on its way, the next attempt
+// TestHeadersUnchanged: whatever is done to a request on its way, the next attempt
 // and the next namespace have the handshake's headers.
-func TestHeadersStay(t *testing.T) {
+func TestHeadersUnchanged(t *testing.T) {
 	var cookies []string
 	w := newWorld(t, Options{URL: "http://backend/realtime", Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 		cookies = append(cookies, r.Header.Get("Cookie"))

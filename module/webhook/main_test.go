@@ -33,7 +33,7 @@ type message struct {
 	header http.Header
 	host   string
 	body   []byte
-	status int // that a ledger answered with
+	status int // that a recorder answered with
 }
 
 // An application answers messages.

@@ -33,7 +33,7 @@ func (lonely) HandleDisconnect(context.Context, *realtime.Socket, string) {}
 func TestOneSessionPerUser(t *testing.T) {
 	for _, recovery := range []time.Duration{0, time.Minute} {
 		synctest.Test(t, func(t *testing.T) {
-			l := &ledger{status: 204}
+			l := &recorder{status: 204}
 			p := run(t, waltest.New(), l, recovery)
 			handlers := []realtime.Handler{lonely{}, p.backend}
 			p.endpoint = realtime.NewEndpoint("test", p.hub, func() (*realtime.Policy, func()) {
@@ -99,7 +99,7 @@ func TestNoReturn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := &ledger{status: 204}
+				l := &recorder{status: 204}
 				p := run(t, waltest.New(), l, time.Minute)
 				s, err := p.hub.Namespace("/").Connect(t.Context(), p.handshake(), recoverable{new(client)})
 				if err != nil {

@@ -28,18 +28,18 @@ const (
 // A process has a hub, and a backend that has a disk, within a bubble.
 type process struct {
 	*world
-	ledger *ledger
-	logs   *observer.ObservedLogs
+	recorder *recorder
+	logs     *observer.ObservedLogs
 }
 
-func run(t *testing.T, d *waltest.Disk, l *ledger, recovery time.Duration) *process {
+func run(t *testing.T, d *waltest.Disk, l *recorder, recovery time.Duration) *process {
 	t.Helper()
 	hub, err := realtime.NewHub(realtime.Options{Recovery: realtime.Recovery{Window: recovery}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	core, logs := observer.New(zap.InfoLevel)
-	p := &process{world: &world{t: t, hub: hub, queue: new(Queue)}, ledger: l, logs: logs}
+	p := &process{world: &world{t: t, hub: hub, queue: new(Queue)}, recorder: l, logs: logs}
 	p.backend = New(Options{URL: "http://backend/realtime", Transport: l.transport(), Storage: d.Storage(), Hub: hub, Logger: zap.New(core)}, p.queue)
 	p.queue.Attach(p.backend)
 	policy := &realtime.Policy{Authenticators: []realtime.Authenticator{p.backend}, Handlers: []realtime.Handler{p.backend}}
@@ -51,7 +51,7 @@ func run(t *testing.T, d *waltest.Disk, l *ledger, recovery time.Duration) *proc
 func (p *process) crash(d *waltest.Disk) *waltest.Disk {
 	after := waltest.At(d.Now())
 	d.Fail(errors.New("the process is gone"))
-	p.ledger.set(503)
+	p.recorder.set(503)
 	p.queue.Detach(p.t.Context(), p.backend)
 	_ = p.hub.Close()
 	return after

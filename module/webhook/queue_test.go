@@ -17,15 +17,15 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// A ledger is a backend that keeps what it is told.
-type ledger struct {
+// A recorder is a backend that keeps what it is told.
+type recorder struct {
 	mu     sync.Mutex
 	status int
 	told   []*message
 	times  []time.Time
 }
 
-func (l *ledger) transport() http.RoundTripper {
+func (l *recorder) transport() http.RoundTripper {
 	return byApplication(func(m *message) (int, string) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -39,14 +39,14 @@ func (l *ledger) transport() http.RoundTripper {
 	})
 }
 
-func (l *ledger) set(status int) {
+func (l *recorder) set(status int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.status = status
 }
 
 // take returns what has been told, and forgets it.
-func (l *ledger) take() ([]*message, []time.Time) {
+func (l *recorder) take() ([]*message, []time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	told, times := l.told, l.times
@@ -55,7 +55,7 @@ func (l *ledger) take() ([]*message, []time.Time) {
 }
 
 // attached returns a queue with one backend, within a bubble.
-func attached(l *ledger) (*Queue, *Handler) {
+func attached(l *recorder) (*Queue, *Handler) {
 	q := new(Queue)
 	b := New(Options{URL: "http://backend/realtime", Transport: l.transport()}, q)
 	q.Attach(b)
@@ -124,7 +124,7 @@ func TestAbandoned(t *testing.T) {
 
 func TestQueueRepeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := &ledger{status: 503}
+		l := &recorder{status: 503}
 		q, b := attached(l)
 		q.add(someDisconnect("s1", 0))
 		time.Sleep(5 * time.Minute)
@@ -161,7 +161,7 @@ func TestQueueRepeats(t *testing.T) {
 func TestQueueFinal(t *testing.T) {
 	for status, attempts := range map[int]int{400: 1, 401: 1, 404: 1, 410: 1, 422: 1, 302: 3, 408: 3, 425: 3, 429: 3, 500: 3, 503: 3} {
 		synctest.Test(t, func(t *testing.T) {
-			l := &ledger{status: status}
+			l := &recorder{status: status}
 			q, b := attached(l)
 			q.add(someDisconnect("s1", 0))
 			for range 2 { // until two more attempts can have been made
@@ -211,7 +211,7 @@ func TestQueueRetryAfter(t *testing.T) {
 // TestQueueHolds: who comes back in time has not been away.
 func TestQueueHolds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := &ledger{status: 204}
+		l := &recorder{status: 204}
 		q, b := attached(l)
 		q.add(someDisconnect("back", time.Minute))
 		q.add(someDisconnect("gone", time.Minute))
@@ -234,7 +234,7 @@ func TestQueueHolds(t *testing.T) {
 // clients might have come back.
 func TestQueueFlushes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := &ledger{status: 204}
+		l := &recorder{status: 204}
 		q, b := attached(l)
 		for i := range 100 {
 			q.add(someDisconnect(strconv.Itoa(i), time.Hour))
@@ -265,7 +265,7 @@ func TestQueueFlushes(t *testing.T) {
 
 func TestQueueIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := &ledger{status: 204}
+		l := &recorder{status: 204}
 		q, b := attached(l)
 		for i := range maxWaiting + 10 {
 			q.add(someDisconnect(strconv.Itoa(i), time.Hour))

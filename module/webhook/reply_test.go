@@ -189,9 +189,9 @@ func TestRetryUnknown(t *testing.T) {
 	}
 }
 
-// TestSentStaysUnknown: a request of which an earlier attempt may have been
+// TestSentRemainsUnknown: a request of which an earlier attempt may have been
 // received is logged so, though the last attempt was not sent.
-func TestSentStaysUnknown(t *testing.T) {
+func TestSentRemainsUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zap.ErrorLevel)
 		attempts := 0

@@ -20,7 +20,7 @@ import (
 // for that; or another one, and everything is there.
 func TestReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d, l := waltest.New(), &ledger{status: 204}
+		d, l := waltest.New(), &recorder{status: 204}
 		p := run(t, d, l, 0)
 		for range 10 {
 			p.connect()
@@ -56,7 +56,7 @@ func TestReload(t *testing.T) {
 		third.Fail(nil)
 		time.Sleep(2 * storageRetry)
 		after := p.crash(third)
-		second := &ledger{status: 204}
+		second := &recorder{status: 204}
 		p = run(t, after, second, 0)
 		time.Sleep(takeoverTime)
 		if told, _ := second.take(); len(told) != 10 {
@@ -70,9 +70,9 @@ func TestReload(t *testing.T) {
 // it again.
 func TestWithoutBackend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d, l := waltest.New(), &ledger{status: 503}
+		d, l := waltest.New(), &recorder{status: 503}
 		p := run(t, d, l, 0)
-		gone, stays := p.connect(), p.connect()
+		gone, kept := p.connect(), p.connect()
 		gone.socket.HandleDisconnect(reason.TransportClose)
 		p.queue.Detach(t.Context(), p.backend)
 		if n := p.queue.Lost(); n != 0 {
@@ -81,7 +81,7 @@ func TestWithoutBackend(t *testing.T) {
 		l.take()
 		l.set(204)
 		p.queue.Attach(p.backend)
-		p.queue.Adopt(stays.socket)
+		p.queue.Adopt(kept.socket)
 		p.queue.Adopt(gone.socket) // who looks for sockets may have found it before it went
 		time.Sleep(5 * time.Second)
 		told, _ := l.take()
@@ -89,10 +89,10 @@ func TestWithoutBackend(t *testing.T) {
 			t.Errorf("told %v", tellings(told))
 		}
 		d = p.crash(d)
-		second := &ledger{status: 204}
+		second := &recorder{status: 204}
 		p = run(t, d, second, 0)
 		time.Sleep(takeoverTime)
-		if told, _ := second.take(); len(told) != 1 || told[0].Data.Socket.ID != stays.socket.ID() {
+		if told, _ := second.take(); len(told) != 1 || told[0].Data.Socket.ID != kept.socket.ID() {
 			t.Errorf("after the crash: told %v", tellings(told))
 		}
 		p.exit()
@@ -102,7 +102,7 @@ func TestWithoutBackend(t *testing.T) {
 // TestStateIsKept: a node_lost has the state that the last answer set.
 func TestStateIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d, l := waltest.New(), &ledger{status: 204}
+		d, l := waltest.New(), &recorder{status: 204}
 		p := run(t, d, l, 0)
 		c := p.connect()
 		time.Sleep(2 * flushInterval)
@@ -116,7 +116,7 @@ func TestStateIsKept(t *testing.T) {
 		if size := d.Size(); size > 10_000 {
 			t.Errorf("%d bytes are kept", size)
 		}
-		second := &ledger{status: 204}
+		second := &recorder{status: 204}
 		p = run(t, d, second, 0)
 		time.Sleep(takeoverTime)
 		told, _ := second.take()
@@ -135,7 +135,7 @@ func TestStateIsKept(t *testing.T) {
 // is killed.
 func TestAuthenticatedIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d, l := waltest.New(), &ledger{status: 204}
+		d, l := waltest.New(), &recorder{status: 204}
 		p := run(t, d, l, 0)
 		h, abandoned := p.handshake(), p.handshake()
 		if _, err := p.hub.Namespace("/").Authenticate(t.Context(), h); err != nil {
@@ -153,7 +153,7 @@ func TestAuthenticatedIsKept(t *testing.T) {
 			t.Errorf("told %v", tellings(told))
 		}
 		d = p.crash(d)
-		second := &ledger{status: 204}
+		second := &recorder{status: 204}
 		p = run(t, d, second, 0)
 		time.Sleep(takeoverTime)
 		if told, _ := second.take(); len(told) != 1 || told[0].Data.Socket.ID != h.SocketID {
@@ -167,7 +167,7 @@ func TestAuthenticatedIsKept(t *testing.T) {
 // when it can be.
 func TestStorageFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d, l := waltest.New(), &ledger{status: 204}
+		d, l := waltest.New(), &recorder{status: 204}
 		d.Fail(errors.New("read-only"))
 		p := run(t, d, l, 0)
 		first, second := p.connect(), p.connect()
@@ -191,7 +191,7 @@ func TestStorageFails(t *testing.T) {
 		time.Sleep(2 * storageRetry)
 		l.take()
 		d = p.crash(d)
-		l = &ledger{status: 204}
+		l = &recorder{status: 204}
 		p = run(t, d, l, 0)
 		time.Sleep(takeoverTime)
 		if told, _ := l.take(); len(told) != 1 || told[0].Data.Socket.ID != third.socket.ID() {
@@ -214,7 +214,7 @@ func TestStorageFails(t *testing.T) {
 // TestJournalIsBounded: more than that it does not take, and does not give.
 func TestJournalIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d, l := waltest.New(), &ledger{status: 503}
+		d, l := waltest.New(), &recorder{status: 503}
 		p := run(t, d, l, 0)
 		for i := range maxWaiting + 10 {
 			p.queue.add(someDisconnect(strconv.Itoa(i), time.Hour))
@@ -228,7 +228,7 @@ func TestJournalIsBounded(t *testing.T) {
 		}
 		after := waltest.At(d.Now())
 		p.exit()
-		second := &ledger{status: 204}
+		second := &recorder{status: 204}
 		p = run(t, after, second, 0)
 		time.Sleep(takeoverTime)
 		if lost := p.queue.Lost(); lost != 3 {
@@ -245,7 +245,7 @@ func TestJournalIsBounded(t *testing.T) {
 // once, and to write them.
 func BenchmarkRecords(b *testing.B) {
 	const sockets = 10_000
-	l := &ledger{status: 204}
+	l := &recorder{status: 204}
 	hub, err := realtime.NewHub(realtime.Options{})
 	if err != nil {
 		b.Fatal(err)

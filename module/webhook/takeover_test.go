@@ -20,17 +20,17 @@ import (
 // next one.
 func TestNodeLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d, first := waltest.New(), &ledger{status: 204}
+		d, first := waltest.New(), &recorder{status: 204}
 		p := run(t, d, first, 0)
-		left, stays := p.connect(), p.connect()
-		connected := stays.socket.ConnectedAt()
+		left, kept := p.connect(), p.connect()
+		connected := kept.socket.ConnectedAt()
 		node := p.hub.Node()
 		time.Sleep(3 * time.Second)
 		left.socket.HandleDisconnect(reason.TransportClose)
 		time.Sleep(27 * time.Second)
 		d = p.crash(d)
 
-		second := &ledger{status: 204}
+		second := &recorder{status: 204}
 		p = run(t, d, second, 0)
 		time.Sleep(takeoverTime)
 		told, _ := second.take()
@@ -51,7 +51,7 @@ func TestNodeLost(t *testing.T) {
 			t.Fatal(err)
 		}
 		b := body.Data
-		if b.Socket.ID != stays.socket.ID() || b.Socket.Node != node || b.Socket.User != "u1" || b.State["a"] != 1 || b.Initiator != "node_lost" || b.Reason != reason.TransportClose {
+		if b.Socket.ID != kept.socket.ID() || b.Socket.Node != node || b.Socket.User != "u1" || b.State["a"] != 1 || b.Initiator != "node_lost" || b.Reason != reason.TransportClose {
 			t.Errorf("told %s", told[0].body)
 		}
 		if lived := time.Duration(b.DurationMS) * time.Millisecond; lived > 30*time.Second || lived < 30*time.Second-markInterval {
@@ -73,7 +73,7 @@ func TestNodeLost(t *testing.T) {
 func TestCrash(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		random := rand.New(rand.NewPCG(1, 2))
-		d, first := waltest.New(), &ledger{status: 204}
+		d, first := waltest.New(), &recorder{status: 204}
 		d.Record()
 		p := run(t, d, first, 0)
 		connected := make(map[string]time.Time)
@@ -111,13 +111,13 @@ func TestCrash(t *testing.T) {
 			}
 			after := waltest.At(m)
 			after.Record()
-			second := &ledger{status: 204}
+			second := &recorder{status: 204}
 			q := run(t, after, second, 0)
 			time.Sleep(takeoverTime)
 			again := after.Recorded()
 			got, _ := second.take()
 			q.exit()
-			third := &ledger{status: 204}
+			third := &recorder{status: 204}
 			q = run(t, waltest.At(again[random.IntN(len(again))]), third, 0)
 			time.Sleep(takeoverTime)
 			more, _ := third.take()
@@ -152,7 +152,7 @@ func TestCrash(t *testing.T) {
 // TestTakenIsNotTold: what the backend took before a crash it is not told again.
 func TestTakenIsNotTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d, l := waltest.New(), &ledger{status: 204}
+		d, l := waltest.New(), &recorder{status: 204}
 		p := run(t, d, l, 0)
 		var clients []*client
 		for i := range 200 {
@@ -169,7 +169,7 @@ func TestTakenIsNotTold(t *testing.T) {
 		}
 		time.Sleep(2 * flushInterval)
 		d = p.crash(d)
-		second := &ledger{status: 204}
+		second := &recorder{status: 204}
 		p = run(t, d, second, 0)
 		time.Sleep(takeoverTime)
 		told, _ := second.take()
@@ -185,7 +185,7 @@ func TestTakenIsNotTold(t *testing.T) {
 func TestSuspend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const window = time.Minute
-		d, first := waltest.New(), &ledger{status: 503}
+		d, first := waltest.New(), &recorder{status: 503}
 		p := run(t, d, first, window)
 		var clients []*client
 		for range 3 {
@@ -214,7 +214,7 @@ func TestSuspend(t *testing.T) {
 			t.Errorf("at the exit it is told of %v", before)
 		}
 
-		second := &ledger{status: 204}
+		second := &recorder{status: 204}
 		p = run(t, d, second, window)
 		p.queue.cancel(back.ID()) // at once: it may not even have been read
 		time.Sleep(10 * time.Second)
@@ -240,7 +240,7 @@ func TestSuspend(t *testing.T) {
 // that has been read.
 func TestReturnLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d, l := waltest.New(), &ledger{status: 204}
+		d, l := waltest.New(), &recorder{status: 204}
 		p := run(t, d, l, time.Minute)
 		c := recoverable{new(client)}
 		if _, err := p.hub.Namespace("/").Connect(t.Context(), p.handshake(), c); err != nil {
@@ -262,7 +262,7 @@ func TestReturnLater(t *testing.T) {
 // TestHandover: a process that still lives keeps what is its own, until it ends.
 func TestHandover(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d, l := waltest.New(), &ledger{status: 204}
+		d, l := waltest.New(), &recorder{status: 204}
 		old := run(t, d, l, 0)
 		c := old.connect()
 		time.Sleep(10 * time.Second)
@@ -302,7 +302,7 @@ func TestFirstFormat(t *testing.T) {
 			}
 			d.Set(filepath.Base(file), value)
 		}
-		l := &ledger{status: 204}
+		l := &recorder{status: 204}
 		p := run(t, d, l, 0)
 		time.Sleep(takeoverTime)
 		told, _ := l.take()

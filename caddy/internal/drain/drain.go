@@ -42,7 +42,7 @@ type Exit struct {
 	ctx     caddy.Context
 	by      time.Time       // when the exit has to be over; zero before it begins
 	done    chan struct{}   // closed when everything has been done; nil before the exit begins
-	overdue context.Context // ends when the exit should be over
+	expired context.Context // ends when the exit should be over
 	cut     context.CancelFunc
 }
 
@@ -50,13 +50,13 @@ type Exit struct {
 func New(ctx caddy.Context) *Exit {
 	e := &Exit{ctx: ctx}
 	// Requests may outlive the configuration, so this does not end with its context.
-	e.overdue, e.cut = context.WithCancel(context.Background())
+	e.expired, e.cut = context.WithCancel(context.Background())
 	return e
 }
 
-// Overdue returns a context that ends when the exit should be over: whoever still waits for a
+// Expired returns a context that ends when the exit should be over: whoever still waits for a
 // client gives up.
-func (e *Exit) Overdue() context.Context { return e.overdue }
+func (e *Exit) Expired() context.Context { return e.expired }
 
 // Begun reports whether the exit has begun.
 func (e *Exit) Begun() bool { return e.done != nil }

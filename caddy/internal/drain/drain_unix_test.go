@@ -73,8 +73,8 @@ func (a *testApp) Handle(context.Context, caddy.Event) error {
 		}
 		_ = answer.Body.Close()
 		say("served")
-		<-a.exit.Overdue().Done()
-		say("overdue")
+		<-a.exit.Expired().Done()
+		say("expired")
 	})
 	return nil
 }
@@ -135,7 +135,7 @@ func TestCaddy(t *testing.T) {
 		}
 	}
 	inOrder("stopping, exiting: false", "stopped", "cleaned up")
-	inOrder("stopping, exiting: true", "served", "overdue", "server stopped", "cleaned up")
+	inOrder("stopping, exiting: true", "served", "expired", "server stopped", "cleaned up")
 	inOrder("stopping, exiting: true", "stopped", "cleaned up")
 }
 

@@ -14,12 +14,12 @@ type answerDeadline struct {
 	timeout time.Duration // 0: there is none
 	control *http.ResponseController
 	idle    *caddyhttp.IdleTimeoutWriter // nil: there is none
-	overdue context.Context
+	expired context.Context
 }
 
 // liftDeadlines removes the server's deadlines from a request while it waits. It leaves the one
 // for a body that has still to come. A connection that is upgraded gets no deadline afterwards.
-func liftDeadlines(w http.ResponseWriter, r *http.Request, overdue context.Context) answerDeadline {
+func liftDeadlines(w http.ResponseWriter, r *http.Request, expired context.Context) answerDeadline {
 	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if server == nil || server.WriteTimeout <= 0 && server.ReadTimeout <= 0 {
 		return answerDeadline{}
@@ -45,7 +45,7 @@ func liftDeadlines(w http.ResponseWriter, r *http.Request, overdue context.Conte
 	if upgraded {
 		return answerDeadline{}
 	}
-	return answerDeadline{time.Duration(server.WriteTimeout), control, writer, overdue}
+	return answerDeadline{time.Duration(server.WriteTimeout), control, writer, expired}
 }
 
 // begin is called when there is an answer.
@@ -58,7 +58,7 @@ func (d *answerDeadline) begin() {
 		d.idle.Deadline.HardDeadline = deadline
 	}
 	_ = d.control.SetWriteDeadline(deadline)
-	if d.overdue.Err() != nil { // this may just have replaced the deadline that limit has set
+	if d.expired.Err() != nil { // this may just have replaced the deadline that limit has set
 		_ = d.control.SetWriteDeadline(past)
 	}
 }

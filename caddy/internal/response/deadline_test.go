@@ -64,12 +64,12 @@ func TestAnswerDeadline(t *testing.T) {
 	}
 
 	// Once an exit is over its time, so is an answer.
-	overdue, cut := context.WithCancel(context.Background())
+	expired, cut := context.WithCancel(context.Background())
 	cut()
 	w := &deadlined{ResponseWriter: httptest.NewRecorder()}
 	r := httptest.NewRequest(http.MethodGet, "/socket.io/", nil)
 	r = r.WithContext(context.WithValue(r.Context(), caddyhttp.ServerCtxKey, &caddyhttp.Server{WriteTimeout: caddy.Duration(timeout)}))
-	New(w, r, nil, overdue).WriteHeader(http.StatusOK)
+	New(w, r, nil, expired).WriteHeader(http.StatusOK)
 	if last := w.write[len(w.write)-1]; last.IsZero() || last.After(time.Now()) {
 		t.Errorf("the deadlines at an exit are %v", w.write)
 	}

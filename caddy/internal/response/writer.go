@@ -40,16 +40,16 @@ type Writer struct {
 // New returns the Writer of a request. Finish must be called before its handler returns.
 //
 // Over HTTP/1.x, an answer that begins after stopping was closed is the last on its connection. A
-// connection that is upgraded ends on its own terms. The request fails once overdue has ended, if
+// connection that is upgraded ends on its own terms. The request fails once expired has ended, if
 // it waits for its client then: for the rest of its body, or to take the answer.
-func New(w http.ResponseWriter, r *http.Request, stopping <-chan struct{}, overdue context.Context) *Writer {
+func New(w http.ResponseWriter, r *http.Request, stopping <-chan struct{}, expired context.Context) *Writer {
 	writer := &Writer{
 		ResponseWriter: w,
 		stopping:       stopping,
 		mayClose:       r.ProtoMajor == 1 && r.Header.Get("Upgrade") == "",
-		deadline:       liftDeadlines(w, r, overdue),
+		deadline:       liftDeadlines(w, r, expired),
 	}
-	writer.release = limit(writer, overdue)
+	writer.release = limit(writer, expired)
 	return writer
 }
 
@@ -91,11 +91,11 @@ func (w *Writer) Write(b []byte) (int, error) {
 // Unwrap is for [http.ResponseController].
 func (w *Writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// limit makes a request fail once overdue has ended, if it waits for its client then. The result
+// limit makes a request fail once expired has ended, if it waits for its client then. The result
 // must be called before the handler returns.
-func limit(w http.ResponseWriter, overdue context.Context) (release func()) {
+func limit(w http.ResponseWriter, expired context.Context) (release func()) {
 	done := make(chan struct{})
-	stop := context.AfterFunc(overdue, func() {
+	stop := context.AfterFunc(expired, func() {
 		defer close(done)
 		// A writer without deadlines is not a server's.
 		_ = http.NewResponseController(w).SetReadDeadline(past)

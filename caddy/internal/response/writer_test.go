@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// TestOverdue: a request that waits for its client fails once it is overdue, and not before.
-func TestOverdue(t *testing.T) {
+// TestExpired: a request that waits for its client fails once it is expired, and not before.
+func TestExpired(t *testing.T) {
 	for name, test := range map[string]struct {
 		request string
 		serve   func(w http.ResponseWriter, r *http.Request) error
@@ -39,10 +39,10 @@ func TestOverdue(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			overdue, cut := context.WithCancel(t.Context())
+			expired, cut := context.WithCancel(t.Context())
 			began, ended := make(chan struct{}), make(chan error, 1)
 			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				answer := New(w, r, nil, overdue)
+				answer := New(w, r, nil, expired)
 				defer answer.Finish()
 				close(began)
 				ended <- test.serve(answer, r)
@@ -70,11 +70,11 @@ func TestOverdue(t *testing.T) {
 	}
 }
 
-// TestNotOverdue: a request that is not overdue is answered as without a limit.
-func TestNotOverdue(t *testing.T) {
-	overdue, cut := context.WithCancel(t.Context())
+// TestNotExpired: a request that is not expired is answered as without a limit.
+func TestNotExpired(t *testing.T) {
+	expired, cut := context.WithCancel(t.Context())
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		answer := New(w, r, nil, overdue)
+		answer := New(w, r, nil, expired)
 		defer answer.Finish()
 		_, _ = fmt.Fprint(answer, "here")
 	}))

@@ -16,9 +16,9 @@ func stalled(limit int, budget *Budget) (*Outbox, *wire) {
 	return New(w, fixed(limit), budget), w
 }
 
-// TestBurst: a peer that is sent more than its limit, and begins to read at once, gets all
+// TestGroup: a peer that is sent more than its limit, and begins to read at once, gets all
 // of it.
-func TestBurst(t *testing.T) {
+func TestGroup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const limit, frames, size = 1_000_000, 20, 900_000
 		o, w := stalled(limit, nil)

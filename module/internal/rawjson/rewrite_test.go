@@ -27,12 +27,11 @@ func expected(value any, p *pattern) any {
 		}
 		return out
 	case map[string]any:
-		var found bool
 		mark := value[p.key]
-		if p.first == 't' {
-			found = mark == true
-		} else if _, found = mark.(string); len(value) != 1 {
-			found = false
+		found := mark == true
+		if p.first != 't' {
+			_, isString := mark.(string)
+			found = isString && len(value) == 1
 		}
 		if found {
 			operand, ok := value[p.operand]

@@ -64,9 +64,9 @@ func overConnections(t *testing.T, queue int, serve func(*Conn), run func(t *tes
 	})
 }
 
-// TestBurst: a peer that reads gets all of a burst, although it is much more than may wait
+// TestGroup: a peer that reads gets all of a message, although it is much more than may wait
 // for a peer that does not read.
-func TestBurst(t *testing.T) {
+func TestGroup(t *testing.T) {
 	t.Parallel()
 	const frames, size = 20, 900_000
 	overConnections(t, 1_000_000, func(c *Conn) {
@@ -75,9 +75,9 @@ func TestBurst(t *testing.T) {
 		if _, _, err := c.Read(atMost(10)); err != nil {
 			t.Error(err)
 		}
-		burst := Frame(Binary, make([]byte, size))
+		message := Frame(Binary, make([]byte, size))
 		for i := range frames {
-			if err := c.Send(burst); err != nil {
+			if err := c.Send(message); err != nil {
 				t.Errorf("frame %d: %v", i, err)
 			}
 		}
