@@ -10,18 +10,18 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// A HeaderKeeper is a guest that needs more headers of a handshake than other guests:
+// A HeaderReader is a guest that needs more headers of a handshake than other guests:
 // those whose names KeepHeaders returns. They are in realtime.Handshake.Header. Cookie,
 // Authorization and User-Agent always are.
-type HeaderKeeper interface {
+type HeaderReader interface {
 	KeepHeaders() []string
 }
 
-// A ValueKeeper is a guest that needs texts with placeholders of the handshake's request,
+// A PlaceholderReader is a guest that needs texts with placeholders of the handshake's request,
 // such as "{http.auth.user.id}". KeepValues returns the texts. realtime.Handshake.Values
 // has the result of each, by the text, or nothing if one of its placeholders is empty. The
 // placeholders are replaced once, when the request comes.
-type ValueKeeper interface {
+type PlaceholderReader interface {
 	KeepValues() []string
 }
 
@@ -32,11 +32,11 @@ var alwaysKept = []string{"Cookie", "Authorization", "User-Agent"}
 func kept(authenticators []realtime.Authenticator, handlers []realtime.Handler) (headers, values []string) {
 	headers = slices.Clone(alwaysKept)
 	add := func(guest any) {
-		if keeper, ok := guest.(HeaderKeeper); ok {
-			headers = append(headers, keeper.KeepHeaders()...)
+		if reader, ok := guest.(HeaderReader); ok {
+			headers = append(headers, reader.KeepHeaders()...)
 		}
-		if keeper, ok := guest.(ValueKeeper); ok {
-			values = append(values, keeper.KeepValues()...)
+		if reader, ok := guest.(PlaceholderReader); ok {
+			values = append(values, reader.KeepValues()...)
 		}
 	}
 	for _, guest := range authenticators {

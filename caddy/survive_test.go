@@ -205,7 +205,7 @@ func TestEndpointRemoved(t *testing.T) {
 	both := fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\thandler test stays\n\t}\n\trealtime {\n\t\tname second\n\t\tsocketio /second\n\t\thealth off\n\t\twebsocket /ws\n\t\thandler test goes\n\t\tauthenticator test bob\n\t}\n}\n", port)
 	one := fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\thandler test stays\n\t}\n\trespond \"not here\" 404\n}\n", port)
 	load(t, both)
-	stays, goes, plain := enter(t, port, "/socket.io/"), enter(t, port, "/second/"), connect(t, port, "/ws")
+	first, goes, plain := enter(t, port, "/socket.io/"), enter(t, port, "/second/"), connect(t, port, "/ws")
 	receive(t, plain)
 	codes := make(chan int, 2)
 	for _, conn := range []*websocket.Conn{goes, plain} {
@@ -217,7 +217,7 @@ func TestEndpointRemoved(t *testing.T) {
 			t.Errorf("an endpoint that is gone closed a connection by %d", code)
 		}
 	}
-	who(t, stays, "stays")
+	who(t, first, "stays")
 	if n := lives.count("handler goes: bob disconnected: server shutting down"); n != 2 {
 		t.Errorf("%d of 2 disconnects were told", n)
 	}
@@ -232,7 +232,7 @@ func TestEndpointRemoved(t *testing.T) {
 	}
 	reload(t, both)
 	who(t, enter(t, port, "/second/"), "goes")
-	who(t, stays, "stays")
+	who(t, first, "stays")
 }
 
 // TestHubMoves gives an endpoint another hub: its connections cannot go with it.
