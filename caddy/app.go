@@ -30,9 +30,9 @@ var handoverPause = time.After
 // App holds what endpoints share: hubs, by name. The hub "default" needs no
 // options, and so the app need not be configured at all.
 //
-// When Caddy exits it ends connections slowly, while the server still serves
-// them. shutdown_delay of the HTTP app passes before that, and its grace_period
-// bounds how long the app waits for what remains, 30s by default.
+// When Caddy exits, the app closes connections one after the other, while the server
+// still serves the others. It begins when the HTTP app's shutdown_delay is over. How long
+// it waits for connections that do not end is the HTTP app's grace_period, at most 30s.
 type App struct {
 	// Hubs holds the options of hubs, by their names.
 	Hubs map[string]*HubOptions `json:"hubs,omitempty"`
@@ -50,21 +50,20 @@ type App struct {
 
 // HubOptions are the options of one hub.
 type HubOptions struct {
-	// Broker carries broadcasts between the nodes of a cluster. It is used as
-	// long as the hub lives, and that is longer than one configuration: it must
-	// not connect when provisioned, nor be cleaned up. The hub closes it. With
-	// another broker, or other options of it, a hub is another one: the connections
-	// of the last are closed. Default: memory, for a single node.
+	// Broker carries broadcasts between the nodes of a cluster. It is used for as
+	// long as the hub lives, which is longer than one configuration. So its Provision
+	// must not connect, and it must have no Cleanup: the hub closes it. If the broker
+	// or its options change, there is a new hub, and the connections of the old one
+	// are closed. Default: memory, for a single node.
 	BrokerRaw json.RawMessage `json:"broker,omitempty" caddy:"namespace=realtime.brokers inline_key=broker"`
 
-	// Recovery lets clients whose connection broke come back to their sockets.
+	// Recovery lets clients whose connection broke recover their sockets.
 	// Default: off.
 	Recovery *Recovery `json:"recovery,omitempty"`
 
-	// Drain is over how long the closing of the hub's sessions is spread when Caddy
-	// exits, or when a configuration does without their endpoint, or has another
-	// broker for the hub. Those in the midst of something get a tenth of it more.
-	// Default 10s.
+	// Drain is the time over which the hub's sessions are closed, one after the other,
+	// when Caddy exits, or when a new configuration does not have their endpoint, or has
+	// another broker for the hub. Sessions that are busy get a tenth more. Default 10s.
 	Drain *caddy.Duration `json:"drain,omitempty"`
 }
 

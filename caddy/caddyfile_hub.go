@@ -23,7 +23,7 @@ func init() { httpcaddyfile.RegisterGlobalOption("realtime", parseGlobalOption) 
 //	}
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	app := &App{Hubs: make(map[string]*HubOptions)}
-	if existing != nil { // the option is there once for each hub
+	if existing != nil { // the global option may be written once for each hub
 		if err := json.Unmarshal(existing.(httpcaddyfile.App).Value, app); err != nil {
 			return nil, err
 		}
@@ -54,7 +54,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	return httpcaddyfile.App{Name: "realtime", Value: caddyconfig.JSON(app, nil)}, nil
 }
 
-// hubOptions are the names of what parse takes.
+// hubOptions are the names of the options that parse knows.
 var hubOptions = []string{"broker", "drain", "recovery"}
 
 func (o *HubOptions) parse(d *caddyfile.Dispenser) error {

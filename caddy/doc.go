@@ -12,7 +12,7 @@
 //
 // From a configuration to what runs:
 //
-//   - settings.go: what an endpoint's configuration comes to; it never changes
+//   - settings.go: an endpoint's configuration, ready for use; it never changes
 //   - generation.go, reference.go: what one loaded configuration owns while it runs
 //   - hub.go, endpoint.go: what outlives configurations, with all connections
 //   - serve.go: which part of an endpoint answers a request; forwarded.go: its scheme and host
@@ -25,6 +25,6 @@
 // internal/response (answers that wait) and internal/storage.
 //
 // Others extend it by guest modules of the namespaces realtime.handlers,
-// realtime.authenticators and realtime.brokers. A guest is the interface itself: a
-// [realtime.Handler], a [realtime.Authenticator], a [cluster.Broker].
+// realtime.authenticators and realtime.brokers. A guest implements the interface of its
+// namespace: [realtime.Handler], [realtime.Authenticator] or [cluster.Broker].
 package caddy

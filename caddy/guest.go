@@ -7,8 +7,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// loadGuests loads the guest modules of a namespace that a field of their host
-// has raw. A module must be the interface itself.
+// loadGuests loads the guest modules of a namespace from the field of host that has their
+// JSON. Each must implement T.
 func loadGuests[T any](ctx caddy.Context, host any, field, namespace string) ([]T, error) {
 	modules, err := ctx.LoadModule(host, field)
 	if err != nil {

@@ -29,11 +29,11 @@ type Options struct {
 	// WebSocket once it has begun. Default 10 s.
 	UpgradeTimeout time.Duration
 	// EIO3 lets in clients of Engine.IO 3, which are those of Socket.IO 2, too.
-	// It is about handshakes: who is in stays. JSONP is not served to anyone.
+	// It applies to handshakes: open sessions go on when it changes. JSONP is never served.
 	EIO3 bool
 	// Transports are those that are served, by their names: "polling",
-	// "websocket". It is about handshakes and upgrades: who is in stays. Default:
-	// both.
+	// "websocket". They apply to handshakes and upgrades: open sessions go on when they
+	// change. Default: both.
 	Transports []string
 	// MaxHeaders is how many bytes of a handshake's request are kept at most: its
 	// URL, and the headers and values that KeepHeaders and KeepValues name. A request with

@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// SetHeaders adds to h, the headers of the response to r, what lets the page that sent r
-// read the response: the origin exactly as sent, with credentials. For a policy of "*" it
-// adds an asterisk without credentials. It adds nothing if r has no Origin or Check would
-// refuse r, so it may be called before Check.
+// SetHeaders adds the headers of CORS to h, the header of the response to r. They let the
+// page that sent r read the response: they have the origin exactly as sent, and allow
+// credentials. For a policy of "*" they have an asterisk, without credentials. Nothing is
+// added if r has no Origin or Check would refuse r, so it may be called before Check.
 //
 // Vary: Origin is always added, once, since a cache must not answer one origin
 // with what was meant for another.
@@ -42,8 +42,8 @@ func (p *Policy) allow(h http.Header, r *http.Request) bool {
 		return false
 	}
 	if p != nil && p.any {
-		// Browsers refuse "*" along with credentials; echoing the origin instead
-		// would hand every site on the web the user's session.
+		// Browsers refuse "*" together with credentials. With the origin instead of "*",
+		// every site on the web could use the user's session.
 		h.Set("Access-Control-Allow-Origin", "*")
 		return true
 	}

@@ -30,8 +30,8 @@ func (p pattern) matches(o origin) bool {
 	case p.addrs.IsValid():
 		return p.addrs.Contains(o.addr) // false for a name, whose addr is zero
 	case p.subdomains:
-		// The dot keeps evilexample.com out, and with something before it the
-		// apex too.
+		// The dot excludes evilexample.com, and something before the dot excludes
+		// example.com itself.
 		below, ok := strings.CutSuffix(o.host, p.host)
 		return ok && len(below) > 1 && below[len(below)-1] == '.'
 	default:
@@ -174,7 +174,7 @@ func advise(s string, err error) error {
 	return fmt.Errorf("%w; write scheme://host or scheme://host:port, as in https://app.example.com", f)
 }
 
-// repair guesses what was meant by s, and returns "" rather than what would not
+// repair guesses which pattern was meant by s. It returns "" if the guess would not
 // compile either.
 func repair(s string) string {
 	scheme, rest, found := strings.Cut(strings.ToLower(s), "://")
@@ -202,7 +202,8 @@ func repair(s string) string {
 	return ""
 }
 
-// assume supplies the scheme that s lacks: https, but for the machine itself.
+// assume returns the scheme that s lacks, which is https, or http for this machine, and
+// the rest of s.
 func assume(s string) (scheme, rest string) {
 	for _, scheme := range []string{"http", "https"} {
 		if rest, ok := strings.CutPrefix(s, scheme+":"); ok {

@@ -1,14 +1,18 @@
-// Package origin decides which web pages may talk to an endpoint, and tells
-// browsers so in the words of CORS.
+// Package origin decides which web pages may connect to an endpoint, and tells browsers
+// so by the headers of CORS.
 //
-// One [Policy] serves long polling and both kinds of WebSocket. CORS alone
-// would not do: browsers never ask before they open a WebSocket, and they send
-// the user's cookies with it, so the server itself has to look at the Origin
-// (cross-site WebSocket hijacking, CVE-2019-13611). Every request is therefore
-// put to [Policy.Check], and only what passes gets CORS headers.
+// One [Policy] is for long polling and for both kinds of WebSocket. CORS is not enough:
+// browsers do not ask before they open a WebSocket, and they send the user's cookies with
+// the request. So the server itself must check the Origin (cross-site WebSocket hijacking,
+// CVE-2019-13611). [Policy.Check] is called for every request, and only requests that it
+// accepts get CORS headers.
 //
-// Origins are compared as scheme, host and port, each in its normal form, and
-// never as strings with a common beginning or end.
+// Origins are compared by scheme, host and port, each in its normal form, and never by
+// the beginning or the end of a string.
+//
+//   - policy.go: which origins are accepted; cors.go: the headers
+//   - pattern.go, origin.go, host.go: how patterns and Origin headers are read
+//   - errors.go: what is wrong, and what would be right
 package origin
 
 import (
