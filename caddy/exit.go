@@ -61,7 +61,7 @@ func (a *App) closeAll() {
 }
 
 // finish waits until nothing uses this app's settings any more, and closes the endpoints that no
-// other configuration has. It saves the recoverable sockets of hubs that no other configuration has.
+// other configuration has. It saves the recoverable sockets of the hubs that no other one has.
 func (a *App) finish() error {
 	a.generations.leave(a.generation)
 	defer a.generations.remove(a.generation)

@@ -131,7 +131,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 // awaitReference waits until the configuration has started, and returns its reference to the
 // endpoint. Caddy starts its apps in no particular order, so the first request may come before
-// that. If the configuration fails to start, the result is the reference of the one that still runs.
+// that. If the configuration fails to start, the result is the reference of the one that runs.
 func (h *Handler) awaitReference(ctx context.Context) (*reference, error) {
 	err := h.awaitStart(ctx)
 	if err == nil {

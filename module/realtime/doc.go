@@ -1,10 +1,10 @@
-// Package realtime is the core of the server: it knows who is connected, in which rooms, and who gets
-// which event. It knows no protocol, neither HTTP nor Caddy.
+// Package realtime is the core of the server: it knows who is connected, in which rooms, and who
+// gets which event. It knows no protocol, not even HTTP, and nothing of Caddy.
 //
-// A [Hub] holds [Namespace]s, a namespace holds [Socket]s and their rooms, and a [Broadcast] delivers
-// one [Message] to many sockets. The application takes part by an [Authenticator], which decides who
-// may connect, and by [Handler]s, which learn what clients do. A protocol takes part by a [Conn] for
-// each socket, which carries messages to the client:
+// A [Hub] holds [Namespace]s, a namespace holds [Socket]s and their rooms, and a [Broadcast]
+// delivers one [Message] to many sockets. The application takes part by an [Authenticator], which
+// decides who may connect, and by [Handler]s, which learn what clients do. A protocol takes part by
+// a [Conn] for each socket, which carries messages to the client:
 //
 //	hub, err := realtime.NewHub(realtime.Options{})
 //	endpoint := realtime.NewEndpoint("default", hub, func() (*realtime.Policy, func()) { ... })
