@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -136,4 +137,34 @@ func TestCaddy(t *testing.T) {
 		_, err := fails(t, proxyTo("", s.address), post())
 		t.Errorf("the error is %v, want a panic", err)
 	})
+}
+
+// TestHealthChecks: reverse_proxy begins its health checks while it is provisioned, over the
+// connections that are watched. The race detector would see a transport that changes afterwards.
+func TestHealthChecks(t *testing.T) {
+	for name, wrap := range map[string]string{
+		"alone":         `%s`,
+		"in a subroute": `{"handler":"subroute","routes":[{"handle":[%s]}]}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			checked := make(chan struct{}, 100)
+			backend := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/up" {
+					checked <- struct{}{}
+				}
+			}))
+			defer backend.Close()
+			proxy := proxyTo(`,"health_checks":{"active":{"uri":"/up","interval":"10ms"}}`, backend.Listener.Addr().String())
+			c := testChain(t, fmt.Sprintf(wrap, proxy))
+			if status, err := post(t, c); err != nil || status != http.StatusOK {
+				t.Errorf("a message is answered %d, %v", status, err)
+			}
+			if len(c.transports) != 1 {
+				t.Errorf("there are %d transports", len(c.transports))
+			}
+			for range 3 {
+				<-checked
+			}
+		})
+	}
 }

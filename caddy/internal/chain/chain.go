@@ -10,8 +10,9 @@
 // either does otherwise:
 //
 //   - [caddyhttp.ServerCtxKey] leads to the server while a handler of its routes is provisioned.
-//   - reverse_proxy's HTTP transport is a [reverseproxy.HTTPTransport], whose Transport has a
-//     DialContext that may be replaced once it is provisioned, unless it speaks h2c alone.
+//   - reverse_proxy's transport of the protocol "http" is its default, and is a
+//     [reverseproxy.HTTPTransport]. Once that is provisioned, its Transport has a DialContext that
+//     may be replaced, unless it speaks h2c alone. Another module may embed it (see [Transport]).
 //   - httptrace's GotConn is called with the connection that DialContext returned, or with a
 //     [tls.Conn] around it.
 //   - reverse_proxy returns a [reverseproxy.DialError] if it could not connect, and an error
@@ -68,12 +69,12 @@ func New(ctx caddy.Context, raws []json.RawMessage, prompt bool) (*Chain, error)
 	for i, raw := range raws {
 		module, err := ctx.LoadModule(&struct {
 			Raw json.RawMessage `caddy:"namespace=http.handlers inline_key=handler"`
-		}{raw}, "Raw")
+		}{watched(raw)}, "Raw")
 		if err != nil {
 			return nil, fmt.Errorf("loading handler: %w", err)
 		}
 		handlers[i] = module.(caddyhttp.MiddlewareHandler)
-		transports = append(transports, watchConns(handlers[i])...)
+		transports = append(transports, transportsOf(handlers[i])...)
 	}
 	c := &Chain{server: server, transports: transports, prompt: prompt, handler: caddyhttp.HandlerFunc(noAnswer)}
 	for _, handler := range slices.Backward(handlers) {

@@ -1,15 +1,9 @@
 package chain
 
 import (
-	"context"
 	"errors"
 	"net"
-	"net/http"
-	"slices"
 	"sync/atomic"
-
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-realtime/caddy-realtime/caddy/internal/hangup"
 )
@@ -43,38 +37,6 @@ func (c *watchedConn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
 	c.written.Add(-uint64(len(p) - n))
 	return n, err
-}
-
-// watchConns makes the transport of each reverse_proxy in a handler watch its connections. It
-// returns these transports.
-func watchConns(handler caddyhttp.MiddlewareHandler) (transports []*http.Transport) {
-	switch handler := handler.(type) {
-	case *caddyhttp.Subroute:
-		for _, route := range handler.Routes {
-			for _, inner := range route.Handlers {
-				transports = append(transports, watchConns(inner)...)
-			}
-		}
-	case *reverseproxy.Handler:
-		t, ok := handler.Transport.(*reverseproxy.HTTPTransport)
-		if !ok || t.Transport == nil {
-			return nil
-		}
-		transports = append(transports, t.Transport)
-		// With h2c all connections are HTTP/2, which says by itself what was not looked at.
-		if slices.Contains(t.Versions, "h2c") || t.Transport.DialContext == nil {
-			return transports
-		}
-		dial := t.Transport.DialContext
-		t.Transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-			conn, err := dial(ctx, network, address)
-			if err != nil {
-				return nil, err
-			}
-			return watch(conn), nil
-		}
-	}
-	return transports
 }
 
 // Interface guards
