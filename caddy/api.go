@@ -11,20 +11,19 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/publish"
 )
 
-// API is where backends reach sockets: they emit events, move sockets between
-// rooms, and ask who is there. The calls are those of
-// module/publish/openapi.yaml.
+// API is the HTTP API, by which backends emit events, move sockets between rooms and ask who is
+// connected. module/publish/openapi.yaml describes its calls.
 type API struct {
-	// Path is what the paths of all calls begin with, such as "/api/realtime".
+	// Path is the prefix of the paths of all calls, such as "/api/realtime". Required.
 	Path string `json:"path"`
-	// Keys are who may call: each request says one of them, as
-	// "Authorization: Bearer <key>". A key has 32 characters or more. Several
-	// let one be exchanged for another. Placeholders such as {env.KEY} are filled
-	// in when the configuration is loaded.
+	// Keys are the secrets of callers. Each request must have one of them, as "Authorization:
+	// Bearer <key>". A key has 32 characters or more. Write two of them while you replace one by
+	// the other. Global placeholders such as {env.KEY} are filled in when the configuration is
+	// loaded. Required.
 	Keys []string `json:"keys"`
 }
 
-// path returns the path without a slash at its end; "" where there is no API.
+// path returns the path without a slash at its end. It is "" if there is no API. a may be nil.
 func (a *API) path() string {
 	if a == nil {
 		return ""
@@ -32,7 +31,7 @@ func (a *API) path() string {
 	return strings.TrimRight(starless(a.Path), "/")
 }
 
-// owns reports whether a request's path is the API's.
+// owns reports whether a request's path is the API's or below it. a may be nil.
 func (a *API) owns(path string) bool {
 	base := a.path()
 	return base != "" && (path == base || strings.HasPrefix(path, base+"/"))

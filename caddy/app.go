@@ -21,27 +21,29 @@ import (
 
 func init() { caddy.RegisterModule(new(App)) }
 
-// defaultDrain is how long the sessions of a hub take to close at exit.
+// defaultDrain is the default of HubOptions.Drain.
 const defaultDrain = 10 * time.Second
 
-// handoverPause begins the wait of a reload. Only tests replace it, and say when it is over.
+// handoverPause starts the timer of a reload's wait. Only tests replace it, to end the wait
+// themselves.
 var handoverPause = time.After
 
-// App holds what endpoints share: hubs, by name. The hub "default" needs no
-// options, and so the app need not be configured at all.
+// App holds the hubs, which endpoints share. It needs no configuration: a hub without options has
+// the defaults.
 //
-// When Caddy exits, the app closes connections one after the other, while the server
-// still serves the others. It begins when the HTTP app's shutdown_delay is over. How long
-// it waits for connections that do not end is the HTTP app's grace_period, at most 30s.
+// When Caddy exits, the app closes connections one after the other, while the server still serves
+// the others. The HTTP app's shutdown_delay passes before that. The app waits for connections that
+// do not end for 30s, or for the HTTP app's grace_period if that is shorter.
 type App struct {
-	// Hubs holds the options of hubs, by their names.
+	// Hubs are the options of hubs, by the hubs' names. Endpoints without a hub's name use the hub
+	// "default".
 	Hubs map[string]*HubOptions `json:"hubs,omitempty"`
 
 	ctx       caddy.Context
 	logger    *zap.Logger
-	keys      map[string]hubKey // of the hubs that have options
+	keys      map[string]hubKey // of hubs that have options
 	brokers   map[string]cluster.Broker
-	store     *storage.Store // nil where there is none, for a reason
+	store     *storage.Store // nil if there is no storage; storeless says why
 	storeless error
 
 	*generation
@@ -50,20 +52,22 @@ type App struct {
 
 // HubOptions are the options of one hub.
 type HubOptions struct {
-	// Broker carries broadcasts between the nodes of a cluster. It is used for as
-	// long as the hub lives, which is longer than one configuration. So its Provision
-	// must not connect, and it must have no Cleanup: the hub closes it. If the broker
-	// or its options change, there is a new hub, and the connections of the old one
-	// are closed. Default: memory, for a single node.
+	// Broker carries broadcasts between the nodes of a cluster. Default: memory, for a single node.
+	//
+	// When a reload changes the broker or its options, there is a new hub, and the connections of
+	// the old one are closed. A broker is used as long as its hub lives, which is longer than one
+	// configuration. So its Provision must not connect, and it must have no Cleanup: the hub closes
+	// it.
 	BrokerRaw json.RawMessage `json:"broker,omitempty" caddy:"namespace=realtime.brokers inline_key=broker"`
 
-	// Recovery lets clients whose connection broke recover their sockets.
-	// Default: off.
+	// Recovery lets a client whose connection broke get its socket back, with the events that it
+	// missed. Default: off.
 	Recovery *Recovery `json:"recovery,omitempty"`
 
-	// Drain is the time over which the hub's sessions are closed, one after the other,
-	// when Caddy exits, or when a new configuration does not have their endpoint, or has
-	// another broker for the hub. Sessions that are busy get a tenth more. Default 10s.
+	// Drain is the time over which the hub's connections are closed, one after the other, so that
+	// not all clients reconnect at once. It applies when Caddy exits, and when a reload removes
+	// their endpoint or changes the hub's broker. Connections that are busy get a tenth more. 0
+	// closes all connections at once. Default 10s.
 	Drain *caddy.Duration `json:"drain,omitempty"`
 }
 
@@ -100,7 +104,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		if err := options.Recovery.validate(); err != nil {
 			return fmt.Errorf("hub %q: %w", name, err)
 		}
-		a.keys[name] = hubKey{name, options.brokerKey()} // now: to load the broker drops its options
+		a.keys[name] = hubKey{name, options.brokerKey()} // before loadBroker, which clears BrokerRaw
 		broker, err := a.loadBroker(options)
 		if err != nil {
 			return fmt.Errorf("hub %q: %w", name, err)
@@ -141,14 +145,14 @@ func (o *HubOptions) brokerKey() string {
 	if err := json.Unmarshal(o.BrokerRaw, &options); err != nil {
 		return string(o.BrokerRaw)
 	}
-	key, err := json.Marshal(options) // in one order, and without space
+	key, err := json.Marshal(options) // with sorted members and without spaces
 	if err != nil {
 		return string(o.BrokerRaw)
 	}
 	return string(key)
 }
 
-// memoryBroker is the key of the default.
+// memoryBroker is the broker key of a hub without options.
 const memoryBroker = `{"broker":"memory"}`
 
 func (a *App) loadBroker(options *HubOptions) (cluster.Broker, error) {
@@ -166,8 +170,7 @@ func (a *App) loadBroker(options *HubOptions) (cluster.Broker, error) {
 	return broker, nil
 }
 
-// hub returns the hub of a name, which lives as long as any configuration
-// uses it.
+// hub returns the hub of a name. The hub lives as long as any configuration uses it.
 func (a *App) hub(name string) (*hub, error) {
 	if h, ok := a.hubs[name]; ok {
 		return h, nil
@@ -203,8 +206,8 @@ func (a *App) register(s *settings) (r *reference, err error) {
 	return r, nil
 }
 
-// Start implements caddy.App. Only now do hubs and endpoints take their new
-// settings: a configuration that could not be provisioned has changed nothing.
+// Start implements caddy.App. Hubs and endpoints get their new settings here and not in Provision,
+// so that a configuration whose provisioning fails changes nothing.
 func (a *App) Start() error {
 	var unused []*hub // that no running configuration has
 	for _, h := range a.hubs {
@@ -229,7 +232,7 @@ func (a *App) Start() error {
 			zap.String("broker", r.hub.brokerName),
 			zap.String("version", Version()),
 		}
-		if s.backend != nil { // what clients get 404 for
+		if s.backend != nil { // clients get 404 for these paths
 			fields = append(fields, zap.Strings("closed", []string{s.backend.path, s.backend.path + "/*"}))
 		}
 		a.logger.Info("realtime ready", fields...)
@@ -286,7 +289,7 @@ func (a *App) Stop() error {
 
 // Cleanup implements caddy.CleanerUpper.
 func (a *App) Cleanup() error {
-	if a.generation == nil { // Provision has refused to begin
+	if a.generation == nil { // Provision has refused, since Caddy is exiting
 		return nil
 	}
 	a.listeners.Release()

@@ -29,123 +29,125 @@ func init() {
 	caddy.RegisterModule(new(BackendAuthenticator))
 }
 
-// Backend handles what clients send by asking an application behind HTTP what
-// follows from it, and tells it which of them are gone. Together with the
-// authenticator "backend" it also asks who clients are. The messages are
-// described in module/webhook/schema.
+// Backend asks an application, by HTTP requests, how to answer the events that clients send, and
+// tells it which clients have disconnected. Together with the authenticator "backend" it also asks
+// who clients are. The messages are described in module/webhook/schema.
 //
-// What it has not been told of clients that are gone when Caddy exits, or is
-// killed, is in Caddy's storage, and told after the next start.
+// When Caddy exits or is killed, the disconnects that the backend has not been told of are in
+// Caddy's storage. The backend is told of them after the next start.
 //
-// Its requests run through a chain of HTTP handlers within the process. A
-// request from outside for its path, or for one below it, is answered with 404,
-// whether directives before the endpoint have rewritten it or not: the path
-// should be one with nothing else below it. What a matcher keeps from the
-// endpoint it cannot close; the log warns of that.
+// The requests run through a chain of HTTP handlers within the process. The endpoint answers
+// requests from outside for the backend's path, and for paths below it, with 404. That includes
+// requests that directives before the endpoint have rewritten. Choose a path with nothing else
+// below it. The endpoint cannot close the path to requests that a matcher keeps from it; the log
+// warns of that.
 type Backend struct {
-	// URL is where the requests are posted to, such as
-	// "http://localhost:3000/realtime": short for Handle with a reverse_proxy.
-	// Global placeholders such as {env.BACKEND} are filled in.
+	// URL is where requests are posted to, such as "http://localhost:3000/realtime". It is short
+	// for Handle with a reverse_proxy. Global placeholders such as {env.BACKEND} are filled in when
+	// the configuration is loaded.
 	URL string `json:"url,omitempty"`
 
-	// Path is that of the requests, with Handle instead of URL. Default
+	// Path is the path of the requests. It belongs to Handle; a URL has its own path. Default
 	// "/realtime".
 	Path string `json:"path,omitempty"`
 
-	// Handle are the HTTP handlers that answer the requests: a reverse_proxy with
-	// several upstreams, for example. The request's host and scheme are those
-	// that the client came by, and its address is the client's. Handlers must
-	// give up when the request's context ends.
+	// Handle is the chain of HTTP handlers that answer the requests, such as a reverse_proxy with
+	// several upstreams. It replaces URL. A request has the host and the scheme that the client
+	// used, and the client's address. Handlers must return when the request's context ends.
 	HandleRaw []json.RawMessage `json:"handle,omitempty" caddy:"namespace=http.handlers inline_key=handler"`
 
-	// Secrets sign the requests, each "whsec_" and 24 to 64 bytes in base64.
-	// Several let one be exchanged for another. Global placeholders such as
-	// {env.SECRET} are filled in. There must be one, or Unsigned.
+	// Secrets sign the requests. Each is "whsec_" followed by 24 to 64 bytes in base64. Write two
+	// of them while you replace one by the other. Global placeholders such as {env.SECRET} are
+	// filled in when the configuration is loaded. Either Secrets or Unsigned is required.
 	Secrets []string `json:"secrets,omitempty"`
 
-	// Unsigned has requests not signed: whoever reaches the backend by another way
-	// can pretend to be this server.
+	// Unsigned turns signatures off. Whoever reaches the backend in another way can then pretend to
+	// be this server. Default: false.
 	Unsigned bool `json:"unsigned,omitempty"`
 
-	// Events are the names of the events that the backend handles: globs, in
-	// which * stands for any characters. Default: all.
+	// Events are the names of the events that the backend handles. They are globs, in which *
+	// stands for any characters and ? for one. Default: all.
 	Events realtime.Globs `json:"events,omitempty"`
 
-	// Forward are the names of the handshake's headers that requests to connect
-	// have, too. Default: Cookie and Authorization.
+	// Forward are the names of the handshake's headers that are passed on with a connect. Default:
+	// Cookie and Authorization.
 	Forward []string `json:"forward,omitempty"`
 
-	// ConnectTimeout is how long the backend may take to let a client in, with what
-	// is sent again. Default 3s.
+	// ConnectTimeout is how long the backend may take to answer a connect, retries included.
+	// Default 3s.
 	ConnectTimeout caddy.Duration `json:"connect_timeout,omitempty"`
 
-	// EventTimeout is how long it may take to answer an event. Default 5s.
+	// EventTimeout is how long the backend may take to answer an event, retries included. Default
+	// 5s.
 	EventTimeout caddy.Duration `json:"event_timeout,omitempty"`
 
-	// Concurrency is how many requests may be in flight. From four on, a quarter is
-	// kept for connects and another one for events; disconnects have an eighth at
-	// most, and events of one name three times as many as they leave to others.
-	// Default 256.
+	// Concurrency is the number of requests that may be in flight. Default 256.
+	//
+	// From 4 on, a quarter is reserved for connects and a quarter for events. Disconnects get an
+	// eighth at most. Events of one name get three times as many as they leave to others.
 	Concurrency int `json:"concurrency,omitempty"`
 
-	// Retry is when a connect or an event is sent again, within its timeout.
-	// "unsent": only where no backend can have received it, since it could not be
-	// connected to, or had closed the connection before, or said by HTTP/2 that it
-	// did not look at it. "unknown": also where nobody knows, since the connection
-	// ended without an answer; what is repeated has the same webhook-id, by which
-	// the backend must tell. Default "unsent".
+	// Retry is when a connect or an event is sent again within its timeout: "unsent" or "unknown".
+	// Default "unsent".
 	//
-	// A backend that is about to stop should say so: by "Retry-After: 1" in its
-	// answers. For a good answer (of a status from 200 to 299) that means that
-	// nothing is sent for so many seconds, 5 at most, and waits instead. If it then
-	// closes the socket that it listens on half a second later, nothing is lost
-	// that was on its way. Behind one handle for several backends, health checks
-	// are better: the others would wait, too.
+	// With "unsent", a request is sent again only if no backend can have received it. That is so if
+	// no connection could be made, if the backend had closed the connection before, and if the
+	// backend refused the request unseen by HTTP/2. With "unknown", a request is also sent again if
+	// the connection ended without an answer, and the backend may have received it. A repeated
+	// request has the same webhook-id, by which the backend must recognize it.
+	//
+	// A backend that is about to stop should put "Retry-After: 1" into its answers. After such an
+	// answer with a status from 200 to 299, nothing is sent for so many seconds, 5 at most;
+	// requests wait instead. The backend then closes its listening socket half a second later, and
+	// no request is lost. If Handle has several backends, use health checks: Retry-After makes the
+	// others wait, too.
 	Retry string `json:"retry,omitempty"`
 
-	// OnError is what clients get that want to connect when the backend is
-	// unavailable, which is when it does not answer, or with a status of 500 and
-	// above, 408, 425 or 429: "reject" closes their connection, so that they come
-	// back by themselves, and "accept" lets them in without an identity. All other
-	// statuses from 300 on refuse them. Default "reject".
+	// OnError is what happens to a client that connects while the backend is unavailable: "reject"
+	// or "accept". Default "reject".
+	//
+	// "reject" closes the connection, and the client reconnects by itself. "accept" lets the client
+	// in without an identity. A backend is unavailable if it does not answer, or answers with a
+	// status of 500 and above, 408, 425 or 429. All other statuses from 300 on refuse the client.
 	OnError string `json:"on_error,omitempty"`
 
-	// Notify is what the backend is told of, besides events: "connect", so that it
-	// decides who is let in, and "disconnect"; or "off" alone. Without "connect"
-	// clients are let in that the other authenticators accept, or all where there is
-	// none. Default: both.
+	// Notify is what the backend is told of, besides events: "connect", "disconnect" or both; or
+	// "off" alone. Default: both.
+	//
+	// With "connect", the backend decides who may connect. Without it, the other authenticators
+	// decide; if there are none, everybody may connect.
 	Notify []string `json:"notify,omitempty"`
 
 	*webhook.Handler // set by attach
 
-	handle  *handleSegment // until the Caddyfile is finished with
-	where   positions      // with handle
-	path    string         // of its requests
+	handle  *handleSegment // only until the Caddyfile's directive has been parsed
+	where   positions      // of the options; only as long as handle
+	path    string         // of its requests, cleaned
 	options webhook.Options
-	store   *storage.Store // nil: there is none
+	store   *storage.Store // nil if there is no storage
 	logger  *zap.Logger
 }
 
-// What OnError may be.
+// The values of Backend.OnError.
 const (
 	onErrorReject = "reject"
 	onErrorAccept = "accept"
 )
 
-// What Retry may be.
+// The values of Backend.Retry.
 const (
 	retryUnsent  = "unsent"
 	retryUnknown = "unknown"
 )
 
-// What Notify may have.
+// The values in Backend.Notify.
 const (
 	notifyConnect    = "connect"
 	notifyDisconnect = "disconnect"
 	notifyOff        = "off"
 )
 
-// defaultBackendPath is the path of a backend that has handlers and no URL.
+// defaultBackendPath is the default of Backend.Path.
 const defaultBackendPath = "/realtime"
 
 // CaddyModule returns the Caddy module information.
@@ -155,7 +157,7 @@ func (*Backend) CaddyModule() caddy.ModuleInfo {
 
 // Provision implements caddy.Provisioner.
 func (b *Backend) Provision(ctx caddy.Context) error {
-	if err := b.Validate(); err != nil { // here, too: what follows relies on it
+	if err := b.Validate(); err != nil { // Provision relies on it, and Caddy validates later
 		return err
 	}
 	b.logger = ctx.Logger()
@@ -242,7 +244,7 @@ func (b *Backend) identity() string {
 	return b.path + " " + strings.Join(slices.Compact(dials), " ")
 }
 
-// attach has the backend serve an endpoint, until detach.
+// attach connects the backend to an endpoint, until detach.
 func (b *Backend) attach(e *endpoint) {
 	o := b.options
 	o.Meter = &e.meter
@@ -319,7 +321,7 @@ func (b *Backend) Validate() error {
 	}
 	for _, secret := range b.Secrets {
 		if strings.Contains(secret, "{") {
-			return nil // filled in when provisioned, and checked then
+			return nil // Provision fills in the placeholder and checks the result
 		}
 	}
 	_, err := b.loadSecrets()
@@ -373,7 +375,7 @@ func checkForward(name string) error {
 	return nil
 }
 
-// target returns where requests go.
+// target returns the URL that requests are posted to.
 func (b *Backend) target() (*url.URL, error) {
 	if b.URL == "" {
 		return &url.URL{Scheme: "http", Host: "backend", Path: cmp.Or(b.Path, defaultBackendPath)}, nil
@@ -400,8 +402,8 @@ func (b *Backend) target() (*url.URL, error) {
 	return u, nil
 }
 
-// maxBuffered is up to how many bytes a request's body is buffered. What exceeds
-// it follows the header in writes of its own.
+// maxBuffered is how many bytes of a request's body are buffered. The rest is written separately,
+// after the header.
 const maxBuffered = 1 << 20
 
 // proxy returns the handler that a URL is short for.
@@ -409,7 +411,8 @@ func (b *Backend) proxy(target *url.URL) json.RawMessage {
 	type object = map[string]any
 	port := "80"
 	transport := object{"protocol": "http", "keep_alive": object{"max_idle_conns_per_host": cmp.Or(b.Concurrency, webhook.DefaultConcurrency), "idle_timeout": "2m"}}
-	// A request's body is in memory: buffered, it leaves in one write with the header.
+	// A buffered body leaves in one write with the header. It costs no more memory: the body is
+	// there anyway.
 	proxy := object{"handler": "reverse_proxy", "transport": transport, "request_buffers": maxBuffered}
 	if target.Scheme == "https" {
 		port = "443"
@@ -419,7 +422,7 @@ func (b *Backend) proxy(target *url.URL) json.RawMessage {
 	proxy["upstreams"] = []object{{"dial": net.JoinHostPort(target.Hostname(), cmp.Or(target.Port(), port))}}
 	raw, err := json.Marshal(proxy)
 	if err != nil {
-		panic(err) // it is made of strings and numbers
+		panic(err) // strings and numbers always marshal
 	}
 	return raw
 }
@@ -459,9 +462,8 @@ func (b *Backend) forwards(name string) bool {
 	return slices.ContainsFunc(b.forward(), func(f string) bool { return strings.EqualFold(f, name) })
 }
 
-// routed returns a path as routers may see it: without what frameworks of Java
-// take for parameters, as in /a/..;b=c/realtime, with slashes for backslashes,
-// and without blanks at its end.
+// routed returns a path as routers may see it. It removes what Java frameworks take for parameters,
+// as in /a/..;b=c/realtime. It replaces backslashes by slashes, and removes blanks at the end.
 func routed(requested string) string {
 	segments := strings.Split(strings.ReplaceAll(requested, `\`, "/"), "/")
 	for i, segment := range segments {
@@ -470,8 +472,8 @@ func routed(requested string) string {
 	return path.Clean(strings.TrimRightFunc(strings.Join(segments, "/"), func(r rune) bool { return r <= ' ' }))
 }
 
-// owns reports whether a path is the backend's or below it, in any spelling that
-// a router might take for it.
+// owns reports whether a path is the backend's or below it. Any spelling counts that some router
+// accepts for such a path.
 func (b *Backend) owns(method, requested string) bool {
 	requested = strings.ToLower(routed(requested))
 	own := strings.ToLower(b.path)
@@ -479,16 +481,15 @@ func (b *Backend) owns(method, requested string) bool {
 	if owned(requested) {
 		return true
 	}
-	// PHP: /index.php/realtime, and /app.php/anything where the path is /app.php.
+	// PHP routes /index.php/realtime to /realtime, and /app.php/anything to /app.php.
 	if at := strings.Index(requested, ".php/"); at >= 0 && (owned(requested[:at+4]) || owned(requested[at+4:])) {
 		return true
 	}
-	// Rails: /realtime.json. But a page may have a /realtime.js.
+	// Rails routes /realtime.json to /realtime. GET is exempt: a page may load a /realtime.js.
 	return method != http.MethodGet && method != http.MethodHead && owned(strings.TrimSuffix(requested, path.Ext(requested)))
 }
 
-// BackendAuthenticator asks the endpoint's handler "backend" who clients are.
-// It has no options of its own.
+// BackendAuthenticator asks the endpoint's handler "backend" who clients are. It has no options.
 type BackendAuthenticator struct{ backend *Backend }
 
 // CaddyModule returns the Caddy module information.

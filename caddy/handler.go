@@ -32,117 +32,121 @@ const (
 	handoverOff = "off"
 )
 
-// Handler holds realtime connections: those of Socket.IO clients, and plain
-// WebSockets. A request for none of its paths goes on to the next handler,
-// untouched.
+// Handler is an endpoint. It serves the connections of Socket.IO clients and plain WebSockets. It
+// passes every request for another path on to the next handler, unchanged.
 //
-// Where handlers before it rewrite paths (try_files, rewrite, uri, handle_path),
-// clients reach it by the path that they ask for, too; the health and the API do
-// not. The log warns of what cannot be reached, or cannot be closed.
+// Without any configuration it serves Socket.IO at /socket.io/ to pages of the same origin, and its
+// health at /health/realtime.
 //
-// Without any configuration it is a working Socket.IO endpoint at /socket.io/
-// for pages of the same origin, with its health at /health/realtime.
+// Handlers before it may rewrite paths (try_files, rewrite, uri, handle_path). Clients still reach
+// the endpoint by the path that they asked for. The health and the API are found by the rewritten
+// path only. The log warns of paths of the endpoint that no request can reach, and of a backend's
+// path that the endpoint cannot close.
 type Handler struct {
-	// Name is the endpoint's name. Connections stay with the endpoint of their
-	// name when the configuration is reloaded. Handlers of one name must be
-	// identical. Default "default".
+	// Name is the endpoint's name. When the configuration is reloaded, connections stay with the
+	// endpoint of the same name. Handlers with the same name must be identical. Default "default".
 	Name string `json:"name,omitempty"`
 
-	// Hub is the name of the hub whose sockets and rooms the endpoint shares
-	// with others. Default "default".
+	// Hub is the name of the hub that the endpoint belongs to. Endpoints of one hub share sockets
+	// and rooms. Default "default".
 	Hub string `json:"hub,omitempty"`
 
-	// SocketIO is where Socket.IO is served. Default: at /socket.io/.
+	// SocketIO is how Socket.IO is served. Default: at /socket.io/.
 	SocketIO *SocketIO `json:"socketio,omitempty"`
 
-	// WebSockets are where plain WebSockets are served. Default: nowhere.
+	// WebSockets are the paths at which plain WebSockets are served. Default: none.
 	WebSockets []WebSocket `json:"websockets,omitempty"`
 
-	// Health is where the endpoint's health is told. Default: at
-	// /health/realtime.
+	// Health is where the endpoint reports its health. Default: at /health/realtime.
 	Health *Health `json:"health,omitempty"`
 
-	// Namespaces that clients may connect to: globs, in which * stands for any
-	// characters. Plain WebSockets are always in "/". Default: "/" alone.
+	// Namespaces are the Socket.IO namespaces that clients may connect to. They are globs, in which
+	// * stands for any characters and ? for one. Plain WebSockets are always in "/". Default: "/"
+	// alone.
 	Namespaces realtime.Globs `json:"namespaces,omitempty"`
 
-	// API is where backends reach sockets over HTTP. Default: nowhere.
+	// API is the HTTP API, by which backends reach clients. Default: none.
 	API *API `json:"api,omitempty"`
 
-	// ServeClient is a folder whose files of the client for browsers,
-	// socket.io.min.js and the like, are served under Socket.IO's path, as
-	// Socket.IO's own server does: the folder dist of socket.io-client. They are
-	// read when the configuration is loaded. Default: none.
+	// ServeClient is a folder with the client library for browsers: the folder dist of
+	// socket.io-client. Its files, such as socket.io.min.js, are served under Socket.IO's path, as
+	// Socket.IO's own server does. They are read when the configuration is loaded. Default: none.
 	ServeClient string `json:"serve_client,omitempty"`
 
-	// Origins are the web pages that may connect, besides those of the same
-	// origin, such as https://app.example.com, https://*.example.com,
-	// http://localhost:*, http://172.16.0.0/12:*, null or *. Apps are named in
-	// full: capacitor://localhost, tauri://localhost, app://., qrc://,
-	// chrome-extension://<id>. Clients that are no browsers may send other
-	// origins: ws://host counts as http://host, wss://host as https://host, and
-	// file:// as null. "*" lets any single Origin header in, without
-	// credentials; it is refused beside guests that read cookies or what other
-	// HTTP handlers know of a client. A first word "strict" refuses clients that
-	// say no origin, which are not browsers. Default: the same origin only.
+	// Origins are the origins of the web pages that may connect, besides pages of the same origin.
+	// Default: the same origin only.
+	//
+	// Examples are https://app.example.com, https://*.example.com, http://localhost:*,
+	// http://172.16.0.0/12:*, null and *. The origins of apps are written in full:
+	// capacitor://localhost, tauri://localhost, app://., qrc://, chrome-extension://<id>.
+	//
+	// "*" accepts any single Origin header, without credentials. It is refused beside guests that
+	// read cookies or what other HTTP handlers know of a client.
+	//
+	// If the first word is "strict", clients without an Origin header are refused. Such clients are
+	// not browsers. Clients that are not browsers may send other origins: ws://host counts as
+	// http://host, wss://host as https://host, and file:// as null.
 	Origins []string `json:"origins,omitempty"`
 
-	// Authenticators must all accept a client, in this order. Later ones add to
-	// its identity. Default: everyone is let in.
+	// Authenticators decide who may connect. All of them must accept a client. They are asked in
+	// this order, and each adds to the client's identity. Default: none, and everybody may connect.
 	AuthenticatorsRaw []json.RawMessage `json:"authenticators,omitempty" caddy:"namespace=realtime.authenticators inline_key=authenticator"`
 
-	// Handlers are asked in this order to handle what clients send; the first
-	// one that does so ends the search. Default: none.
+	// Handlers handle the events that clients send. They are asked in this order, until one has
+	// handled the event. Default: none.
 	HandlersRaw []json.RawMessage `json:"handlers,omitempty" caddy:"namespace=realtime.handlers inline_key=handler"`
 
-	// Ping says how dead connections are found.
+	// Ping is how the endpoint finds dead connections.
 	Ping Ping `json:"ping,omitzero"`
 
-	// Compression says which messages are compressed. Default: none over
-	// WebSocket, and what is large over polling.
+	// Compression is which messages are compressed. Default: messages over WebSocket are not, and
+	// large answers to polling are.
 	Compression Compression `json:"compression,omitzero"`
 
-	// Handover "off" leaves the listeners of the endpoint's server to Caddy at a reload. By default,
-	// on Linux, a reload gives all new connections to the old configuration's listeners until the
-	// new one has started, then to the new one's, and waits at least 300ms until clients have moved.
-	// Without that a reload is shorter, and may lose a connection that has just begun. Other systems
-	// have no handover. "on" or "off", default "on".
+	// Handover is whether a reload hands the listeners of the endpoint's server over: "on" or
+	// "off". Default "on". Only Linux has the handover.
+	//
+	// With "on", all new connections go to the old configuration's listeners until the new
+	// configuration has started. Then they go to the new ones. The reload waits at least 300ms
+	// until clients have moved. With "off", Caddy alone handles the listeners. A reload is then
+	// shorter, and may lose a connection that has just begun.
 	Handover string `json:"handover,omitempty"`
 
-	// Limits bound what one client can take.
+	// Limits bound the resources that one client can use.
 	Limits Limits `json:"limits,omitzero"`
 
-	helper         *httpcaddyfile.Helper // while it is parsed; nil if it is not by a Caddyfile's directive
+	helper         *httpcaddyfile.Helper // only while the Caddyfile's directive is parsed; else nil
 	app            *App
 	reference      *reference
 	authenticators []realtime.Authenticator
 	handlers       []realtime.Handler
-	backend        *Backend // among the handlers; nil if it is not
+	backend        *Backend // the one among handlers; nil if there is none
 }
 
-// SocketIO is where Socket.IO is served, to clients with its default parser and
-// to those with socket.io-msgpack-parser: their first packet tells.
+// SocketIO is how Socket.IO is served. Clients may use the default parser or
+// socket.io-msgpack-parser: the endpoint recognizes the parser by the client's first packet.
 type SocketIO struct {
-	// Path is where; everything under it is Socket.IO's, and the path itself,
-	// with its last slash or without. Default "/socket.io/".
+	// Path is the path of Socket.IO. It includes every path below it. Clients may leave out its
+	// last slash. Default "/socket.io/".
 	Path string `json:"path,omitempty"`
-	// Off serves it nowhere.
+	// Off turns Socket.IO off. Default: false.
 	Off bool `json:"off,omitempty"`
-	// EIO3 lets in clients of Socket.IO 2, which speak Engine.IO 3, as well.
-	// Such a client takes its session's id, a secret of its own, for the id of its
-	// socket. Backends, the API and other clients know the socket by another id.
-	// It never comes back to a socket with recovery. Default: they get the error
-	// "Unsupported protocol version".
+	// EIO3 also accepts clients of Socket.IO 2, which speak Engine.IO 3. Default: false; such
+	// clients get the error "Unsupported protocol version".
+	//
+	// A client of Socket.IO 2 takes the id of its session, which is a secret of its own, for the id
+	// of its socket. Backends, the API and other clients know the socket by another id. Such a
+	// client never gets its socket back with recovery.
 	EIO3 bool `json:"eio3,omitempty"`
-	// Transports are those that are served: "polling", "websocket" or both. With
-	// websocket alone, clients must be told to use that only, as browsers' are by
-	// io({transports: ["websocket"]}): by default they begin with polling. A
-	// session that is open when the configuration is reloaded keeps its transport.
-	// Default: both.
+	// Transports are the transports that are served: "polling", "websocket" or both. Default: both.
+	//
+	// With "websocket" alone, clients must use only that: by default they begin with polling.
+	// Browsers' clients do so by io({transports: ["websocket"]}). A session that is open when the
+	// configuration is reloaded keeps its transport.
 	Transports []string `json:"transports,omitempty"`
 }
 
-// transports returns those that are served; nil: all. s may be nil.
+// transports returns the transports that are served; nil means all. s may be nil.
 func (s *SocketIO) transports() []string {
 	if s == nil {
 		return nil
@@ -150,7 +154,7 @@ func (s *SocketIO) transports() []string {
 	return s.Transports
 }
 
-// validate reports what cannot be served. s may be nil.
+// validate returns an error if the transports are unknown or repeated. s may be nil.
 func (s *SocketIO) validate() error {
 	if s == nil {
 		return nil
@@ -166,42 +170,43 @@ func (s *SocketIO) validate() error {
 	return nil
 }
 
-// WebSocket is where plain WebSockets are served.
+// WebSocket is a path at which plain WebSockets are served.
 type WebSocket struct {
-	// Path is where, with a slash at its end or without.
+	// Path is the path. Clients may add a slash at its end or leave it out.
 	Path string `json:"path"`
-	// Format is what frames mean: "json", objects with an event and its
-	// arguments, or "raw", the event "message" with the frame as its argument.
+	// Format is what a frame contains: "json" or "raw". A "json" frame is an object with an event
+	// and its arguments. A "raw" frame is the event "message" with the frame as its only argument.
 	// Default "json".
 	Format string `json:"format,omitempty"`
 }
 
-// Health is where the endpoint's health is told.
+// Health is where the endpoint reports its health.
 type Health struct {
-	// Path is where, exactly. Default "/health/realtime".
+	// Path is the exact path. Default "/health/realtime".
 	Path string `json:"path,omitempty"`
-	// Off turns the health route off.
+	// Off turns the health off. Default: false.
 	Off bool `json:"off,omitempty"`
 }
 
-// Ping says how dead connections are found.
+// Ping is how the endpoint finds dead connections.
 type Ping struct {
-	// Interval is how long after the last answer a client is pinged. Default 25s.
+	// Interval is the time from a client's last answer to its next ping. Default 25s.
 	Interval caddy.Duration `json:"interval,omitempty"`
-	// Timeout is how long it may take to answer. Default 20s.
+	// Timeout is how long a client may take to answer a ping. Default 20s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 }
 
-// Compression says which messages are compressed.
+// Compression is which messages are compressed.
 type Compression struct {
-	// On compresses messages over WebSocket, of Socket.IO's clients and plain
-	// ones, if they negotiate permessage-deflate (RFC 7692). It saves traffic
-	// and costs time. Those that are open when the configuration is reloaded
-	// keep what they have negotiated. Default: off.
+	// On lets clients over WebSocket negotiate permessage-deflate (RFC 7692), with Socket.IO or
+	// without. Compression saves traffic and costs CPU time. Connections that are open when the
+	// configuration is reloaded keep what they have negotiated. Default: false.
 	On bool `json:"on,omitempty"`
-	// MinSize is the size in bytes from which a message is compressed, and an
-	// answer to polling. These are compressed by gzip whether compression is on
-	// or off, for clients that take it. Default 1024.
+	// MinSize is the size in bytes from which messages are compressed. It can be set only together
+	// with On. Default 1024.
+	//
+	// Answers to polling are compressed by gzip from that size, for clients that accept it, whether
+	// On is set or not.
 	MinSize int64 `json:"min_size,omitempty"`
 }
 

@@ -19,37 +19,40 @@ import (
 
 func init() { caddy.RegisterModule(new(JWT)) }
 
-// JWT lets clients in by a JSON Web Token that they show. A client that is not
-// let in gets a connect_error whose data has a code, such as "token_expired".
-// The connection is closed when the token expires.
+// JWT authenticates clients by a JSON Web Token. A client that is refused gets a connect_error
+// whose data has a code, such as "token_expired". The connection is closed when the token expires.
+//
+// At least one of Secrets, Keys and JWKS is required.
 type JWT struct {
-	// Secrets verify tokens by HMAC (HS256, HS384, HS512): 32 bytes or more each.
-	// Several let one be exchanged for another. Global placeholders such as
-	// {env.SECRET} are filled in.
+	// Secrets verify tokens that are signed by HMAC (HS256, HS384, HS512). Each has 32 bytes or
+	// more. Write two of them while you replace one by the other. Global placeholders such as
+	// {env.SECRET} are filled in when the configuration is loaded.
 	Secrets []string `json:"secrets,omitempty"`
 
-	// Keys are public keys in PEM, or files of them: RSA (RS256 and so on, PS256
-	// and so on), ECDSA (ES256, ES384, ES512) and Ed25519 (EdDSA).
+	// Keys are public keys in PEM, or the names of files that contain them. They are RSA keys (for
+	// RS256, RS384, RS512, PS256, PS384, PS512), ECDSA keys (for ES256, ES384, ES512) or Ed25519
+	// keys (for EdDSA).
 	Keys []string `json:"keys,omitempty"`
 
-	// JWKS is the URL of a JSON Web Key Set. It is fetched in the background, again
-	// every hour, and when a token has a key that is not known, at most every 5s.
-	// While the issuer is away the keys that are there stay, across reloads of the
-	// configuration, too; where there are none yet, clients have their connections
-	// closed, so that they come back. A token that names no key is for the one of
-	// the set that fits its algorithm.
+	// JWKS is the URL of a JSON Web Key Set. It is fetched in the background every hour, and when a
+	// token has an unknown key, at most every 5s. A token that names no key is verified by the key
+	// of the set that fits its algorithm.
+	//
+	// While the issuer is unavailable, the fetched keys stay valid, also across reloads. If there
+	// are no keys yet, the connections of clients are closed, and clients reconnect by themselves.
 	JWKS string `json:"jwks,omitempty"`
 
-	// Tokens are where tokens are looked for, in this order; the first place that
-	// has one counts: "auth.<member>" of what the client sends to authenticate
-	// itself, "header:<name>", "cookie:<name>" or "query:<name>". "Bearer " may be
-	// before it. In "header:Sec-WebSocket-Protocol", for pages that cannot set
-	// other headers of a WebSocket, it is the subprotocol after one named
-	// "bearer", which is selected: new WebSocket(url, ["bearer", token]). The
-	// access log has what is in that header and in the query, unless a filter
-	// deletes it: "request>headers>Sec-Websocket-Protocol delete" and
-	// "request>uri query { delete <name> }". Default "auth.token" and
+	// Tokens are the places where a token may be: "auth.<member>" (of what the client sends to
+	// authenticate itself), "header:<name>", "cookie:<name>" or "query:<name>". The first place
+	// that has a token counts. A token may begin with "Bearer ". Default "auth.token" and
 	// "header:Authorization".
+	//
+	// Pages cannot set headers of a WebSocket, except its subprotocols.
+	// "header:Sec-WebSocket-Protocol" takes the token from the subprotocol after one named
+	// "bearer", and selects "bearer": new WebSocket(url, ["bearer", token]).
+	//
+	// The access log contains that header and the query, unless a filter deletes them:
+	// "request>headers>Sec-Websocket-Protocol delete" and "request>uri query { delete <name> }".
 	Tokens []string `json:"tokens,omitempty"`
 
 	// Issuers are those that are accepted: a token must be from one of them. Default: any.
@@ -58,38 +61,39 @@ type JWT struct {
 	// Audiences are those that are accepted: a token must be for one of them. Default: any.
 	Audiences []string `json:"audiences,omitempty"`
 
-	// Leeway is by how much the clocks of the issuer and of this server may differ, when
-	// it is checked whether a token is valid yet, and whether it has expired. The time when
-	// it was issued is not checked. Default 0.
+	// Leeway is how far the clocks of the issuer and of this server may differ. It applies to when
+	// a token expires and to when its validity begins. The time when a token was issued is not
+	// checked. Default 0.
 	Leeway caddy.Duration `json:"leeway,omitempty"`
 
-	// OptionalExpiry lets tokens in that never expire. Default: they are refused.
+	// OptionalExpiry accepts tokens that never expire. Default: false; such tokens are refused.
 	OptionalExpiry bool `json:"optional_expiry,omitempty"`
 
-	// User is the claim with the user's id, which tokens must have. Default "sub".
+	// User is the name of the claim that contains the user's id. Tokens must have it. Default
+	// "sub".
 	User string `json:"user,omitempty"`
 
-	// Data are members of the socket's data, and the claims that they have; a
-	// member within a claim is written with a dot. One that a token does not have
-	// is left out.
+	// Data maps members of the socket's data to the claims that they get their values from. A claim
+	// within a claim is written with a dot. A member whose claim a token does not have is left out.
+	// Default: none.
 	Data map[string]string `json:"data,omitempty"`
 
-	// Rooms that the socket joins, such as "org:{claims.org_id}". One whose claim
-	// a token does not have is left out; a claim that is an array makes a room of
-	// each of its elements.
+	// Rooms are the rooms that the socket joins, such as "org:{claims.org_id}". A room whose claim
+	// a token does not have is left out. A claim that is an array makes a room of each of its
+	// elements. Default: none.
 	Rooms []string `json:"rooms,omitempty"`
 
 	authenticator *jwt.Authenticator
 	sources       []jwt.Source
-	material      []string // of which the keys are made
-	set           string   // the URL of the key set that is held
+	material      []string // what the keys are made of, for Fingerprint
+	set           string   // the URL of the key set in keySets; "" if there is none
 }
 
 // keySets are the key sets in use, by their URLs. A new configuration takes over those of
 // the old one, since the issuer may be unreachable at that moment.
 var keySets = caddy.NewUsagePool()
 
-// A keySet is one of the pool.
+// A keySet is an entry of keySets.
 type keySet struct{ *jwt.KeySet }
 
 // Destruct implements caddy.Destructor.
@@ -105,7 +109,7 @@ func (*JWT) CaddyModule() caddy.ModuleInfo {
 
 // Provision implements caddy.Provisioner.
 func (j *JWT) Provision(ctx caddy.Context) error {
-	if err := j.Validate(); err != nil { // here, too: what follows relies on it
+	if err := j.Validate(); err != nil { // Provision relies on it, and Caddy validates later
 		return err
 	}
 	keys, err := j.loadKeys(true)
@@ -129,7 +133,7 @@ func (j *JWT) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// hold returns the key set of a URL, which others may use, too.
+// hold returns the key set of a URL. Other authenticators may share it. Cleanup releases it.
 func (j *JWT) hold(url string, logger *zap.Logger) (*jwt.KeySet, error) {
 	value, loaded, err := keySets.LoadOrNew(url, func() (caddy.Destructor, error) {
 		set, err := jwt.NewKeySet(url, logger)
@@ -175,9 +179,8 @@ func (j *JWT) Validate() error {
 	return err
 }
 
-// loadKeys returns the keys that are written, with placeholders filled in and
-// files read; or, if not all of them, those that need neither. No error says a
-// secret.
+// loadKeys returns the configured keys, with placeholders filled in and files read. If all is
+// false, it leaves out the keys that need either. No error contains a secret.
 func (j *JWT) loadKeys(all bool) (*jwt.Keys, error) {
 	keys := new(jwt.Keys)
 	for i, secret := range j.Secrets {
@@ -217,7 +220,7 @@ func (j *JWT) loadKeys(all bool) (*jwt.Keys, error) {
 	return keys, nil
 }
 
-// options returns what does not need keys.
+// options returns the authenticator's options without its keys.
 func (j *JWT) options() (jwt.Options, error) {
 	o := jwt.Options{
 		Issuers:        j.Issuers,
@@ -253,8 +256,8 @@ func (j *JWT) Authenticate(ctx context.Context, namespace string, h *realtime.Ha
 	return j.authenticator.Authenticate(ctx, namespace, h)
 }
 
-// Fingerprint implements Fingerprinter: the keys with placeholders filled in and
-// files read. What is at the URL of a jwks may change by itself.
+// Fingerprint implements Fingerprinter. It returns the keys, with placeholders filled in and files
+// read, and the URL of the JWKS. The set at that URL may change by itself and is left out.
 func (j *JWT) Fingerprint() []string {
 	return append(slices.Clone(j.material), caddy.NewReplacer().ReplaceKnown(j.JWKS, ""))
 }

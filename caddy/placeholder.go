@@ -22,16 +22,15 @@ func init() { caddy.RegisterModule(new(Placeholder)) }
 // refused.
 type Placeholder struct {
 	// User is the user's id: a placeholder, or a text with placeholders. Default
-	// "{http.auth.user.id}", which basic_auth and other authentications of Caddy
-	// set.
+	// "{http.auth.user.id}", which basic_auth and Caddy's other authentication handlers set.
 	User string `json:"user,omitempty"`
 
-	// Data are members of the socket's data, and the texts that they have. A
-	// member is left out where a placeholder of its text is empty.
+	// Data maps members of the socket's data to texts with placeholders. A member is left out if a
+	// placeholder of its text is empty. Default: none.
 	Data map[string]string `json:"data,omitempty"`
 
-	// Rooms that the socket joins: texts with placeholders. A room is left out
-	// where a placeholder of it is empty.
+	// Rooms are the rooms that the socket joins. They are texts with placeholders. A room is left
+	// out if a placeholder of it is empty. Default: none.
 	Rooms []string `json:"rooms,omitempty"`
 }
 

@@ -10,21 +10,20 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// Recovery are the options of connection state recovery: a Socket.IO client
-// whose connection broke gets its socket back, with its id, user, data and
-// rooms, and with the events that it missed. If that is not possible, the client learns
-// that it has a new socket. As with Socket.IO's own server, each event then has one more
-// argument.
+// Recovery configures connection state recovery. A Socket.IO client whose connection broke gets its
+// socket back, with its id, user, data and rooms, and with the events that it missed. If that is
+// not possible, the client is told so. While recovery is on, each event has one more argument, as
+// with Socket.IO's own server.
 //
-// Recovery survives restarts: at exit, the sockets, the events that their clients missed
-// and the secrets by which clients recover are saved in Caddy's storage. The next start
-// reads them from there.
+// Recovery works across restarts. At exit, Caddy's storage gets the state of the sockets, with the
+// secrets by which clients get them back. The next start takes it from there.
 type Recovery struct {
-	// Window is how long a client may be away, a restart included, such as 2m.
+	// Window is how long a client may be away, such as "2m". The time of a restart counts.
+	// Required.
 	Window caddy.Duration `json:"window"`
 
-	// MaxEvents is how many events of each namespace are held for clients that
-	// are away; of 32 MB at most. Default 10000.
+	// MaxEvents is how many events of each namespace are held for disconnected clients. They are
+	// held up to a size of 32 MB. Default 10000.
 	MaxEvents int `json:"max_events_per_namespace,omitempty"`
 }
 
@@ -40,7 +39,7 @@ func (r *Recovery) validate() error {
 	return nil
 }
 
-// settings returns the options as those of a hub. r may be nil.
+// settings returns the options for the hub. r may be nil.
 func (r *Recovery) settings() realtime.Recovery {
 	if r == nil {
 		return realtime.Recovery{}

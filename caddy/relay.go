@@ -15,19 +15,19 @@ import (
 
 func init() { caddy.RegisterModule(new(Relay)) }
 
-// Relay handles events that need no backend: it passes them on to the other
-// members of the sender's rooms, as they came.
+// Relay handles events without a backend. It passes them on, unchanged, to the other members of the
+// sender's rooms. If the sender awaits an ack, it gets one without arguments.
 //
-// Where it has rooms, it also handles the events "join" and "leave", whose one
-// argument is a room or an array of rooms. An awaited ack of these is
-// {"ok":true}, or {"error":{"code","message"}} where a room is none of those.
-// An awaited ack of an event that was passed on has no arguments.
+// If Rooms is set, Relay also handles the events "join" and "leave". Their only argument is a room
+// or an array of up to 100 rooms. Their ack is {"ok":true}, or {"error":{"code","message"}} if the
+// client has not joined or left the rooms.
 type Relay struct {
-	// Events are the names of the events to pass on: globs, in which * stands
-	// for any characters.
+	// Events are the names of the events to pass on. They are globs, in which * stands for any
+	// characters and ? for one. Default: none.
 	Events realtime.Globs `json:"events,omitempty"`
 
-	// Rooms are those that clients may join and leave by themselves: globs.
+	// Rooms are the rooms that clients may join and leave by themselves. They are globs. Default:
+	// none.
 	Rooms realtime.Globs `json:"rooms,omitempty"`
 }
 
@@ -72,15 +72,16 @@ func (r *Relay) HandleEvent(ctx context.Context, e *realtime.Event) (handled boo
 	return true, answer(e)
 }
 
-// move joins or leaves the rooms that an event names: all of them, or none.
+// move joins or leaves the rooms that an event names. If one of them is forbidden, move does
+// nothing.
 func (r *Relay) move(e *realtime.Event, move func(rooms ...string)) error {
 	rooms, ok := roomsOf(e.Args)
 	if !ok {
 		return &realtime.Error{Code: "bad_argument", Message: e.Name + " takes a room or an array of rooms"}
 	}
 	for _, room := range rooms {
-		// A socket's id is the name of its own room: who joined that would get
-		// what is meant for it alone.
+		// Each socket has a room of its own, whose name is the socket's id. Another client in that
+		// room would get the events that are meant for the socket alone.
 		if e.Socket.Namespace().IsSocketRoom(room) || !r.Rooms.Match(room) {
 			return &realtime.Error{Code: "forbidden", Message: fmt.Sprintf("clients may not %s the room %q", e.Name, room)}
 		}
@@ -92,13 +93,13 @@ func (r *Relay) move(e *realtime.Event, move func(rooms ...string)) error {
 	return answer(e, realtime.Arg{JSON: json.RawMessage(`{"ok":true}`)})
 }
 
-// What one event can say: so many rooms, and so many bytes of a name.
+// The bounds of one join or leave: the number of rooms, and the length of a name in bytes.
 const (
 	maxRooms    = 100
 	maxRoomName = 256
 )
 
-// roomsOf reads the argument of join and leave.
+// roomsOf returns the rooms in the argument of join or leave; false if the argument is invalid.
 func roomsOf(args []realtime.Arg) ([]string, bool) {
 	if len(args) != 1 {
 		return nil, false
@@ -115,12 +116,12 @@ func roomsOf(args []realtime.Arg) ([]string, bool) {
 	return rooms, len(rooms) > 0 && len(rooms) <= maxRooms && !slices.ContainsFunc(rooms, tooLong)
 }
 
-// answer answers an event whose client awaits that.
+// answer sends an event's ack, if the client awaits one.
 func answer(e *realtime.Event, args ...realtime.Arg) error {
 	if e.Ack == nil {
 		return nil
 	}
-	_ = e.Ack(args...) // a client that cannot get it is being disconnected
+	_ = e.Ack(args...) // an error means that the client is being disconnected
 	return nil
 }
 
