@@ -16,11 +16,11 @@ import (
 
 var update = flag.Bool("update", false, "write what the adapter says into testdata/adapt")
 
-// separator stands between a Caddyfile and what it comes to.
+// separator stands between a Caddyfile and its JSON or error.
 const separator = "\n----------\n"
 
-// TestAdapt holds each file of testdata/adapt against the adapter: a Caddyfile,
-// dashes, and the JSON that it comes to, or the error.
+// TestAdapt adapts each file of testdata/adapt. A file has a Caddyfile, dashes, and the JSON or the
+// error that must come out.
 func TestAdapt(t *testing.T) {
 	files, err := filepath.Glob("testdata/adapt/*.txt")
 	if err != nil || len(files) == 0 {
@@ -65,7 +65,7 @@ func adapt(t *testing.T, input string) string {
 	return pretty.String()
 }
 
-// TestExample holds Caddyfile.example against the adapter and the formatter.
+// TestExample adapts Caddyfile.example, which must also be formatted.
 func TestExample(t *testing.T) {
 	example, err := os.ReadFile("../Caddyfile.example")
 	if err != nil {

@@ -27,11 +27,11 @@ type backend struct {
 	key  string
 }
 
-// call returns the status of an answer, and the answer. headers are names and
-// values in turn.
+// call calls the API and returns the answer's status and body. headers are names and values in
+// turn.
 func (b backend) call(method, path, body string, headers ...string) (int, string) {
 	b.t.Helper()
-	transport := &http.Transport{DisableKeepAlives: true} // a reload resets what waits to be accepted
+	transport := &http.Transport{DisableKeepAlives: true} // a reload resets waiting connections
 	for deadline := time.Now().Add(testcaddy.Patience); ; {
 		r, err := http.NewRequest(method, fmt.Sprintf("http://127.0.0.1:%d%s", b.port, path), strings.NewReader(body))
 		if err != nil {
@@ -70,7 +70,8 @@ func apiSite(port int, keys string) string {
 }`, port, keys)
 }
 
-// TestAPI: keys are exchanged by reloads, and what was answered stays answered.
+// TestAPI replaces the API's keys by reloads. Answers to repeated calls stay the same across
+// reloads.
 func TestAPI(t *testing.T) {
 	t.Setenv("REALTIME_TEST_KEY", oldKey)
 	port := testcaddy.FreePort(t)
@@ -89,7 +90,7 @@ func TestAPI(t *testing.T) {
 	if status, _ := after.call("POST", emit, body); status != http.StatusUnauthorized {
 		t.Errorf("another key: %d", status)
 	}
-	// Everything else goes on, what only begins like it, too.
+	// Other paths go to the next handler, also those that only begin like the API's.
 	for _, path := range []string{"/api", "/api/realtimes", "/api/realtim", "/emit"} {
 		if status, body := before.call("GET", path, ""); status != http.StatusOK || body != "the API behind it" {
 			t.Errorf("%s: %d %s", path, status, body)
@@ -128,7 +129,7 @@ func TestAPI(t *testing.T) {
 	}
 }
 
-// TestAPIKeys has keys that are none. No error says one.
+// TestAPIKeys has invalid keys. No error contains a key.
 func TestAPIKeys(t *testing.T) {
 	t.Setenv("REALTIME_TEST_SHORT", "secret-but-short")
 	t.Setenv("REALTIME_TEST_EMPTY", "")
@@ -159,8 +160,8 @@ func TestAPIKeys(t *testing.T) {
 	}
 }
 
-// TestAPIQueues has clients that do not read: the API tells how much waits for
-// them, whatever they are connected by.
+// TestAPIQueues has clients that do not read, over each transport. The API tells how much waits for
+// them.
 func TestAPIQueues(t *testing.T) {
 	port := testcaddy.FreePort(t)
 	load(t, fmt.Sprintf(`http://127.0.0.1:%d {
@@ -181,8 +182,8 @@ func TestAPIQueues(t *testing.T) {
 		}
 		return stats.Queues
 	}
-	// fill emits until something waits, which is when the kernel takes no more,
-	// and before it is more than may wait. The kernel takes some megabytes.
+	// fill emits until something waits, but less than the limit. Nothing waits before the kernel's
+	// buffers are full, which takes some megabytes.
 	news, everybody := realtime.String(strings.Repeat("x", 800_000)), hubOf(t, "default").Namespace("/").To()
 	fill := func(want int) {
 		t.Helper()
@@ -207,7 +208,7 @@ func TestAPIQueues(t *testing.T) {
 		},
 	} {
 		conn := open()
-		if name == "plain" { // whose handshake ends before it is in the namespace
+		if name == "plain" { // its handshake ends before it is in the namespace
 			for status, answer := b.call("GET", "/api/sockets", ""); !strings.Contains(answer, `"id"`); status, answer = b.call("GET", "/api/sockets", "") {
 				if status != http.StatusOK {
 					t.Fatal(status, answer)

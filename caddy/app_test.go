@@ -20,8 +20,8 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
 )
 
-// config adapts a Caddyfile to the JSON that Caddy loads. It has no admin
-// endpoint and writes nothing to disk.
+// config adapts a Caddyfile to JSON. The configuration has no admin endpoint and writes nothing to
+// disk.
 func config(t testing.TB, caddyfile string) []byte {
 	t.Helper()
 	input := "{\n\tadmin off\n\tpersist_config off\n\tauto_https off\n\tlog {\n\t\tlevel ERROR\n\t}\n}\n" + caddyfile
@@ -32,7 +32,7 @@ func config(t testing.TB, caddyfile string) []byte {
 	return result
 }
 
-// validate provisions a Caddyfile, and cleans it up again.
+// validate provisions a Caddyfile and cleans it up again.
 func validate(t *testing.T, caddyfile string) error {
 	t.Helper()
 	var c caddy.Config
@@ -76,7 +76,8 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// TestBlocksDiffer: JSON has no lines, and so the error names the endpoint alone.
+// TestBlocksDiffer loads two blocks of one name that differ. The error names the endpoint; JSON has
+// no line numbers.
 func TestBlocksDiffer(t *testing.T) {
 	adapted := config(t, ":0 {\n\trealtime {\n\t\tname one\n\t}\n}\nlocalhost:0 {\n\trealtime {\n\t\tname two\n\t\tnamespaces /x\n\t}\n}")
 	var c caddy.Config
@@ -136,7 +137,7 @@ func receive(t *testing.T, conn *websocket.Conn) string {
 	return packet
 }
 
-// next returns the next packet that is no ping: a slow test gets some.
+// next returns the next packet that is no ping. A slow test gets pings.
 func next(conn *websocket.Conn) (string, error) {
 	_ = conn.SetReadDeadline(time.Now().Add(testcaddy.Patience))
 	for {
@@ -165,7 +166,7 @@ func TestReload(t *testing.T) {
 	receive(t, plain) // connect
 	exchange(t, plain, `{"event":"join","args":["a"],"id":1}`)
 
-	// Settings change, both connections go on.
+	// The settings change. Both connections stay open.
 	if err := caddy.Load(config(t, site("\t\twebsocket /ws\n\t\tnamespaces / /x")), true); err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +177,7 @@ func TestReload(t *testing.T) {
 		t.Errorf("join was answered by %s", got)
 	}
 
-	// One that cannot start changes nothing: the second site's address is taken.
+	// A configuration that cannot start changes nothing. The second site's address is taken.
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -193,7 +194,8 @@ func TestReload(t *testing.T) {
 		t.Errorf("after a reload that failed, the namespace was answered by %s", got)
 	}
 
-	// A path that goes takes its connections with it, a namespace its sockets, and no others.
+	// Removing a path closes its connections. Removing a namespace disconnects its sockets. Others
+	// stay.
 	if err := caddy.Load(config(t, site("")), true); err != nil {
 		t.Fatal(err)
 	}
@@ -252,7 +254,7 @@ func TestHealth(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		wantHandover = "unsupported"
 	}
-	receive(t, connect(t, port, "/socket.io")) // it counts once it is told that it is open
+	receive(t, connect(t, port, "/socket.io")) // the server counts it from here on
 	receive(t, connect(t, port, "/ws/"))
 	want := `"transports":{"polling":0,"websocket":2},"rooms":0,"broker":"memory","draining":false,"handover":"` + wantHandover + `"}`
 	if _, body := get(http.MethodGet, "/health/realtime?verbose=1"); !strings.HasPrefix(body, `{"websocket":{"enabled":true,"connections":2},"hub":"default",`) || !strings.HasSuffix(body, want) {
@@ -260,8 +262,8 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-// What a client sent last reaches the others at once, though there is nothing
-// to read from it any more: not with their next ping.
+// TestLastWords checks that the last message of a client reaches the others at once, even if the
+// server cannot read from that client any more. The message must not wait for the next ping.
 func TestLastWords(t *testing.T) {
 	port := testcaddy.FreePort(t)
 	load(t, fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\trelay {\n\t\t\tevents message\n\t\t\trooms *\n\t\t}\n\t}\n}", port))

@@ -19,8 +19,8 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// TestRecoveryAsksAgain: a reload that changes the authenticators has a client be
-// asked who it is when it comes back, and no other reload does.
+// TestRecoveryAsksAgain reloads while a client is away. If the reload changes the authenticators,
+// the client is authenticated again when it comes back; else it is not.
 func TestRecoveryAsksAgain(t *testing.T) {
 	port := testcaddy.FreePort(t)
 	text := func(options string) string {
@@ -107,7 +107,7 @@ type fingerprinted struct {
 
 func (f fingerprinted) Fingerprint() []string { return f.texts }
 
-// TestJWTFingerprint: keys count as they are, wherever they are written.
+// TestJWTFingerprint checks that the fingerprint has the keys' values, wherever they come from.
 func TestJWTFingerprint(t *testing.T) {
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	defer cancel()

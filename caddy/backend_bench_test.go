@@ -18,8 +18,8 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
 )
 
-// BenchmarkBackend has the time from an event to its ack by a backend that does
-// nothing, beside that of the same request to it through a bare reverse_proxy.
+// BenchmarkBackend measures the time from an event to its ack, by a backend that does nothing. For
+// comparison it measures the same request through a bare reverse_proxy.
 func BenchmarkBackend(b *testing.B) {
 	asked := make(chan []byte, 1)
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -74,12 +74,12 @@ http://127.0.0.1:%d {
 	}
 	ask := event(b)
 	for len(asked) > 0 {
-		<-asked // that of the connect
+		<-asked // the connect
 	}
 	ask()
-	body := <-asked // what the other way sends, too
+	body := <-asked // the event's request, which the other ways send, too
 
-	// post returns what makes the request, by a connection of its own.
+	// post returns a function that makes the request, over a connection of its own.
 	post := func(address string) func(b *testing.B) func() {
 		return func(b *testing.B) func() {
 			transport := new(http.Transport)
@@ -107,8 +107,8 @@ http://127.0.0.1:%d {
 		{"reverse_proxy", post(fmt.Sprintf("http://127.0.0.1:%d/realtime", bare))},
 		{"direct", post(backend.URL + "/realtime")},
 	}
-	// One at a time, by turns, so that whatever else the machine does is in all of
-	// them: medians in microseconds, and in multiples of reverse_proxy's.
+	// The ways take turns, so that other load on the machine affects all of them alike. The results
+	// are medians in microseconds, and multiples of reverse_proxy's.
 	b.Run("one", func(b *testing.B) {
 		took := make([][]time.Duration, len(ways))
 		var all []func()

@@ -11,8 +11,8 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/webhook"
 )
 
-// TestBackendIdentity: what is kept for one application is not that of another, and
-// stays its own whatever else is set.
+// TestBackendIdentity checks that the identities of different applications differ, and that other
+// options do not change an identity.
 func TestBackendIdentity(t *testing.T) {
 	t.Setenv("UPSTREAM", "localhost:5000")
 	handle := func(raws ...string) *Backend {
@@ -44,8 +44,7 @@ func TestBackendIdentity(t *testing.T) {
 	}
 }
 
-// TestBackendPath: from outside nobody reaches the backend's path, however it is
-// written; what is not that path is the application's.
+// TestBackendPath checks which spellings of a path count as the backend's.
 func TestBackendPath(t *testing.T) {
 	for _, tt := range []struct {
 		path, requested string

@@ -12,7 +12,8 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
 )
 
-// TestServeClient: the client is there where Socket.IO is, and nothing else of its folder.
+// TestServeClient loads the client library under Socket.IO's path. Other files of its folder are
+// not served.
 func TestServeClient(t *testing.T) {
 	dir := t.TempDir()
 	script := "/* " + strings.Repeat("the client ", 1000) + "*/"
@@ -68,7 +69,7 @@ http://127.0.0.1:%d {
 		if compressed := len(body) < 1000; a.StatusCode != http.StatusOK || compressed != (accept != "br") || compressed != (a.Header.Get("Content-Encoding") != "") {
 			t.Errorf("with %s it is %d %v, %d bytes", accept, a.StatusCode, a.Header, len(body))
 		}
-		// What was cached is known again, whoever compressed it.
+		// A cached file is still valid, whoever compressed it.
 		if b, _ := get(port, file, "Accept-Encoding", accept, "If-None-Match", a.Header.Get("ETag")); b.StatusCode != http.StatusNotModified {
 			t.Errorf("with %s the ETag %s is answered %d", accept, a.Header.Get("ETag"), b.StatusCode)
 		}
@@ -85,7 +86,7 @@ http://127.0.0.1:%d {
 	if a, _ := get(port, "/io/socket.io.js"); a.StatusCode != http.StatusNotFound {
 		t.Errorf("a file that is not there is answered %d", a.StatusCode)
 	}
-	// None of the client's files: Socket.IO answers.
+	// Socket.IO answers requests for other names.
 	for _, path := range []string{"/io/package.json", "/io/..%2fpackage.json", "/io/x/socket.io.min.js", "/io/"} {
 		if a, body := get(port, path); a.StatusCode != http.StatusBadRequest || body != `{"code":0,"message":"Transport unknown"}` {
 			t.Errorf("%s is answered %d %.50s", path, a.StatusCode, body)

@@ -23,8 +23,8 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/socketio"
 )
 
-// entrances returns settings with Socket.IO, if it has a path, and plain
-// WebSockets.
+// entrances returns settings with the given paths of Socket.IO and plain WebSockets. An empty path
+// turns Socket.IO off.
 func entrances(namespace, socketioPath string, webSockets ...WebSocket) *settings {
 	s := testSettings(namespace)
 	s.socketioPath, s.webSockets = socketioPath, webSockets
@@ -32,7 +32,7 @@ func entrances(namespace, socketioPath string, webSockets ...WebSocket) *setting
 	return s
 }
 
-// TestDropInAnyOrder drops references as Caddy does not, but could.
+// TestDropInAnyOrder drops references in orders that Caddy does not use today.
 func TestDropInAnyOrder(t *testing.T) {
 	for _, order := range [][]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}} {
 		e := testEndpoint(t)
@@ -67,7 +67,7 @@ func TestDropInAnyOrder(t *testing.T) {
 	}
 }
 
-// TestEntrances follows the entrances of an endpoint through configurations.
+// TestEntrances checks the servers of an endpoint as configurations start and stop.
 func TestEntrances(t *testing.T) {
 	json, raw := WebSocket{"/ws", "json"}, WebSocket{"/ws", "raw"}
 	other := WebSocket{"/other", "json"}
@@ -109,7 +109,7 @@ func TestEntrances(t *testing.T) {
 	}
 	check("third alone", false, raw)
 
-	// A configuration that does not get to live.
+	// The newest configuration may be dropped first, as if it had failed to start.
 	fourth := use(e, entrances("/4", "/socket.io/", json))
 	check("fourth", true, json, raw)
 	if err := fourth.drop(t.Context()); err != nil {
@@ -121,8 +121,8 @@ func TestEntrances(t *testing.T) {
 	}
 }
 
-// TestAcquire has settings used while they come and go: none is used that has
-// been dropped, which is when its guests are cleaned up.
+// TestAcquire uses settings while references are taken and dropped. None are used after they have
+// been dropped, when their guests are cleaned up.
 func TestAcquire(t *testing.T) {
 	e := testEndpoint(t)
 	const configurations = 100
@@ -165,7 +165,7 @@ func TestAcquire(t *testing.T) {
 	for i := range configurations {
 		next := use(e, all[i+1])
 		for before := uses.Load(); i%10 == 0 && uses.Load() < before+10; {
-			runtime.Gosched() // lets the others have a look
+			runtime.Gosched() // lets the other goroutines run
 		}
 		if err := current.drop(context.Background()); err != nil {
 			t.Fatal(err)
@@ -183,8 +183,7 @@ func TestAcquire(t *testing.T) {
 	}
 }
 
-// TestCloseOnce closes an endpoint by several ways at a time, as an exit does:
-// by the event and by Stop.
+// TestCloseOnce closes an endpoint several times at once, as an exit does by the event and by Stop.
 func TestCloseOnce(t *testing.T) {
 	e := testEndpoint(t)
 	l := use(e, entrances("/", "/socket.io/"))
@@ -209,7 +208,8 @@ func TestCloseOnce(t *testing.T) {
 	}
 }
 
-// TestCloseInTime gives up on an endpoint whose connections do not end.
+// TestCloseInTime closes an endpoint whose connections do not end. close returns when its context
+// ends.
 func TestCloseInTime(t *testing.T) {
 	e := testEndpoint(t)
 	l := use(e, testSettings("/"))
@@ -223,8 +223,8 @@ func TestCloseInTime(t *testing.T) {
 	<-l.idle
 }
 
-// TestEndpointComesBack configures an endpoint again while the one of its name
-// is still closing: a handler of its connections has not returned in time.
+// TestEndpointComesBack configures an endpoint again while the former endpoint of its name is still
+// closing, since a handler of its connections has not returned.
 func TestEndpointComesBack(t *testing.T) {
 	h, err := newHub(hubKey{"test", memoryBroker}, nil, new(generations))
 	if err != nil {
@@ -233,7 +233,7 @@ func TestEndpointComesBack(t *testing.T) {
 	defer func() { _ = h.Destruct() }()
 	old := h.endpoint("test")
 	use(old, entrances("/", "/socket.io/"))
-	stuck := make(chan struct{}) // what close has not come to the end of
+	stuck := make(chan struct{}) // closed when the old endpoint is
 	old.mu.Lock()
 	old.closing = stuck
 	old.mu.Unlock()
@@ -258,8 +258,8 @@ func TestEndpointComesBack(t *testing.T) {
 	}
 }
 
-// TestServeHTTP has the handler by itself: what waits for the start, and what
-// comes late for an entrance that is gone.
+// TestServeHTTP calls the handler without a server. Some requests come before the start, and others
+// come for a server that has been removed.
 func TestServeHTTP(t *testing.T) {
 	e := testEndpoint(t)
 	s := entrances("/", "/socket.io/", WebSocket{"/ws", "json"})
@@ -284,7 +284,7 @@ func TestServeHTTP(t *testing.T) {
 		err := h.ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodGet, path, nil), next)
 		return w.Code, err
 	}
-	// What is none of ours waits for nothing.
+	// Requests for other paths do not wait.
 	for _, path := range []string{"/", "/socket.iox", "/socket.i", "/ws//", "/wsx", "/WS", "/health/", "/healthz", "/socket.iO/"} {
 		if status, err := serve(t.Context(), path); status != http.StatusTeapot || err != nil {
 			t.Errorf("%s: %d, %v", path, status, err)
@@ -313,7 +313,7 @@ func TestServeHTTP(t *testing.T) {
 			t.Errorf("%s, which is gone: %v", path, err)
 		}
 	}
-	fail() // a configuration that never starts
+	fail() // this configuration never starts
 	w := httptest.NewRecorder()
 	if err := never.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/health", nil), next); err != nil || w.Code != http.StatusOK {
 		t.Errorf("beside one that goes on: %d, %v", w.Code, err)
@@ -327,7 +327,7 @@ func TestServeHTTP(t *testing.T) {
 	}
 }
 
-// TestHealthDraining asks a hub that exits.
+// TestHealthDraining asks for the health of a hub that drains.
 func TestHealthDraining(t *testing.T) {
 	h, err := newHub(hubKey{"exits", memoryBroker}, nil, new(generations))
 	if err != nil {

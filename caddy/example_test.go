@@ -15,7 +15,7 @@ import (
 
 func init() { caddy.RegisterModule(Shout{}) }
 
-// Shout answers every event with its name, louder.
+// Shout answers every event with its name in capitals.
 type Shout struct{}
 
 func (Shout) CaddyModule() caddy.ModuleInfo {
@@ -30,9 +30,8 @@ func (Shout) HandleEvent(_ context.Context, e *realtime.Event) (handled bool, er
 	return true, e.Ack(realtime.String(strings.ToUpper(e.Name)))
 }
 
-// A handler in Go, instead of a backend: a guest module, which the endpoint has
-// by its name. In a Caddyfile, where it needs UnmarshalCaddyfile, that is
-// "handler shout".
+// The example is a handler in Go, in place of a backend. It is a guest module, which the endpoint's
+// JSON names. To be used in a Caddyfile as "handler shout", it also needs UnmarshalCaddyfile.
 func Example_handler() {
 	config := `{
 		"admin": {"disabled": true},
@@ -57,7 +56,7 @@ func Example_handler() {
 	for _, packet := range []string{"40", `420["hello"]`} { // enter the namespace "/", and emit an event
 		_ = conn.WriteMessage(websocket.TextMessage, []byte(packet))
 	}
-	for range 3 { // the handshake, that we are in, and the ack
+	for range 3 { // the handshake, the CONNECT and the ack
 		if _, packet, _ := conn.ReadMessage(); strings.HasPrefix(string(packet), "43") {
 			fmt.Printf("%s\n", packet)
 		}

@@ -16,8 +16,8 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
 )
 
-// TestTrustedProxies: behind a proxy that Caddy trusts, the client's scheme and
-// host are those that the proxy says; from anybody else they are not.
+// TestTrustedProxies connects through proxies. The headers of a trusted proxy set the client's
+// scheme and host. The headers of anybody else do not.
 func TestTrustedProxies(t *testing.T) {
 	type told struct {
 		secure, proto, host string
@@ -73,7 +73,7 @@ func TestTrustedProxies(t *testing.T) {
 		origin  string
 		headers string
 		status  int  // of the WebSocket
-		told    told // where it is let in
+		told    told // what the backend is told, if the client is accepted
 	}{
 		{"https outside", port, ours, "X-Forwarded-Proto: https, X-Forwarded-Host: app.example.com", 101, told{"true", "https", "app.example.com"}},
 		{"wss outside", port, ours, "X-Forwarded-Proto: wss, X-Forwarded-Host: app.example.com", 101, told{"true", "https", "app.example.com"}},

@@ -19,7 +19,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// Guests as third parties write them. Their names begin with "test".
+// The guests of the tests are like those of third parties. Their names begin with "test".
 func init() {
 	caddy.RegisterModule(new(testHandler))
 	caddy.RegisterModule(new(testAuthenticator))
@@ -32,10 +32,10 @@ func init() {
 	httpcaddyfile.RegisterDirectiveOrder("realtime_test", httpcaddyfile.Before, "encode")
 }
 
-// polls is how many long-polls are being served.
+// polls is the number of long-polls in progress.
 var polls atomic.Int32
 
-// A testWatch counts the long-polls that pass it.
+// A testWatch counts long-polls. It stands before the endpoint.
 type testWatch struct{}
 
 func (*testWatch) CaddyModule() caddy.ModuleInfo {
@@ -50,7 +50,7 @@ func (*testWatch) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return next.ServeHTTP(w, r)
 }
 
-// A diary is what guests have lived through, in order.
+// A diary records what happens to guests, in order.
 type diary struct {
 	mu      sync.Mutex
 	entries []string
@@ -67,14 +67,14 @@ func (d *diary) note(format string, args ...any) {
 	d.changed = make(chan struct{})
 }
 
-// begin forgets everything, for another test.
+// begin clears the diary for the next test.
 func (d *diary) begin() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.entries = nil
 }
 
-// index returns where an entry is first, or -1.
+// index returns the first index of an entry, or -1.
 func (d *diary) index(entry string) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -99,8 +99,8 @@ func (d *diary) count(entry string) int {
 	return n
 }
 
-// A testHandler answers "who" with its tag. "wait" it answers when the test
-// says so.
+// A testHandler answers the event "who" with its tag. It answers "wait" when the test opens the
+// gate.
 type testHandler struct {
 	Tag string `json:"tag,omitempty"`
 }
@@ -130,7 +130,7 @@ func (h *testHandler) HandleDisconnect(_ context.Context, s *realtime.Socket, wh
 	lives.note("handler %s: %s disconnected: %s", h.Tag, s.User(), why)
 }
 
-// gate holds back "wait".
+// gate holds back the answer to "wait".
 var gate = make(chan struct{})
 
 func (h *testHandler) HandleEvent(_ context.Context, e *realtime.Event) (bool, error) {
@@ -158,7 +158,7 @@ func (h *testHandler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// A testAuthenticator lets its user in, or nobody.
+// A testAuthenticator accepts everybody as its user. The user "nobody" makes it refuse everybody.
 type testAuthenticator struct {
 	User string `json:"user,omitempty"`
 }
@@ -182,7 +182,7 @@ func (a *testAuthenticator) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// A testBroker notes when it is closed.
+// A testBroker records in the diary when it is closed.
 type testBroker struct {
 	Name string `json:"name,omitempty"`
 
@@ -216,14 +216,14 @@ func (b *testBroker) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// testSyntaxless is a guest that can be configured by JSON only.
+// testSyntaxless is a guest without a Caddyfile syntax.
 type testSyntaxless struct{ guestOf }
 
 func (*testSyntaxless) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "realtime.handlers.test_syntaxless", New: func() caddy.Module { return new(testSyntaxless) }}
 }
 
-// testMisfit is no realtime.Handler.
+// testMisfit is a module that does not implement realtime.Handler.
 type testMisfit struct{}
 
 func (*testMisfit) CaddyModule() caddy.ModuleInfo {
@@ -237,7 +237,7 @@ func (guestOf) HandleConnect(context.Context, *realtime.Socket)            {}
 func (guestOf) HandleDisconnect(context.Context, *realtime.Socket, string) {}
 func (guestOf) HandleEvent(context.Context, *realtime.Event) (bool, error) { return false, nil }
 
-// A testApp is another app beside ours, which fails as it is told to.
+// A testApp is another app beside ours. It fails in the step that Fail names.
 type testApp struct {
 	Fail string `json:"fail,omitempty"` // "provision" or "start"
 }
@@ -250,7 +250,7 @@ func (a *testApp) Provision(ctx caddy.Context) error {
 	if a.Fail != "provision" {
 		return nil
 	}
-	// Whatever is provisioned before is cleaned up. Make sure that ours is.
+	// Load our app first, so that the failure makes Caddy clean it up.
 	if _, err := ctx.App("http"); err != nil {
 		return err
 	}

@@ -19,8 +19,8 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
 )
 
-// TestKeySetAcrossReloads: while the issuer is away, a reload keeps its keys. Where
-// there are none yet, nobody is told that a token is wrong.
+// TestKeySetAcrossReloads reloads while the issuer is unavailable. The fetched keys stay valid. If
+// there are no keys yet, no client is told that its token is wrong.
 func TestKeySetAcrossReloads(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -48,8 +48,8 @@ func TestKeySetAcrossReloads(t *testing.T) {
 	site := func(path, options string) string {
 		return fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\tauthenticator jwt {\n\t\t\tjwks %s%s\n%s\n\t\t}\n\t}\n}", port, issuer.URL, path, options)
 	}
-	// enter returns what a client gets that shows the token, or "" where its
-	// connection is closed.
+	// enter connects with the token. It returns the server's answer, or "" if the connection is
+	// closed.
 	enter := func() string {
 		conn := connect(t, port, "/socket.io/")
 		receive(t, conn) // open

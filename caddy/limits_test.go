@@ -12,8 +12,8 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
 )
 
-// TestLimits: the limits of a Caddyfile hold for all of an endpoint's paths
-// together, and those of the next one for connections that are open.
+// TestLimits checks that limits apply to all paths of an endpoint together, and that a reload's
+// limits apply to open connections.
 func TestLimits(t *testing.T) {
 	port := testcaddy.FreePort(t)
 	site := func(limits string) string {
@@ -39,7 +39,7 @@ func TestLimits(t *testing.T) {
 	upgrade := []string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA=="}
 	const polling = "/socket.io/?EIO=4&transport=polling"
 
-	// A plain WebSocket is in as soon as it is open.
+	// A plain WebSocket is in its namespace as soon as it is open.
 	plain := connect(t, port, "/ws")
 	receive(t, plain) // connect
 	exchange(t, plain, `{"event":"join","args":["b"],"id":1}`)
@@ -64,7 +64,7 @@ func TestLimits(t *testing.T) {
 	exchange(t, first, `421["join","a"]`)
 	exchange(t, plain, `{"event":"join","args":["a"],"id":1}`)
 
-	// What was within the limits once may be beyond those of now.
+	// A message that the old limits allowed may exceed the new ones.
 	deep := `["deep",[[[[]]]]]`
 	if err := first.WriteMessage(websocket.TextMessage, []byte("42"+deep)); err != nil {
 		t.Fatal(err)

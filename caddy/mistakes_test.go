@@ -7,7 +7,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
-// TestUnseenMistakes has mistakes that pass for something else than they are.
+// TestUnseenMistakes has mistakes that could be taken for valid options.
 func TestUnseenMistakes(t *testing.T) {
 	inBlock := func(lines string) string { return ":80 {\n\trealtime {\n" + lines + "\n\t}\n}\n" }
 	inOption := func(lines string) string { return "{\n\trealtime {\n" + lines + "\n\t}\n}\n:80 {\n\trealtime\n}\n" }

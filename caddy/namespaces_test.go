@@ -12,8 +12,8 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// TestReloadWithoutNamespace reloads with a configuration that has one namespace less. The
-// sockets in it are disconnected, and those of the same connections in others stay.
+// TestReloadWithoutNamespace reloads with a configuration that has one namespace less. The sockets
+// in it are disconnected. The sockets of the same connections in other namespaces stay.
 func TestReloadWithoutNamespace(t *testing.T) {
 	port := testcaddy.FreePort(t)
 	reload := func(namespaces string) {
@@ -70,8 +70,8 @@ func TestReloadWithoutNamespace(t *testing.T) {
 	}
 }
 
-// TestReloadWaitsForEvent: a socket whose namespace goes gets the ack of an event that is
-// handled at that moment.
+// TestReloadWaitsForEvent removes a namespace while an event of a socket in it is being handled.
+// The socket still gets the ack.
 func TestReloadWaitsForEvent(t *testing.T) {
 	lives.begin()
 	port := testcaddy.FreePort(t)

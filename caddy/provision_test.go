@@ -13,8 +13,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
 )
 
-// patched returns the JSON of a Caddyfile with members put into it, each by its
-// path.
+// patched returns the JSON of a Caddyfile with members added, each at its path.
 func patched(t *testing.T, caddyfile string, members map[string]string) []byte {
 	t.Helper()
 	var root map[string]any
@@ -45,8 +44,8 @@ func patched(t *testing.T, caddyfile string, members map[string]string) []byte {
 	return patched
 }
 
-// validateJSON provisions a configuration whose one site has a handler by its
-// JSON, and cleans it up again.
+// validateJSON provisions a configuration and cleans it up again. Its only site has a handler with
+// the given JSON.
 func validateJSON(t *testing.T, handler string, apps string) error {
 	t.Helper()
 	text := `{"admin":{"disabled":true},"logging":{"logs":{"default":{"level":"ERROR"}}},"apps":{` + apps +
@@ -58,7 +57,7 @@ func validateJSON(t *testing.T, handler string, apps string) error {
 	return caddy.Validate(&c)
 }
 
-// TestValidateJSON has what a Caddyfile cannot say.
+// TestValidateJSON has mistakes that cannot be written in a Caddyfile.
 func TestValidateJSON(t *testing.T) {
 	const h = `{"handler":"realtime"`
 	for _, test := range []struct {
@@ -155,8 +154,8 @@ func TestValidateJSON(t *testing.T) {
 	}
 }
 
-// TestFailedProvision has a running configuration, beside which others fail in
-// all the places where they can: it keeps its hub.
+// TestFailedProvision loads configurations that fail, at each place where they can. The running
+// configuration keeps its hub.
 func TestFailedProvision(t *testing.T) {
 	port := testcaddy.FreePort(t)
 	site := func(inside string) string {
@@ -197,8 +196,8 @@ func TestFailedProvision(t *testing.T) {
 	}
 }
 
-// TestBrokerLives checks that a hub whose broker cannot be reached leaves
-// nothing behind that a better configuration would stumble over.
+// TestBrokerLives loads hubs whose broker cannot be reached. A correct configuration can be loaded
+// afterwards.
 func TestBrokerLives(t *testing.T) {
 	lives.begin()
 	port := testcaddy.FreePort(t)
@@ -220,7 +219,7 @@ func TestBrokerLives(t *testing.T) {
 			t.Errorf("the hub's broker was closed %d times", n)
 		}
 	}()
-	// The hub lives on, and its broker with it, unless another one takes its place.
+	// The hub and its broker live on, unless another broker is configured.
 	for _, name := range []string{"first", "unreachable", "first"} {
 		if err := caddy.Load(with(name), true); (err != nil) != (name == "unreachable") {
 			t.Errorf("%s: %v", name, err)
@@ -234,8 +233,8 @@ func TestBrokerLives(t *testing.T) {
 	}
 }
 
-// TestCleanupOfNothing: Caddy cleans an app up that has refused to be provisioned, as one does
-// while the process exits.
+// TestCleanupOfNothing cleans up an app that has refused to be provisioned, as it does while the
+// process exits. Caddy does so, too.
 func TestCleanupOfNothing(t *testing.T) {
 	if err := new(App).Cleanup(); err != nil {
 		t.Error(err)
@@ -251,8 +250,8 @@ func TestModules(t *testing.T) {
 	}
 }
 
-// TestMemoryBroker is here for its audience: without one every broadcast would
-// be encoded for nobody.
+// TestMemoryBroker checks that the module counts listeners. Otherwise every broadcast would be
+// encoded, even without a recipient.
 func TestMemoryBroker(t *testing.T) {
 	b := new(MemoryBroker)
 	if err := b.Provision(caddy.Context{}); err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
 )
 
-// A returning client shows what it knows of an earlier connection.
+// A returning client sends what it knows of an earlier connection.
 func enterAs(t *testing.T, port int, pid, offset string) (conn *websocket.Conn, packets []string) {
 	t.Helper()
 	conn, response := dial(t, port, "/socket.io/")
@@ -49,8 +49,7 @@ func offsetOf(t *testing.T, packet string) string {
 	return args[len(args)-1]
 }
 
-// TestRecoveryReload turns recovery on and off in the configuration of a hub
-// that lives on.
+// TestRecoveryReload turns recovery on and off by reloads. The hub lives on.
 func TestRecoveryReload(t *testing.T) {
 	port := testcaddy.FreePort(t)
 	text := fmt.Sprintf(`http://127.0.0.1:%d {
@@ -99,7 +98,7 @@ func TestRecoveryReload(t *testing.T) {
 	_ = conn.NetConn().Close()
 	say("two")
 
-	// Neither a reload nor one that fails makes a client that is away start anew.
+	// A client that is away is recovered after a reload, and after a reload that fails.
 	change(`{"recovery":{"window":"2m","max_events_per_namespace":50}}`)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -118,7 +117,7 @@ func TestRecoveryReload(t *testing.T) {
 	say("four")
 	offset = offsetOf(t, receive(t, conn))
 
-	// Turned off, it is forgotten, even if it is turned on again.
+	// Turning recovery off drops its state. Turning it on again does not bring the state back.
 	_ = conn.NetConn().Close()
 	change(off)
 	say("five")
@@ -129,7 +128,7 @@ func TestRecoveryReload(t *testing.T) {
 	}
 }
 
-// comeBack connects until the server has noticed that the client had gone.
+// comeBack connects again and again, until the server has noticed that the client had gone.
 func comeBack(t *testing.T, port int, pid, offset string) (*websocket.Conn, []string) {
 	t.Helper()
 	for deadline := time.Now().Add(testcaddy.Patience); time.Now().Before(deadline); {

@@ -14,7 +14,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// A recipient is a client in memory, which keeps what it is sent.
+// A recipient is a client in memory. It records what it is sent.
 type recipient struct {
 	*realtime.Socket
 	inbox *inbox
@@ -77,7 +77,7 @@ func relayed(t *testing.T, r *Relay, clients int) []recipient {
 	return all
 }
 
-// say has a client send an event whose answer it awaits, and returns that.
+// say makes a client send an event and returns the ack.
 func (r recipient) say(event string, args ...realtime.Arg) (answer string) {
 	r.HandleEvent(context.Background(), event, args, func(args ...realtime.Arg) error {
 		answer += "ack" + argsOf(args)
@@ -108,10 +108,10 @@ func TestRelay(t *testing.T) {
 		{c, "typing-now", nil, "ack", []recipient{b}, "typing-now"},
 		{a, "other", nil, `ack {"error":{"code":"unhandled_event","message":"nothing handles an event of this name here"}}`, nil, ""},
 		{b, "leave", []realtime.Arg{jsonArg(`"room:1"`)}, `ack {"ok":true}`, nil, ""},
-		{b, "leave", []realtime.Arg{jsonArg(`"room:1"`)}, `ack {"ok":true}`, nil, ""}, // again
+		{b, "leave", []realtime.Arg{jsonArg(`"room:1"`)}, `ack {"ok":true}`, nil, ""}, // once more
 		{a, "message", nil, "ack", nil, ""},
 		{b, "message", nil, "ack", []recipient{c}, "message"},
-		// All of the rooms, or none.
+		// If one room is forbidden, the client joins none.
 		{d, "join", []realtime.Arg{jsonArg(`["room:2","` + c.ID() + `"]`)}, `ack {"error":{"code":"forbidden","message":"clients may not join the room \"` + c.ID() + `\""}}`, nil, ""},
 		{d, "join", []realtime.Arg{jsonArg(`["room:2","secret"]`)}, `ack {"error":{"code":"forbidden","message":"clients may not join the room \"secret\""}}`, nil, ""},
 		{b, "message", nil, "ack", []recipient{c}, "message"},
@@ -132,7 +132,7 @@ func TestRelay(t *testing.T) {
 		}
 	}
 
-	// Without an ack it is the same.
+	// Events without an ack have the same effect.
 	a.HandleEvent(t.Context(), "join", []realtime.Arg{jsonArg(`"room:2"`)}, nil)
 	a.HandleEvent(t.Context(), "join", []realtime.Arg{jsonArg(`"secret"`)}, nil)
 	a.HandleEvent(t.Context(), "message", nil, nil)
@@ -209,15 +209,14 @@ func TestRelayLimit(t *testing.T) {
 	}
 }
 
-// TestRelayParts has a relay that only relays, and one that only lets clients
-// join.
+// TestRelayParts has a relay with events only, and a relay with rooms only.
 func TestRelayParts(t *testing.T) {
 	unhandled := func(answer string) bool { return strings.Contains(answer, "unhandled_event") }
 	events := relayed(t, &Relay{Events: realtime.Globs{"message"}}, 1)[0]
 	if !unhandled(events.say("join", jsonArg(`"a"`))) || !unhandled(events.say("leave", jsonArg(`"a"`))) {
 		t.Error("a relay without rooms handles join and leave")
 	}
-	// Then they are events like others.
+	// Without rooms, join and leave are events like others.
 	named := relayed(t, &Relay{Events: realtime.Globs{"*"}}, 1)[0]
 	if got := named.say("join", jsonArg(`"a"`)); got != "ack" || len(named.Rooms()) != 0 {
 		t.Errorf("join was answered by %s; now in %q", got, named.Rooms())
@@ -234,7 +233,7 @@ func TestRelayParts(t *testing.T) {
 	}
 }
 
-// TestRelayErrors relays what cannot be passed on.
+// TestRelayErrors relays events that cannot be passed on.
 func TestRelayErrors(t *testing.T) {
 	clients := relayed(t, &Relay{Events: realtime.Globs{"*"}, Rooms: realtime.Globs{"*"}}, 2)
 	for _, client := range clients {
@@ -247,15 +246,15 @@ func TestRelayErrors(t *testing.T) {
 	if got := clients[0].say("message", parts...); got != `ack {"error":{"code":"internal","message":"the event could not be handled"}}` {
 		t.Error(got)
 	}
-	// An ack that cannot be sent is nobody's error.
+	// An ack that cannot be sent is no error.
 	clients[0].HandleEvent(t.Context(), "message", nil, func(...realtime.Arg) error { return errors.New("broken pipe") })
 	if got := clients[1].inbox.take(); !slices.Equal(got, []string{"message"}) {
 		t.Errorf("got %q", got)
 	}
 }
 
-// TestRelayOwnRoom has a client join what is another's own room, and so get
-// what is meant for that one alone.
+// TestRelayOwnRoom has a client try to join the own room of another socket, whose events it would
+// then get.
 func TestRelayOwnRoom(t *testing.T) {
 	clients := relayed(t, &Relay{Rooms: realtime.Globs{"*"}}, 2)
 	victim, attacker := clients[0], clients[1]

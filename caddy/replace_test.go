@@ -12,8 +12,8 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
 )
 
-// spread waits for the ends of connections, which must come one after the other,
-// over about a window that cannot have begun before a time.
+// spread waits until connections are closed. They must be closed one after the other, over about
+// the window, which has not begun before the time began.
 func spread(t *testing.T, conns []*websocket.Conn, began time.Time, window time.Duration) {
 	t.Helper()
 	for i, conn := range conns {
@@ -21,14 +21,14 @@ func spread(t *testing.T, conns []*websocket.Conn, began time.Time, window time.
 			t.Errorf("connection %d is closed with %d", i, code)
 		}
 	}
-	// The last one's turn is one step before the window's end.
+	// The last connection is closed one step before the window's end.
 	if took, least := time.Since(began), window*time.Duration(len(conns)-1)/time.Duration(len(conns))*9/10; took < least {
 		t.Errorf("%d connections have ended within %v, not over %v", len(conns), took, window)
 	}
 }
 
-// TestReplaceBroker: a broker cannot be exchanged under connections. They are
-// closed, and their clients come back to a hub that has the other one.
+// TestReplaceBroker reloads with another broker. The connections are closed, and their clients
+// reconnect to a hub with the new broker.
 func TestReplaceBroker(t *testing.T) {
 	lives.begin()
 	port := testcaddy.FreePort(t)
@@ -44,7 +44,7 @@ func TestReplaceBroker(t *testing.T) {
 	reload("")
 	conns := []*websocket.Conn{enter(t, port, "/socket.io/"), enter(t, port, "/socket.io/"), enter(t, port, "/socket.io/"), enter(t, port, "/socket.io/")}
 
-	// What is the default anyway is no other one.
+	// Writing the default broker changes nothing.
 	reload(`,"broker":{ "broker" : "memory" }`)
 	for _, conn := range conns {
 		alive(t, conn)
@@ -66,8 +66,8 @@ func TestReplaceBroker(t *testing.T) {
 	}
 }
 
-// TestReplaceEndpoint: an endpoint that the configuration has no more is closed as
-// slowly as at an exit, and the others stay.
+// TestReplaceEndpoint removes an endpoint by a reload. Its connections are closed over the window,
+// as at an exit. Other endpoints stay.
 func TestReplaceEndpoint(t *testing.T) {
 	port := testcaddy.FreePort(t)
 	const window = 400 * time.Millisecond
@@ -95,7 +95,7 @@ func TestReplaceEndpoint(t *testing.T) {
 	}
 }
 
-// alive makes sure that a connection is still served.
+// alive checks that a connection is still served.
 func alive(t *testing.T, conn *websocket.Conn) {
 	t.Helper()
 	if got := exchange(t, conn, `421["x"]`); got != `431[{"error":{"code":"unhandled_event","message":"nothing handles an event of this name here"}}]` {

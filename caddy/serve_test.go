@@ -14,8 +14,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
 )
 
-// loadBriefly is load for a configuration that does not take its time to close
-// connections.
+// loadBriefly is like load, but its configuration closes all connections at once.
 func loadBriefly(t *testing.T, caddyfile string) {
 	t.Helper()
 	if err := caddy.Load(patched(t, caddyfile, map[string]string{"apps/realtime/hubs": `{"default":{"drain":"10ms"}}`}), true); err != nil {
@@ -28,9 +27,9 @@ func loadBriefly(t *testing.T, caddyfile string) {
 	})
 }
 
-// TestRewritten: clients reach the endpoint by the path that they ask for,
-// whatever directives before it make of that. The health and the API go by what is
-// made of it, and the backend's path is closed by either.
+// TestRewritten has directives that rewrite paths before the endpoint. Clients still reach it by
+// the path that they asked for. The health and the API are found by the rewritten path only. The
+// backend's path is closed by either path.
 func TestRewritten(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "index.html"), []byte("page"), 0o600); err != nil {
@@ -81,7 +80,7 @@ func TestRewritten(t *testing.T) {
 				return a.StatusCode, string(text)
 			}
 			paths := []string{"/socket.io/", "/socket.io/x"}
-			if name != "handle_path" { // whose pattern has a slash
+			if name != "handle_path" { // its pattern has a slash
 				paths = append(paths, "/socket.io")
 			}
 			if name == "some paths" {
@@ -105,7 +104,7 @@ func TestRewritten(t *testing.T) {
 			_ = plain.Close()
 			for _, path := range []string{"/realtime", "/realtime/", "/realtime/below", "//realtime", "/x/../realtime", "/%72ealtime", "/REALTIME/x"} {
 				if name == "handle_path" && !strings.HasPrefix(path, "/realtime") {
-					continue // no handler of ours is asked
+					continue // these requests do not reach our handler
 				}
 				for _, method := range []string{http.MethodGet, http.MethodPost} {
 					if status, body := ask(method, path); status != http.StatusNotFound {
@@ -128,7 +127,7 @@ func TestRewritten(t *testing.T) {
 	}
 }
 
-// TestStars: a path that ends in a star is the path of everything below it.
+// TestStars has paths that end in a star. They mean the same without it.
 func TestStars(t *testing.T) {
 	port := testcaddy.FreePort(t)
 	loadBriefly(t, fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\tsocketio /io/*\n\t\tapi /api/realtime/* {\n\t\t\tkey 0123456789abcdef0123456789abcdef\n\t\t}\n\t}\n\trespond \"page\"\n}", port))

@@ -13,7 +13,7 @@ import (
 
 var errStubborn = errors.New("nothing is removed")
 
-// A stubborn storage removes nothing, once.
+// A stubborn storage fails to remove something, once.
 type stubborn struct {
 	certmagic.Storage
 	refused bool
@@ -27,8 +27,8 @@ func (s *stubborn) Delete(ctx context.Context, key string) error {
 	return s.Storage.Delete(ctx, key)
 }
 
-// TestSnapshotOvertaken: what another process has left while this one ran is not
-// for the next, which does not know what this one did.
+// TestSnapshotOvertaken has another process leave a snapshot while this one runs. save removes it,
+// since it lacks what happened in this process.
 func TestSnapshotOvertaken(t *testing.T) {
 	s := storage.On(&certmagic.FileStorage{Path: t.TempDir()})
 	h, err := newHub(hubKey{"overtaken", memoryBroker}, nil, new(generations))
@@ -46,8 +46,8 @@ func TestSnapshotOvertaken(t *testing.T) {
 	}
 }
 
-// TestSnapshotOutdated: what one process could not take over is not for the next,
-// which does not know what has happened in between.
+// TestSnapshotOutdated has a process that fails to take over a snapshot. The next process must not
+// restore it, since it lacks what has happened in between.
 func TestSnapshotOutdated(t *testing.T) {
 	ctx := t.Context()
 	s := storage.On(&stubborn{Storage: &certmagic.FileStorage{Path: t.TempDir()}})

@@ -8,7 +8,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
 )
 
-// TestNoSniff: whatever the endpoint answers, browsers must not guess what it is.
+// TestNoSniff checks that browsers must not guess the content type of any answer.
 func TestNoSniff(t *testing.T) {
 	port := testcaddy.FreePort(t)
 	load(t, fmt.Sprintf(`http://127.0.0.1:%d {
@@ -37,7 +37,7 @@ func TestNoSniff(t *testing.T) {
 		{http.MethodGet, "/ws", 426, "nosniff"},
 		{http.MethodPost, "/api/emit", 401, "nosniff"},
 		{http.MethodGet, "/realtime", 404, "nosniff"},
-		{http.MethodGet, "/", 200, ""}, // somebody else's
+		{http.MethodGet, "/", 200, ""}, // the next handler's
 	} {
 		request, err := http.NewRequestWithContext(t.Context(), test.method, fmt.Sprintf("http://127.0.0.1:%d%s", port, test.target), nil)
 		if err != nil {

@@ -35,7 +35,7 @@ func await(t *testing.T, entry string) {
 	}
 }
 
-// reload makes Caddy run another Caddyfile in place of the one that load did.
+// reload replaces the running configuration by another Caddyfile.
 func reload(t *testing.T, caddyfile string) {
 	t.Helper()
 	if err := caddy.Load(config(t, caddyfile), true); err != nil {
@@ -43,8 +43,8 @@ func reload(t *testing.T, caddyfile string) {
 	}
 }
 
-// dial connects a WebSocket. In the moment of a reload Caddy itself resets what
-// its old listener has not accepted yet: then it tries again.
+// dial connects a WebSocket. If a reload resets the connection before it is accepted, dial tries
+// again.
 func dial(t *testing.T, port int, path string) (*websocket.Conn, *http.Response) {
 	t.Helper()
 	target := fmt.Sprintf("ws://127.0.0.1:%d%s?EIO=4&transport=websocket", port, path)
@@ -62,7 +62,7 @@ func dial(t *testing.T, port int, path string) (*websocket.Conn, *http.Response)
 	}
 }
 
-// enter connects a Socket.IO client that is in "/".
+// enter connects a Socket.IO client and enters the namespace "/".
 func enter(t *testing.T, port int, path string) *websocket.Conn {
 	t.Helper()
 	conn, response := dial(t, port, path)
@@ -97,9 +97,8 @@ func ended(t *testing.T, conn *websocket.Conn) int {
 	}
 }
 
-// TestEventInFlight reloads while an event is handled: it is finished by the
-// guests that it began with, which are cleaned up after that; other events are
-// handled by the new ones meanwhile.
+// TestEventInFlight reloads while an event is handled. The old guests finish the event and are
+// cleaned up afterwards. The new guests handle other events meanwhile.
 func TestEventInFlight(t *testing.T) {
 	lives.begin()
 	port := testcaddy.FreePort(t)
@@ -137,8 +136,8 @@ func TestEventInFlight(t *testing.T) {
 	}
 }
 
-// TestPollInFlight reloads while a long-poll waits: it is answered, for the
-// client to ask again elsewhere, and the session goes on.
+// TestPollInFlight reloads while a long-poll waits. It is answered, so that the client polls the
+// new configuration. The session goes on.
 func TestPollInFlight(t *testing.T) {
 	lives.begin()
 	port := testcaddy.FreePort(t)
@@ -176,7 +175,7 @@ func TestPollInFlight(t *testing.T) {
 	for i := range 3 {
 		polled := make(chan string, 1)
 		go func() { polled <- do(http.MethodGet, session, "") }()
-		// The poll has to be there before the reload, or there is nothing to see.
+		// The poll must have arrived before the reload.
 		for deadline := time.Now().Add(testcaddy.Patience); polls.Load() == 0; runtime.Gosched() {
 			if time.Now().After(deadline) {
 				t.Fatal("the poll does not arrive")
@@ -198,7 +197,7 @@ func TestPollInFlight(t *testing.T) {
 	}
 }
 
-// TestEndpointRemoved takes one of two endpoints away, and gives it back.
+// TestEndpointRemoved removes one of two endpoints by a reload, and adds it again.
 func TestEndpointRemoved(t *testing.T) {
 	lives.begin()
 	port := testcaddy.FreePort(t)
@@ -235,7 +234,7 @@ func TestEndpointRemoved(t *testing.T) {
 	who(t, first, "stays")
 }
 
-// TestHubMoves gives an endpoint another hub: its connections cannot go with it.
+// TestHubMoves gives an endpoint another hub. Its connections are closed.
 func TestHubMoves(t *testing.T) {
 	lives.begin()
 	port := testcaddy.FreePort(t)
@@ -256,8 +255,8 @@ func TestHubMoves(t *testing.T) {
 	who(t, enter(t, port, "/socket.io/"), "there")
 }
 
-// TestManyReloads reloads again and again, well and badly, while clients of
-// both kinds talk: each question gets its answer, and nobody is thrown out.
+// TestManyReloads reloads again and again while clients of both kinds send events. Some reloads
+// fail. Each event gets its answer, and no connection is closed.
 func TestManyReloads(t *testing.T) {
 	lives.begin()
 	port := testcaddy.FreePort(t)
@@ -293,7 +292,7 @@ func TestManyReloads(t *testing.T) {
 					return
 				}
 				select {
-				case <-done: // after an answer, however late the first one is
+				case <-done: // after at least one answer
 					return
 				default:
 				}
@@ -325,8 +324,8 @@ func TestManyReloads(t *testing.T) {
 	}
 }
 
-// TestDrain closes a hub as an exit does: spread over its window, the oldest
-// first, while its health tells so.
+// TestDrain closes a hub as an exit does. Connections are closed over the window, the oldest first,
+// and the health tells so.
 func TestDrain(t *testing.T) {
 	const window = 600 * time.Millisecond
 	port := testcaddy.FreePort(t)
@@ -346,7 +345,8 @@ func TestDrain(t *testing.T) {
 			if code := ended(t, conn); code != websocket.CloseGoingAway {
 				t.Errorf("the %s is closed by %d", name, code)
 			}
-			// It is the newest of its server. How late others are seen to end says nothing.
+			// This connection is the newest of its server. When the others are seen to end says
+			// nothing.
 			if took := time.Since(began); conn == second && took < window/2*9/10 {
 				t.Errorf("the %s is closed after %v already", name, took)
 			}

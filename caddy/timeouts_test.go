@@ -13,8 +13,8 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
 )
 
-// TestServerTimeouts: a long poll waits for longer than a server's time-outs for
-// requests; they are meant for what a client is slow to send or to take.
+// TestServerTimeouts has a long-poll that waits longer than the server's timeouts. These only bound
+// how slowly a client sends a request or reads an answer.
 func TestServerTimeouts(t *testing.T) {
 	port := testcaddy.FreePort(t)
 	site := fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\tping 1s 1m\n\t}\n}", port)

@@ -1,4 +1,4 @@
-package xconnect_test // one within the package would have it initialized later
+package xconnect_test // a test within the package would change when it is initialized
 
 import (
 	"net/http"
@@ -13,9 +13,8 @@ import (
 	_ "github.com/caddy-realtime/caddy-realtime/caddy/xconnect"
 )
 
-// TestSetting asks servers of processes that begin with different settings:
-// ours is of use only if it was made before net/http looked for it, and has to
-// leave others as they are.
+// TestSetting starts processes with different values of GODEBUG. In each, the package must set its
+// value before net/http reads it, and must keep the other settings.
 func TestSetting(t *testing.T) {
 	const child = "XCONNECT_TEST_WANT"
 	if want := os.Getenv(child); want != "" {

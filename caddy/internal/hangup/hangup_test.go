@@ -28,11 +28,11 @@ func pair(t *testing.T, network, address string) (client, server net.Conn) {
 	return client, server
 }
 
-// TestSeen: the end of a connection is seen before anything is read, also while
-// somebody else waits for something to read.
+// TestSeen sees the end of a connection without reading from it. Unread data before the end makes
+// no difference.
 func TestSeen(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("other systems do not tell of an end behind data") // nothing relies on that
+		t.Skip("other systems do not tell of an end behind data") // nothing relies on it
 	}
 	for name, end := range map[string]func(server net.Conn){
 		"closed":            func(server net.Conn) { _ = server.Close() },
@@ -70,7 +70,7 @@ func TestSeen(t *testing.T) {
 	}
 }
 
-// TestUnseen: of a connection without a file descriptor nothing is known.
+// TestUnseen watches a connection without a file descriptor: no end is ever seen.
 func TestUnseen(t *testing.T) {
 	client, server := net.Pipe()
 	_ = server.Close()

@@ -19,7 +19,7 @@ import (
 
 const patience = 30 * time.Second
 
-// open opens an address once more.
+// open is a Listen.
 func open(network, address string, config net.ListenConfig) (net.Listener, error) {
 	more := config.Control
 	config.Control = func(network, address string, raw syscall.RawConn) error {
@@ -33,7 +33,7 @@ func open(network, address string, config net.ListenConfig) (net.Listener, error
 	return config.Listen(context.Background(), network, address)
 }
 
-// listen is open by TCP, or by what Go takes in its place.
+// listen opens an address, by Multipath TCP or plain TCP.
 func listen(t *testing.T, network, address string, multipath bool) (net.Listener, *Socket) {
 	t.Helper()
 	var config net.ListenConfig
@@ -50,13 +50,13 @@ func listen(t *testing.T, network, address string, multipath bool) (net.Listener
 	return listener, socket
 }
 
-// A server answers connections, and counts them.
+// A server answers connections and counts them.
 type server struct {
 	net.Listener
 	came atomic.Int64
 }
 
-// serve returns when the listener is closed.
+// serve answers connections until the listener is closed.
 func (s *server) serve() {
 	for {
 		conn, err := s.Accept()
@@ -69,13 +69,13 @@ func (s *server) serve() {
 	}
 }
 
-// Clients connect in a tight loop, and want to be answered.
+// clients connect again and again, each in a loop of its own. Each expects an answer.
 type clients struct {
-	came    [8]atomic.Int64 // how often each has been
+	came    [8]atomic.Int64 // how often each has connected
 	failed  atomic.Bool
 	leaving atomic.Bool
 	running sync.WaitGroup
-	pause   sync.RWMutex // held while nobody may come
+	pause   sync.RWMutex // held while nobody may connect
 }
 
 func newClients(t *testing.T, network, address string) *clients {
@@ -113,8 +113,8 @@ func visit(network, address string) error {
 	return nil
 }
 
-// settle waits until whoever has begun to connect has been answered, and has come
-// again.
+// settle waits until each client has connected twice more. All connections that had begun before
+// have been answered by then.
 func (c *clients) settle() {
 	for i := range c.came {
 		for n := c.came[i].Load(); c.came[i].Load() < n+2 && !c.failed.Load(); {
@@ -123,7 +123,7 @@ func (c *clients) settle() {
 	}
 }
 
-// leave waits until all are gone, and returns how often they came.
+// leave stops the clients and returns how often they connected.
 func (c *clients) leave() int64 {
 	c.leaving.Store(true)
 	c.running.Wait()
@@ -134,10 +134,10 @@ func (c *clients) leave() int64 {
 	return total
 }
 
-// While clients come, the address goes from socket to socket: each gets all of
-// them while it is to, and none before or after. Nor do they see one that is
-// closed, but for the moment in which the kernel itself may give it another one:
-// they pause then.
+// TestSteer steers the connections of clients from one socket to the next. Each socket gets all
+// connections while it is chosen, and none before or after. No client notices that a socket closes.
+// The clients pause during the close, since the kernel itself may then give a connection to another
+// socket.
 func TestSteer(t *testing.T) {
 	for _, at := range []struct{ network, address string }{
 		{"tcp", "127.0.0.1:0"}, {"tcp", "[::1]:0"}, {"tcp", ":0"}, {"tcp4", ":0"}, {"tcp6", ":0"},
@@ -174,7 +174,7 @@ func testSteer(t *testing.T, network, address string, multipath bool) {
 	for round := 0; round < rounds && !t.Failed(); round++ {
 		must(t, socket.Steer(0))
 		next, nextSocket := open()
-		failed, _ := open() // as of a configuration that does not start
+		failed, _ := open() // as in a configuration that does not start
 		crowd.settle()
 		shut(failed)
 		crowd.settle()
@@ -197,8 +197,8 @@ func testSteer(t *testing.T, network, address string, multipath bool) {
 	t.Logf("%d clients came", crowd.leave())
 }
 
-// awaitGroup waits until a socket's group is as it should be: whoever accepts from
-// one that has been closed may hold it for a moment.
+// awaitGroup waits until a socket's group has the given inodes. A goroutine in Accept may hold a
+// closed socket for a moment.
 func awaitGroup(t *testing.T, s *Socket, want ...uint64) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); ; <-time.After(time.Millisecond) {
@@ -226,11 +226,11 @@ func equal(group []uint64, want ...uint64) bool {
 	return slices.Equal(group, want)
 }
 
-// Nothing of it takes a privilege: Caddy runs as somebody without any.
+// TestUnprivileged runs the tests as a user without privileges, as Caddy usually runs.
 func TestUnprivileged(t *testing.T) {
 	cmd := exec.Command("/proc/self/exe", "-test.run=^(TestSteer|TestQueued|TestFind)$", "-test.v", "-test.short")
 	cmd.Dir = "/"
-	if os.Getuid() == 0 { // else there are none to give up
+	if os.Getuid() == 0 { // else the process has no privileges anyway
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	}
 	if output, err := cmd.CombinedOutput(); err != nil {
@@ -238,7 +238,7 @@ func TestUnprivileged(t *testing.T) {
 	}
 }
 
-// What is queued is counted, and goes where it is steered to.
+// TestQueued counts the connections that wait at each socket. They wait where Steer sends them.
 func TestQueued(t *testing.T) {
 	first, socket := listen(t, "tcp", "127.0.0.1:0", true)
 	_, second := listen(t, "tcp", first.Addr().String(), true)
@@ -251,7 +251,7 @@ func TestQueued(t *testing.T) {
 			}
 			defer func() { _ = conn.Close() }()
 		}
-		// The client is connected before the server's system has the last packet.
+		// Dial returns before the server's side has the handshake's last packet.
 		for deadline := time.Now().Add(patience); ; <-time.After(time.Millisecond) {
 			one, err := socket.Queued()
 			must(t, err)
@@ -275,7 +275,7 @@ func (h hidden) Accept() (net.Conn, error) { return h.inner.Accept() }
 func (h hidden) Close() error              { return h.inner.Close() }
 func (h hidden) Addr() net.Addr            { return h.inner.Addr() }
 
-// A socket is found below whatever wraps it, and not where it cannot be.
+// TestFind finds the socket that a listener wraps. Find reports false if there is none.
 func TestFind(t *testing.T) {
 	listener, socket := listen(t, "tcp", "127.0.0.1:0", true)
 	for name, wrapper := range map[string]net.Listener{
