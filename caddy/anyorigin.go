@@ -68,7 +68,7 @@ func unasked(text string) string {
 	return ""
 }
 
-// guestName returns what a guest is called in a configuration.
+// guestName returns a guest's name as a configuration has it.
 func guestName(guest any) string {
 	if module, ok := guest.(caddy.Module); ok {
 		id := module.CaddyModule().ID

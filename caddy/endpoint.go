@@ -27,14 +27,14 @@ type endpoint struct {
 	hub  *hub
 
 	current atomic.Pointer[reference] // the newest; every event reads it
-	servers atomic.Pointer[servers]   // never changed, only replaced
-	answers publish.Answers           // of the API, whichever settings it has
+	servers atomic.Pointer[servers]   // replaced as a whole
+	answers publish.Answers           // of the API, across configurations
 
-	disconnects webhook.Queue // what backends are to be told
-	meter       webhook.Meter // of what they are asked
+	disconnects webhook.Queue // disconnect messages for backends
+	meter       webhook.Meter // of requests to backends
 
 	mu      sync.Mutex
-	closing chan struct{} // closed when the endpoint is; nil before that begins
+	closing chan struct{} // nil until closing begins; closed when the endpoint is
 }
 
 func newEndpoint(h *hub, name string) *endpoint {
@@ -44,24 +44,25 @@ func newEndpoint(h *hub, name string) *endpoint {
 	return e
 }
 
-// acquire returns the policy of the moment and what to call when it is not used any more.
+// acquire returns the current policy and a function that releases it. Callers must call the
+// function when they do not use the policy any more.
 func (e *endpoint) acquire() (*realtime.Policy, func()) {
 	for {
 		r := e.current.Load()
-		if r == nil { // it has not started
+		if r == nil { // the endpoint has not started
 			return new(realtime.Policy), func() {}
 		}
 		if r.acquire() {
 			return &r.settings.policy, r.release
 		}
-		if r == e.current.Load() { // dropped, and nothing replaces it
+		if r == e.current.Load() { // the last reference has been dropped
 			return new(realtime.Policy), func() {}
 		}
 	}
 }
 
-// take makes the settings of a reference those of the endpoint, until the reference is dropped.
-// Servers that these settings do not have stay until the configuration that has them stops.
+// take sets the endpoint's settings to those of a reference, until the reference is dropped.
+// Servers that only older configurations have stay open until these stop.
 func (e *endpoint) take(r *reference) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -104,21 +105,21 @@ func (e *endpoint) drop(ctx context.Context, r *reference) error {
 // pause is the time between two looks at sockets that are busy.
 const pause = 10 * time.Millisecond
 
-// disconnectDisallowed disconnects the sockets whose namespaces no configuration names any
-// more. It is called when nothing uses the settings that named them: no socket can enter such
-// a namespace afterwards. A socket with an event or an ack on its way is given as long as the
+// disconnectDisallowed disconnects the sockets whose namespaces no configuration allows any more.
+// It must be called after the settings that allowed them have gone out of use: then no socket can
+// enter such a namespace any more. A socket with an event or an ack on its way gets up to the
 // window for it.
 //
-// A client may be in other namespaces by the same connection, so that stays open. Instead the
-// client gets a DISCONNECT packet, as from namespace.disconnectSockets() of Socket.IO's server:
-// its socket reports "io server disconnect" and does not connect again by itself, which it
-// could only do to be refused. A client that is away cannot come back to its socket.
+// The connection stays open, since the client may be in other namespaces. The client gets a
+// DISCONNECT packet, as from namespace.disconnectSockets() of Socket.IO's server. Its socket
+// reports "io server disconnect" and does not reconnect by itself; it would only be refused. A
+// client whose connection is broken cannot get its socket back.
 func (e *endpoint) disconnectDisallowed(ctx context.Context, window time.Duration) {
 	var policies []*realtime.Policy
 	for _, r := range e.hub.generations.referencesTo(e) {
 		policies = append(policies, &r.settings.policy)
 	}
-	if len(policies) == 0 { // the endpoint closes all of its connections
+	if len(policies) == 0 { // the endpoint closes all its connections anyway
 		return
 	}
 	sockets := e.DisallowedSockets(policies...)
@@ -134,7 +135,7 @@ func (e *endpoint) disconnectDisallowed(ctx context.Context, window time.Duratio
 			if s.Busy() && ctx.Err() == nil {
 				return false
 			}
-			_ = s.Disconnect(false) // an error says that it has ended meanwhile
+			_ = s.Disconnect(false) // an error means that it has ended meanwhile
 			return true
 		})
 		if len(sockets) == 0 {
@@ -147,8 +148,8 @@ func (e *endpoint) disconnectDisallowed(ctx context.Context, window time.Duratio
 	}
 }
 
-// close ends all connections, spread over the window, and the endpoint. If that
-// has begun already it waits for it.
+// close closes the endpoint and its connections, spread over the window. If that has begun already,
+// close waits for it. It returns an error if ctx ends first.
 func (e *endpoint) close(ctx context.Context, window time.Duration) error {
 	select {
 	case <-e.beginClose(window):
@@ -219,7 +220,7 @@ func (v *servers) with(e *endpoint, s *settings) *servers {
 	return more
 }
 
-// split returns the servers that references still need, and those they do not.
+// split separates the servers that references still need from the others.
 func (v *servers) split(references []*reference) (kept, retired *servers) {
 	kept = &servers{plain: make(map[WebSocket]*plainws.Server)}
 	retired = &servers{plain: maps.Clone(v.plain)}
@@ -266,7 +267,7 @@ func (v *servers) countTransports(counts map[string]int) {
 	}
 }
 
-// queued returns how many bytes wait for clients, and how many of these there are.
+// queued returns how many bytes wait for clients, and for how many connections.
 func (v *servers) queued() (bytes, connections int) {
 	if v.socketio != nil {
 		bytes, connections = v.socketio.Queued()
@@ -279,7 +280,8 @@ func (v *servers) queued() (bytes, connections int) {
 	return bytes, connections
 }
 
-// close ends all connections, spread over the window.
+// close closes all connections, spread over the window, and waits until they have ended or ctx is
+// done.
 func (v *servers) close(ctx context.Context, window time.Duration) error {
 	var closers []func(context.Context, time.Duration) error
 	if v.socketio != nil {

@@ -9,10 +9,9 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/caddy/internal/chain"
 )
 
-// forwarded returns a request with the scheme and the host that the client used.
-// A proxy that Caddy trusts says them in X-Forwarded-Proto and X-Forwarded-Host,
-// of which the last values count, as they do for reverse_proxy. From anybody else
-// these headers mean nothing.
+// forwarded returns a request with the scheme and the host that the client used. A proxy that Caddy
+// trusts names them in X-Forwarded-Proto and X-Forwarded-Host. The last value of each counts, as
+// for reverse_proxy. The headers are ignored if anybody else sends them.
 func forwarded(r *http.Request) *http.Request {
 	if trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool); !trusted {
 		return r

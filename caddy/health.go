@@ -14,7 +14,7 @@ type health struct {
 	*healthDetails
 }
 
-// healthDetails are added to it with ?verbose=1.
+// healthDetails are added to the answer if the request has ?verbose=1.
 type healthDetails struct {
 	Hub        string         `json:"hub"`
 	Node       string         `json:"node"`
@@ -26,7 +26,7 @@ type healthDetails struct {
 	Handover   string         `json:"handover"` // see handover.Listeners.State
 }
 
-// serveHealth tells whether new clients are welcome, and how many there are.
+// serveHealth answers whether the hub accepts new connections, and how many it has.
 func (h *hub) serveHealth(w http.ResponseWriter, r *http.Request, handover string) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
@@ -52,7 +52,7 @@ func (h *hub) serveHealth(w http.ResponseWriter, r *http.Request, handover strin
 	}
 	body, err := json.Marshal(answer)
 	if err != nil {
-		panic(err) // numbers and strings
+		panic(err) // numbers and strings always marshal
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")

@@ -35,7 +35,7 @@ type hub struct {
 	outdated bool // the store may have a snapshot that is out of date; for restore and save
 }
 
-// newHub is the pool's constructor.
+// newHub returns a hub without endpoints. A nil broker is the one for a single node.
 func newHub(key hubKey, broker cluster.Broker, all *generations) (*hub, error) {
 	brokerName := "memory"
 	if broker == nil {
@@ -46,7 +46,7 @@ func newHub(key hubKey, broker cluster.Broker, all *generations) (*hub, error) {
 	h, err := realtime.NewHub(realtime.Options{
 		Name:   key.name,
 		Broker: broker,
-		Logger: caddy.Log().Named("realtime"), // no configuration's own: the hub outlives them
+		Logger: caddy.Log().Named("realtime"), // not a configuration's: the hub outlives it
 	})
 	if err != nil {
 		return nil, err
@@ -54,10 +54,10 @@ func newHub(key hubKey, broker cluster.Broker, all *generations) (*hub, error) {
 	return &hub{Hub: h, key: key, brokerName: brokerName, generations: all, endpoints: make(map[string]*endpoint)}, nil
 }
 
-// Destruct implements caddy.Destructor. The endpoints have been closed by then.
+// Destruct implements caddy.Destructor. It must be called after the endpoints have been closed.
 func (h *hub) Destruct() error { return h.Close() }
 
-// endpoint returns the endpoint of a name, which is new if there is none.
+// endpoint returns the endpoint of a name. It makes a new one if there is none.
 func (h *hub) endpoint(name string) *endpoint {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -69,7 +69,7 @@ func (h *hub) endpoint(name string) *endpoint {
 	return e
 }
 
-// current returns the newest reference to the endpoint of a name; nil if no configuration has one.
+// current returns the newest reference to the endpoint of a name; nil if no configuration has it.
 func (h *hub) current(name string) *reference {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -80,7 +80,7 @@ func (h *hub) current(name string) *reference {
 	return e.current.Load()
 }
 
-// remove forgets an endpoint that no configuration has any more.
+// remove removes an endpoint that no configuration has any more.
 func (h *hub) remove(e *endpoint) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -10,7 +10,7 @@ import (
 
 func init() { caddy.RegisterModule(new(MemoryBroker)) }
 
-// MemoryBroker is the broker of a single node. It is what a hub has by default.
+// MemoryBroker is the broker for a single node. It is the default of hubs, and has no options.
 type MemoryBroker struct {
 	cluster.Broker `json:"-"`
 }

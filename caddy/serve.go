@@ -17,14 +17,13 @@ import (
 // not wait for the answer.
 const statusClientGone = 499
 
-// A place is the part of an endpoint that a path belongs to. The zero value is
-// none.
+// A place is the part of an endpoint that a path belongs to. The zero value is no part.
 type place struct {
 	socketio, health, api bool
 	webSocket             *WebSocket
 }
 
-// place returns the part that answers requests for a path.
+// place returns the part that answers requests for a path; the zero value if there is none.
 func (s *settings) place(path string) place {
 	p := s.clientPlace(path)
 	if p == (place{}) {
@@ -34,7 +33,7 @@ func (s *settings) place(path string) place {
 	return p
 }
 
-// clientPlace is place for the parts that clients connect to.
+// clientPlace is like place, but only for the parts that clients connect to.
 func (s *settings) clientPlace(path string) place {
 	if s.isSocketIO(path) {
 		return place{socketio: true}
@@ -45,10 +44,11 @@ func (s *settings) clientPlace(path string) place {
 	return place{}
 }
 
-// placeOf returns the part that answers a request, and the request as that part
-// gets it. Directives before this one may have rewritten the path, as try_files and
-// handle_path do. Parts that clients connect to also answer the path that the request
-// had before. The API and the health do not: the rewrite may be meant to hide them.
+// placeOf returns the part that answers a request, and the request to pass to that part.
+//
+// Directives before this one may have rewritten the path, as try_files and handle_path do. Clients
+// that connect are also found by the original path: the returned request then has that path. The
+// API and the health are not: whoever rewrites their paths may want to close them.
 func (s *settings) placeOf(r *http.Request) (place, *http.Request) {
 	p := s.place(r.URL.Path)
 	if p != (place{}) {
@@ -67,7 +67,7 @@ func (s *settings) placeOf(r *http.Request) (place, *http.Request) {
 	return p, &in
 }
 
-// original returns the URL that a request came with; nil if nobody knows.
+// original returns the URL of a request before rewrites; nil if it is unknown.
 func original(r *http.Request) *url.URL {
 	came, _ := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
 	return came.URL
@@ -107,7 +107,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	current, err := h.awaitReference(r.Context())
 	switch {
-	case err != nil && r.Context().Err() != nil: // the client's doing, and so nothing for the error log
+	case err != nil && r.Context().Err() != nil: // the client has gone, which is no error
 		return caddyhttp.Error(statusClientGone, err)
 	case err != nil:
 		return caddyhttp.Error(http.StatusServiceUnavailable, err)
@@ -145,7 +145,7 @@ func (h *Handler) awaitReference(ctx context.Context) (*reference, error) {
 
 func (h *Handler) awaitStart(ctx context.Context) error {
 	select {
-	case <-h.app.started: // also of a configuration that has been replaced since
+	case <-h.app.started: // started wins, even if the context is done by now
 		return nil
 	default:
 	}

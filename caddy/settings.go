@@ -41,8 +41,8 @@ type settings struct {
 	logger   *zap.Logger
 }
 
-// newSettings compiles the configuration of a handler that has been validated
-// and whose guests are loaded. config is its JSON from before that.
+// newSettings compiles the configuration of a handler. The handler has been validated and has
+// loaded its guests. config is its JSON from before loading, which clears the guests' JSON.
 func newSettings(h *Handler, config []byte, logger *zap.Logger) (*settings, error) {
 	policy, err := origin.New(h.expandedOrigins()...)
 	if err != nil {
@@ -126,8 +126,8 @@ func (s *settings) paths() []string {
 	return paths
 }
 
-// isSocketIO reports whether a path is Socket.IO's. Clients may leave the last
-// slash out (addTrailingSlash: false).
+// isSocketIO reports whether a path is Socket.IO's. Clients may leave out the last slash
+// (addTrailingSlash: false).
 func (s *settings) isSocketIO(path string) bool {
 	return s.socketioPath != "" && (strings.HasPrefix(path, s.socketioPath) || path == unslashed(s.socketioPath))
 }
@@ -142,11 +142,10 @@ func (s *settings) webSocket(path string) (WebSocket, bool) {
 	return WebSocket{}, false
 }
 
-// is reports whether a path is the WebSocket's, with a slash at its end or without.
+// is reports whether a path is the WebSocket's. A slash at the end makes no difference.
 func (ws WebSocket) is(path string) bool { return unslashed(path) == unslashed(ws.Path) }
 
-// unslashed returns a path without the one slash at its end. That of the root
-// stays.
+// unslashed returns a path without one slash at its end. The root path "/" stays as it is.
 func unslashed(path string) string {
 	if path == "/" {
 		return path
@@ -216,8 +215,8 @@ func checkPaths(socketioPath, healthPath string, api *API, webSockets []WebSocke
 	return nil
 }
 
-// clientIP returns the address that Caddy says a request came from, with
-// regard to trusted proxies.
+// clientIP returns the address of a request's client. Caddy determines it, with regard to trusted
+// proxies.
 func clientIP(r *http.Request) string {
 	if ip, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok {
 		return ip
@@ -225,7 +224,7 @@ func clientIP(r *http.Request) string {
 	return r.RemoteAddr
 }
 
-// from returns the size from which messages are compressed; 0: they are not.
+// from returns the size in bytes from which messages are compressed; 0 turns compression off.
 func (c Compression) from() int {
 	if !c.On {
 		return 0
@@ -233,8 +232,7 @@ func (c Compression) from() int {
 	return cmp.Or(int(c.MinSize), engineio.DefaultCompressFrom)
 }
 
-// expandedOrigins are the origins with global placeholders such as {env.HOST}
-// filled in.
+// expandedOrigins returns the origins with global placeholders such as {env.HOST} filled in.
 func (h *Handler) expandedOrigins() []string {
 	replacer := caddy.NewReplacer()
 	origins := make([]string, len(h.Origins))

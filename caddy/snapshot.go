@@ -13,7 +13,7 @@ import (
 // snapshotName is the name of a hub's snapshot in the store of the hub.
 const snapshotName = "recovery"
 
-// storageTime is how long the storage may take.
+// storageTime is how long the storage may take for a snapshot.
 const storageTime = 10 * time.Second
 
 func (h *hub) store(s *storage.Store) *storage.Store { return s.Under(h.Name()) }

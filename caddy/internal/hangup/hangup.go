@@ -1,5 +1,4 @@
-// Package hangup tells whether the peer has ended a connection, without reading
-// from it.
+// Package hangup tells whether the peer has ended a connection, without reading from it.
 package hangup
 
 import (

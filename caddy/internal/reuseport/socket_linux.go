@@ -167,7 +167,7 @@ func (s *Socket) ofGroup(set func(fd int) error) error {
 // simpler, but some kernels demand privileges for it.
 func (s *Socket) dropInput(fd int) error {
 	const least = 255
-	err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MINTTL, least) // over IPv4, whatever the socket's domain
+	err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MINTTL, least) // IPv6 sockets may accept IPv4
 	if err == nil && s.network != "tcp4" {
 		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MINHOPCOUNT, least)
 	}

@@ -21,10 +21,10 @@ type Listen func(network, address string, config net.ListenConfig) (net.Listener
 // Find returns the socket of a listener. On this system it always reports false.
 func Find(net.Listener, Listen) (*Socket, bool) { return nil, false }
 
-// Group returns the inodes of all sockets that listen at the socket's address.
+// Group returns an error on this system.
 func (*Socket) Group() ([]uint64, error) { return nil, errors.ErrUnsupported }
 
-// Steer has the kernel give all connections to one of the sockets of the group.
+// Steer returns an error on this system.
 func (*Socket) Steer(uint32) error { return errors.ErrUnsupported }
 
 // Share undoes Steer.
