@@ -69,7 +69,8 @@ type Backend struct {
 	// stands for any characters and ? for one. Default: all.
 	Events realtime.Globs `json:"events,omitempty"`
 
-	// Forward are the names of the handshake's headers that are passed on with a connect. Default:
+	// Forward are the names of the handshake's headers that are passed on with a connect. They
+	// replace the default: name Cookie and Authorization, too, if the backend needs them. Default:
 	// Cookie and Authorization.
 	Forward []string `json:"forward,omitempty"`
 
