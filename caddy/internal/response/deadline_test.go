@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"testing"
 	"time"
 
@@ -11,18 +12,24 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// A deadlined response notes the deadlines that are set.
+// A deadlined response notes the deadlines that are set. As with a server's, they may be set
+// concurrently.
 type deadlined struct {
 	http.ResponseWriter
+	mu          sync.Mutex
 	read, write []time.Time
 }
 
 func (w *deadlined) SetReadDeadline(d time.Time) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.read = append(w.read, d)
 	return nil
 }
 
 func (w *deadlined) SetWriteDeadline(d time.Time) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.write = append(w.write, d)
 	return nil
 }
@@ -69,7 +76,9 @@ func TestAnswerDeadline(t *testing.T) {
 	w := &deadlined{ResponseWriter: httptest.NewRecorder()}
 	r := httptest.NewRequest(http.MethodGet, "/socket.io/", nil)
 	r = r.WithContext(context.WithValue(r.Context(), caddyhttp.ServerCtxKey, &caddyhttp.Server{WriteTimeout: caddy.Duration(timeout)}))
-	New(w, r, nil, expired).WriteHeader(http.StatusOK)
+	answer := New(w, r, nil, expired)
+	answer.WriteHeader(http.StatusOK)
+	answer.Finish() // waits for what sets a deadline beside it
 	if last := w.write[len(w.write)-1]; last.IsZero() || last.After(time.Now()) {
 		t.Errorf("the deadlines at an exit are %v", w.write)
 	}
