@@ -36,11 +36,18 @@ type display struct {
 	running []string // top-level tests, the oldest first
 	passed  int      // top-level tests
 	failed  bool
+	printed int                 // how often something has been printed
 	output  map[string][]string // of what has not ended, by package and test
 }
 
+// A writerFunc is an [io.Writer].
+type writerFunc func(p []byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
 func main() {
-	d := &display{out: os.Stdout, begun: time.Now(), output: make(map[string][]string)}
+	d := &display{begun: time.Now(), output: make(map[string][]string)}
+	d.out = writerFunc(func(p []byte) (int, error) { d.printed++; return os.Stdout.Write(p) })
 	lines := make(chan []byte)
 	go func() {
 		defer close(lines)
@@ -55,19 +62,25 @@ func main() {
 			}
 		}
 	}()
+	late := time.NewTimer(silence)
 	for {
+		printed := d.printed
 		select {
 		case line, more := <-lines:
 			if more {
 				d.add(line)
+				if d.printed != printed { // most events print nothing
+					late.Reset(silence)
+				}
 				continue
 			}
 			if d.failed {
 				os.Exit(1)
 			}
 			return
-		case <-time.After(silence):
+		case <-late.C:
 			d.printRunning()
+			late.Reset(silence)
 		}
 	}
 }
