@@ -17,19 +17,7 @@ import (
 // TestHiddenPaths: at load, the log names the paths that a site's layout keeps
 // from the endpoint, and nothing else.
 func TestHiddenPaths(t *testing.T) {
-	const block = `realtime %s {
-		websocket /ws
-		api /api/realtime {
-			key 0123456789abcdef0123456789abcdef
-		}
-		backend {
-			unsigned
-			handle {
-				respond 204
-			}
-		}
-	}`
-	plain := fmt.Sprintf(block, "")
+	plain := fmt.Sprintf(everyPart, "")
 	const health, api, ws = "health /health/realtime", "api /api/realtime", "websocket /ws"
 	everything := []string{"socketio /socket.io/", ws, health, api}
 	port := testcaddy.FreePort(t)
@@ -40,15 +28,15 @@ func TestHiddenPaths(t *testing.T) {
 	}{
 		{"nothing", plain, nil, false},
 		{"files", "root .\n\tfile_server\n\t" + plain, nil, false},
-		{"a matcher", fmt.Sprintf(block, "/socket.io/*"), []string{ws, health, api}, true},
-		{"a named matcher", "@rt path /socket.io/* /ws /health/realtime /api/realtime*\n\t" + fmt.Sprintf(block, "@rt"), nil, true},
-		{"a matcher of all", "@rt path /socket.io/* /ws /health/realtime /api/realtime* /realtime*\n\t" + fmt.Sprintf(block, "@rt"), nil, false},
-		{"a matcher of something else", "@rt header X-Y z\n\t" + fmt.Sprintf(block, "@rt"), nil, false},
+		{"a matcher", fmt.Sprintf(everyPart, "/socket.io/*"), []string{ws, health, api}, true},
+		{"a named matcher", "@rt path /socket.io/* /ws /health/realtime /api/realtime*\n\t" + fmt.Sprintf(everyPart, "@rt"), nil, true},
+		{"a matcher of all", "@rt path /socket.io/* /ws /health/realtime /api/realtime* /realtime*\n\t" + fmt.Sprintf(everyPart, "@rt"), nil, false},
+		{"a matcher of something else", "@rt header X-Y z\n\t" + fmt.Sprintf(everyPart, "@rt"), nil, false},
 		{"handle", "handle /socket.io/* {\n\t" + plain + "\n}\nhandle {\n\trespond 404\n}", []string{ws, health, api}, true},
 		{"handle of all", "handle {\n\t" + plain + "\n}", nil, false},
 		{"handle beside others", "handle /health/* {\n\trespond 200\n}\nhandle {\n\t" + plain + "\n}", []string{health}, false},
 		{"handle_path", "handle_path /socket.io/* {\n\t" + plain + "\n}", []string{ws, health, api}, true},
-		{"two of one name", fmt.Sprintf(block, "/socket.io/*") + "\n\t" + fmt.Sprintf(block, "/health/*"), []string{ws, api}, true},
+		{"two of one name", fmt.Sprintf(everyPart, "/socket.io/*") + "\n\t" + fmt.Sprintf(everyPart, "/health/*"), []string{ws, api}, true},
 		{"try_files", "root .\n\ttry_files {path} /index.html\n\t" + plain, []string{health, api}, false},
 		{"try_files of others", "root .\n\t@page not path /x\n\ttry_files /assets/* {path} /index.html\n\t" + plain, []string{health, api}, false},
 		{"rewrite", "rewrite /index.php\n\t" + plain, []string{health, api}, false},

@@ -93,11 +93,8 @@ func (r *Relay) move(e *realtime.Event, move func(rooms ...string)) error {
 	return answer(e, realtime.Arg{JSON: json.RawMessage(`{"ok":true}`)})
 }
 
-// The bounds of one join or leave: the number of rooms, and the length of a name in bytes.
-const (
-	maxRooms    = 100
-	maxRoomName = 256
-)
+// maxRooms bounds the rooms of one join or leave.
+const maxRooms = 100
 
 // roomsOf returns the rooms in the argument of join or leave; false if the argument is invalid.
 func roomsOf(args []realtime.Arg) ([]string, bool) {

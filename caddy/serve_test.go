@@ -27,15 +27,9 @@ func loadBriefly(t *testing.T, caddyfile string) {
 	})
 }
 
-// TestRewritten has directives that rewrite paths before the endpoint. Clients still reach it by
-// the path that they asked for. The health and the API are found by the rewritten path only. The
-// backend's path is closed by either path.
-func TestRewritten(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "index.html"), []byte("page"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	const block = `realtime {
+// everyPart is a block whose endpoint has every part that a path can belong to. It takes a matcher,
+// or "".
+const everyPart = `realtime %s {
 		websocket /ws
 		api /api/realtime {
 			key 0123456789abcdef0123456789abcdef
@@ -47,6 +41,16 @@ func TestRewritten(t *testing.T) {
 			}
 		}
 	}`
+
+// TestRewritten has directives that rewrite paths before the endpoint. Clients still reach it by
+// the path that they asked for. The health and the API are found by the rewritten path only. The
+// backend's path is closed by either path.
+func TestRewritten(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "index.html"), []byte("page"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	block := fmt.Sprintf(everyPart, "")
 	const strange = `rewrite /strange /socket.io/
 	rewrite /there /realtime/x`
 	for name, site := range map[string]string{
