@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"time"
 
@@ -123,7 +124,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("getting the events app: %w", err)
 	}
-	return events.(*caddyevents.App).On("stopping", stoppingHandler{a})
+	if err := events.(*caddyevents.App).On("stopping", stoppingHandler{a}); err != nil {
+		return err
+	}
+	// At this event, unlike at Start, the listeners of all servers are open.
+	return events.(*caddyevents.App).On("started", startedHandler{a})
 }
 
 // recovers reports whether recovery is on in any hub.
@@ -323,10 +328,25 @@ func (h stoppingHandler) Handle(context.Context, caddy.Event) error {
 	return nil
 }
 
+// startedHandler handles the event that Caddy sends when all apps have started. It looks whether
+// another process listens where the endpoints' servers do.
+type startedHandler struct{ app *App }
+
+// Handle implements caddyevents.Handler.
+func (h startedHandler) Handle(context.Context, caddy.Event) error {
+	var listeners []net.Listener
+	for _, server := range h.app.listeners.Servers() {
+		listeners = append(listeners, server.Listeners()...)
+	}
+	h.app.generations.ports.Look(listeners, h.app.exit.Longest(h.app.longestWindow()))
+	return nil
+}
+
 // Interface guards
 var (
 	_ caddy.App           = (*App)(nil)
 	_ caddy.Provisioner   = (*App)(nil)
 	_ caddy.CleanerUpper  = (*App)(nil)
 	_ caddyevents.Handler = stoppingHandler{}
+	_ caddyevents.Handler = startedHandler{}
 )

@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddy-realtime/caddy-realtime/caddy/internal/drain"
 	"github.com/caddy-realtime/caddy-realtime/caddy/internal/handover"
+	"github.com/caddy-realtime/caddy-realtime/caddy/internal/sharedport"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
@@ -53,8 +54,9 @@ func (g *generation) addServer(ctx caddy.Context, handoverOff bool) {
 // for a while, and more if one takes its time to end. Hubs, endpoints and listeners ask here which
 // configuration is the newest that has them. All methods may be called concurrently.
 type generations struct {
-	mu  sync.Mutex
-	all []*generation
+	mu    sync.Mutex
+	all   []*generation
+	ports *sharedport.Watch
 }
 
 // generationsKey is the key of the generations in the pool.
@@ -63,7 +65,9 @@ type generationsKey struct{}
 // loadGenerations returns the generations of the process. The caller deletes generationsKey from
 // the pool afterwards.
 func loadGenerations() (*generations, error) {
-	value, _, err := pool.LoadOrNew(generationsKey{}, func() (caddy.Destructor, error) { return new(generations), nil })
+	value, _, err := pool.LoadOrNew(generationsKey{}, func() (caddy.Destructor, error) {
+		return &generations{ports: sharedport.New(processLogger)}, nil
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +75,10 @@ func loadGenerations() (*generations, error) {
 }
 
 // Destruct implements [caddy.Destructor].
-func (*generations) Destruct() error { return nil }
+func (g *generations) Destruct() error {
+	g.ports.Close()
+	return nil
+}
 
 // add adds the newest generation.
 func (g *generations) add(newest *generation) {

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
 	"github.com/caddy-realtime/caddy-realtime/module/cluster"
 	"github.com/caddy-realtime/caddy-realtime/module/cluster/membroker"
@@ -46,13 +47,16 @@ func newHub(key hubKey, broker cluster.Broker, all *generations) (*hub, error) {
 	h, err := realtime.NewHub(realtime.Options{
 		Name:   key.name,
 		Broker: broker,
-		Logger: caddy.Log().Named("realtime"), // not a configuration's: the hub outlives it
+		Logger: processLogger(),
 	})
 	if err != nil {
 		return nil, err
 	}
 	return &hub{Hub: h, key: key, brokerName: brokerName, generations: all, endpoints: make(map[string]*endpoint)}, nil
 }
+
+// processLogger returns the logger of what outlives a configuration.
+func processLogger() *zap.Logger { return caddy.Log().Named("realtime") }
 
 // Destruct implements caddy.Destructor. It must be called after the endpoints have been closed.
 func (h *hub) Destruct() error { return h.Close() }

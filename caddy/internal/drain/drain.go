@@ -108,15 +108,27 @@ func (e *Exit) Limited(window time.Duration) (context.Context, context.CancelFun
 	return context.WithDeadlineCause(context.Background(), e.limit(window), ErrPatience)
 }
 
+// Longest returns how long listeners stay open at most once an exit has begun.
+func (e *Exit) Longest(window time.Duration) time.Duration {
+	longest := window + e.patience()
+	if http := e.httpApp(); http != nil {
+		longest += time.Duration(http.ShutdownDelay)
+	}
+	return longest
+}
+
 func (e *Exit) limit(window time.Duration) time.Time {
 	if !e.by.IsZero() {
 		return e.by
 	}
-	limit := patience
+	return time.Now().Add(window + e.patience())
+}
+
+func (e *Exit) patience() time.Duration {
 	if http := e.httpApp(); http != nil && http.GracePeriod > 0 {
-		limit = min(limit, time.Duration(http.GracePeriod))
+		return min(patience, time.Duration(http.GracePeriod))
 	}
-	return time.Now().Add(window + limit)
+	return patience
 }
 
 // httpApp returns the configuration's HTTP app; nil if it has none.

@@ -3,13 +3,9 @@
 package reuseport
 
 import (
-	"bufio"
 	"errors"
-	"fmt"
 	"net"
-	"os"
-	"strconv"
-	"strings"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -62,11 +58,11 @@ func (s *Socket) identify(fd int) error {
 		return err
 	}
 	if domain == unix.AF_INET {
-		s.table, s.network = "/proc/net/tcp", "tcp4"
+		s.table, s.network = TableIPv4, "tcp4"
 		return nil
 	}
 	only, err := unix.GetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY)
-	s.table, s.network = "/proc/net/tcp6", "tcp"
+	s.table, s.network = TableIPv6, "tcp"
 	if only != 0 {
 		s.network = "tcp6"
 	}
@@ -76,40 +72,21 @@ func (s *Socket) identify(fd int) error {
 // Group returns the inodes of all sockets that listen at the socket's address, of other
 // processes, too, in no particular order.
 func (s *Socket) Group() ([]uint64, error) {
-	table, err := os.Open(s.table)
+	rows, err := Listening(s.table)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = table.Close() }()
-	groups := make(map[string][]uint64) // by address
-	own := ""
-	rows := bufio.NewScanner(table)
-	rows.Scan() // the heading
-	for rows.Scan() {
-		const address, state, inode, listen = 1, 3, 9, "0A"
-		fields := strings.Fields(rows.Text())
-		if len(fields) <= inode {
-			return nil, fmt.Errorf("%s has a row %q", s.table, rows.Text())
-		}
-		if fields[state] != listen {
-			break // the table begins with those that listen; many others may follow
-		}
-		n, err := strconv.ParseUint(fields[inode], 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("%s has a row %q", s.table, rows.Text())
-		}
-		groups[fields[address]] = append(groups[fields[address]], n)
-		if n == s.Inode {
-			own = fields[address]
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	if own == "" {
+	i := slices.IndexFunc(rows, func(row Row) bool { return row.Inode == s.Inode })
+	if i < 0 {
 		return nil, net.ErrClosed
 	}
-	return groups[own], nil
+	var group []uint64
+	for _, row := range rows {
+		if row.Address == rows[i].Address {
+			group = append(group, row.Inode)
+		}
+	}
+	return group, nil
 }
 
 // Steer makes the kernel give all new connections to the socket of the group that has a
