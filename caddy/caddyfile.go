@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -42,7 +43,8 @@ type firstBlock struct {
 	at     string
 }
 
-// checkSame reports a block that differs from an earlier one of its name, and where each is.
+// checkSame reports a block that differs from an earlier one of its name, and where each is. The
+// sites tell blocks apart that both come from one line of a snippet.
 func checkSame(h *Handler, helper httpcaddyfile.Helper, at caddyfile.Token) error {
 	compared := *h
 	compared.setDefaults()
@@ -53,14 +55,43 @@ func checkSame(h *Handler, helper httpcaddyfile.Helper, at caddyfile.Token) erro
 	key := "realtime block " + compared.Name
 	first, found := helper.State[key].(firstBlock)
 	if !found {
-		helper.State[key] = firstBlock{config, fmt.Sprintf("%s:%d", at.File, at.Line)}
+		helper.State[key] = firstBlock{config, whereIs(helper, at)}
 		return nil
 	}
 	if !bytes.Equal(first.config, config) {
-		return fmt.Errorf("two realtime blocks are named %q but differ, at %s and %s:%d: make them identical, or give one of them another name",
-			compared.Name, first.at, at.File, at.Line)
+		return fmt.Errorf("two realtime blocks are named %q but differ, at %s and %s: "+
+			"make them identical, or give one of them another name",
+			compared.Name, first.at, whereIs(helper, at))
 	}
 	return nil
+}
+
+// whereIs returns the line of a token, and the addresses of its site if it can tell.
+func whereIs(helper httpcaddyfile.Helper, at caddyfile.Token) string {
+	line := fmt.Sprintf("%s:%d", at.File, at.Line)
+	if site := siteAddresses(helper); site != "" {
+		line += " (" + site + ")"
+	}
+	return line
+}
+
+// siteAddresses returns the addresses of the site that a helper parses, as they are written. Caddy
+// has no other way to them than the helper's unexported field, so they are "" if a new version of
+// Caddy names it otherwise. The golden test of error-blocks-differ fails then.
+func siteAddresses(helper httpcaddyfile.Helper) string {
+	site := reflect.ValueOf(helper).FieldByName("parentBlock")
+	if !site.IsValid() {
+		return ""
+	}
+	keys := site.FieldByName("Keys")
+	if !keys.IsValid() || keys.Type() != reflect.TypeFor[[]caddyfile.Token]() {
+		return ""
+	}
+	var addresses []string
+	for i := range keys.Len() {
+		addresses = append(addresses, keys.Index(i).FieldByName("Text").String())
+	}
+	return strings.Join(addresses, ", ")
 }
 
 // subdirectives parse one subdirective each, whose name is the current token.
@@ -296,9 +327,12 @@ func parseAuthenticator(h *Handler, d *caddyfile.Dispenser) error {
 	return err
 }
 
-// parseGuest lets the guest of a name parse its own options, and returns the guest's JSON.
-// The current token is the name. helper is nil outside of HTTP directives; guests that
-// need one (see finalizer) are only in these.
+// parseGuest lets the guest of a name parse its own options, and returns the guest's JSON. The
+// current token is the name.
+//
+// helper is nil for brokers, since Caddy gives none to global options. It is nil, too, if Go code
+// calls Handler.UnmarshalCaddyfile by itself. A finalizer then has no helper to be called with, and
+// must do without.
 func parseGuest(d *caddyfile.Dispenser, helper *httpcaddyfile.Helper, namespace, key, name string) ([]byte, error) {
 	id := namespace + "." + name
 	if _, err := caddy.GetModule(id); err != nil {
@@ -313,6 +347,9 @@ func parseGuest(d *caddyfile.Dispenser, helper *httpcaddyfile.Helper, namespace,
 		if err := f.FinalizeUnmarshalCaddyfile(*helper); err != nil {
 			return nil, err
 		}
+	}
+	if b, ok := guest.(*Backend); ok && b.handle != nil {
+		return nil, d.Err("backend: handle can be parsed only within a site of a Caddyfile; write a URL instead")
 	}
 	return caddyconfig.JSONModuleObject(guest, key, name, nil), nil
 }

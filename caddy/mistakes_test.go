@@ -28,3 +28,17 @@ func TestUnseenMistakes(t *testing.T) {
 		}
 	}
 }
+
+// TestHandleWithoutSite parses a block outside of a site, as Go code may do. A backend's handle
+// cannot be parsed there.
+func TestHandleWithoutSite(t *testing.T) {
+	for backend, want := range map[string]string{ // a part of the error
+		"backend {\nunsigned\nhandle {\nrespond ok\n}\n}":       "handle can be parsed only within a site",
+		"backend http://localhost:3000/realtime {\nunsigned\n}": "",
+	} {
+		err := new(Handler).UnmarshalCaddyfile(caddyfile.NewTestDispenser("realtime {\n" + backend + "\n}"))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", backend, err, want)
+		}
+	}
+}
