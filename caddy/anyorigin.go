@@ -37,11 +37,11 @@ func checkUnasked(guest any) error {
 	if b, ok := guest.(*Backend); ok && b.forwards("Cookie") {
 		return fmt.Errorf("backend: %s, by the Cookie that is forwarded; write which origins may connect, or forward Authorization alone", danger)
 	}
-	if reader, ok := guest.(HeaderReader); ok && slices.ContainsFunc(reader.KeepHeaders(), func(name string) bool { return strings.EqualFold(name, "Cookie") }) {
+	if reader, ok := guest.(HeaderReader); ok && slices.ContainsFunc(reader.HandshakeHeaders(), func(name string) bool { return strings.EqualFold(name, "Cookie") }) {
 		return fmt.Errorf("%s: %s, by the cookie that it reads; write which origins may connect, or take the token from elsewhere, such as auth.token", guestName(guest), danger)
 	}
 	if reader, ok := guest.(PlaceholderReader); ok {
-		for _, text := range reader.KeepValues() {
+		for _, text := range reader.HandshakeValues() {
 			if name := unasked(text); name != "" {
 				return fmt.Errorf("%s: %s, by the cookie or the password that is behind %s; write which origins may connect, or use a placeholder of the query", guestName(guest), danger, name)
 			}

@@ -446,8 +446,8 @@ func (b *Backend) loadSecrets() ([]webhook.Secret, error) {
 	return secrets, nil
 }
 
-// KeepHeaders implements HeaderReader.
-func (b *Backend) KeepHeaders() []string { return b.forward() }
+// HandshakeHeaders implements HeaderReader.
+func (b *Backend) HandshakeHeaders() []string { return b.forward() }
 
 func (b *Backend) forward() []string {
 	if !b.notifies(notifyConnect) {

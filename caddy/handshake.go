@@ -10,19 +10,19 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// A HeaderReader is a guest that needs more headers of a handshake than other guests:
-// those whose names KeepHeaders returns. They are in realtime.Handshake.Header. Cookie,
+// A HeaderReader is a guest that needs more headers of a handshake than other guests.
+// HandshakeHeaders returns their names. They are in realtime.Handshake.Header, where Cookie,
 // Authorization and User-Agent always are.
 type HeaderReader interface {
-	KeepHeaders() []string
+	HandshakeHeaders() []string
 }
 
 // A PlaceholderReader is a guest that needs texts with placeholders of the handshake's request,
-// such as "{http.auth.user.id}". KeepValues returns the texts. realtime.Handshake.Values
-// has the result of each, by the text, or nothing if one of its placeholders is empty. The
-// placeholders are replaced once, when the request comes.
+// such as "{http.auth.user.id}". HandshakeValues returns the texts. realtime.Handshake.Values has
+// the result of each, by the text, or nothing if one of its placeholders is empty. The placeholders
+// are replaced once, when the request comes.
 type PlaceholderReader interface {
-	KeepValues() []string
+	HandshakeValues() []string
 }
 
 // alwaysKept are the headers that every handshake keeps.
@@ -33,10 +33,10 @@ func kept(authenticators []realtime.Authenticator, handlers []realtime.Handler) 
 	headers = slices.Clone(alwaysKept)
 	add := func(guest any) {
 		if reader, ok := guest.(HeaderReader); ok {
-			headers = append(headers, reader.KeepHeaders()...)
+			headers = append(headers, reader.HandshakeHeaders()...)
 		}
 		if reader, ok := guest.(PlaceholderReader); ok {
-			values = append(values, reader.KeepValues()...)
+			values = append(values, reader.HandshakeValues()...)
 		}
 	}
 	for _, guest := range authenticators {

@@ -262,8 +262,8 @@ func (j *JWT) Fingerprint() []string {
 	return append(slices.Clone(j.material), caddy.NewReplacer().ReplaceKnown(j.JWKS, ""))
 }
 
-// KeepHeaders implements HeaderReader.
-func (j *JWT) KeepHeaders() []string {
+// HandshakeHeaders implements HeaderReader.
+func (j *JWT) HandshakeHeaders() []string {
 	var names []string
 	for _, source := range j.sources {
 		if name := source.Header(); name != "" {

@@ -69,8 +69,8 @@ func (p *Placeholder) user() string {
 	return p.User
 }
 
-// KeepValues implements PlaceholderReader.
-func (p *Placeholder) KeepValues() []string {
+// HandshakeValues implements PlaceholderReader.
+func (p *Placeholder) HandshakeValues() []string {
 	texts := append([]string{p.user()}, p.Rooms...)
 	for _, text := range p.Data {
 		texts = append(texts, text)
