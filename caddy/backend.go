@@ -254,7 +254,7 @@ func (b *Backend) attach(e *endpoint) {
 		o.Storage = storeFor(b.store, b.identity()).Under(e.hub.Name()).Under("departures").Under(e.name)
 	}
 	b.Handler = webhook.New(o, &e.disconnects)
-	e.disconnects.Attach(b.Handler)
+	e.disconnects.Use(b.Handler)
 }
 
 // adopt tells the backend's queue of the endpoint's sockets that connected before the
@@ -274,7 +274,7 @@ func (b *Backend) detach(ctx context.Context, e *endpoint) {
 		e.disconnects.Suspend(ctx, b.Handler)
 		return
 	}
-	e.disconnects.Detach(ctx, b.Handler)
+	e.disconnects.Leave(ctx, b.Handler)
 }
 
 // Validate implements caddy.Validator.

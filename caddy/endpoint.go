@@ -102,6 +102,21 @@ func (e *endpoint) drop(ctx context.Context, r *reference) error {
 	return retired.close(ctx, r.window)
 }
 
+// forget is called when nothing uses the settings of a reference any more. Only now its backend is
+// detached, since it is told what ended meanwhile. If another reference with a backend is left, the
+// newest of these backends is told what follows.
+func (e *endpoint) forget(ctx context.Context, r *reference) {
+	e.mu.Lock()
+	e.hub.generations.forget(r)
+	if b := e.hub.generations.newestBackend(e); b != nil {
+		e.disconnects.Use(b.Handler)
+	}
+	e.mu.Unlock()
+	if r.settings.backend != nil {
+		r.settings.backend.detach(ctx, e)
+	}
+}
+
 // pause is the time between two looks at sockets that are busy.
 const pause = 10 * time.Millisecond
 

@@ -18,9 +18,11 @@ import (
 
 	"github.com/caddy-realtime/caddy-realtime/caddy/internal/drain"
 	"github.com/caddy-realtime/caddy-realtime/caddy/internal/handover"
+	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
 	"github.com/caddy-realtime/caddy-realtime/module/plainws"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 	"github.com/caddy-realtime/caddy-realtime/module/socketio"
+	"github.com/caddy-realtime/caddy-realtime/module/webhook"
 )
 
 // entrances returns settings with the given paths of Socket.IO and plain WebSockets. An empty path
@@ -65,6 +67,64 @@ func TestDropInAnyOrder(t *testing.T) {
 			t.Errorf("order %v: the endpoint is not closed", order)
 		}
 	}
+}
+
+// TestNewestBackend drops references with a backend, and one without, in any order. The newest
+// backend that is left is told of disconnects, and the last one until the end.
+func TestNewestBackend(t *testing.T) {
+	for _, order := range [][]int{{0, 1, 2, 3}, {2, 1, 0, 3}, {3, 0, 2, 1}, {3, 2, 1, 0}, {1, 3, 0, 2}} {
+		e := testEndpoint(t)
+		told := make(chan int, 1)
+		var references []*reference
+		for i := range order {
+			s := testSettings("/")
+			if i != 1 {
+				s.backend = &Backend{options: webhook.Options{URL: "http://backend/", Transport: toldTo(func() { told <- i })}}
+				s.policy.Handlers = []realtime.Handler{s.backend}
+			}
+			references = append(references, use(e, s))
+		}
+		var dropped []int
+		for _, i := range order {
+			newest := -1
+			for j := range order {
+				if j != 1 && !slices.Contains(dropped, j) {
+					newest = j
+				}
+			}
+			if current := e.current.Load().settings.backend; current != nil {
+				s, err := e.hub.Namespace("/").Accept(t.Context(), &realtime.Handshake{Endpoint: e.Endpoint}, realtime.Identity{}, new(inbox))
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.HandleDisconnect("transport close")
+				select {
+				case got := <-told:
+					if got != newest {
+						t.Errorf("order %v, after %v: backend %d is told, want %d", order, dropped, got, newest)
+					}
+				case <-time.After(testcaddy.Patience):
+					t.Fatalf("order %v, after %v: no backend is told", order, dropped)
+				}
+			}
+			if err := references[i].drop(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			dropped = append(dropped, i)
+		}
+		if n := e.disconnects.Lost(); n != 0 {
+			t.Errorf("order %v: %d are lost", order, n)
+		}
+	}
+}
+
+// toldTo is a transport to a backend that takes everything it is told.
+type toldTo func()
+
+// RoundTrip implements http.RoundTripper.
+func (f toldTo) RoundTrip(*http.Request) (*http.Response, error) {
+	f()
+	return &http.Response{StatusCode: http.StatusNoContent, Body: http.NoBody}, nil
 }
 
 // TestEntrances checks the servers of an endpoint as configurations start and stop.

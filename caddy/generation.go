@@ -52,7 +52,8 @@ func (g *generation) addServer(ctx caddy.Context, handoverOff bool) {
 
 // generations are those that have started and not ended, oldest first. At a reload there are two
 // for a while, and more if one takes its time to end. Hubs, endpoints and listeners ask here which
-// configuration is the newest that has them. All methods may be called concurrently.
+// configuration is the newest that has them, and so do endpoints for the backend that is told of
+// disconnects. All methods may be called concurrently.
 type generations struct {
 	mu    sync.Mutex
 	all   []*generation
@@ -161,6 +162,21 @@ func (g *generations) referencesTo(e *endpoint) []*reference {
 		}
 	}
 	return found
+}
+
+// newestBackend returns the backend of the newest reference to an endpoint that has one and that
+// has not been forgotten; nil if there is none.
+func (g *generations) newestBackend(e *endpoint) *Backend {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, generation := range slices.Backward(g.all) {
+		for _, r := range generation.references {
+			if r.endpoint == e && r.settings.backend != nil {
+				return r.settings.backend
+			}
+		}
+	}
+	return nil
 }
 
 // setLimits gives a hub the widest limits of all references to its endpoints. The caller holds the

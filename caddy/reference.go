@@ -64,9 +64,6 @@ func (r *reference) drop(ctx context.Context) error {
 		err = context.Cause(ctx)
 	}
 	r.endpoint.disconnectDisallowed(ctx, r.window)
-	r.hub.generations.forget(r)
-	if r.settings.backend != nil { // only now, since it is told what ended meanwhile
-		r.settings.backend.detach(ctx, r.endpoint)
-	}
+	r.endpoint.forget(ctx, r)
 	return err
 }

@@ -9,7 +9,7 @@
 //   - reply.go: what becomes of answers that are not good
 //   - slots.go, pause.go, deadlines.go: how many requests there may be, and until when
 //   - queue.go, queuesend.go, disconnect.go: messages about disconnects, and their retries
-//   - queuerecords.go, record.go, storage.go: how these messages outlive the process
+//   - records.go, record.go, storage.go: how these messages outlive the process
 //   - meter.go, notices.go, peer.go: figures, log lines that come once, whom a request is
 //     about
 package webhook

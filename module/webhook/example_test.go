@@ -34,8 +34,8 @@ func Example() {
 	defer transport.CloseIdleConnections()
 	var queue webhook.Queue // It outlives the handlers of single configurations.
 	handler := webhook.New(webhook.Options{URL: backend.URL + "/realtime", Transport: transport}, &queue)
-	queue.Attach(handler)
-	defer queue.Detach(context.Background(), handler)
+	queue.Use(handler)
+	defer queue.Leave(context.Background(), handler)
 
 	policy := &realtime.Policy{
 		Authenticators: []realtime.Authenticator{handler},

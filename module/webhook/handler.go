@@ -81,10 +81,12 @@ type Handler struct {
 	slots   *slots // as many as requests may be in flight
 	pause   *pause
 	events  deadlines
+
+	deliveries *deliveries // of the queue
 }
 
-// New returns a handler that leaves its messages about disconnects in queue. It must be
-// attached to the queue before it is used.
+// New returns a handler that leaves its messages about disconnects in queue. The queue
+// must use it before a client connects, or has used it.
 func New(o Options, queue *Queue) *Handler {
 	defaults.Set(&o.ConnectTimeout, DefaultConnectTimeout)
 	defaults.Set(&o.EventTimeout, DefaultEventTimeout)
@@ -110,6 +112,8 @@ func New(o Options, queue *Queue) *Handler {
 		slots:   newSlots(o.Concurrency),
 		pause:   newPause(o.Transport),
 		events:  deadlines{after: o.EventTimeout, cause: errTimeout},
+
+		deliveries: newDeliveries(),
 	}
 }
 
@@ -134,7 +138,7 @@ func (b *Handler) Authenticate(ctx context.Context, namespace string, h *realtim
 				return realtime.Identity{}, a.Refusal.connectError(http.StatusForbidden)
 			}
 			if !b.options.NoDisconnects {
-				b.queue.accepted(namespace, h, a)
+				b.queue.records.accepted(namespace, h, a)
 			}
 			return b.identity(namespace, h, a), nil
 		}
@@ -180,7 +184,7 @@ func (b *Handler) HandleConnect(_ context.Context, s *realtime.Socket) {
 		b.queue.cancel(s.ID())
 	}
 	if !b.options.NoDisconnects {
-		b.queue.connected(s)
+		b.queue.records.connected(s)
 	}
 }
 
@@ -229,7 +233,7 @@ func (b *Handler) do(ctx context.Context, e *realtime.Event, a *answer) {
 	s := e.Socket
 	if len(a.Data) > 0 {
 		s.SetData(a.Data)
-		b.queue.changed(s)
+		b.queue.records.changed(s)
 	}
 	s.Leave(a.Leave...)
 	s.Join(b.joinable(s.Namespace(), s.ID(), a.Join)...)
@@ -266,7 +270,7 @@ func (b *Handler) joinable(n *realtime.Namespace, id string, rooms []string) []s
 // HandleDisconnect implements realtime.Handler.
 func (b *Handler) HandleDisconnect(_ context.Context, s *realtime.Socket, reason string) {
 	if b.options.NoDisconnects {
-		b.queue.forget(s.ID())
+		b.queue.records.forget(s.ID())
 		return
 	}
 	b.queue.add(disconnectOf(s, reason))
@@ -275,7 +279,7 @@ func (b *Handler) HandleDisconnect(_ context.Context, s *realtime.Socket, reason
 // abandoned handles that a client was accepted by the backend and never connected.
 func (b *Handler) abandoned(d *disconnect) {
 	if b.options.NoDisconnects {
-		b.queue.forget(d.socket)
+		b.queue.records.forget(d.socket)
 		return
 	}
 	b.queue.add(d)

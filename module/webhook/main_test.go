@@ -94,7 +94,7 @@ func newWorld(t testing.TB, o Options) *world {
 	}
 	w := &world{t: t, hub: hub, queue: new(Queue)}
 	w.backend = New(o, w.queue)
-	w.queue.Attach(w.backend)
+	w.queue.Use(w.backend)
 	policy := &realtime.Policy{
 		Namespaces:     realtime.Globs{"/", "/tenant-*"},
 		Authenticators: []realtime.Authenticator{w.backend},
@@ -102,7 +102,7 @@ func newWorld(t testing.TB, o Options) *world {
 	}
 	w.endpoint = realtime.NewEndpoint("test", hub, func() (*realtime.Policy, func()) { return policy, func() {} })
 	t.Cleanup(func() {
-		w.queue.Detach(t.Context(), w.backend)
+		w.queue.Leave(t.Context(), w.backend)
 		if err := hub.Close(); err != nil {
 			t.Error(err)
 		}

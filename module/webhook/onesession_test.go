@@ -62,9 +62,10 @@ func TestOneSessionPerUser(t *testing.T) {
 				_ = s.Disconnect(true)
 			}
 			time.Sleep(2 * time.Minute)
-			p.queue.mu.Lock()
-			present, records := len(p.queue.present), p.queue.log.Len()
-			p.queue.mu.Unlock()
+			r := &p.queue.records
+			r.mu.Lock()
+			present, records := len(r.present), r.log.Len()
+			r.mu.Unlock()
 			if present != 0 || records != 0 {
 				t.Errorf("%d sockets are taken for ones that are there, and %d records are left", present, records)
 			}

@@ -29,6 +29,7 @@ const (
 type process struct {
 	*world
 	recorder *recorder
+	logger   *zap.Logger
 	logs     *observer.ObservedLogs
 }
 
@@ -39,12 +40,17 @@ func run(t *testing.T, d *waltest.Disk, l *recorder, recovery time.Duration) *pr
 		t.Fatal(err)
 	}
 	core, logs := observer.New(zap.InfoLevel)
-	p := &process{world: &world{t: t, hub: hub, queue: new(Queue)}, recorder: l, logs: logs}
-	p.backend = New(Options{URL: "http://backend/realtime", Transport: l.transport(), Storage: d.Storage(), Hub: hub, Logger: zap.New(core)}, p.queue)
-	p.queue.Attach(p.backend)
+	p := &process{world: &world{t: t, hub: hub, queue: new(Queue)}, recorder: l, logger: zap.New(core), logs: logs}
+	p.use(d)
 	policy := &realtime.Policy{Authenticators: []realtime.Authenticator{p.backend}, Handlers: []realtime.Handler{p.backend}}
 	p.endpoint = realtime.NewEndpoint("test", hub, func() (*realtime.Policy, func()) { return policy, func() {} })
 	return p
+}
+
+// use has the queue use a new backend, whose storage is on a disk.
+func (p *process) use(d *waltest.Disk) {
+	p.backend = New(Options{URL: "http://backend/realtime", Transport: p.recorder.transport(), Storage: d.Storage(), Hub: p.hub, Logger: p.logger}, p.queue)
+	p.queue.Use(p.backend)
 }
 
 // crash ends the process; what it does from then on nobody sees.
@@ -52,7 +58,7 @@ func (p *process) crash(d *waltest.Disk) *waltest.Disk {
 	after := waltest.At(d.Now())
 	d.Fail(errors.New("the process is gone"))
 	p.recorder.set(503)
-	p.queue.Detach(p.t.Context(), p.backend)
+	p.queue.Leave(p.t.Context(), p.backend)
 	_ = p.hub.Close()
 	return after
 }

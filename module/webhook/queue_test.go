@@ -58,7 +58,7 @@ func (l *recorder) take() ([]*message, []time.Time) {
 func attached(l *recorder) (*Queue, *Handler) {
 	q := new(Queue)
 	b := New(Options{URL: "http://backend/realtime", Transport: l.transport()}, q)
-	q.Attach(b)
+	q.Use(b)
 	return q, b
 }
 
@@ -153,7 +153,7 @@ func TestQueueRepeats(t *testing.T) {
 		if lost := q.Lost(); lost != 1 {
 			t.Errorf("%d are lost, want 1", lost)
 		}
-		q.Detach(t.Context(), b)
+		q.Leave(t.Context(), b)
 	})
 }
 
@@ -177,7 +177,7 @@ func TestQueueFinal(t *testing.T) {
 			if q.Lost() != 0 {
 				t.Errorf("%d are lost", q.Lost())
 			}
-			q.Detach(t.Context(), b)
+			q.Leave(t.Context(), b)
 		})
 	}
 }
@@ -196,14 +196,14 @@ func TestQueueRetryAfter(t *testing.T) {
 				}
 				return &http.Response{StatusCode: http.StatusNoContent, Body: http.NoBody}, nil
 			})}, q)
-			q.Attach(b)
+			q.Use(b)
 			q.add(someDisconnect("s1", 0))
 			time.Sleep(time.Hour)
 			synctest.Wait()
 			if len(times) != 2 || times[1].Sub(times[0]) < want || times[1].Sub(times[0]) > want+want/10+time.Second {
 				t.Errorf("Retry-After %s: asked at %v", text, times)
 			}
-			q.Detach(t.Context(), b)
+			q.Leave(t.Context(), b)
 		})
 	}
 }
@@ -226,7 +226,7 @@ func TestQueueHolds(t *testing.T) {
 		if told, _ := l.take(); len(told) != 1 || told[0].Data.Socket.ID != "gone" {
 			t.Errorf("%d are told of afterwards", len(told))
 		}
-		q.Detach(t.Context(), b)
+		q.Leave(t.Context(), b)
 	})
 }
 
@@ -240,26 +240,53 @@ func TestQueueFlushes(t *testing.T) {
 			q.add(someDisconnect(strconv.Itoa(i), time.Hour))
 		}
 		second := New(Options{URL: "http://backend/realtime", Transport: l.transport()}, q)
-		q.Attach(second)
-		q.Detach(t.Context(), b)
+		q.Use(second)
+		q.Leave(t.Context(), b)
 		synctest.Wait()
 		if told, _ := l.take(); len(told) != 0 {
 			t.Errorf("%d are told of although there is another backend", len(told))
 		}
-		q.Detach(t.Context(), second)
+		q.Leave(t.Context(), second)
 		if told, _ := l.take(); len(told) != 100 || q.Lost() != 0 {
 			t.Errorf("%d are told of, and %d lost", len(told), q.Lost())
 		}
 		// A backend that takes none does not hold an exit for long.
 		l.set(500)
 		third := New(Options{URL: "http://backend/realtime", Transport: l.transport()}, q)
-		q.Attach(third)
+		q.Use(third)
 		q.add(someDisconnect("lost", 0))
 		began := time.Now()
-		q.Detach(t.Context(), third)
+		q.Leave(t.Context(), third)
 		if took := time.Since(began); took > flushTime+time.Second || q.Lost() != 1 {
 			t.Errorf("%d lost after %v", q.Lost(), took)
 		}
+	})
+}
+
+// TestQueueGoesBack: the newest backend is left, as of a configuration that cannot start,
+// and the one before it is used again.
+func TestQueueGoesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, failed := &recorder{status: 204}, &recorder{status: 503}
+		q, b := attached(l)
+		second := New(Options{URL: "http://backend/realtime", Transport: failed.transport()}, q)
+		q.Use(second)
+		q.add(someDisconnect("refused", 0))
+		q.add(someDisconnect("held", time.Minute))
+		synctest.Wait()
+		q.Use(b)
+		q.Leave(t.Context(), second)
+		if told, _ := failed.take(); len(told) != 1 {
+			t.Errorf("the newest is told %d times", len(told))
+		}
+		time.Sleep(2 * time.Minute)
+		if told, _ := l.take(); len(told) != 2 {
+			t.Errorf("the one before it is told of %d", len(told))
+		}
+		if told, _ := failed.take(); len(told) != 0 {
+			t.Errorf("after that, the newest is told %d times", len(told))
+		}
+		q.Leave(t.Context(), b)
 	})
 }
 
@@ -273,7 +300,7 @@ func TestQueueIsBounded(t *testing.T) {
 		if lost := q.Lost(); lost != 10 {
 			t.Errorf("%d are lost, want 10", lost)
 		}
-		q.Detach(t.Context(), b)
+		q.Leave(t.Context(), b)
 		if told, _ := l.take(); len(told) != maxWaiting {
 			t.Errorf("%d are told of", len(told))
 		}

@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	mathrand "math/rand/v2"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -17,7 +18,7 @@ const (
 	maxRetryAfter = 5 * time.Minute // for which the backend may ask for no other attempt
 )
 
-// run sends what is due, until no backend is attached.
+// run sends what is due, until no backend is in use.
 func (q *Queue) run(wake <-chan struct{}) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -35,11 +36,11 @@ func (q *Queue) run(wake <-chan struct{}) {
 }
 
 // sendDue begins to send what is due, and returns for how long there is nothing else
-// to do. It reports false when there is no backend.
+// to do. It reports false when no backend is in use.
 func (q *Queue) sendDue() (next time.Duration, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.backends) == 0 {
+	if !q.inUse {
 		q.running = false
 		return 0, false
 	}
@@ -52,10 +53,9 @@ func (q *Queue) sendDue() (next time.Duration, ok bool) {
 		d := first.Value
 		q.waiting.Remove(first)
 		delete(q.held, d.socket)
-		a := q.newest()
-		a.using.Add(1)
 		q.sending++
-		go q.send(a, d) // joined by Detach
+		b := q.backend
+		b.deliveries.running.Go(func() { q.send(b, d) }) // joined by Leave
 	}
 	q.tellEmpty(q.waiting.Len() == 0)
 	return time.Hour, true // notify ends the wait earlier
@@ -70,35 +70,55 @@ func (q *Queue) tellEmpty(empty bool) {
 }
 
 // send makes one attempt.
-func (q *Queue) send(a *attachment, d *disconnect) {
-	defer a.using.Done()
+func (q *Queue) send(b *Handler, d *disconnect) {
 	d.attempts++
-	after, err := a.backend.tell(a.ctx, d)
+	after, err := b.tell(b.deliveries.ctx, d)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.sending--
 	q.notify()
 	if err == nil {
-		q.deleteRecord(d.record)
+		q.records.delete(d)
 		return
 	}
-	logger := a.backend.options.Logger
+	logger := b.options.Logger
 	now, wait := time.Now(), max(retryAfter(d.attempts), after)
 	if d.giveUp.IsZero() {
 		d.giveUp = now.Add(giveUpAfter)
 	}
 	if now.Add(wait).After(d.giveUp) {
 		q.lose(logger, 1, err)
-		q.deleteRecord(d.record)
+		q.records.delete(d)
 		return
 	}
-	if len(q.backends) == 0 { // close keeps or loses it
+	if !q.inUse { // close keeps or loses it
 		q.waiting.Push(&d.Entry)
 		return
 	}
 	logger.Warn("backend did not take a disconnect, and will be told again", zap.String("socket", d.socket), zap.Int("attempt", d.attempts), zap.String("sent", sentOf(err)), zap.Error(err))
 	d.Due = now.Add(wait)
 	q.waiting.Push(&d.Entry)
+}
+
+// deliveries are the requests that a queue has in flight by one backend.
+type deliveries struct {
+	running sync.WaitGroup
+	ctx     context.Context // of the requests
+	cancel  context.CancelFunc
+}
+
+func newDeliveries() *deliveries {
+	d := new(deliveries)
+	d.ctx, d.cancel = context.WithCancel(context.Background()) // it ends with wait
+	return d
+}
+
+// wait returns when the requests have ended. When ctx ends, it cancels those that are left.
+func (d *deliveries) wait(ctx context.Context) {
+	stop := context.AfterFunc(ctx, d.cancel)
+	d.running.Wait()
+	stop()
+	d.cancel()
 }
 
 // retryAfter returns how long to wait after so many attempts: twice as long each time,

@@ -349,9 +349,10 @@ func TestNotify(t *testing.T) {
 						t.Errorf("%s was sent %d times, want %d", kind, asked[kind], n)
 					}
 				}
-				w.queue.mu.Lock()
-				defer w.queue.mu.Unlock()
-				if n := w.queue.log.Len(); n > 0 {
+				r := &w.queue.records
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				if n := r.log.Len(); n > 0 {
 					t.Errorf("%d records are left", n)
 				}
 			})

@@ -31,10 +31,9 @@ func TestReload(t *testing.T) {
 		}
 		before := segments(d)
 		reload := func(d *waltest.Disk) {
-			b := New(Options{URL: "http://backend/realtime", Transport: l.transport(), Storage: d.Storage(), Hub: p.hub}, p.queue)
-			p.queue.Attach(b)
-			p.queue.Detach(t.Context(), p.backend)
-			p.backend = b
+			old := p.backend
+			p.use(d)
+			p.queue.Leave(t.Context(), old)
 		}
 		reload(d)
 		time.Sleep(time.Minute)
@@ -66,6 +65,39 @@ func TestReload(t *testing.T) {
 	})
 }
 
+// TestGoesBack: the configuration that cannot start has another storage. The records are
+// there for a while, and then in the old place again.
+func TestGoesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, other, l := waltest.New(), waltest.New(), &recorder{status: 204}
+		p := run(t, d, l, 0)
+		p.connect()
+		time.Sleep(2 * flushInterval)
+		old := p.backend
+		p.use(other)
+		p.connect()
+		time.Sleep(2 * flushInterval)
+		if len(d.Names()) > 0 || len(other.Names()) == 0 {
+			t.Errorf("in the old place there are %q, and in the new one %q", d.Names(), other.Names())
+		}
+		p.queue.Use(old)
+		p.queue.Leave(t.Context(), p.backend)
+		p.backend = old
+		if names := other.Names(); len(names) > 0 {
+			t.Errorf("in the new place there are %q", names)
+		}
+		time.Sleep(2 * flushInterval)
+		d = p.crash(d)
+		second := &recorder{status: 204}
+		p = run(t, d, second, 0)
+		time.Sleep(takeoverTime)
+		if told, _ := second.take(); len(told) != 2 {
+			t.Errorf("after the crash: told of %d", len(told))
+		}
+		p.exit()
+	})
+}
+
 // TestWithoutBackend: a configuration without the backend, and then one that has
 // it again.
 func TestWithoutBackend(t *testing.T) {
@@ -74,13 +106,13 @@ func TestWithoutBackend(t *testing.T) {
 		p := run(t, d, l, 0)
 		gone, kept := p.connect(), p.connect()
 		gone.socket.HandleDisconnect(reason.TransportClose)
-		p.queue.Detach(t.Context(), p.backend)
+		p.queue.Leave(t.Context(), p.backend)
 		if n := p.queue.Lost(); n != 0 {
 			t.Errorf("%d are lost", n)
 		}
 		l.take()
 		l.set(204)
-		p.queue.Attach(p.backend)
+		p.use(d)
 		p.queue.Adopt(kept.socket)
 		p.queue.Adopt(gone.socket) // who looks for sockets may have found it before it went
 		time.Sleep(5 * time.Second)
@@ -107,7 +139,7 @@ func TestStateIsKept(t *testing.T) {
 		c := p.connect()
 		time.Sleep(2 * flushInterval)
 		c.socket.SetData(map[string]json.RawMessage{"a": json.RawMessage("2"), "big": json.RawMessage("1")})
-		p.queue.changed(c.socket)
+		p.queue.records.changed(c.socket)
 		time.Sleep(2 * flushInterval)
 		big := p.connect()
 		big.socket.SetData(map[string]json.RawMessage{"b": json.RawMessage(`"` + strings.Repeat("x", maxState) + `"`)})
@@ -269,19 +301,19 @@ func BenchmarkRecords(b *testing.B) {
 		b.StopTimer()
 		d, q := waltest.New(), new(Queue)
 		backend := New(Options{URL: "http://backend/realtime", Transport: l.transport(), Storage: d.Storage(), Hub: hub}, q)
-		q.Attach(backend)
+		q.Use(backend)
 		b.StartTimer()
 		began := time.Now()
 		for _, c := range clients {
-			q.connected(c.socket)
+			q.records.connected(c.socket)
 		}
 		connecting += time.Since(began)
-		if err := q.stopStoring(b.Context()); err != nil {
+		if err := q.records.stop(b.Context()); err != nil {
 			b.Fatal(err)
 		}
 		b.StopTimer()
 		bytes = d.Written()
-		q.Detach(b.Context(), backend)
+		q.Leave(b.Context(), backend)
 		b.StartTimer()
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*sockets), "ns/socket")
