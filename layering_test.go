@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"path"
 	"path/filepath"
 	"slices"
@@ -38,10 +39,10 @@ var arrows = map[string][]string{
 	"module/socketio": {"module/engineio", "module/connection", "module/realtime", "module/origin", "module/internal/..."},
 	"module/plainws":  {"module/connection", "module/realtime", "module/origin", "module/internal/..."},
 	"module/jwt":      {"module/realtime", "module/internal/..."},
-	"module/webhook":  {"module/realtime", "module/origin", "module/internal/..."},
-	"module/publish":  {"module/realtime", "module/origin", "module/internal/..."},
-	"module/metrics":  {"module/realtime", "module/origin", "module/internal/..."},
+	"module/webhook":  {"module/emission", "module/realtime", "module/origin", "module/internal/..."},
+	"module/publish":  {"module/emission", "module/realtime", "module/origin", "module/internal/..."},
 
+	"module/emission":   {"module/realtime"},
 	"module/engineio":   {"module/connection", "module/origin", "module/internal/..."},
 	"module/connection": {"module/origin", "module/internal/..."},
 	"module/realtime":   {"module/cluster", "module/internal/..."},
@@ -49,12 +50,9 @@ var arrows = map[string][]string{
 
 	"module/cluster":             {},
 	"module/cluster/membroker":   {"module/cluster"},
-	"module/cluster/redisbroker": {"module/cluster"},
-	"module/cluster/natsbroker":  {"module/cluster"},
 	"module/cluster/clustertest": {"module/cluster"},
 
-	"module/internal/...":      {"module/internal/..."},
-	"module/internal/emission": {"module/realtime"},
+	"module/internal/...": {"module/internal/..."},
 
 	// Programs of their own, beside the drawing.
 	"bench/...":    {},
@@ -167,10 +165,10 @@ func TestLayering(t *testing.T) {
 			t.Error(violation)
 		}
 	}
-	// A walk that sees nothing finds nothing.
-	for _, pkg := range []string{"caddy", "caddy/realtime", "module/realtime", "module/engineio", "module/socketio", "module/plainws", "module/origin", "module/cluster", "module/internal/wsconn"} {
-		if !seen[pkg] {
-			t.Errorf("no file of %s was looked at", pkg)
+	// A walk that sees nothing finds nothing, and what is not there needs no arrow.
+	for pattern := range arrows {
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(seen)), func(pkg string) bool { return matches(pattern, pkg) }) {
+			t.Errorf("no file of %s was looked at: if there is none, remove it here", pattern)
 		}
 	}
 }
@@ -208,6 +206,9 @@ func TestLayeringCanFail(t *testing.T) {
 		{"module/internal/wsconn/conn.go", module + "/module/engineio", true},
 		{"module/internal/wsconn/conn.go", module + "/module/cluster", true},
 		{"module/internal/new/new.go", module + "/module/origin", true},
+		{"module/internal/new/new.go", module + "/module/realtime", true},
+		{"module/realtime/broadcast.go", module + "/module/emission", true},
+		{"module/emission/emission.go", module + "/module/webhook", true},
 		{"caddy/app.go", module + "/caddy/realtime", true},
 		{"caddy/internal/chain/chain.go", module + "/caddy", true},
 
@@ -215,8 +216,8 @@ func TestLayeringCanFail(t *testing.T) {
 		{"module/plainws/server.go", module + "/module/engineio", true},
 		{"module/plainws/server.go", module + "/module/socketio", true},
 		{"module/webhook/client.go", module + "/module/publish", true},
-		{"module/cluster/redisbroker/broker.go", module + "/module/cluster/membroker", true},
-		{"module/metrics/metrics.go", module + "/module/cluster", true},
+		{"module/cluster/clustertest/load.go", module + "/module/cluster/membroker", true},
+		{"module/publish/handler.go", module + "/module/cluster", true},
 		{"caddy/realtime/main.go", module + "/module/realtime", true},
 		{"bench/main.go", module + "/module/realtime", true},
 		{"caddy/app.go", module + "/test/guests", true},
@@ -249,7 +250,9 @@ func TestLayeringCanFail(t *testing.T) {
 		{"module/engineio/server.go", module + "/module/origin", false},
 		{"module/engineio/server.go", module + "/module/internal/wsconn", false},
 		{"module/realtime/remote.go", module + "/module/cluster", false},
-		{"module/cluster/natsbroker/broker.go", module + "/module/cluster", false},
+		{"module/cluster/membroker/broker.go", module + "/module/cluster", false},
+		{"module/webhook/answer.go", module + "/module/emission", false},
+		{"module/emission/emission.go", module + "/module/realtime", false},
 		{"module/internal/wsconn/conn.go", module + "/module/internal/outbox", false},
 		{"module/cluster/broker.go", "context", false},
 		{"bench/peers/gen/main.go", "net/http", false},

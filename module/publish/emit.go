@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/caddy-realtime/caddy-realtime/module/internal/emission"
+	"github.com/caddy-realtime/caddy-realtime/module/emission"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/randid"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )

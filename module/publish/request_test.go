@@ -7,7 +7,7 @@ import (
 	"testing"
 	"unicode"
 
-	"github.com/caddy-realtime/caddy-realtime/module/internal/emission"
+	"github.com/caddy-realtime/caddy-realtime/module/emission"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 

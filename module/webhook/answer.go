@@ -11,7 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/caddy-realtime/caddy-realtime/module/internal/emission"
+	"github.com/caddy-realtime/caddy-realtime/module/emission"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/rawjson"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )

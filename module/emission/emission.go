@@ -1,4 +1,5 @@
-// Package emission has the events that a backend sends, by its answers and by the HTTP API.
+// Package emission has the events that a backend emits: by its answers, which package
+// webhook reads, and by calls of the HTTP API, which package publish reads.
 package emission
 
 import "github.com/caddy-realtime/caddy-realtime/module/realtime"
@@ -22,7 +23,8 @@ func (e *Emission) Listed() bool { return e.To != nil || e.Users != nil }
 // empty.
 func (e *Emission) Nobody() bool { return !e.Everyone && len(e.To)+len(e.Users) == 0 }
 
-// Broadcast returns the event's recipients in a namespace.
+// Broadcast returns the event's recipients in a namespace. If the event is for nobody, it
+// must not be sent: a broadcast without rooms and users is for everyone.
 func (e *Emission) Broadcast(n *realtime.Namespace) realtime.Broadcast {
 	b := n.To(e.To...).ToUsers(e.Users...).Except(e.Except...)
 	if e.Volatile {
