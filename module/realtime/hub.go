@@ -23,8 +23,8 @@ type Options struct {
 	Name string
 	// Node identifies this process among the nodes of a cluster. Default: random.
 	Node string
-	// Broker carries broadcasts to the other nodes. The hub closes it. Default: none, a single
-	// node.
+	// Broker carries broadcasts to the other nodes. The hub closes it, and so does NewHub if it
+	// fails. Default: none, a single node.
 	Broker cluster.Broker
 	// BrokerQueue is how many bytes may wait for the broker. Broadcasts beyond it reach the sockets
 	// of this node only. Default: 16 MiB.
@@ -104,9 +104,7 @@ func NewHub(o Options) (*Hub, error) {
 		h.publisher = newPublisher(h.broker, h.node, h.topic(), o.BrokerQueue, h.limited)
 		subscription, err := h.broker.Subscribe(context.Background(), h.topic(), h.receive)
 		if err != nil {
-			h.cancel()
-			h.publisher.close()
-			return nil, fmt.Errorf("subscribing to the broker: %w", err)
+			return nil, errors.Join(fmt.Errorf("subscribing to the broker: %w", err), h.Close())
 		}
 		h.subscription = subscription
 	}
@@ -171,5 +169,8 @@ func (h *Hub) Close() error {
 		return err
 	}
 	h.publisher.close()
-	return errors.Join(err, h.subscription.Close(), h.broker.Close())
+	if h.subscription != nil { // nil if the broker has refused it
+		err = errors.Join(err, h.subscription.Close())
+	}
+	return errors.Join(err, h.broker.Close())
 }

@@ -73,8 +73,17 @@ func TestClose(t *testing.T) {
 	if err := h.Context().Err(); !errors.Is(err, context.Canceled) {
 		t.Error("the hub's context:", err)
 	}
-	if _, err := realtime.NewHub(realtime.Options{Broker: &fakeBroker{subscribeErr: broken}}); !errors.Is(err, broken) {
-		t.Error("NewHub:", err)
+}
+
+// A broker that refuses the subscription is closed, since nobody else does it.
+func TestSubscriptionRefused(t *testing.T) {
+	refused := errors.New("no such topic")
+	b := &fakeBroker{subscribeErr: refused}
+	if h, err := realtime.NewHub(realtime.Options{Broker: b}); !errors.Is(err, refused) || h != nil {
+		t.Errorf("the hub is %v, and the error %v", h, err)
+	}
+	if !b.closed {
+		t.Error("the broker is not closed")
 	}
 }
 
