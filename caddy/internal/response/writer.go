@@ -112,7 +112,7 @@ func limit(w http.ResponseWriter, expired context.Context) (release func()) {
 var past = time.Unix(1, 0)
 
 // innermost returns the server's own writer. It takes a deadline while something is written, and
-// Caddy's wrappers do not.
+// Caddy's wrappers do not. Package wsconn has the same function, which is visible in module/ only.
 func innermost(w http.ResponseWriter) http.ResponseWriter {
 	for {
 		outer, ok := w.(interface{ Unwrap() http.ResponseWriter })

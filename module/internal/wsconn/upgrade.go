@@ -97,7 +97,8 @@ func newConn(conn net.Conn, early []byte, a *answer, o Options, send func(*Conn)
 	return c, nil
 }
 
-// innermost returns the server's own writer.
+// innermost returns the server's own writer. Package response has the same function for Caddy's
+// handlers, which cannot import this package.
 func innermost(w http.ResponseWriter) http.ResponseWriter {
 	for {
 		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
