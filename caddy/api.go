@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -118,14 +117,6 @@ func (e *endpoint) fillBackend(stats *publish.Stats) {
 	stats.Backend.InFlight += inFlight
 	stats.Backend.Lost += e.disconnects.Lost()
 	for kind, more := range latencies {
-		l := stats.Backend.Requests[kind]
-		total := l.MeanMS*float64(l.Count) + milliseconds(more.Total)
-		l.Count += more.Count
-		l.Failed += more.Failed
-		l.MeanMS = total / float64(l.Count)
-		l.MaxMS = max(l.MaxMS, milliseconds(more.Max))
-		stats.Backend.Requests[kind] = l
+		stats.Backend.Requests[kind] = stats.Backend.Requests[kind].Plus(more)
 	}
 }
-
-func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -351,7 +351,7 @@ func TestOpenAPI(t *testing.T) {
 
 	a := serve(t, Options{Stats: func(s *Stats) {
 		s.Connections, s.Transports = 1, map[string]int{"polling": 1}
-		s.Backend = &BackendStats{Requests: map[string]RequestStats{"socket.event": {Count: 1, MeanMS: 0.5, MaxMS: 0.5}}}
+		s.Backend = &BackendStats{Requests: map[string]RequestStats{"socket.event": {Count: 1, Total: time.Millisecond / 2, Max: time.Millisecond / 2}}}
 	}}, realtime.Options{Broker: brokenBroker{}})
 	a.connect("/", "u1", "room").answer = []realtime.Arg{realtime.String("yes")}
 	bodies := map[string]string{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/caddy-realtime/caddy-realtime/module/internal/latency"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
@@ -38,12 +39,7 @@ type BackendStats struct {
 }
 
 // RequestStats is how long requests of one type took, from the first of them on.
-type RequestStats struct {
-	Count  uint64  `json:"count"`
-	Failed uint64  `json:"failed"` // no answer, or a status of 500 and above
-	MeanMS float64 `json:"mean_ms"`
-	MaxMS  float64 `json:"max_ms"`
-}
+type RequestStats = latency.Stats
 
 func (h *Handler) stats(context.Context, *request) (int, any, *Problem) {
 	hub := h.endpoint.Hub()

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"sync"
 	"time"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/latency"
 )
 
 // A Meter counts requests. The zero value is ready. A meter may outlive handlers. All
@@ -15,12 +17,7 @@ type Meter struct {
 }
 
 // Latency is how long requests of one type took.
-type Latency struct {
-	Count  uint64
-	Failed uint64 // no answer, or a status of 500 and above
-	Total  time.Duration
-	Max    time.Duration
-}
+type Latency = latency.Stats
 
 // Read returns how many requests are in flight, and how long the others took, by their
 // type.
@@ -38,19 +35,16 @@ func (m *Meter) begin(kind string) (end func(failed bool)) {
 	m.inFlight++
 	return func(failed bool) {
 		took := time.Since(began)
+		ended := Latency{Count: 1, Total: took, Max: took}
+		if failed {
+			ended.Failed = 1
+		}
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.inFlight--
 		if m.kinds == nil {
 			m.kinds = make(map[string]Latency)
 		}
-		l := m.kinds[kind]
-		l.Count++
-		if failed {
-			l.Failed++
-		}
-		l.Total += took
-		l.Max = max(l.Max, took)
-		m.kinds[kind] = l
+		m.kinds[kind] = m.kinds[kind].Plus(ended)
 	}
 }
