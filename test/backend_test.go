@@ -270,7 +270,7 @@ func TestBackendKilled(t *testing.T) {
 	backend.Kill()
 	for _, w := range held {
 		if got := w.Next(); got != `430[{"error":{"code":"backend_unavailable","message":"the backend did not answer the event"}}]` {
-			t.Errorf("an ack that the backend owed is %s", got)
+			t.Errorf("the ack of a held event is %s", got)
 		}
 	}
 	backend = run()

@@ -1,5 +1,5 @@
-// Four clients that do nothing but listen, over the transports in TRANSPORTS. Each collects the events that it gets until one
-// is called "fence", and then tells them.
+// Four clients that only listen, over the transports in TRANSPORTS. Each collects its events until the event "fence", and then
+// tells them.
 
 import { io } from "socket.io-client";
 
@@ -13,7 +13,7 @@ const clients = {
   d: { namespace: "/tenant-1", token: "user:ann" },
 };
 
-/** Arguments as JSON can hold them. */
+/** Arguments in a form that JSON can hold. */
 const plain = (value) => {
   if (Buffer.isBuffer(value)) return { bytes: [...value] };
   if (Array.isArray(value)) return value.map(plain);

@@ -1,5 +1,5 @@
-// Clients that send events at a steady rate, each the next one when the last is acked, through whatever the test does to the
-// backend meanwhile. It tells how many were acked, and what else happened.
+// Clients that send events at a steady rate while the test stops and starts the backend. Each sends the next event after the
+// ack of the last. The program tells how many acks there were, and what else happened.
 
 import { setTimeout } from "node:timers/promises";
 import { io } from "socket.io-client";
@@ -33,7 +33,7 @@ for (let i = 0; i < count; i += 20) {
 }
 const talks = sockets.map(talk);
 
-/** Waits until everyone has had two more acks. */
+/** Waits until each client has two more acks. */
 async function progress() {
   const goals = rounds.map((round) => round + 2);
   while (goals.some((goal, i) => rounds[i] < goal)) await setTimeout(20);

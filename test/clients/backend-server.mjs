@@ -1,4 +1,4 @@
-// A backend that can be killed. It acks events with their arguments, but for "hold", which it keeps.
+// A backend that the test can kill. It acks each event with its arguments, except "hold", which it never answers.
 
 import { createServer } from "node:http";
 

@@ -1,5 +1,5 @@
-// Clients of an application behind HTTP: who they are, what follows from their events, and how they have to leave. The
-// application is that of service_test.go.
+// Clients of an application behind HTTP: their identities, their events, and their disconnects. The application is that of
+// service_test.go.
 
 import assert from "node:assert/strict";
 import { io } from "socket.io-client";
@@ -12,7 +12,7 @@ const open = (user, options = {}) =>
   io(url + (options.namespace ?? ""), { transports, forceNew: true, reconnection: false, extraHeaders: user ? { Cookie: `user=${user}` } : {}, ...options });
 const ask = (socket, ...args) => within(`an ack of ${args[0]}`, socket.emitWithAck(...args));
 
-// By its cookie, with an event of its own that comes with it.
+// A client that the backend knows by its cookie. The answer to its connect emits an event.
 const ann = open("ann");
 const welcome = event(ann, "welcome");
 await event(ann, "connect");
@@ -22,17 +22,17 @@ assert.deepStrictEqual([...bytes], [1, 2]);
 const state = { userId: "ann", organizationId: "o1", role: "admin", email: "ann@example.com" };
 assert.deepStrictEqual(await ask(ann, "who"), { user: "ann", state, rooms: ["org:o1"], by: "a" });
 
-// By what it says, in another namespace.
+// A client that the backend knows by its auth, in another namespace.
 const bob = open(null, { namespace: "/tenant-1", auth: { user: "bob" } });
 await event(bob, "connect");
 assert.equal((await ask(bob, "who")).user, "bob");
 
-// As nobody.
+// A client without an identity.
 const nobody = open();
 await event(nobody, "connect");
 assert.deepStrictEqual(await ask(nobody, "who"), { user: "", state: {}, rooms: [], by: "a" });
 
-// Not at all.
+// A client that the backend refuses.
 const mallory = open("mallory");
 const [refusal] = await event(mallory, "connect_error");
 assert.equal(refusal.message, "not you");
@@ -45,18 +45,18 @@ assert.deepStrictEqual([...echoed[0]], [0, 255]);
 assert.equal(echoed[1].deep[0].toString(), "x");
 assert.equal(echoed[2], null);
 
-// Events without an answer, those that are refused, and those that fail.
+// Events without an answer, refused events, and events that fail.
 assert.deepStrictEqual(await within("an ack", new Promise((resolve) => ann.emit("nothing", (...args) => resolve(args)))), []);
 assert.deepStrictEqual(await ask(ann, "refuse"), { error: { code: "no_stock", message: "none left" } });
 assert.equal((await ask(ann, "fail")).error.code, "backend_unavailable");
 assert.equal(ann.connected, true);
 
-// Rooms, others in them, and what is known of a socket.
+// Rooms, their other members, and what the backend knows of a socket.
 const eve = open("eve");
 await event(eve, "connect");
 assert.deepStrictEqual(await ask(ann, "enter", "order:7"), { ok: true });
 assert.deepStrictEqual(await ask(eve, "enter", "order:7"), { ok: true });
-ann.on("said", () => assert.fail("the sender hears itself"));
+ann.on("said", () => assert.fail("the sender gets its own event"));
 const said = event(eve, "said");
 await ask(ann, "say", "order:7", "hello", Buffer.from("!"));
 const [text, mark] = await said;
@@ -66,16 +66,16 @@ assert.deepStrictEqual((await ask(eve, "who")).rooms, ["org:o1"]);
 await ask(eve, "become", "guest");
 assert.equal((await ask(eve, "who")).state.role, "guest");
 
-// A hundred at once come in order.
+// A hundred events at once are answered in order.
 const answers = await Promise.all(Array.from({ length: 100 }, (_, i) => ask(eve, "echo", i)));
 assert.deepStrictEqual(answers, Array.from({ length: 100 }, (_, i) => i));
 
-// Sent away.
+// A disconnect by the backend.
 const away = event(eve, "disconnect");
 assert.equal(await ask(eve, "kick"), "bye");
 assert.equal((await away)[0], "io server disconnect");
 
-// An identity that ends: the client comes back by itself, with a new one.
+// An identity that expires: the client comes back by itself, with a new one.
 const short = open(null, { auth: { user: "tim", seconds: 6 }, reconnection: true, reconnectionDelay: 10, reconnectionDelayMax: 50 });
 await event(short, "connect");
 const { id } = short;
@@ -85,7 +85,7 @@ assert.notEqual(short.id, id);
 assert.equal((await ask(short, "who")).user, "tim");
 short.close();
 
-// Plain WebSockets are refused before they are opened.
+// Plain WebSockets are refused before they open.
 const ws = new WebSocket(url.replace("http", "ws") + "/ws", { headers: { Cookie: "user=ann" } });
 const frames = [];
 const heard = new Promise((resolve) => ws.on("message", (data) => {
@@ -108,4 +108,4 @@ assert.equal(response.statusCode, 403);
 refused.terminate();
 
 for (const socket of [ann, bob, nobody]) socket.disconnect();
-console.log("all as it should be");
+console.log("passed");

@@ -1,4 +1,4 @@
-// A headless Chromium that talks to nobody but the server under test.
+// A headless Chromium that talks only to the server under test.
 
 import { existsSync } from "node:fs";
 import { chromium } from "playwright-core";
@@ -12,10 +12,10 @@ export const browser = await chromium.launch({
     ...(process.env.BROWSER_FLAGS?.split("\n") ?? ["--disable-quic"])],
 });
 
-/** What pages have complained about. */
+/** Errors that pages have logged, thrown or shown. */
 export const complaints = [];
 
-/** Opens a tab whose complaints are kept, unless they are about what `mayFail` matches. */
+/** Opens a tab and keeps its errors, except those in the console that `mayFail` matches. */
 export async function openTab(context, address, { mayFail = /^$/ } = {}) {
   const page = await context.newPage();
   page.setDefaultTimeout(60_000);

@@ -1,4 +1,4 @@
-// Pages that load the client from the server under test and connect with it.
+// Pages that load the client from the server under test, and connect by it.
 
 import assert from "node:assert/strict";
 

@@ -8,9 +8,9 @@ import { tell, told } from "./driver.mjs";
 
 const context = await browser.newContext({ viewport: { width: 1100, height: 720 } });
 
-/** Opens the chat and comes in under a name. */
+/** Opens the chat and enters it with a name. */
 async function enter(name) {
-  const page = await openTab(context, process.env.CHAT_URL, { mayFail: /ERR_CONNECTION_REFUSED|WebSocket connection/ }); // the server will be away
+  const page = await openTab(context, process.env.CHAT_URL, { mayFail: /ERR_CONNECTION_REFUSED|WebSocket connection/ }); // the server restarts
   await page.fill("#name", name);
   await page.press("#name", "Enter");
   await shows(page, "#state", /^connected · websocket$/);
@@ -25,7 +25,7 @@ async function shows(page, selector, pattern, wanted = true) {
       return element && new RegExp(source, flags).test(element.textContent) === wanted;
     }, [selector, pattern.source, pattern.flags, wanted], { polling: 50 });
   } catch {
-    throw new Error(`${selector} does not ${wanted ? "" : "stop to "}show ${pattern}: ${await page.textContent(selector)}`);
+    throw new Error(`${selector} ${wanted ? "does not show" : "still shows"} ${pattern}: ${await page.textContent(selector)}`);
   }
 }
 
@@ -42,19 +42,19 @@ const ann = await enter("Ann");
 const ben = await enter("Ben");
 await shows(ann, "#room", /^lobby$/);
 
-// Who is here.
+// The list of people.
 await shows(ann, "#people", /Ben/);
 await shows(ben, "#people", /Ann/);
 assert.equal(await ann.locator("#people li").count(), 2);
 
 // Typing.
-const typing = shows(ben, "#typing", /Ann is typing/); // which fades
+const typing = shows(ben, "#typing", /Ann is typing/); // this text fades
 await ann.locator("#message").pressSequentially("Hello, ");
 await typing;
 await shows(ann, "#typing", /^$/);
-await shows(ben, "#typing", /^$/); // it fades
+await shows(ben, "#typing", /^$/); // it has faded
 
-// Messages, both ways, and not twice.
+// Messages in both directions, each shown once.
 await say(ann, "Hello, Ben! 👋");
 await shows(ben, "#log", /Hello, Ben! 👋/);
 await say(ben, "Hello, Ann.");
@@ -81,7 +81,7 @@ await shows(ann, "#log", /Welcome back\./);
 assert.doesNotMatch(await ann.textContent("#log"), /Ann has left/);
 assert.doesNotMatch(await ben.textContent("#log"), /kitchen\?/);
 
-// A reload of the server's configuration: nobody notices.
+// A reload of the server's configuration, which nobody notices.
 const before = await Promise.all([ann, ben].map((page) => page.textContent("#socket-id")));
 tell("reload");
 await told("reloaded");
@@ -89,7 +89,7 @@ await say(ann, "Still here?");
 await shows(ben, "#log", /Still here\?/);
 assert.deepStrictEqual(await Promise.all([ann, ben].map((page) => page.textContent("#socket-id"))), before);
 
-// A restart: what is written meanwhile arrives.
+// A restart. A message that is written meanwhile arrives.
 tell("kill");
 await told("killed");
 await shows(ann, "#state", /^reconnecting/);
@@ -103,7 +103,7 @@ const times = async (page, words) => (await page.textContent("#log")).split(word
 for (const words of ["Hello, Ben! 👋", "Hello, Ann.", "Welcome back.", "Still here?"])
   for (const page of [ann, ben]) assert.equal(await times(page, words), 1, words);
 
-// Whoever leaves is gone.
+// The list of people loses who leaves.
 await ben.close();
 await shows(ann, "#people", /Ben/, false);
 assert.deepStrictEqual(complaints, []);

@@ -1,4 +1,4 @@
-// One socket.io-client that does what the test says, and says what happens to it. By default it does not come back.
+// A socket.io-client that obeys the test, and tells what happens to it. By default it does not reconnect.
 
 import { EventEmitter } from "node:events";
 import http from "node:http";
@@ -7,7 +7,7 @@ import https from "node:https";
 import { ask, io } from "./library.mjs";
 import { obey, tell, until, url } from "./driver.mjs";
 
-// Knows whether a long-poll is on its way: only then can a server see at once that its client is gone.
+// Whether a long-poll is on its way. Only then does a server see at once that its client is gone.
 const polls = Object.assign(new EventEmitter(), { sent: false });
 for (const protocol of [http, https]) {
   const { request } = protocol;
@@ -36,7 +36,7 @@ socket.on("connect", async () => {
   tell("connected", { id: socket.id, session: socket.io.engine.id, transport: socket.io.engine.transport.name, recovered: socket.recovered });
 });
 socket.on("connect_error", ({ message, data }) => {
-  // While the server is away these come with each attempt, as many as there happen to be.
+  // While the server is away, each attempt to reconnect brings one. Their number depends on time.
   if (!socket.active || process.env.RECONNECT !== "yes") tell("refused", { message, data });
 });
 socket.on("disconnect", (reason) => tell("disconnected", reason));
@@ -46,9 +46,9 @@ obey({
   close: () => socket.io.engine.close(),
   emit: (...args) => socket.emit(...args),
   ask: async (...args) => tell("answered", await ask(socket, ...args)),
-  // A Socket.IO packet that is none.
+  // Sends a message that is no Socket.IO packet.
   garbage: () => socket.io.engine.write("9"),
-  // Gets pings and does not answer them.
+  // Stops answering pings.
   silence: () => {
     const { engine } = socket.io;
     const name = "_sendPacket" in engine ? "_sendPacket" : "sendPacket"; // in older clients
@@ -56,7 +56,7 @@ obey({
     engine[name] = (type, ...rest) => type === "pong" || send(type, ...rest);
     tell("silent");
   },
-  // Says when the connection is at rest: what was on its way has come, and the next poll is waiting.
+  // Tells when the connection is at rest: all events so far have arrived, and the next poll waits.
   rest: async () => {
     await ask(socket, "message-with-ack");
     if (socket.io.engine.transport.name === "polling") await until(polls, "change", () => polls.sent);

@@ -1,4 +1,4 @@
-// One socket.io-client of version 2 that does what the test says, and says what happens to it, like client.mjs.
+// A socket.io-client of version 2 that obeys the test, and tells what happens to it, like client.mjs.
 
 import { createRequire } from "node:module";
 
@@ -28,7 +28,7 @@ obey({
   emit: (...args) => socket.emit(...args),
   ask: (...args) => socket.emit(...args, (answer) => tell("answered", answer)),
   garbage: () => socket.io.engine.write("9"),
-  // Sends no pings any more, and does not mind that there are no pongs.
+  // Stops sending pings, and stops expecting pongs.
   silence: () => {
     const { engine } = socket.io;
     engine.ping = engine.onHeartbeat = () => {};

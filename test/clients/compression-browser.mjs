@@ -1,4 +1,4 @@
-// A page whose connections go through a proxy of the test, which counts their bytes.
+// A page whose connections go through a proxy. The test counts the bytes there.
 
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";

@@ -1,5 +1,5 @@
-// One broadcast to clients of all kinds, of which some have negotiated compression: everyone gets the same, and those
-// who have it get fewer bytes. The test changes the configuration in between.
+// Broadcasts to clients of all kinds, some of which have negotiated compression. All get the same arguments, and those with
+// compression receive fewer bytes. The test changes the configuration in between.
 
 import assert from "node:assert/strict";
 import { Fetch, io } from "socket.io-client";
@@ -8,7 +8,7 @@ import WebSocket from "ws";
 import { address, closeAll, connect, connectJSON } from "./connection.mjs";
 import { event, patience, tell, told, url, within } from "./driver.mjs";
 
-/** A client in the room: `extensions` are what it has negotiated, `bytes()` is what its WebSocket has received. */
+/** A Socket.IO client in the room. `extensions` are what it has negotiated, `bytes()` says how much its WebSocket has received. */
 async function enter(options) {
   const pollsOn = !options.transports.includes("websocket");
   const socket = io(url, { forceNew: true, reconnection: false, ...options });
@@ -27,7 +27,7 @@ async function enter(options) {
   };
 }
 
-/** The same of the json format. */
+/** A plain WebSocket in the room, with the json format. */
 async function enterPlain(perMessageDeflate) {
   const ws = await connectJSON({ perMessageDeflate });
   assert.deepStrictEqual(await ws.ask("join", "room:all"), [{ ok: true }]);
@@ -60,7 +60,7 @@ const everyone = [
 const negotiated = ({ extensions }) => extensions?.includes("permessage-deflate");
 assert.deepStrictEqual(everyone.map(negotiated), [true, true, true, false, false, undefined, undefined, true, false]);
 
-// Random letters would not become smaller, and zeros would hide what is lost.
+// Random letters cannot be compressed. Zeros would hide lost bytes.
 const text = Array.from({ length: 4000 }, (_, i) => `line ${i % 97} of é😀 `).join("");
 const picture = Buffer.from(Array.from({ length: 100_000 }, (_, i) => (i >> 4) % 251));
 const noise = Buffer.from(Array.from({ length: 3000 }, () => Math.random() * 256));
@@ -68,7 +68,7 @@ const small = Buffer.from([1, 2, 3]);
 const size = Buffer.byteLength(text) + picture.length;
 
 for (let round = 0; round < 3; round++) {
-  const compressed = round !== 1; // the test switches it off for the second
+  const compressed = round !== 1; // the test turns compression off for the second round
   for (const args of [[text, picture, small, noise], ["short"]]) {
     const before = everyone.map((client) => client.bytes());
     const got = Promise.all(everyone.map((client) => client.next()));
@@ -82,7 +82,7 @@ for (let round = 0; round < 3; round++) {
       else assert.ok(bytes > size, `${client.kind} got ${bytes} of ${size} bytes`);
     });
   }
-  // What is for one only.
+  // A message to one client.
   const before = speaker.bytes();
   assert.deepStrictEqual(await speaker.ask("message-with-ack", text), text);
   assert.equal(speaker.bytes() - before < size / 5, compressed, `the speaker got ${speaker.bytes() - before} bytes`);
@@ -92,8 +92,8 @@ for (let round = 0; round < 3; round++) {
   }
 }
 
-// What breaks the rules.
-/** A WebSocket that sends just these bytes, with what it is closed with. */
+// Frames that break the rules.
+/** Opens a WebSocket and sends bytes; resolves with the close code. */
 async function closedWith(...bytes) {
   const ws = new WebSocket(address("/raw"), { perMessageDeflate: true });
   await event(ws, "open");

@@ -1,4 +1,4 @@
-// Clients that the programs about plain WebSockets share.
+// Clients for the programs about plain WebSockets.
 
 import assert from "node:assert/strict";
 import { setTimeout } from "node:timers/promises";
@@ -14,7 +14,7 @@ export const closeAll = () => open.forEach((client) => client.close());
 
 export const address = (path) => url.replace("http", "ws") + path;
 
-/** Opens a WebSocket; what arrives waits in its queue. */
+/** Opens a WebSocket. Messages wait in a queue for `next`. */
 export async function connect(path, { token, ...options } = {}) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   const ws = new WebSocket(address(path), { headers, ...options });
@@ -32,7 +32,7 @@ export async function connect(path, { token, ...options } = {}) {
   return ws;
 }
 
-/** The same in the json format, past the first frames: connect, and the guest's auth. */
+/** Opens a WebSocket with the json format, and receives the first frames: connect, and the guest's auth. */
 export async function connectJSON(options) {
   const ws = await connect("/ws", options);
   ws.hear = async () => JSON.parse(await ws.next());
@@ -51,7 +51,7 @@ export async function connectJSON(options) {
   return ws;
 }
 
-/** A Socket.IO client to go with them. */
+/** Connects a Socket.IO client. */
 export async function connectSocketIO(token) {
   const socket = io(url, { transports: ["websocket"], forceNew: true, reconnection: false, auth: { token } });
   open.push(socket);
@@ -59,7 +59,7 @@ export async function connectSocketIO(token) {
   return socket;
 }
 
-/** Waits until the server has so many sockets. A raw client is told nothing when it is in. */
+/** Waits until the server has this number of sockets. A raw client gets no frame when its socket is connected. */
 export async function entered(count) {
   const deadline = Date.now() + patience;
   for (;;) {

@@ -1,7 +1,7 @@
-// A hundred clients of every kind that talk in rooms of ten, through whatever the test does to the server meanwhile.
+// A hundred clients of all kinds, in rooms of ten, that send lines while the test reloads the server.
 //
-// Each says lines with its own number and their sequence, one after the other as they are acknowledged. The promise is
-// checked at every receiver: each line of each other member of the room, once and in order, and nobody disconnected.
+// Each line has the client's number and a sequence number. A client sends the next line after the ack of the last. Every client
+// checks that it gets each line of the room's other members once and in order. No client may be disconnected.
 
 import assert from "node:assert/strict";
 import { setTimeout } from "node:timers/promises";
@@ -21,8 +21,8 @@ const fail = (client, what) => failures.push(`client ${client.number} (${client.
 let ending = false;
 
 class Client {
-  said = 0; // lines that have been acknowledged
-  heard = new Map(); // number of another → lines of it
+  said = 0; // lines that have been acked
+  heard = new Map(); // another client's number → how many of its lines have arrived
 
   constructor(number) {
     this.number = number;
@@ -106,7 +106,7 @@ await rounds(clients, failures);
 ending = true;
 await Promise.all(talks);
 
-// What was acknowledged has been passed on: it arrives, if only later.
+// Lines that were acked have been relayed, and may arrive later.
 const missing = () => clients.flatMap((client) => clients
   .filter((other) => other.room === client.room && other !== client && (client.heard.get(other.number) ?? 0) < other.said)
   .map((other) => `client ${client.number} (${client.kind}) has ${client.heard.get(other.number)} of ${other.said} lines of ${other.number}`));

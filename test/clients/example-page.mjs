@@ -1,4 +1,4 @@
-// Three people on the page of an example, each in a browser of their own; Bob has a phone.
+// Three people on the page of an example, each in their own browser. Bob's has the size of a phone.
 
 import assert from "node:assert/strict";
 import { mkdir } from "node:fs/promises";
@@ -27,8 +27,8 @@ async function say(page, button, text) {
   await page.click(button);
 }
 
-const phone = { width: 390, height: 844 };
-const [ann, bob, eve] = [await open("ann"), await open("bob", phone), await open("eve")];
+const small = { width: 390, height: 844 };
+const [ann, bob, eve] = [await open("ann"), await open("bob", small), await open("eve")];
 await say(ann, "#message button", "Hello, Bob! <b>👋</b>");
 await shows(ann, "you: Hello, Bob! <b>👋</b>");
 await shows(bob, "ann@example.com: Hello, Bob! <b>👋</b>");
@@ -39,17 +39,17 @@ await shows(ann, "Lunch is ready.");
 await shows(bob, "Lunch is ready.");
 await say(ann, "#message button", "");
 await shows(ann, "a message has a text");
-assert.equal(await eve.textContent("#log"), "", "another organisation sees nothing");
+assert.equal(await eve.textContent("#log"), "", "another organisation sees the messages");
 
-// Only those who may announce are shown how.
+// The page shows the button only to those who may announce.
 assert.deepStrictEqual(await Promise.all([ann, bob, eve].map((page) => page.isVisible("#announce"))), [true, false, false]);
 
-// The page is not wider than a phone, whatever is written on it.
+// The page is as narrow as a phone, even with a long word in it.
 await say(ann, "#message button", "w".repeat(300));
 await shows(bob, "w".repeat(300));
 for (const page of [ann, bob]) {
-  await page.setViewportSize(phone);
-  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), phone.width);
+  await page.setViewportSize(small);
+  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), small.width);
 }
 await mkdir("artifacts", { recursive: true });
 await ann.screenshot({ path: `artifacts/example-${process.env.NAME}.png` });
@@ -58,7 +58,7 @@ await ann.screenshot({ path: `artifacts/example-${process.env.NAME}.png` });
 await bob.reload();
 await state(bob, "connected as bob@example.com");
 
-// A log-out ends the session and the connection; somebody else can log in.
+// A log-out ends the session and the connection. Then somebody else can log in.
 await bob.click("#logout");
 await state(bob, "not logged in");
 assert.equal(await bob.isVisible("main"), false);
@@ -71,4 +71,4 @@ assert.equal(await bob.isVisible("#announce"), true);
 
 await browser.close();
 assert.deepStrictEqual(complaints, []);
-console.log("all as it should be");
+console.log("passed");

@@ -1,4 +1,4 @@
-// Clients that only poll. They send one line after the other as fast as these are acked, while the test reloads the server.
+// Clients that only poll. Each sends the next line as soon as the last is acked, while the test reloads the server.
 
 import { io } from "socket.io-client";
 
@@ -28,7 +28,7 @@ async function talk(client) {
       if (socket.connected) throw error;
     });
     if (answer === undefined) continue;
-    if (answer !== client.said) failures.push(`client ${client.number}: ${client.said} was acknowledged as ${answer}`);
+    if (answer !== client.said) failures.push(`client ${client.number}: ${client.said} was acked as ${answer}`);
     client.said++;
   }
 }

@@ -1,4 +1,4 @@
-// Clients that show a token: in every place, good ones and bad ones, and one that expires.
+// Clients with tokens: in every place, valid and invalid ones, and one that expires.
 
 import assert from "node:assert/strict";
 import { io } from "socket.io-client";
@@ -18,7 +18,7 @@ const known = (user) => ({
   by: "a",
 });
 
-// Wherever it is.
+// Every place of a token.
 const places = [
   { auth: { token: TOKEN_JWKS } },
   { auth: { token: `Bearer ${TOKEN_JWKS}` } },
@@ -34,13 +34,13 @@ for (const place of places) {
   socket.disconnect();
 }
 
-// By the secret, and the first place that has one counts.
+// A token signed by the secret. The first place that has a token counts.
 const ann = open({ auth: { token: TOKEN_SECRET }, extraHeaders: { Authorization: `Bearer ${TOKEN_JWKS}` } });
 await event(ann, "connect");
 assert.deepStrictEqual(await who(ann), known("ann"));
 ann.disconnect();
 
-// Those that are not good, with a code that tells programs why.
+// Invalid tokens. The code tells programs why.
 for (const [token, code, message] of [
   [undefined, "token_missing", "token is missing"],
   ["nonsense", "token_invalid", "token is invalid"],
@@ -55,7 +55,8 @@ for (const [token, code, message] of [
   socket.close();
 }
 
-// One that expires, whose time begins only now: the connection is closed, and the client comes back by itself with another.
+// A token that expires. The test makes it only now, so that its time begins now. The connection is closed, and the client
+// comes back by itself with another token.
 tell("short");
 const short = await hear();
 const shown = [];
@@ -76,7 +77,7 @@ assert.equal((await who(tim)).user, "ann");
 assert.deepStrictEqual(shown, [short, TOKEN_SECRET]);
 tim.disconnect();
 
-// Plain WebSockets are refused before they are opened.
+// Plain WebSockets are refused before they open.
 const ws = new WebSocket(url.replace("http", "ws") + "/ws", { headers: { Cookie: `jwt=${TOKEN_SECRET}` } });
 await event(ws, "open");
 ws.close();
@@ -88,4 +89,4 @@ for (const headers of [{}, { Authorization: `Bearer ${TOKEN_EXPIRED}` }]) {
   assert.equal(response.statusCode, 401);
   refused.terminate();
 }
-console.log("all as it should be");
+console.log("passed");

@@ -1,12 +1,12 @@
-// The package with the Socket.IO client: that of today, or the older one that CLIENT names. They have not all methods in
-// common, so programs for any of them use what is here.
+// The package with the Socket.IO client: the current one, or an older one that CLIENT names. An older one lacks some methods, so
+// programs for several versions use the functions here.
 
 import { within } from "./driver.mjs";
 
 const name = process.env.CLIENT ?? "socket.io-client";
 export const { io, Manager } = await import(name);
 
-/** Version 3: it knows no time-outs, nor how much the server takes at once, and is active even where it was refused. */
+/** Version 3 has no time-outs, ignores the server's maxPayload, and is active even after a refusal. */
 export const isOlder = name === "socket.io-client-3";
 
 /** Emits an event; resolves with all arguments of the ack. */

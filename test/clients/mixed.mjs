@@ -1,4 +1,4 @@
-// The raw format, and all kinds of clients in one room. Here the event "message" is relayed.
+// The raw format, and clients of all kinds in one room. The server relays the event "message".
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";

@@ -1,5 +1,4 @@
-// Pages of other sites, in a browser, with the real client over its default transports: one that may connect, and one
-// that may not.
+// Pages of other sites, in a browser, with the real client and its default transports. One page may connect, the other may not.
 
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
@@ -20,7 +19,7 @@ const friend = await open(process.env.FRIEND);
 const got = await friend.evaluate(async (url) => {
   const socket = io(url, { withCredentials: true, auth: { token: "user:ann" }, reconnection: false });
   const { engine } = socket.io;
-  const first = engine.transport.name; // it can have another one by the time it connects
+  const first = engine.transport.name; // by the time it connects, it may have another one
   await new Promise((resolve, reject) => socket.once("connect", resolve).once("connect_error", reject));
   if (engine.transport.name === "polling") await new Promise((resolve) => engine.once("upgrade", resolve));
   const bytes = new Uint8Array([1, 2, 3]);
@@ -38,7 +37,7 @@ const got = await friend.evaluate(async (url) => {
 }, url);
 assert.deepStrictEqual(got, { first: "polling", last: "websocket", user: "ann", text: "é😀<>&", bytes: [1, 2, 3], blob: "blob" });
 
-// The browser says why requests fail only where no script can see it.
+// The browser hides from scripts why a request fails.
 const stranger = await open(process.env.STRANGER, { mayFail: /./ });
 for (const transports of [["polling"], ["websocket"]]) {
   const error = await stranger.evaluate(([url, transports]) => new Promise((resolve) => {

@@ -83,7 +83,7 @@ test("what one client says all others in the room hear, whatever their parsers",
   });
 });
 
-/** The client's reason where it broke the protocol: over polling, if no GET was waiting, the next one is refused. */
+/** The client's reason after it broke the protocol. Over polling it is an error if no GET was waiting: the next GET is refused. */
 const lost = /^transport (close|error)$/;
 
 test("a client that changes its parser in the midst of a session loses it", async (t) => {

@@ -1,4 +1,4 @@
-// The json format, and how plain WebSockets begin and end, by the package ws.
+// The json format, and the beginning and the end of plain WebSockets, with the package ws.
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
@@ -9,7 +9,7 @@ import { event, url } from "./driver.mjs";
 
 after(closeAll);
 
-/** The answer to a handshake that is refused. */
+/** The answer to a handshake that the server refuses. */
 async function refusal(path, headers = {}) {
   const ws = new WebSocket(address(path), { headers });
   ws.on("error", () => {});
@@ -144,7 +144,7 @@ test("refusals come before the connection", async (t) => {
         { error: { message: "not authorized", data: { code: "E_FORBIDDEN", hints: ["<ask>", { an: "admin" }] } } });
       const broken = await refusal(path, { Authorization: "Bearer broken" });
       assert.equal(broken.status, 503);
-      assert.ok(!broken.body.includes("database"), "what went wrong is the operator's business");
+      assert.ok(!broken.body.includes("database"), "the client learns what went wrong inside");
     });
   }
   await t.test("no WebSocket at all", async () => {

@@ -1,4 +1,4 @@
-"""python-socketio against the guests, over the transports in TRANSPORTS."""
+"""python-socketio and the guests, over the transports in TRANSPORTS."""
 
 import os
 import queue
@@ -14,14 +14,14 @@ import socketio
 
 URL = os.environ["SERVER_URL"]
 TRANSPORTS = os.environ["TRANSPORTS"].split(",")
-PATIENCE = 60  # seconds; how long anything may take that is bound to happen
+PATIENCE = 60  # seconds; how long a step may take
 
 
 class OneAtATime(ssl.SSLSocket):
-    """Is read by one thread while another one writes, as the client does it.
+    """Lets one thread read while another one writes, as the client does.
 
-    OpenSSL takes no two calls for a connection at once, and this Python does
-    not see to it: on a busy machine what one of them reads or writes is lost.
+    OpenSSL does not allow two calls for a connection at once, and this Python
+    does not prevent them. On a busy machine one of them would lose data.
     """
 
     turn = threading.Lock()  # one for all connections is enough here
@@ -30,7 +30,7 @@ class OneAtATime(ssl.SSLSocket):
         while True:
             with self.turn:
                 timeout = self.gettimeout()
-                self.settimeout(0)  # nobody waits while it is their turn
+                self.settimeout(0)  # nobody waits with the lock
                 try:
                     return super().read(*args)
                 except ssl.SSLWantReadError:
@@ -51,8 +51,8 @@ ssl.SSLContext.sslsocket_class = OneAtATime
 class InOrder(engineio.Client):
     """Handles one message after the other.
 
-    As it comes, the client starts a thread for each of them: on a busy machine
-    an attachment overtakes the packet that it belongs to, and both are lost.
+    By default the client starts a thread for each message. On a busy machine
+    an attachment then overtakes its packet, and both are lost.
     """
 
     def __init__(self, *args, **kwargs):
@@ -82,7 +82,7 @@ class Client:
         session = requests.Session()
         if "SERVER_CA" in os.environ:
             session.verify = os.environ["SERVER_CA"]
-            session.trust_env = False  # which might say otherwise
+            session.trust_env = False  # it may name another file
         self.sio = SocketIO(reconnection=False, http_session=session)
         self.events = {}
         for namespace in ("/", "/custom", "/unknown"):
@@ -99,7 +99,7 @@ class Client:
     def connect(self, auth=None, namespaces=("/",)):
         self.sio.connect(URL, auth=auth, transports=TRANSPORTS, namespaces=list(namespaces), wait_timeout=PATIENCE)
         for namespace in namespaces:
-            assert self.heard("auth", namespace) == (auth or {},), "what the client sent to authenticate itself"
+            assert self.heard("auth", namespace) == (auth or {},), "the auth that arrived"
         return self
 
     def ask(self, name, *args, namespace="/"):
@@ -207,5 +207,5 @@ for check in (
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()
-        os._exit(1)  # threads of the client may run for ever
+        os._exit(1)  # the client's threads may never end
     print("ok", check.__name__.replace("_", " "), flush=True)

@@ -1,5 +1,5 @@
-// Numbered events flow to everybody, to a room and to one client, which loses its connection again and again. Each time
-// it comes back it must have its socket, and have heard every number once and in order.
+// Numbered events go to everyone, to a room and to one client. That client loses its connection again and again. Each time it
+// must get its socket back, and it must get every number once and in order.
 
 import assert from "node:assert/strict";
 import { EventEmitter } from "node:events";
@@ -45,7 +45,7 @@ await upgraded();
 await socket.emitWithAck("enter", "numbers");
 const { id } = socket;
 
-// The sender waits for an ack of each, so that what it has sent has been accepted. It does not run far ahead.
+// The sender waits for the ack of each event, so every event that it has sent has been accepted.
 let next = 0;
 let sending = true;
 const sent = (async () => {
@@ -80,11 +80,11 @@ for (let round = 0; round < rounds; round++) {
 sending = false;
 await sent;
 await until(news, "heard", () => heard.length >= next);
-assert.deepStrictEqual(heard, Array.from({ length: next }, (_, i) => i), "what was heard");
+assert.deepStrictEqual(heard, Array.from({ length: next }, (_, i) => i), "the numbers that arrived");
 assert.ok(plainCount > 0, "the plain WebSocket heard nothing");
 tell("whole", { pid: socket._pid, count: heard.length });
 
-// Outside of the window it starts anew.
+// After the window the client gets a new socket.
 await told("leave");
 const gone = event(socket, "disconnect");
 tell("late", { id: socket.id });

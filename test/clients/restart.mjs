@@ -1,5 +1,5 @@
-// A client of Socket.IO's own that gets numbered news and comes back by itself. It tells how it was connected each time,
-// and in the end what it has heard.
+// A socket.io-client that gets numbered news and reconnects by itself. It tells each connection, and at the end all the news
+// that it got.
 
 import { io } from "socket.io-client";
 
@@ -23,7 +23,7 @@ socket.on("disconnect", (reason) => tell("disconnected", reason));
 
 obey({
   ask: async (...args) => tell("answered", await socket.emitWithAck(...args)),
-  // Without an answer in time, since there may be none.
+  // There may be no ack: then it tells the client's time-out.
   hold: async (key) => socket.timeout(patience).emit("hold", key, (error, label) => tell("held", error ? error.message : label ?? null)),
   heard: () => tell("heard", heard),
   leave: () => {

@@ -1,4 +1,4 @@
-// Clients that stay away from nothing: they tell whenever they are connected, and what they hear.
+// Clients that reconnect by themselves. They tell each connection and each event.
 
 import { io } from "socket.io-client";
 

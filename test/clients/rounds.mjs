@@ -1,16 +1,16 @@
-// Clients that talk, in step with what the test does to the server.
+// Clients that talk, in step with the test.
 
 import { setTimeout } from "node:timers/promises";
 
 import { tell, told } from "./driver.mjs";
 
-/** Waits until every client has `said` some more, or something has failed. */
+/** Waits until every client has three more acks in `said`, or something has failed. */
 async function progress(clients, failures) {
   const goals = clients.map((client) => client.said + 3);
   while (clients.some((client, i) => client.said < goals[i]) && failures.length === 0) await setTimeout(20);
 }
 
-/** The test says what it is about to do; we say that everybody talked before it, and after it. */
+/** Tells the test before each of its steps that all clients talk, and resolves when they have talked after the last. */
 export async function rounds(clients, failures) {
   for (let left = Number(process.env.ROUNDS); left > 0; left--) {
     await progress(clients, failures);

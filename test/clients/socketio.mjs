@@ -1,5 +1,5 @@
-// A Socket.IO client against the handlers of Socket.IO's own test suite, over the transports in TRANSPORTS, with its default
-// parser or, where PARSER is "msgpack", with socket.io-msgpack-parser.
+// A Socket.IO client and the handlers of Socket.IO's own test suite, over the transports in TRANSPORTS. With PARSER=msgpack it has
+// socket.io-msgpack-parser in place of the default parser.
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
@@ -13,14 +13,14 @@ const msgpack = process.env.PARSER === "msgpack";
 const parser = msgpack ? msgpackParser : undefined;
 const managers = [];
 
-/** Opens a connection of its own. */
+/** Opens a new connection. */
 function connect(auth, namespace = "/", options = {}) {
   const manager = new Manager(url, { transports, parser, reconnection: false, ...options });
   managers.push(manager);
   return manager.socket(namespace, { auth });
 }
 
-/** The first namespace of the last connection, once it has connected. */
+/** Opens a new connection, and resolves with its socket when it is connected over the last transport. */
 async function connected(...args) {
   const socket = connect(...args);
   await event(socket, "connect");
@@ -33,7 +33,7 @@ async function connected(...args) {
 
 after(() => managers.forEach((manager) => manager._close()));
 
-/** Sends arguments there and back in both ways, and compares the JSON too, since that has the order of keys. */
+/** Sends arguments there and back, by an event and by an ack. Compares the JSON, too, which has the order of keys. */
 async function roundTrip(socket, ...args) {
   const back = event(socket, "message-back");
   socket.emit("message", ...args);
@@ -90,9 +90,9 @@ test("every type of JSON goes there and back", async (t) => {
     names: [JSON.parse('{"__proto__":{"x":1},"constructor":1,"toString":null,"_placeholder":true,"num":0}')],
     nested: [JSON.parse('{"a":'.repeat(128) + "1" + "}".repeat(128))],
     many: [Array.from({ length: 5000 }, (_, i) => i)],
-    separators: ["\u001e", "b", "0", "4", "42", "[", "]", ","], // what means something to the layers below
+    separators: ["\u001e", "b", "0", "4", "42", "[", "]", ","], // texts that mean something in the protocols below
   };
-  // What the msgpack parser of JavaScript has no way to write, or writes as something else.
+  // The msgpack parser of JavaScript cannot write these, or writes other values.
   if (msgpack) for (const name of ["huge", "surrogates", "names"]) delete values[name];
   for (const [name, args] of Object.entries(values)) await t.test(name, () => roundTrip(socket, ...args));
   await t.test("hundreds of arguments", () => roundTrip(socket, ...Array.from({ length: 300 }, (_, i) => `${i}`)));
@@ -112,16 +112,16 @@ test("binary data goes there and back, at any depth", async (t) => {
     return roundTrip(socket, twice, { again: twice });
   });
   await t.test("beside what only looks like it", () =>
-    // The client itself would take a marked object for an attachment, so the mark is misspelt.
+    // The client would take an object with the right mark for an attachment.
     roundTrip(socket, buffer(9), { _placeholder: "true", num: 0 }, { _placeholder: false }));
   await t.test("other kinds of buffers", async () => {
     const floats = new Float64Array([1.5, -2]);
-    const part = Uint8Array.from(all).subarray(10, 30); // not all of its memory
+    const part = Uint8Array.from(all).subarray(10, 30); // not all of its buffer
     const view = new DataView(new ArrayBuffer(4));
     view.setUint32(0, 0xdeadbeef);
     const args = [floats, part, view, all.buffer.slice(all.byteOffset, all.byteOffset + 3)];
     const answer = await ask(socket, "message-with-ack", { args });
-    const second = Buffer.from(msgpack ? part.buffer : part); // that parser sends all of the memory
+    const second = Buffer.from(msgpack ? part.buffer : part); // that parser sends the whole buffer
     const bytes = [Buffer.from(floats.buffer), second, buffer(0xde, 0xad, 0xbe, 0xef), buffer(0, 1, 2)];
     assert.deepStrictEqual(answer, { args: bytes });
   });
@@ -156,7 +156,7 @@ test("acks go both ways", async (t) => {
     assert.deepStrictEqual(await Promise.all(all), all.map((_, i) => `answer ${i}`));
   });
   await t.test("the client's time is up", async () => {
-    if (isOlder) return; // its time is never up
+    if (isOlder) return; // it has no time-outs
     await assert.rejects(socket.timeout(50).emitWithAck("never"), /operation has timed out/);
   });
   await t.test("the server's time is up", async () => {
@@ -250,8 +250,7 @@ test("rooms through relay", async () => {
   assert.deepStrictEqual(await ask(cy, "join", "room:b"), ok);
   assert.deepStrictEqual((await ask(ben, "whoami")).rooms.toSorted(), ["room:a", "room:b"]);
 
-  // An ack of what is sent behind says that what was sent before has been passed on; one more round trip of a receiver
-  // says that it has arrived, if it was going to.
+  // The ack of a later event says that earlier ones have been relayed. After one more round trip, each receiver has got them.
   const settle = async (...sockets) => {
     for (const s of sockets) await ask(s, "message-with-ack");
     for (const s of [ann, ben, cy, dee]) await ask(s, "message-with-ack");
@@ -259,21 +258,21 @@ test("rooms through relay", async () => {
   ann.emit("chat:line", "from ann", Buffer.from("pic"), { n: 1 });
   await settle(ann);
   const line = ["from ann", Buffer.from("pic"), { n: 1 }];
-  assert.deepStrictEqual([...got.values()], [[], [line], [], []], "not to self, nor to those in other rooms, nor in none");
+  assert.deepStrictEqual([...got.values()], [[], [line], [], []], "only to the others in the room");
 
   ben.emit("chat:line", "from ben");
   await settle(ben);
   assert.deepStrictEqual([got.get(ann), got.get(cy), got.get(dee)], [[["from ben"]], [["from ben"]], []]);
 
-  // In two rooms with the sender, and yet once.
+  // A member of two of the sender's rooms gets the event once.
   assert.deepStrictEqual(await ask(cy, "join", "room:a"), ok);
   ben.emit("chat:line", "again");
   await settle(ben);
   assert.deepStrictEqual(got.get(cy), [["from ben"], ["again"]]);
 
-  // Who is in no room reaches nobody, and gets an ack all the same.
+  // A client in no room reaches nobody, and still gets an ack.
   assert.equal(await ask(dee, "chat:line", "hello?"), undefined);
-  // What is not relayed is not: neither by name nor by a room of one's own.
+  // Other events are not relayed, and clients cannot join other rooms.
   ann.emit("message", "private");
   await settle(ann, dee);
   assert.deepStrictEqual(got.get(ben), [line]);
@@ -302,10 +301,10 @@ test("rooms through relay", async () => {
 test("messages close to the limit", async (t) => {
   const socket = await connected();
   const maxPayload = 1_000_000;
-  // What a message has beside its one argument, with room for the ack's number.
+  // The size of a message without its argument, with room for the ack's number.
   const ballast = msgpack ? 100 : "42[\"message-with-ack\",\"\"]".length + 20;
-  // Base64, as binary messages are over polling, takes a third more. The client, which reckons with 1.33, may send the packet before it,
-  // and a pong, in the same request.
+  // Over polling, binary messages are base64, which takes a third more. The client calculates with 1.33, and may send the packet
+  // before it and a pong in the same request.
   const inBase64 = Math.floor((maxPayload - 200) / 4) * 3;
   // The text of a packet and its attachments count together.
   const binarySize = transports.at(-1) === "polling" ? inBase64 : maxPayload - 100;
@@ -322,7 +321,7 @@ test("messages close to the limit", async (t) => {
     const data = Buffer.alloc(msgpack ? textSize : binarySize, "data");
     assert.ok(data.equals(await ask(socket, "message-with-ack", data)));
   });
-  // In the format of msgpack they are one message, and an older client sends them in one request.
+  // With msgpack they are one message. An older client sends them in one request.
   const together = msgpack || isOlder && transports.at(-1) === "polling";
   await t.test("several attachments, above it in base64", { skip: together }, async () => {
     const parts = Array.from({ length: 5 }, (_, i) => Buffer.alloc(190_000, i));

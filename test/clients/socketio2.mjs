@@ -1,5 +1,5 @@
-// socket.io-client 2, which speaks Engine.IO 3, against the handlers of Socket.IO's own test suite, over the transports in
-// TRANSPORTS; and with the client of today.
+// socket.io-client 2, which speaks Engine.IO 3, and the handlers of Socket.IO's own test suite, over the transports in TRANSPORTS.
+// In one test it shares a room with the current client.
 
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
@@ -12,7 +12,7 @@ const connect2 = createRequire(import.meta.url)("socket.io-client-2");
 const transports = process.env.TRANSPORTS.split(",");
 const open = [];
 
-/** Opens a connection of its own. */
+/** Opens a new connection. */
 function connect(namespace = "/", { headers, ...options } = {}) {
   const transportOptions = Object.fromEntries(transports.map((name) => [name, { extraHeaders: headers }]));
   const socket = connect2(url + namespace, { transports, forceNew: true, reconnection: false, transportOptions, ...options });
@@ -20,7 +20,7 @@ function connect(namespace = "/", { headers, ...options } = {}) {
   return socket;
 }
 
-/** A socket that has connected, over the last transport. */
+/** Opens a new connection, and resolves with its socket when it is connected over the last transport. */
 async function connected(...args) {
   const socket = connect(...args);
   await event(socket, "connect");
@@ -32,10 +32,10 @@ async function connected(...args) {
 
 after(() => open.forEach(({ io }) => (io._close ? io._close() : io.close())));
 
-/** Emits an event; resolves with the arguments of the ack. */
+/** Emits an event; resolves with all arguments of the ack. */
 const ask = (socket, ...args) => within(`the ack of ${args[0]}`, new Promise((resolve) => socket.emit(...args, (...answer) => resolve(answer))));
 
-/** Sends arguments there and back in both ways. */
+/** Sends arguments there and back, by an event and by an ack. */
 async function roundTrip(socket, ...args) {
   const back = event(socket, "message-back");
   socket.emit("message", ...args);

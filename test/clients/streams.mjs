@@ -1,4 +1,4 @@
-// A page whose site is served by HTTP/2 or HTTP/3 alone, in a browser, with the real client and with plain WebSockets.
+// A page of a site that only has HTTP/2 or HTTP/3, in a browser, with the real client and with plain WebSockets.
 
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
@@ -38,7 +38,7 @@ for (const transports of [["websocket"], ["polling", "websocket"]]) {
   assert.deepStrictEqual(got, { first: transports[0], last: "websocket", text: "é😀<>&", bytes: [1, 2, 3], blob: "blob", big: true, reason: "io server disconnect" });
 }
 
-// How the end of a stream looks to a page.
+// What a page sees of the end of a stream.
 const plain = await page.evaluate(() => new Promise((resolve) => {
   const got = [];
   const ws = new WebSocket(location.origin.replace("http", "ws") + "/ws");
@@ -51,7 +51,7 @@ const plain = await page.evaluate(() => new Promise((resolve) => {
 }));
 assert.deepStrictEqual(plain, { got: ["connect", "message-back"], code: 1000, wasClean: true });
 
-// One that stays until the server exits.
+// A connection that stays until the server exits.
 await page.evaluate(() => new Promise((resolve, reject) => {
   globalThis.socket = io({ transports: ["websocket"], reconnection: false, forceNew: true });
   globalThis.ended = new Promise((resolve) => socket.once("disconnect", (reason, details) => resolve({ reason, code: details?.context?.code, clean: details?.context?.wasClean })));

@@ -1,4 +1,4 @@
-// One socket.io-client that gets much at once, by the API, and volatile events behind others.
+// A socket.io-client that gets large events at once by the API, and volatile events between others.
 
 import assert from "node:assert/strict";
 
@@ -38,7 +38,7 @@ if (transport === "websocket") {
     commands.push({ emit: { everyone: true, event: "volatile", args: [i], volatile: true } });
   }
   await call("batch", { commands });
-  await ask(socket, "message-with-ack", "behind them");
+  await ask(socket, "message-with-ack", "after them");
   assert.deepStrictEqual(got, { lasting: 50, volatile: 50 });
 }
 assert.equal(await ask(socket, "message-with-ack", "still there"), "still there");

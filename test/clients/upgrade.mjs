@@ -1,4 +1,4 @@
-// Events go both ways, one after the other, while connections move from polling to WebSocket.
+// Events go in both directions, in sequence, while connections move from polling to WebSocket.
 
 import assert from "node:assert/strict";
 import { setImmediate } from "node:timers/promises";
@@ -7,8 +7,8 @@ import { io } from "socket.io-client";
 import { event, tell, until, url } from "./driver.mjs";
 
 const CONNECTIONS = 10;
-const EVENTS = 1000; // each way and connection, at least
-const IN_FLIGHT = 50; // what a polling client sends is slow to come back
+const EVENTS = 1000; // at least, for each connection and direction
+const IN_FLIGHT = 50; // over polling, answers are slow
 
 async function move() {
   const socket = io(url, { transports: ["polling", "websocket"], forceNew: true, reconnection: false });
@@ -43,7 +43,7 @@ async function move() {
   return { at, total: { sent, ticks: total } };
 }
 
-// Whether events were under way in the very moment is up to chance, but hardly never so.
+// Whether events were on their way at the moment of an upgrade depends on chance. In 50 upgrades it happens almost certainly.
 const underWay = ({ at, total }) => at.sent > 0 && at.sent < total.sent;
 const moves = [];
 do moves.push(...(await Promise.all(Array.from({ length: CONNECTIONS }, move))));

@@ -1,13 +1,13 @@
 // The application of ../guests/echo.go and ../guests/token.go, for Socket.IO's own server.
 
-const endings = new Map(); // socket's id → { why, waiting }
+const disconnects = new Map(); // socket's id → { why, waiting }
 
-function ending(id) {
-  if (!endings.has(id)) endings.set(id, { waiting: [] });
-  return endings.get(id);
+function disconnectOf(id) {
+  if (!disconnects.has(id)) disconnects.set(id, { waiting: [] });
+  return disconnects.get(id);
 }
 
-/** Lets the application's namespaces be those of a server. */
+/** Makes a server run the application, in all of its namespaces. */
 export function install(io, { altered = false } = {}) {
   for (const namespace of [io.of("/"), io.of("/custom"), io.of(/^\/tenant-[^/]*$/)]) {
     namespace.use(authenticate);
@@ -41,17 +41,17 @@ function serve(socket, altered) {
     const ack = typeof args.at(-1) === "function" ? args.pop() : () => {};
     handle(args, ack);
   });
-  socket.emit("auth", socket.data.auth); // which is that of its first handshake, if it has been restored
+  socket.emit("auth", socket.data.auth); // a recovered socket keeps that of its first handshake
   socket.on("disconnect", (why) => {
-    const end = ending(socket.id);
-    end.why = why;
-    end.waiting.forEach((ack) => ack(why));
+    const disconnect = disconnectOf(socket.id);
+    disconnect.why = why;
+    disconnect.waiting.forEach((ack) => ack(why));
   });
   on("message", (args) => socket.emit("message-back", ...(altered ? args.toReversed() : args)));
   on("message-with-ack", (args, ack) => ack(...args));
   on("whoami", (args, ack) => ack({
     id: socket.id,
-    user: /^user:(.*)/.exec(socket.data.auth.token)?.[1] ?? "", // the data is what outlives a connection
+    user: /^user:(.*)/.exec(socket.data.auth.token)?.[1] ?? "", // only the data outlives a connection
     rooms: [...socket.rooms].filter((room) => room !== socket.id),
     data: socket.data,
   }));
@@ -83,7 +83,7 @@ function serve(socket, altered) {
     ack();
   });
   on("ended", ([id], ack) => {
-    const end = ending(id);
-    end.why ? ack(end.why) : end.waiting.push(ack);
+    const disconnect = disconnectOf(id);
+    disconnect.why ? ack(disconnect.why) : disconnect.waiting.push(ack);
   });
 }

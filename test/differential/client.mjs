@@ -1,4 +1,4 @@
-// socket.io-client, and what happens to it, as lines of a trace:
+// A socket.io-client that writes into the trace what happens to it:
 //
 //   connect
 //   connect_error message {data}
@@ -13,7 +13,7 @@ import { show } from "./trace.mjs";
 
 export class Client {
   #events = new EventEmitter();
-  #seen = []; // lines that nobody has awaited yet
+  #seen = []; // lines that have not been awaited yet
 
   constructor(t, actor, { namespace = "/", connect = io, options = {} }) {
     this.t = t;
@@ -54,7 +54,7 @@ export class Client {
     this.#events.emit("line");
   }
 
-  /** Awaits the first line that begins so and has not been awaited before. */
+  /** Waits for the first line with this beginning that has not been awaited before. */
   async sees(beginning) {
     const find = () => {
       const index = this.#seen.findIndex((line) => line.startsWith(beginning));
@@ -70,14 +70,14 @@ export class Client {
     })).finally(() => this.#events.off("line", look));
   }
 
-  /** Awaits the connection, past the application's greeting. */
+  /** Waits until the client is connected and has the application's first event. */
   async connected() {
     await this.sees("connect");
     await this.sees("event auth");
     return this;
   }
 
-  /** Awaits that the connection has moved to WebSocket. */
+  /** Waits until the connection has moved to WebSocket. */
   async upgraded() {
     const { engine } = this.socket.io;
     if (engine.transport.name !== "websocket" || engine.upgrading) await within("the upgrade", new Promise((resolve) => engine.once("upgrade", resolve)));
@@ -94,12 +94,12 @@ export class Client {
     return answer[0];
   }
 
-  /** Emits an event and resolves with all that its ack has. */
+  /** Emits an event; resolves with all arguments of the ack. */
   answer(...args) {
     return within(`the ack of ${args[0]} (${this.actor})`, new Promise((resolve) => this.socket.emit(...args, (...answer) => resolve(answer))));
   }
 
-  /** Waits until all that was sent so far has been handled, and all that was on its way to here has come. */
+  /** Waits until the server has handled all events so far, and what it sent before has arrived. */
   async settle() {
     await this.answer("message-with-ack");
   }

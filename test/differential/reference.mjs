@@ -1,7 +1,7 @@
-// Socket.IO's own server, once for each configuration that scenarios ask for, with the application of the guests.
+// Socket.IO's own server, with the same application as the guests. It runs once for each configuration in CONFIGURATIONS.
 //
-// The other side of each configuration is in ../differential_test.go. Those that the test does not name in CONFIGURATIONS are
-// left out. With ALTERED the application reverses what it should echo: a comparison must see it.
+// ../differential_test.go has the other server's settings for each configuration. With ALTERED=yes the application reverses the
+// arguments that it should echo, and the comparison must notice.
 
 import { createServer } from "node:http";
 import { Server } from "socket.io";
@@ -11,14 +11,14 @@ import { obey, tell } from "../clients/driver.mjs";
 import { install } from "./application.mjs";
 
 const origins = ["https://app.example.com", /^https:\/\/([^.]+\.)+example\.org$/];
-const fits = (origin) => origins.some((allowed) => (allowed instanceof RegExp ? allowed.test(origin) : allowed === origin));
+const isAllowed = (origin) => origins.some((allowed) => (allowed instanceof RegExp ? allowed.test(origin) : allowed === origin));
 
 const configurations = {
   plain: {},
-  // By itself Socket.IO's server lets any page connect by WebSocket, so its application has to look at the origin.
+  // Socket.IO's server lets any page connect by WebSocket unless the application checks the origin.
   origins: {
     cors: { origin: origins, credentials: true },
-    allowRequest: ({ headers: { origin } }, answer) => answer(null, origin === undefined || fits(origin)),
+    allowRequest: ({ headers: { origin } }, answer) => answer(null, origin === undefined || isAllowed(origin)),
   },
   any: { cors: { origin: "*" } },
   path: { path: "/chat/live/" },
@@ -37,7 +37,7 @@ const configurations = {
 const urls = {};
 for (const name of process.env.CONFIGURATIONS.split(" ")) {
   const server = createServer((request, response) => {
-    response.writeHead(404).end(); // what is not Socket.IO's
+    response.writeHead(404).end(); // requests for other paths than Socket.IO's
   });
   const io = new Server(server, { serveClient: false, ...configurations[name] });
   install(io, { altered: process.env.ALTERED === "yes" });

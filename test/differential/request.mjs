@@ -1,18 +1,18 @@
-// HTTP requests as a scenario wants them, good or bad.
+// HTTP requests for scenarios, valid or not.
 
 import http from "node:http";
 import net from "node:net";
 
 import { headerLines } from "./trace.mjs";
 
-/** Sends a request and resolves with the answer, or with one whose `error` says why there is none. */
+/** Sends a request; resolves with the answer. If there is none, its `error` says why. */
 export function request(url, path, { method = "GET", headers = {}, body, agent, signal } = {}) {
   const sent = http.request(new URL(path, url), { method, headers, agent, signal });
   sent.end(body);
   return answerTo(sent);
 }
 
-/** Begins a POST whose body is written in parts; in chunks, unless its length is said. */
+/** Begins a POST whose body is written in parts. Without a length, the body is sent in chunks. */
 export function postParts(url, path, length) {
   const headers = { "content-type": "text/plain;charset=UTF-8", ...(length ? { "content-length": length } : {}) };
   const sent = http.request(new URL(path, url), { method: "POST", headers, agent: false });
@@ -34,7 +34,7 @@ function answerTo(sent) {
   });
 }
 
-/** Sends the bytes of a request, whatever they are, and resolves with the whole answer. */
+/** Sends bytes that need not be a valid request; resolves with the whole answer. */
 export function requestBytes(url, text) {
   const { hostname, port } = new URL(url);
   return new Promise((resolve) => {
@@ -59,7 +59,7 @@ export function requestBytes(url, text) {
   });
 }
 
-/** An answer in a line, or with all of its headers in several. */
+/** An answer as one line, or as several with all of its headers. */
 export function answerLines({ error, status, headers, body }, { withHeaders = false } = {}) {
   if (error) return [error];
   const type = headers["content-type"] ?? "no type";

@@ -1,5 +1,6 @@
-// Runs all scenarios, or those of the names in ONLY, or of the areas in AREA, against the servers in SIDES: {"reference": {configuration: url, …}, "server": …}.
-// It knows nothing of what they are. Where a side lacks the configuration of a scenario, its trace is missing.
+// Runs scenarios against the servers in SIDES: {"reference": {configuration: url, …}, "server": …}. It does not know which server
+// is which. ONLY has the names of the scenarios to run, AREA their areas; without them, all run. If a side lacks the
+// configuration of a scenario, its trace is missing.
 
 import { readdirSync } from "node:fs";
 
@@ -31,7 +32,7 @@ async function work() {
   }
 }
 
-// Most of a scenario is waiting; more at a time would only make a slow machine slower.
+// A scenario mostly waits, so several run at a time. With more, a slow machine would only be slower.
 await Promise.all(Array.from({ length: Number(process.env.AT_ONCE ?? 8) }, work));
 tell("done");
 process.exit(0);

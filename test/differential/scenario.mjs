@@ -1,4 +1,4 @@
-// Scenarios: what is done to a server, whichever it is. What it answers is in the trace.
+// Scenarios: each does something to a server, and has its answers in a trace. Every server runs the same scenarios.
 
 import { within } from "./within.mjs";
 import { Client } from "./client.mjs";
@@ -8,15 +8,15 @@ import { Trace } from "./trace.mjs";
 
 export const scenarios = [];
 
-/** The area of the scenarios that are added next, which is the name of their file. */
+/** The area of the scenarios that are added next: the name of their file. */
 let area;
 export const enter = (name) => (area = name);
 
 const names = new Set();
 
 /**
- * Adds a scenario. `on` is the configuration of the servers that it needs, one of those in reference.mjs; `over`, the
- * transports of its clients.
+ * Adds a scenario. `on` is the servers' configuration, one of those in reference.mjs. `over` are the transports of the
+ * scenario's clients.
  */
 export function scenario(name, options, run) {
   if (typeof options === "function") return scenario(name, {}, options);
@@ -25,7 +25,7 @@ export function scenario(name, options, run) {
   scenarios.push({ name, area, on: "plain", over: ["websocket"], ...options, run });
 }
 
-/** Adds a scenario for each transport on which Engine.IO's sessions can be opened; `run` gets one. */
+/** Adds a scenario for each transport that can open an Engine.IO session; `run` gets the session. */
 export function onSessions(name, options, run) {
   if (typeof options === "function") return onSessions(name, {}, options);
   for (const [transport, Session] of Object.entries(transports)) {
@@ -33,7 +33,7 @@ export function onSessions(name, options, run) {
   }
 }
 
-/** Adds a scenario for each way in which socket.io-client connects; `run` gets one that has. */
+/** Adds a scenario for each way in which socket.io-client connects; `run` gets the connected client. */
 export function onClients(name, options, run) {
   if (typeof options === "function") return onClients(name, {}, options);
   for (const over of [["polling"], ["websocket"], ["polling", "websocket"]]) {
@@ -47,8 +47,8 @@ export function onClients(name, options, run) {
 }
 
 /**
- * Adds a scenario on each transport for packets that a client sends, and what comes back until all have been handled. The client
- * is in the namespace "/", unless it shall not be.
+ * Adds a scenario for each transport: a client sends packets, and receives until the server has handled all of them. The client
+ * is in the namespace "/", unless `connect` is false.
  */
 export function packets(name, sent, { on = "plain", connect = true } = {}) {
   onSessions(name, { on }, async (t, session) => {
@@ -58,14 +58,14 @@ export function packets(name, sent, { on = "plain", connect = true } = {}) {
   });
 }
 
-/** Adds a scenario for one request, whose answer is compared. `path` has `{path}` for the endpoint's. */
+/** Adds a scenario for one request and its answer. In `path`, `{path}` stands for the endpoint's path. */
 export function asks(name, path, { on, withHeaders, ...options } = {}) {
   scenario(name, { on: on ?? "plain" }, async (t) => {
     await t.asks(path, { withHeaders, ...options });
   });
 }
 
-/** Adds a scenario for the handshake of a WebSocket: refused, or not, and then perhaps closed. */
+/** Adds a scenario for the handshake of a WebSocket, and for the first packet or the close after it. */
 export function dials(name, query, { on, ...options } = {}) {
   scenario(name, { on: on ?? "plain" }, async (t) => {
     await t.dials(query, options);
@@ -98,7 +98,7 @@ class Run {
     for (const run of this.#cleanups.splice(0).reverse()) run();
   }
 
-  /** Opens a session; the name is that of its section in the trace. */
+  /** Opens a session; `actor` names its section of the trace. */
   session(actor = "session", options) {
     return transports[this.transports[0]].open(this, actor, options);
   }
@@ -116,7 +116,7 @@ class Run {
     return new Client(this, actor, { namespace, connect, options });
   }
 
-  /** Sends a request. The trace has its answer. */
+  /** Sends a request and writes the answer into the trace. */
   async asks(path, options = {}) {
     const { method = "GET", withHeaders } = options;
     const answer = await within("an answer", request(this.url, path.replace("{path}", this.path), { ...options, agent: false }));
@@ -126,7 +126,7 @@ class Run {
     return answer;
   }
 
-  /** Sends the bytes of a request. The trace has the answer. */
+  /** Sends the bytes of a request and writes the answer into the trace. */
   async asksBytes(text, { header } = {}) {
     const answer = await within("an answer", requestBytes(this.url, text));
     this.trace.learnFrom(answer.body ?? "");
@@ -135,7 +135,7 @@ class Run {
     answerLines(answer).forEach((line) => this.log(`  ${line}`));
   }
 
-  /** Dials a WebSocket. The trace has its first packet, or why there is none. */
+  /** Dials a WebSocket, and writes into the trace its first packet, or why there is none. */
   async dials(query, { withHeaders, ...options } = {}) {
     const session = new WebSocketSession(this, "websocket", this.path, query);
     let upgrade;
@@ -151,7 +151,7 @@ class Run {
   }
 }
 
-/** Runs a scenario against a server and resolves with the trace. If it came to no end, the last line says so: "! why". */
+/** Runs a scenario against a server; resolves with the trace. If the scenario fails, the last line is "! why". */
 export async function run(scenario, server) {
   const t = new Run(server, scenario);
   const failures = [];

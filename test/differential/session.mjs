@@ -1,9 +1,9 @@
-// Sessions of Engine.IO whose client does nothing by itself. Both transports look the same: packets are sent and awaited one
-// by one, text as strings and binary messages as buffers, and everything is written into the trace:
+// Engine.IO sessions whose client does nothing by itself. Both transports have the same methods: they send packets and wait for
+// them one by one, text as strings and binary messages as buffers, and write all of them into the trace:
 //
 //   > packet     sent
 //   < packet     received
-//   < closed     the session is over; over WebSocket, with the code
+//   < closed     the session has ended; a WebSocket adds the code
 
 import http from "node:http";
 import WebSocket from "ws";
@@ -15,7 +15,7 @@ import { hex } from "./trace.mjs";
 const text = (packet) => (Buffer.isBuffer(packet) ? hex(packet) : packet);
 const separator = "\x1e";
 
-// The id of an event that the server asks an answer to. It counts for all clients of a namespace.
+// The id of an event for which the server awaits an ack. The server counts them for all clients of a namespace together.
 const ackID = /^(4[25](?:\d+-)?(?:\/[^,]*,)?)\d+(?=\[)/;
 
 class Session {
@@ -27,7 +27,7 @@ class Session {
     this.t.trace.log(this.actor, line);
   }
 
-  /** Awaits the next packet, or undefined if the session is over. */
+  /** Waits for the next packet; undefined if the session has ended. */
   async next() {
     const packet = await this.receive();
     if (packet === undefined) return void this.log(`< closed${this.code ? ` ${this.code}` : ""}`);
@@ -41,13 +41,13 @@ class Session {
     this.log(`< ${text(packet).replace(ackID, "$1«ack»")}`);
   }
 
-  /** Sends packets in the trace's sight. */
+  /** Sends packets and writes them into the trace. */
   async send(...packets) {
     packets.forEach((packet) => this.log(`> ${text(packet)}`));
     await this.transmit(...packets);
   }
 
-  /** Enters a namespace, past the application's greeting. Nothing of it is in the trace. */
+  /** Enters a namespace and receives the application's first event. The trace has nothing of it. */
   async connect(namespace = "") {
     await this.transmit(`40${namespace}`);
     const answer = await this.receive();
@@ -55,13 +55,13 @@ class Session {
     const { sid, pid } = JSON.parse(answer.slice(answer.indexOf("{")));
     this.socket = sid;
     this.pid = pid;
-    const greeting = await this.receive();
+    const first = await this.receive();
     if (!this.t.recovers) return;
-    this.offset = JSON.parse(greeting.slice(greeting.indexOf("["))).at(-1);
+    this.offset = JSON.parse(first.slice(first.indexOf("["))).at(-1);
     this.t.trace.learn("offset", this.offset);
   }
 
-  /** Awaits packets until there is one that begins so, or the end. */
+  /** Receives packets until one has this beginning, or the session has ended. */
   async until(beginning) {
     for (;;) {
       const packet = await this.next();
@@ -69,7 +69,7 @@ class Session {
     }
   }
 
-  /** Receives until everything sent before has been handled, or the session is over. */
+  /** Receives until the server has handled everything sent before, or the session has ended. */
   async settle(namespace = "") {
     await this.transmit(`42${namespace}31337["message-with-ack"]`);
     for (;;) {
@@ -100,13 +100,13 @@ export class Polling extends Session {
     return `${this.path}?${this.query}${this.id ? `&sid=${this.id}` : ""}`;
   }
 
-  /** Sends a request of the session's. */
+  /** Sends a request of the session. */
   request({ query = "", ...options } = {}) {
     const what = `${options.method ?? "GET"} of the session`;
     return within(what, request(this.t.url, this.address + query, { agent: this.#agent, ...options, headers: { ...this.headers, ...options.headers } }));
   }
 
-  /** The same, and the trace has what came of it. */
+  /** Sends a request of the session, and writes it and the answer into the trace. */
   async asks(options = {}) {
     const answer = await this.request(options);
     const { method = "GET", body = "", query = "" } = options;
@@ -120,14 +120,14 @@ export class Polling extends Session {
     answerLines(answer, options).forEach((line) => this.log(`  ${line}`));
   }
 
-  /** Sends a GET that waits for something. Resolves once the server surely has it, with a function that awaits the answer. */
+  /** Sends a GET that the server does not answer yet. Resolves once the server has it, with a function that waits for the answer. */
   async hang() {
     const sent = this.request();
-    await pause(150); // nothing tells that a server has a request
+    await pause(150); // nothing says when a server has a request
     return async () => this.show("the GET that waited", await sent);
   }
 
-  /** Begins a POST whose body does not end until it is finished, or given up. */
+  /** Begins a POST whose body stays incomplete until `finish` or `giveUp`. */
   slowPost(beginning) {
     const post = postParts(this.t.url, this.address, 1000);
     post.sent.write(beginning);
@@ -140,7 +140,7 @@ export class Polling extends Session {
     };
   }
 
-  /** Sends a POST in chunks of a byte. */
+  /** Sends a POST in chunks of one byte. */
   async tinyChunks(body) {
     const post = postParts(this.t.url, this.address);
     for (const byte of body) post.sent.write(Buffer.of(byte));
@@ -148,7 +148,7 @@ export class Polling extends Session {
     answerLines(await post.answer).forEach((line) => this.log(`the POST: ${line}`));
   }
 
-  /** Sends the beginning of a POST that says how long it will be. What it is answered before there is more is shown. */
+  /** Sends the first byte of a POST with this content-length, and shows the answer that comes before the rest. */
   async hugePost(length) {
     const post = postParts(this.t.url, this.address, length);
     post.sent.write("4");
@@ -173,8 +173,8 @@ export class Polling extends Session {
     await this.request({ method: "POST", body, headers: { "content-type": "text/plain;charset=UTF-8" } });
   }
 
-  // However a session ends, as soon as it is over there is nothing to get from it any more. Which of the ways to say so a GET
-  // meets depends on whether it was under way, for which there are scenarios of their own.
+  // After the end of a session no packet comes. A GET that was under way is answered otherwise than a later one: other scenarios
+  // check that.
   async receive() {
     for (;;) {
       if (this.#queue.length > 0) {
@@ -215,7 +215,7 @@ export class WebSocketSession extends Session {
     return session;
   }
 
-  /** Begins the handshake. `opened` resolves when it has ended, well or not. */
+  /** Begins the handshake. `opened` resolves when the handshake has succeeded or failed. */
   dial(options = {}) {
     const address = this.t.url.replace("http", "ws") + `${this.path}?${this.query}`;
     const ws = new WebSocket(address, options.protocols, { perMessageDeflate: false, ...options });
@@ -247,7 +247,7 @@ export class WebSocketSession extends Session {
     if (this.ws.readyState === WebSocket.OPEN) packets.forEach((packet) => this.ws.send(packet));
   }
 
-  /** Sends the bytes of frames, whatever they are. */
+  /** Sends bytes that need not be valid frames. */
   sendBytes(...bytes) {
     this.ws._socket.write(Buffer.concat(bytes.map((part) => Buffer.from(part))));
   }

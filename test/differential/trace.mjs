@@ -1,4 +1,4 @@
-// What a scenario has seen, as lines that can be compared: the one place where what two servers may differ in is made equal.
+// The trace of a scenario: lines that can be compared. Only here, what may differ between two servers is made equal.
 
 import { createHash } from "node:crypto";
 import { inspect } from "node:util";
@@ -6,13 +6,13 @@ import { inspect } from "node:util";
 /**
  * The rules:
  *
- * - Ids are random. Each is known from the packet that brought it, and is replaced by a name wherever it stands: the first
- *   session's by «session 1», and so on. So a trace still shows whether an id is the same as before.
- * - Ids may differ in their lengths, and so does the length of a packet with one where Engine.IO 3 writes it: «length».
+ * - Ids are random. A name replaces each of them: «session 1» the id of the first session, and so on. The trace learns an id from
+ *   the packet that brings it. So it still shows whether an id is the same as before.
+ * - Ids differ in their lengths, and so do packets with an id. Engine.IO 3 writes the length of a packet: «length» replaces it.
  * - Offsets of connection state recovery are opaque, too: «offset 1».
- * - A server numbers the events that it asks an answer to, for all clients of a namespace together: «ack».
- * - What several actors of a scenario see at the same time has no order between them: each has a section of its own.
- * - A line that is longer than a page is cut, and ends with the digest of all of it.
+ * - A server counts the events for which it awaits an ack, for all clients of a namespace together: «ack» replaces the number.
+ * - Events of several actors at the same time have no order, so each actor has its own section.
+ * - A long line is cut, and ends with the digest of all of it.
  */
 export class Trace {
   #sections = new Map(); // actor → its lines
@@ -29,11 +29,11 @@ export class Trace {
     if (typeof id !== "string" || id === "" || this.#names.has(id) || this.#names.has(`"${id}"`)) return;
     const count = (this.#counts.get(kind) ?? 0) + 1;
     this.#counts.set(kind, count);
-    // An offset may be short, and then stand in other words by accident.
+    // An offset may be so short that other words contain it by accident.
     for (const quote of kind === "offset" ? ["'", '"'] : [""]) this.#names.set(quote + id + quote, `${quote}«${kind} ${count}»${quote}`);
   }
 
-  /** Learns the ids in those packets of Engine.IO that bring some, the open packet and CONNECT, however they are wrapped. */
+  /** Learns the ids in Engine.IO packets: the open packet and CONNECT bring them, and may be within other text. */
   learnFrom(packets) {
     for (const [, kind, sid, , pid] of packets.matchAll(bringsIds)) {
       this.learn(kind === "0" ? "session" : "socket", sid);
@@ -63,7 +63,7 @@ function shorten(line) {
   return `${line.slice(0, 120)}… (${line.length} characters, ${digest})`;
 }
 
-/** A value of JavaScript, as it would be written in a program. */
+/** A value of JavaScript, as a program would write it. */
 export function show(value) {
   return inspect(value, { depth: 300, breakLength: Infinity, compact: true, maxArrayLength: 12, maxStringLength: 400 });
 }
@@ -74,15 +74,15 @@ export function hex(data) {
 }
 
 /**
- * The headers of a response that are worth comparing, a line each. Not compared are
+ * The headers of a response that are compared, a line each. These are not:
  *
- * - date, which changes, and server, by which Caddy names itself
- * - connection and keep-alive, which are the HTTP server's
- * - content-length and transfer-encoding: how the end of a body is marked is the HTTP server's choice. That a content-length
- *   is right is seen by the client.
+ * - date, which changes, and server, in which Caddy names itself
+ * - connection and keep-alive, which the HTTP server decides
+ * - content-length and transfer-encoding: the HTTP server decides how it marks the end of a body. A wrong content-length makes
+ *   the client fail.
  * - the key of a WebSocket's handshake, which is random
  *
- * and the order of headers. The case of their names has no meaning, and Node's client drops it.
+ * The order of headers is not compared, either. The case of their names has no meaning, and Node's client drops it.
  */
 export function headerLines(headers) {
   const left = { ...headers };

@@ -1,8 +1,8 @@
-// How long anything may take that is bound to happen: long, since the machine may be busy, and yet short enough that a server
-// which does not do it holds up the others little.
+// How long a step may take. The machine may be busy, so this is long. A server that never does the step must not delay the other
+// scenarios for too long.
 const patience = 20_000;
 
-/** Rejects if a promise takes longer than that. */
+/** Rejects if a promise takes longer than `patience`. */
 export function within(what, promise) {
   let timer;
   const late = new Promise((_, reject) => {
@@ -12,7 +12,7 @@ export function within(what, promise) {
 }
 
 /**
- * Lets time pass, where nothing tells when it is enough: the trace must not depend on how much it was. SLOWLY says how many
- * times as much it shall be.
+ * Lets time pass where no event says when to go on. The trace must not depend on how much time it was. SLOWLY multiplies all
+ * pauses.
  */
 export const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds * Number(process.env.SLOWLY ?? 1)));

@@ -262,7 +262,7 @@ func (e *Echo) ackReason(id string, ack func(...realtime.Arg) error) {
 	}
 }
 
-// ask must not run in the handler: while a handler runs, no answer is read.
+// ask must not run in the handler: no answer is read while a handler runs.
 func (e *Echo) ask(s *realtime.Socket, name string, args []realtime.Arg, ack func(...realtime.Arg) error) {
 	ctx, cancel := context.WithTimeout(e.ctx, maxWait)
 	if name == "unanswered" {
@@ -306,7 +306,7 @@ func (e *Echo) hold(s *realtime.Socket, key string, ack func(...realtime.Arg) er
 	case <-time.After(maxWait):
 		return errors.New("nobody released " + key)
 	}
-	e.assertAlive() // whoever holds an event holds its settings
+	e.assertAlive() // an event that is being handled keeps its settings in use
 	return ack(realtime.String(e.Label))
 }
 

@@ -19,12 +19,12 @@ func init() {
 	httpcaddyfile.RegisterDirectiveOrder("engineio_echo", httpcaddyfile.Before, "respond")
 }
 
-// Engine is Engine.IO without Socket.IO on top: every message goes back to
-// where it came from, which is what the protocol's own test suite talks to.
+// Engine is Engine.IO without Socket.IO. It sends every message back to its client, as the
+// protocol's own test suite expects.
 type Engine struct {
-	// Interval is how long after the last answer a client is pinged.
+	// Interval is the time from a client's last answer to its next ping.
 	Interval caddy.Duration `json:"interval,omitempty"`
-	// Timeout is how long it may take to answer.
+	// Timeout is how long a client may take to answer a ping.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
 	server *engineio.Server
@@ -67,7 +67,7 @@ type returner struct{ session *engineio.Session }
 
 // Receive implements engineio.Receiver.
 func (r returner) Receive(p engineio.Packet, batch *engineio.Batch) {
-	_ = r.session.SendIn(batch, engineio.NewPacketGroup(p)) // of no use to whoever has gone
+	_ = r.session.SendIn(batch, engineio.NewPacketGroup(p)) // it fails if the session has ended
 }
 
 // Closed implements engineio.Receiver.

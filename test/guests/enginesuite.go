@@ -21,11 +21,10 @@ func init() {
 	httpcaddyfile.RegisterDirectiveOrder("engineio_suite", httpcaddyfile.Before, "respond")
 }
 
-// EngineSuite is the server that the tests of engine.io-client assume: Engine.IO
-// without Socket.IO on top, with a ping every 500 ms and payloads of at most 100
-// bytes. It says "hi" to everyone who connects. The message sendHeaders is answered
-// with the headers of the POST that it came in, as JSON, of which the tests look at
-// the cookies alone. Every other message goes back as it came.
+// EngineSuite is the server that the tests of engine.io-client expect: Engine.IO without Socket.IO,
+// with a ping every 500 ms and payloads of at most 100 bytes. It sends "hi" to each new session. It
+// answers the message sendHeaders with the headers of the session's last POST, as JSON. The tests
+// look at the cookies only, and so there is nothing else. It sends every other message back.
 type EngineSuite struct {
 	server  *engineio.Server
 	cookies sync.Map // session's id → cookies of its last POST, a string
@@ -74,7 +73,7 @@ type suiteReceiver struct {
 
 // Opened implements engineio.Opener.
 func (r *suiteReceiver) Opened() {
-	_ = r.session.Send(engineio.NewPacketGroup(text([]byte("hi")))) // of no use to whoever has gone
+	_ = r.session.Send(engineio.NewPacketGroup(text([]byte("hi")))) // it fails if the session has ended
 }
 
 // Receive implements engineio.Receiver.
@@ -82,7 +81,7 @@ func (r *suiteReceiver) Receive(p engineio.Packet, batch *engineio.Batch) {
 	if !p.Binary && string(p.Data) == "sendHeaders" {
 		p = text(r.headers())
 	}
-	_ = r.session.SendIn(batch, engineio.NewPacketGroup(p)) // of no use to whoever has gone
+	_ = r.session.SendIn(batch, engineio.NewPacketGroup(p)) // it fails if the session has ended
 }
 
 func (r *suiteReceiver) headers() []byte {

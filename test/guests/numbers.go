@@ -13,12 +13,12 @@ import (
 
 func init() { caddy.RegisterModule(new(Numbers)) }
 
-// Numbers handles the event "told", whose arguments are a client's name and a
-// number. Each of a client's numbers must follow its last one: an ack has the number,
-// or says what has come instead, from then on for good.
+// Numbers handles the event "told", whose arguments are a client's name and a number. Each number
+// must follow the client's last one. The ack has the number. After a wrong number, each ack of the
+// client says which number came in its place.
 type Numbers struct{}
 
-// told are the clients' last numbers, by their names: they outlive configurations.
+// told are the clients' last numbers, by name. They outlive configurations.
 var told sync.Map // string → *last
 
 type last struct {
@@ -57,7 +57,7 @@ func (*Numbers) HandleEvent(_ context.Context, e *realtime.Event) (handled bool,
 	if l.wrong != "" {
 		answer = realtime.String(l.wrong)
 	}
-	_ = e.Ack(answer) // whoever has gone meanwhile needs none
+	_ = e.Ack(answer) // it fails if the client has gone
 	return true, nil
 }
 

@@ -14,9 +14,8 @@ import (
 
 func init() { caddy.RegisterModule(new(SocketSuite)) }
 
-// SocketSuite is the application that the tests of socket.io-client assume. In the
-// namespace /abc it emits "handshake" on connect. In /foo it handles getId alone, in
-// / all of these:
+// SocketSuite is the application that the tests of socket.io-client expect. In the namespace /abc it
+// emits "handshake" on connect. In /foo it handles only getId, in / all of these:
 //
 //	hi            emits hi
 //	echo          acks with the first argument
@@ -33,9 +32,9 @@ func init() { caddy.RegisterModule(new(SocketSuite)) }
 //	abuff1        remembers that it came, if its argument is binary
 //	abuff2        emits abuff2-ack, if abuff1 came before
 //
-// What is not as a test should send it fails the event. All other events it takes and
-// never acks, as Socket.IO's own server does with an event that has no listener; here
-// the ack of an event that no handler takes is an error.
+// An event fails if it is not as a test sends it. SocketSuite handles all other events, too, and
+// never acks them: Socket.IO's own server does so with events that have no listener, while this
+// server acks an event that no handler takes with an error.
 type SocketSuite struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -56,7 +55,7 @@ func (s *SocketSuite) Provision(caddy.Context) error {
 // HandleConnect implements realtime.Handler.
 func (*SocketSuite) HandleConnect(ctx context.Context, socket *realtime.Socket) {
 	if socket.Namespace().Name() == "/abc" {
-		_ = socket.Emit(ctx, "handshake", handshakeOf(socket)) // of no use to whoever has gone
+		_ = socket.Emit(ctx, "handshake", handshakeOf(socket)) // it fails if the socket is disconnected
 	}
 }
 
@@ -111,10 +110,10 @@ func (s *SocketSuite) HandleEvent(ctx context.Context, e *realtime.Event) (handl
 	}
 }
 
-// errUnexpected is what an event gets that is not as a test should send it.
+// errUnexpected is the error of an event that is not as a test sends it.
 var errUnexpected = &realtime.Error{Code: "unexpected", Message: "the event is not as expected"}
 
-// handleBinary handles the events that bring binary data.
+// handleBinary handles the events with binary data.
 func handleBinary(ctx context.Context, e *realtime.Event) error {
 	socket := e.Socket
 	var reply string
@@ -161,7 +160,7 @@ func isMixed(args []realtime.Arg) bool {
 		object.Hello == "lol" && object.Goodbye == "gotcha" && object.Message.Placeholder
 }
 
-// requestAck is not done by the handler itself: while that runs, no answer is read.
+// requestAck must not run in the handler: no answer is read while a handler runs.
 func (s *SocketSuite) requestAck(socket *realtime.Socket) {
 	ctx, cancel := context.WithTimeout(s.ctx, maxWait)
 	defer cancel()
@@ -172,7 +171,7 @@ func (s *SocketSuite) requestAck(socket *realtime.Socket) {
 	var n int
 	var object struct{ Test bool }
 	if decode(args, &n, &object) == nil && n == 5 && object.Test {
-		_ = socket.Emit(ctx, "got it") // of no use to whoever has gone
+		_ = socket.Emit(ctx, "got it") // it fails if the socket is disconnected
 	}
 }
 

@@ -21,8 +21,8 @@ func init() {
 	httpcaddyfile.RegisterDirectiveOrder("suite_delay", httpcaddyfile.Before, "encode")
 }
 
-// SuiteGate lets everyone in to SocketSuite, but nobody into its namespace /no. A socket's data
-// has what the client sent with the handshake, as "handshake": its query and its auth.
+// SuiteGate accepts every client, except in the namespace /no. A socket's data has the client's
+// query and auth as "handshake".
 type SuiteGate struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -59,10 +59,10 @@ func (*SuiteGate) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// SuiteDelay makes requests wait, so that a client which does not wait at all has
-// given up before it is answered.
+// SuiteDelay delays requests. A client that does not wait for the answer has then given up before it
+// comes.
 type SuiteDelay struct {
-	// Wait is how long.
+	// Wait is the delay.
 	Wait caddy.Duration `json:"wait,omitempty"`
 }
 
@@ -77,7 +77,7 @@ func (s *SuiteDelay) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 	case <-time.After(time.Duration(s.Wait)):
 		return next.ServeHTTP(w, r)
 	case <-r.Context().Done():
-		return nil // there is nobody to answer any more
+		return nil // the client has given up
 	}
 }
 

@@ -1,5 +1,5 @@
-// Package guests holds the application that end-to-end tests run inside Caddy:
-// an authenticator and a handler, as third parties would write them.
+// Package guests has the application that end-to-end tests run inside Caddy: authenticators and
+// handlers, as third parties would write them.
 package guests
 
 import (
@@ -17,19 +17,19 @@ import (
 
 func init() { caddy.RegisterModule(new(Token)) }
 
-// Token decides by a token: the member "token" of what the client sent to
-// authenticate itself, or else the bearer token of its handshake.
+// Token decides by a token: the member "token" of the client's auth, or else the bearer token of its
+// handshake.
 //
-//	no token        let in, anonymously
-//	user:<name>     let in as that user, in the rooms org:<name> and staff
+//	no token        accepted, without a user
+//	user:<name>     accepted as that user, in the rooms org:<name> and staff
 //	forbidden       refused with status 403 and data
 //	expired         refused with status 401
 //	broken          the authenticator itself fails
 //	anything else   refused, unless the authenticator is lenient
 //
-// The socket's data has what the client sent as "auth".
+// The socket's data has the client's auth as "auth".
 type Token struct {
-	// Lenient lets clients in whose token is unknown, anonymously.
+	// Lenient accepts clients with an unknown token, without a user.
 	Lenient bool `json:"lenient,omitempty"`
 }
 

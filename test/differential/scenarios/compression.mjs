@@ -1,4 +1,4 @@
-// Compression: of WebSocket's messages, and of what a GET is answered with.
+// Compression of WebSocket messages and of the answers to GETs.
 
 import { dials, scenario } from "../scenario.mjs";
 
@@ -24,7 +24,7 @@ for (const [name, offer] of Object.entries(offers)) {
 }
 dials("a WebSocket that compresses", query, { on, perMessageDeflate: true });
 
-/** How many bytes came until the answer to a packet was there. */
+/** How many bytes a WebSocket receives until it has the answer to a packet. */
 async function bytesOf(session, packet) {
   const before = session.ws._socket.bytesRead;
   await session.transmit(packet);

@@ -1,9 +1,9 @@
-// How connections end, for either side, and how they begin again.
+// How connections end on each side, and how they begin again.
 
 import { onClients, onSessions, scenario } from "../scenario.mjs";
 import { pause } from "../within.mjs";
 
-/** Adds a scenario in which a client ends, for both sides' reasons. */
+/** Adds a scenario in which a client's connection ends, and both sides say why. */
 function ends(name, end) {
   onClients(name, async (t, client) => {
     const watcher = t.client("watcher");

@@ -1,4 +1,4 @@
-// What opens a session, and what is told when one opens.
+// Requests that open a session, and what the open packet says.
 
 import { asks, dials, scenario } from "../scenario.mjs";
 

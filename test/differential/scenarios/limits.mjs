@@ -1,4 +1,4 @@
-// Sizes, up to the limit and beyond it. The limit is 1000 bytes.
+// Messages up to the limit of 1000 bytes, and larger ones.
 
 import { onClients, packets, scenario } from "../scenario.mjs";
 

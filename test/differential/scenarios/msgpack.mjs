@@ -1,4 +1,4 @@
-// Clients with the parser of socket.io-msgpack-parser. Socket.IO's own server needs it, too, and then has no other.
+// Clients with socket.io-msgpack-parser. Socket.IO's own server needs the same parser, and then knows no other.
 
 import notepack from "notepack.io";
 import * as msgpack from "socket.io-msgpack-parser";

@@ -1,4 +1,4 @@
-// Which pages may connect, and what their browsers are told.
+// Which pages may connect, and what the server tells their browsers.
 
 import { asks, dials, scenario } from "../scenario.mjs";
 

@@ -1,10 +1,10 @@
-// Packets of Socket.IO, good and bad, as a client may send them.
+// Socket.IO packets from a client, valid and invalid.
 
 import { onSessions, packets, scenario } from "../scenario.mjs";
 
 const bytes = (...values) => Buffer.from(values);
 
-/** Adds a scenario for CONNECT packets, each answered before the next is sent. At the end another says if the session is alive. */
+/** Adds a scenario for CONNECT packets, each sent after the answer to the last. One more at the end shows whether the session is alive. */
 function connects(name, sent) {
   onSessions(name, async (t, session) => {
     for (const packet of [...sent, "40/tenant-alive,"]) {
@@ -208,7 +208,7 @@ packets("a binary ack without attachments", ["460-123[]"]);
 packets("an unknown type", ['47["message"]']);
 packets("a type that is a letter", ["4x"]);
 
-// Values, as text: what a server does to their writing.
+// Values as text: whether a server changes how they are written.
 const values = {
   "numbers": '[0,-0,1.0,1e2,1E+2,0.1,1e-7]',
   "numbers at the edge": '[9007199254740991,-9007199254740991,5e-324,1.7976931348623157e308]',

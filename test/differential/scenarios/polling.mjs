@@ -1,4 +1,4 @@
-// Long-polling: requests of one session, one after the other and at the same time.
+// Long-polling: requests of one session, in turn and at the same time.
 
 import { scenario } from "../scenario.mjs";
 import { pause } from "../within.mjs";

@@ -1,10 +1,11 @@
-// Recovery of a connection's state. A client comes back when the server knows that it is gone, or it would be another. Rooms have names of their own, since all scenarios share a namespace.
+// Connection state recovery. A client comes back only after the server has noticed that it is gone: before, it would get a new
+// socket. Each scenario has its own rooms, since all scenarios share a namespace.
 
 import { onClients, onSessions, scenario } from "../scenario.mjs";
 
 const on = "recovery";
 
-/** Adds a scenario in which a client is away for a while: `prepare`, then `meanwhile` another is there, then it comes back. */
+/** Adds a scenario in which a client loses its connection after `prepare`. Another client does `meanwhile`, and the first comes back. */
 function away(name, { options = {}, prepare = async () => {}, meanwhile = async () => {}, after = async () => {}, leave = (client) => client.socket.io.engine.close() }) {
   onClients(name, { on, ...options }, async (t, client) => {
     const other = await t.client("other").connected();

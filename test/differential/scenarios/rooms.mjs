@@ -1,8 +1,8 @@
-// Rooms and broadcasts. Each scenario has a namespace of its own, since what is for all is for all.
+// Rooms and broadcasts. Each scenario has its own namespace, since events for everyone reach the whole namespace.
 
 import { scenario } from "../scenario.mjs";
 
-/** Adds a scenario with three clients, over each of two transports. */
+/** Adds a scenario with three clients for each of two transports. */
 function three(name, run) {
   for (const over of ["polling", "websocket"]) {
     scenario(`${name}, ${over}`, { over: [over] }, async (t) => {

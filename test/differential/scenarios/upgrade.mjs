@@ -1,4 +1,4 @@
-// Moving a session from polling to WebSocket, and the races on the way.
+// Upgrades from polling to WebSocket, and races during them.
 
 import { onClients, scenario } from "../scenario.mjs";
 import { pause } from "../within.mjs";

@@ -1,4 +1,4 @@
-// Frames of WebSocket, good and bad.
+// WebSocket frames, valid and invalid.
 
 import { onClients, scenario } from "../scenario.mjs";
 
