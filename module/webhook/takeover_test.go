@@ -67,9 +67,9 @@ func TestNodeLost(t *testing.T) {
 	})
 }
 
-// TestCrash: wherever a process is killed, everybody who was there, or whose
-// departure had not been told, is told of by the next one, or the one after that
-// if it is killed as well, by the id that the first one would have used.
+// TestCrash kills a process at random points. The next process tells the backend of every client
+// that was connected, or whose disconnect had not been told. If that process is killed, too, the one
+// after it does. All of them use the message id that the first would have used.
 func TestCrash(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		random := rand.New(rand.NewPCG(1, 2))
@@ -236,8 +236,8 @@ func TestSuspend(t *testing.T) {
 	})
 }
 
-// TestReturnLater: a client that is back before its departure is due, but after
-// that has been read.
+// TestReturnLater has a client that comes back before its disconnect is due, but after the disconnect
+// has been read.
 func TestReturnLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, l := waltest.New(), &recorder{status: 204}

@@ -13,8 +13,8 @@ const (
 	// hardFactor times its limit is the most that may wait for a peer, however recently
 	// the peer took something.
 	hardFactor = 16
-	// moment is for how long twice as much may wait after a peer has taken something. A
-	// burst can be made faster than anything can be written.
+	// moment is for how long twice as much may wait after a peer has taken something. Many messages
+	// can be made faster than they can be written.
 	moment = 250 * time.Millisecond
 )
 
