@@ -30,6 +30,7 @@ type Packet struct {
 	Type   PacketType
 	Binary bool
 	Data   []byte
+	Shared bool // of a packet that was received: Data shares memory with other packets
 }
 
 // parseText reads a packet that is text: its type, then its data.

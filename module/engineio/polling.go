@@ -151,7 +151,7 @@ func (s *Session) endPoll(ctx context.Context, p *polling, w http.ResponseWriter
 	return p.answer(w, []*PacketGroup{noopGroup}), 0
 }
 
-// servePost handles the packets of a POST, one after the other.
+// servePost reads a POST, and has its packets handled one after the other.
 func (s *Session) servePost(w http.ResponseWriter, r *http.Request) {
 	p, refused := s.beginPost()
 	if refused != 0 {
@@ -166,7 +166,11 @@ func (s *Session) servePost(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
-	body, err := readBody(w, r, s.server.options().MaxPayload)
+	limit := s.server.options().MaxPayload
+	if r.ContentLength <= limit {
+		s.awaitRoom(r.ContentLength)
+	}
+	data, err := readBody(w, r, limit)
 	switch {
 	case errors.Is(err, errBigBody):
 		s.server.logRefused(r, "Payload too large", zap.String("session", s.id))
@@ -181,9 +185,7 @@ func (s *Session) servePost(w http.ResponseWriter, r *http.Request) {
 		s.failOn(p, gone, err)
 		return
 	}
-	if err := s.codec.parsePayload(body, binary, func(p Packet) bool { return s.receive(p, nil) }); err != nil {
-		s.end(reason.ParseError, abandon)
-	}
+	s.accept(body{data, binary})
 	w.Header().Set("Content-Type", "text/html")
 	w.Header().Set("Cache-Control", "no-store")
 	_, _ = io.WriteString(w, "ok")

@@ -31,8 +31,9 @@ import (
 // While Receive runs, nothing else is read from the session. This holds a client back that
 // sends faster than it is served.
 type Receiver interface {
-	// Receive handles one message, whose data it may keep. What it sends, to any session,
-	// is best sent in the batch.
+	// Receive handles one message, whose data it may keep. If the data is shared and kept
+	// for long, it should be a copy. What Receive sends, to any session, is best sent in the
+	// batch.
 	Receive(Packet, *Batch)
 	// Closed is called once, after the last Receive has returned.
 	Closed(reason string)

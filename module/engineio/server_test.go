@@ -287,17 +287,22 @@ func TestChunks(t *testing.T) {
 // TestManyPackets: the time for as many packets as a POST can have (CVE-2020-36048) grows
 // with their number only.
 func TestManyPackets(t *testing.T) {
-	received := 0
-	_, address := serve(t, func(*engineio.Session) engineio.Receiver {
-		return funcs{receive: func(engineio.Packet) { received++ }}
-	})
 	const n = connection.DefaultMaxPayload / 2
+	received, all := 0, make(chan struct{})
+	_, address := serve(t, func(*engineio.Session) engineio.Receiver {
+		return funcs{receive: func(engineio.Packet) {
+			if received++; received == n {
+				close(all)
+			}
+		}}
+	})
 	payload := strings.Repeat("4\x1e", n-1) + "4"
 	a := exchange(t, address,
 		request(http.MethodPost, polling+open(t, address), "Content-Length: "+strconv.Itoa(len(payload)))+payload)
-	if a.body != "ok" || received != n {
-		t.Errorf("status %d %s, and %d packets of %d", a.status, a.body, received, n)
+	if a.body != "ok" {
+		t.Errorf("status %d %s", a.status, a.body)
 	}
+	<-all
 }
 
 // TestOneAtATime: however a session ends, its receiver is told after the current call has
@@ -314,16 +319,20 @@ func TestOneAtATime(t *testing.T) {
 		}
 	})
 	query := open(t, address)
-	post := dial(t, address)
-	if _, err := io.WriteString(post, request(http.MethodPost, polling+query, "Content-Length: 9")+"4one\x1e4two"); err != nil {
-		t.Fatal(err)
+	post := func(length int, body string) int {
+		return exchange(t, address, request(http.MethodPost, polling+query, "Content-Length: "+strconv.Itoa(length))+body).status
+	}
+	if status := post(9, "4one\x1e4two"); status != http.StatusOK {
+		t.Errorf("POST: status %d", status)
 	}
 	if got := <-received; got != "one" {
 		t.Errorf("received %q", got)
 	}
-	a := exchange(t, address, request(http.MethodPost, polling+query, "Content-Length: 2")+"4x")
-	if a.status != http.StatusBadRequest {
-		t.Errorf("second POST: status %d: %s", a.status, a.body)
+	if status := post(8, "4three"+"\x1e2"); status != http.StatusOK {
+		t.Errorf("second POST: status %d", status)
+	}
+	if status := post(connection.DefaultMaxPayload+1, ""); status != http.StatusRequestEntityTooLarge {
+		t.Errorf("third POST: status %d", status)
 	}
 	select {
 	case reason := <-closed:
@@ -336,6 +345,54 @@ func TestOneAtATime(t *testing.T) {
 	}
 	if len(received) > 0 {
 		t.Errorf("received %q after it had ended", <-received)
+	}
+}
+
+// TestInbox: what a client sends while its messages wait is taken up to a bound. Then the
+// client is held back until there is room, or until the session ends.
+func TestInbox(t *testing.T) {
+	for name, end := range map[string]bool{"there is room again": false, "the session ends": true} {
+		t.Run(name, func(t *testing.T) {
+			received, resume := make(chan string, 9), make(chan struct{})
+			sessions := make(chan *engineio.Session, 1)
+			_, address := serve(t, func(s *engineio.Session) engineio.Receiver {
+				sessions <- s
+				return funcs{receive: func(p engineio.Packet) {
+					received <- string(p.Data[:1])
+					<-resume
+				}}
+			})
+			query := open(t, address)
+			post := func(text string, length int) int {
+				body := "4" + text + strings.Repeat(" ", length-1-len(text))
+				return exchange(t, address, request(http.MethodPost, polling+query, "Content-Length: "+strconv.Itoa(length))+body).status
+			}
+			if first, second := post("a", 500_000), post("b", 60_000); first != http.StatusOK || second != http.StatusOK {
+				t.Fatalf("status %d and %d", first, second)
+			}
+			held := make(chan int, 1)
+			go func() { held <- post("c", 6_000) }()
+			select {
+			case status := <-held:
+				t.Errorf("status %d, although there is no room", status)
+			case <-time.After(50 * time.Millisecond): // nothing to wait for
+			}
+			if end {
+				(<-sessions).Close("forced close")
+			} else {
+				close(resume)
+			}
+			if status := <-held; status != http.StatusOK {
+				t.Errorf("status %d", status)
+			}
+			if end {
+				close(resume)
+				return
+			}
+			if got := <-received + <-received + <-received; got != "abc" {
+				t.Errorf("received %s", got)
+			}
+		})
 	}
 }
 

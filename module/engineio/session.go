@@ -35,6 +35,7 @@ type Session struct {
 	life      lifecycle.Connection // its lock guards what follows
 	transport transport
 	candidate *candidate // the WebSocket that may become the transport
+	inbox     *inbox     // nil before the first POST, and after the move to WebSocket
 }
 
 func newSession(server *Server, handshake Handshake, transport transport, c *codec) *Session {
@@ -208,9 +209,9 @@ func (s *Session) endForLocked(why string, how ending, cause error) {
 	if !s.life.EndLocked() {
 		return
 	}
-	s.dropCandidateLocked()
+	s.endInboxLocked()
 	s.server.sessions.Remove(s)
-	if lingers := s.transport.end(why, how); lingers {
+	if lingers := s.transport.end(why, how); s.endCandidateLocked(how) || lingers {
 		known := linger
 		if how == closedByPeer {
 			known = crossing
@@ -286,5 +287,5 @@ func (s *Session) busy() bool {
 func (s *Session) unread() bool {
 	s.life.Lock()
 	defer s.life.Unlock()
-	return s.transport.unread()
+	return s.inbox.busy() || s.transport.unread()
 }

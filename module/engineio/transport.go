@@ -73,3 +73,6 @@ const (
 	gone                       // nothing: nobody listens any more
 	cut                        // nothing; what is being sent ends where it is
 )
+
+// isTold reports whether the client is to learn of the end.
+func (e ending) isTold() bool { return e == flush || e == discard || e == abandon }

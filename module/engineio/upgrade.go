@@ -110,13 +110,18 @@ func (s *Session) beginProbe(c *candidate, conn *wsconn.Conn) bool {
 // probe moves the session to the candidate if the client wants that. A failed probe ends
 // only the candidate, and the session goes on over polling.
 func (s *Session) probe(c *candidate) {
-	if !s.awaitUpgrade(c) || !s.moveTo(c) {
+	from, ok := (*polling)(nil), s.awaitUpgrade(c)
+	if ok {
+		from, ok = s.moveTo(c)
+	}
+	if !ok {
 		s.dropCandidate(c)
 		c.conn.Drain()
 		c.conn.Release()
 		return
 	}
 	s.server.options().Logger.Info("upgraded", zap.String("session", s.id), zap.String("transport", webSocketName))
+	s.awaitInbox(from)
 	s.life.Read(c.conn, s.server.payload)
 }
 
@@ -154,30 +159,53 @@ func (s *Session) answerProbe(c *candidate) bool {
 }
 
 // moveTo makes the candidate the session's transport. What is queued for a GET goes out over
-// it first.
-func (s *Session) moveTo(c *candidate) bool {
+// it first. If the session has ended, the candidate is closed behind that instead.
+func (s *Session) moveTo(c *candidate) (from *polling, ok bool) {
 	s.life.Lock()
 	defer s.life.Unlock()
 	p, ok := s.transport.(*polling)
 	if !ok || s.candidate != c {
-		return false
+		return nil, false
+	}
+	to := s.server.newWebSocket(c.conn, s.codec, c.base64)
+	if s.life.HasEndedLocked() {
+		_ = c.conn.Send(to.layout.plain(p.clear())...)
+		c.conn.Close(0, "", false)
+		return nil, false
 	}
 	c.conn.SetReadDeadline(time.Time{})
-	to := s.server.newWebSocket(c.conn, s.codec, c.base64)
 	s.transport, s.candidate = to, nil
 	to.onSlow(func() { s.judge(to) })
 	s.noteCompression(to)
-	var frames [][]byte
-	for _, g := range p.take() {
-		plain, _ := g.encode(encoding{layout: to.layout}) // to compress takes long, and the session is locked
-		frames = append(frames, plain...)
-	}
 	// In one send, which the outbox takes whatever its limit is.
-	if err := c.conn.Send(frames...); errors.Is(err, outbox.ErrFull) {
+	if err := c.conn.Send(to.layout.plain(p.take())...); errors.Is(err, outbox.ErrFull) {
 		s.endLocked(reason.SlowConsumer, discard)
 	} // any other error is seen again by the reader
 	p.wake()
-	return true
+	return p, true
+}
+
+// plain returns the packets of groups one after the other, not compressed: that takes long, and
+// the session is locked.
+func (l *layout) plain(groups []*PacketGroup) (encoded [][]byte) {
+	for _, g := range groups {
+		packets, _ := g.encode(encoding{layout: l})
+		encoded = append(encoded, packets...)
+	}
+	return encoded
+}
+
+// endCandidateLocked is called when the session ends, and reports whether its client may still
+// move to the candidate. socket.io-client pauses polling once its probe has been answered. If
+// the candidate is closed then, the client does not go back to polling: it hangs until its ping
+// time-out. So it may finish the move, and learns of the end over the WebSocket.
+func (s *Session) endCandidateLocked(how ending) (lingers bool) {
+	if s.candidate != nil && s.candidate.probed && how.isTold() {
+		s.candidate.conn.SetReadDeadline(time.Now().Add(linger))
+		return true
+	}
+	s.dropCandidateLocked()
+	return false
 }
 
 func (s *Session) dropCandidate(c *candidate) {

@@ -88,7 +88,7 @@ func (c *client) receive(m engineio.Packet, batch *engineio.Batch) error {
 			return nil
 		}
 	case h.attachments > 0:
-		c.hold(h, o)
+		c.hold(h, m.Shared, o)
 		return nil
 	}
 	p, err := c.format.read(h, nil, &o.Limits)
@@ -106,20 +106,16 @@ func (c *client) receive(m engineio.Packet, batch *engineio.Batch) error {
 }
 
 // hold keeps a packet until its attachments have come.
-func (c *client) hold(h header, o *Options) {
+func (c *client) hold(h header, shared bool, o *Options) {
 	if c.assembly == nil {
 		c.assembly = new(assembly)
 	}
-	if c.polls() {
+	if shared { // or it would keep all of a request's body
 		h = h.clone()
 	}
 	c.assembly.begin(h)
 	c.await(o)
 }
-
-// polls reports whether messages share the memory of a request's body. What is kept for long
-// must be a copy then, or it would keep all of the body.
-func (c *client) polls() bool { return c.session.Transport() == "polling" }
 
 // await ends the session unless the next attachment comes as soon as an answer to a ping would
 // have to.
@@ -136,7 +132,7 @@ func (c *client) attach(m engineio.Packet, batch *engineio.Batch, o *Options) er
 	if !m.Binary || conn == nil { // the client has left the namespace
 		return errPacket
 	}
-	if c.polls() {
+	if m.Shared {
 		m.Data = bytes.Clone(m.Data)
 	}
 	if err := c.assembly.add(m.Data, o.Engine.MaxPayload); err != nil {

@@ -32,10 +32,9 @@ func TestRefusedFlood(t *testing.T) {
 			connects = append(connects, fmt.Sprintf("0/%d,", i+j))
 		}
 		stranger.send(connects...)
-		refused += strings.Count(stranger.do(http.MethodGet, ""), `{"message":"no"}`)
-	}
-	if refused != 10_500 {
-		t.Errorf("%d are refused", refused)
+		for refused < i+500 { // each GET is answered, since there is more
+			refused += strings.Count(stranger.do(http.MethodGet, ""), `{"message":"no"}`)
+		}
 	}
 	if n := len(server.endpoint.Hub().Namespaces()); n != 0 {
 		t.Errorf("%d namespaces are left behind", n)
@@ -71,7 +70,7 @@ func TestFull(t *testing.T) {
 		t.Errorf("where there are others, the client is told %s", got)
 	}
 	p.send("0/more,")
-	if got := p.do(http.MethodGet, ""); strings.Contains(got, "Invalid") || !strings.Contains(got, "unknown") && got != "6\x1e1" {
+	if got := p.do(http.MethodGet, ""); got != "1" && got != "6\x1e1" {
 		t.Errorf("where there is no place, the client is told %s", got)
 	}
 }

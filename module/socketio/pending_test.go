@@ -39,12 +39,12 @@ func TestPendingEnds(t *testing.T) {
 	}
 	for name, end := range map[string]func(t *testing.T, s *Server){
 		"it waits when the server closes": func(t *testing.T, s *Server) { newPoller(t, s) },
-		"it is let in":                    func(t *testing.T, s *Server) { newPoller(t, s).send("0") },
-		"it is let in twice":              func(t *testing.T, s *Server) { newPoller(t, s).send("0", "0/a,", "1", "0") },
-		"it is refused":                   func(t *testing.T, s *Server) { newPoller(t, s).send(`0{"refuse":true}`) },
-		"its authenticator fails":         func(t *testing.T, s *Server) { newPoller(t, s).send(`0{"fail":true}`) },
-		"it breaks the protocol":          func(t *testing.T, s *Server) { newPoller(t, s).send("x") },
-		"it exceeds a limit":              func(t *testing.T, s *Server) { newPoller(t, s).send(`0`, `2["x",`+nested(200)+`]`) },
+		"it is let in":                    func(t *testing.T, s *Server) { newPoller(t, s).ask("0") },
+		"it is let in twice":              func(t *testing.T, s *Server) { newPoller(t, s).ask("0", "0/a,", "1", "0") },
+		"it is refused":                   func(t *testing.T, s *Server) { newPoller(t, s).ask(`0{"refuse":true}`) },
+		"its authenticator fails":         func(t *testing.T, s *Server) { newPoller(t, s).ask(`0{"fail":true}`) },
+		"it breaks the protocol":          func(t *testing.T, s *Server) { newPoller(t, s).ask("x") },
+		"it exceeds a limit":              func(t *testing.T, s *Server) { newPoller(t, s).ask(`0`, `2["x",`+nested(200)+`]`) },
 		"it closes":                       func(t *testing.T, s *Server) { p := newPoller(t, s); p.do(http.MethodPost, "1") },
 		"it is a WebSocket":               func(t *testing.T, s *Server) { go drain(dial(t, s)) },
 		"it is a WebSocket that is let in": func(t *testing.T, s *Server) {
