@@ -107,6 +107,21 @@ func TestBackendUpstreams(t *testing.T) {
 	a.Start()
 }
 
+// TestBackendAway connects clients with the default settings while the backend is away. They move
+// to WebSocket meanwhile, and are let in when it is back.
+func TestBackendAway(t *testing.T) {
+	t.Parallel()
+	a := harness.NewBackend(t, "a")
+	s := harness.Start(t, harness.Shipped, backendConfig(a.URL(), ""))
+	s.AllowError("backend is unavailable")
+	s.AllowError("socket cannot be connected")
+	a.Kill()
+	n := s.StartNode(t, "away.mjs")
+	n.Expect("closed", nil)
+	a.Start()
+	n.Finish()
+}
+
 // TestBackendUnixSocket has a backend without a port, behind a chain of handlers.
 func TestBackendUnixSocket(t *testing.T) {
 	t.Parallel()

@@ -6,7 +6,7 @@
 // and websocket.go are the transports of a session, and upgrade.go moves it from one to
 // the other. heartbeat.go finds out when its client is gone. A codec reads and writes
 // packets: codec4.go and codec3.go are those of the two revisions. A [Receiver] handles
-// the messages.
+// the messages; inbox.go has those that came by POST and wait.
 //
 // The protocol: https://socket.io/docs/v4/engine-io-protocol/
 package engineio
