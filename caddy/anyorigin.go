@@ -35,15 +35,21 @@ func checkAnyOrigin(origins []string, authenticators []realtime.Authenticator, h
 func checkUnasked(guest any) error {
 	const danger = "with origins * any page could connect in the name of its visitor"
 	if b, ok := guest.(*Backend); ok && b.forwards("Cookie") {
-		return fmt.Errorf("backend: %s, by the Cookie that is forwarded; write which origins may connect, or forward Authorization alone", danger)
+		return fmt.Errorf("backend: %s, by the Cookie that is forwarded; "+
+			"write which origins may connect, or forward Authorization alone", danger)
 	}
-	if reader, ok := guest.(HeaderReader); ok && slices.ContainsFunc(reader.HandshakeHeaders(), func(name string) bool { return strings.EqualFold(name, "Cookie") }) {
-		return fmt.Errorf("%s: %s, by the cookie that it reads; write which origins may connect, or take the token from elsewhere, such as auth.token", guestName(guest), danger)
+	isCookie := func(name string) bool { return strings.EqualFold(name, "Cookie") }
+	if reader, ok := guest.(HeaderReader); ok && slices.ContainsFunc(reader.HandshakeHeaders(), isCookie) {
+		return fmt.Errorf("%s: %s, by the cookie that it reads; "+
+			"write which origins may connect, or take the token from elsewhere, "+
+			"such as auth.token", guestName(guest), danger)
 	}
 	if reader, ok := guest.(PlaceholderReader); ok {
 		for _, text := range reader.HandshakeValues() {
 			if name := unasked(text); name != "" {
-				return fmt.Errorf("%s: %s, by the cookie or the password that is behind %s; write which origins may connect, or use a placeholder of the query", guestName(guest), danger, name)
+				return fmt.Errorf("%s: %s, by the cookie or the password that is behind %s; "+
+					"write which origins may connect, or use a placeholder of the query",
+					guestName(guest), danger, name)
 			}
 		}
 	}
@@ -59,7 +65,8 @@ var placeholders = regexp.MustCompile(`\{[^{}]+\}`)
 func unasked(text string) string {
 	for _, name := range placeholders.FindAllString(text, -1) {
 		harmless := slices.ContainsFunc([]string{
-			"{http.request.uri", "{http.request.orig_uri", "{http.request.remote", "{http.vars.client_ip}", "{http.request.host", "{env.", "{file.", "{system.",
+			"{http.request.uri", "{http.request.orig_uri", "{http.request.remote", "{http.request.host",
+			"{http.vars.client_ip}", "{env.", "{file.", "{system.",
 		}, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 		if !harmless {
 			return name

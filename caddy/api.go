@@ -67,7 +67,8 @@ func (a *API) validate() error {
 	case a.path() == "":
 		return errors.New("api: the path must be one of its own, such as /api/realtime")
 	case len(a.Keys) == 0:
-		return errors.New("api: there is no key; write a block with key and a secret, such as {env.REALTIME_KEY}")
+		return errors.New("api: there is no key; write a block with key and a secret, " +
+			"such as {env.REALTIME_KEY}")
 	}
 	for _, key := range a.Keys {
 		if strings.Contains(key, "{") {

@@ -95,7 +95,8 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if a.store, a.storeless = storage.New(ctx); a.store == nil && a.recovers() {
-		a.logger.Error("recovery will not survive this process: clients will start anew after a restart", zap.Error(a.storeless))
+		a.logger.Error("recovery will not survive this process: "+
+			"clients will start anew after a restart", zap.Error(a.storeless))
 	}
 
 	for name, options := range a.Hubs {
@@ -184,7 +185,9 @@ func (a *App) hub(name string) (*hub, error) {
 	if !ok {
 		key = hubKey{name, memoryBroker}
 	}
-	value, _, err := pool.LoadOrNew(key, func() (caddy.Destructor, error) { return newHub(key, a.brokers[name], a.generations) })
+	value, _, err := pool.LoadOrNew(key, func() (caddy.Destructor, error) {
+		return newHub(key, a.brokers[name], a.generations)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("hub %q: %w", name, err)
 	}
@@ -198,7 +201,8 @@ func (a *App) hub(name string) (*hub, error) {
 func (a *App) register(s *settings) (r *reference, err error) {
 	if first, ok := a.endpoints[s.name]; ok {
 		if !first.settings.equal(s) {
-			return nil, fmt.Errorf("two realtime blocks are named %q but differ: make them identical, or give one of them another name", s.name)
+			return nil, fmt.Errorf("two realtime blocks are named %q but differ: "+
+				"make them identical, or give one of them another name", s.name)
 		}
 		return first, nil
 	}

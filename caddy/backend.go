@@ -281,7 +281,8 @@ func (b *Backend) detach(ctx context.Context, e *endpoint) {
 func (b *Backend) Validate() error {
 	switch {
 	case b.URL == "" && len(b.HandleRaw) == 0:
-		return errors.New("backend: there is nowhere to ask; write a URL such as http://localhost:3000/realtime, or a block with handle")
+		return errors.New("backend: there is nowhere to ask; write a URL such as " +
+			"http://localhost:3000/realtime, or a block with handle")
 	case b.URL != "" && len(b.HandleRaw) > 0:
 		return errors.New("backend: a URL and handle exclude each other; leave one of them out")
 	case b.URL != "" && b.Path != "":
@@ -289,9 +290,11 @@ func (b *Backend) Validate() error {
 	case b.Path != "" && !strings.HasPrefix(b.Path, "/"):
 		return fmt.Errorf("backend: the path %q must begin with a slash", b.Path)
 	case strings.Trim(b.Path, "/") == "" && b.Path != "":
-		return errors.New("backend: the path must be one that clients have no need of; write one such as /realtime")
+		return errors.New("backend: the path must be one that clients have no need of; " +
+			"write one such as /realtime")
 	case strings.ContainsAny(b.Path, "*{}?#"):
-		return fmt.Errorf("backend: the path %q is no pattern, and has no query; write one such as /realtime", b.Path)
+		return fmt.Errorf("backend: the path %q is no pattern, and has no query; "+
+			"write one such as /realtime", b.Path)
 	case b.ConnectTimeout < 0 || b.EventTimeout < 0:
 		return errors.New("backend: timeout: durations must be positive")
 	case b.Concurrency < 0:
@@ -316,7 +319,9 @@ func (b *Backend) Validate() error {
 	}
 	switch {
 	case len(b.Secrets) == 0 && !b.Unsigned:
-		return errors.New("backend: there is no secret, and so anybody who reaches the backend could pretend to be this server; write secret and one such as {env.REALTIME_SECRET}, or unsigned")
+		return errors.New("backend: there is no secret, and so anybody who reaches the " +
+			"backend could pretend to be this server; " +
+			"write secret and one such as {env.REALTIME_SECRET}, or unsigned")
 	case len(b.Secrets) > 0 && b.Unsigned:
 		return errors.New("backend: unsigned and secret exclude each other; leave one of them out")
 	}
@@ -339,7 +344,8 @@ func (b *Backend) checkNotify() error {
 	for i, what := range b.Notify {
 		switch {
 		case what == "recovered" || what == "rooms":
-			return fmt.Errorf("backend: notify %s is not there yet; there are connect and disconnect, or off", what)
+			return fmt.Errorf("backend: notify %s is not there yet; "+
+				"there are connect and disconnect, or off", what)
 		case what != notifyConnect && what != notifyDisconnect && what != notifyOff:
 			return fmt.Errorf("backend: notify is connect, disconnect or both, or off, not %q", what)
 		case what == notifyOff && len(b.Notify) > 1:
@@ -354,9 +360,11 @@ func (b *Backend) checkNotify() error {
 	case b.notifies(notifyConnect):
 		return nil
 	case b.OnError != "":
-		return errors.New("backend: on_error is about connects, of which notify has the backend not be told; leave it out")
+		return errors.New("backend: on_error is about connects, " +
+			"of which notify has the backend not be told; leave it out")
 	case b.Forward != nil:
-		return errors.New("backend: forward is about connects, of which notify has the backend not be told; leave it out")
+		return errors.New("backend: forward is about connects, " +
+			"of which notify has the backend not be told; leave it out")
 	}
 	return nil
 }
@@ -370,8 +378,12 @@ func checkForward(name string) error {
 	case strings.ContainsAny(name, " \t\r\n:*") || name == "":
 		return fmt.Errorf("backend: forward: %q is no header's name; write one such as X-Api-Key", name)
 	case own("Content-"), own("Webhook-"), own("X-Forwarded-"), own("Sec-Websocket-"),
-		slices.Contains([]string{"Host", "Connection", "Transfer-Encoding", "Upgrade", "Traceparent", "Te", "Trailer", "Expect", "Accept-Encoding", "Keep-Alive", "Proxy-Connection", "User-Agent"}, canonical):
-		return fmt.Errorf("backend: forward: the header %s belongs to the request itself; leave it out", canonical)
+		slices.Contains([]string{
+			"Host", "Connection", "Transfer-Encoding", "Upgrade", "Traceparent", "Te", "Trailer", "Expect",
+			"Accept-Encoding", "Keep-Alive", "Proxy-Connection", "User-Agent",
+		}, canonical):
+		return fmt.Errorf("backend: forward: the header %s belongs to the request itself; "+
+			"leave it out", canonical)
 	}
 	return nil
 }
@@ -388,15 +400,22 @@ func (b *Backend) target() (*url.URL, error) {
 	u, err := url.Parse(text)
 	switch {
 	case err == nil && u.User != nil: // first, since the other errors contain the URL
-		return nil, errors.New("backend: the URL has a user and a password; use a secret instead, or handle with header_up")
+		return nil, errors.New("backend: the URL has a user and a password; " +
+			"use a secret instead, or handle with header_up")
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
-		return nil, fmt.Errorf("backend: %q is no URL; write one such as http://localhost:3000/realtime", b.URL)
+		return nil, fmt.Errorf("backend: %q is no URL; write one such as "+
+			"http://localhost:3000/realtime", b.URL)
 	case strings.Trim(u.Path, "/") == "":
-		return nil, fmt.Errorf("backend: the URL %q has no path, which must be one that clients have no need of; write one such as %s/realtime", b.URL, strings.TrimRight(b.URL, "/"))
+		return nil, fmt.Errorf("backend: the URL %q has no path, "+
+			"which must be one that clients have no need of; write one such as %s/realtime",
+			b.URL, strings.TrimRight(b.URL, "/"))
 	case u.RawQuery != "" || u.ForceQuery:
-		return nil, fmt.Errorf("backend: the URL %q has a query; leave it out, and take another path instead, which tells requests to it from others", b.URL)
+		return nil, fmt.Errorf("backend: the URL %q has a query; "+
+			"leave it out, and take another path instead, which tells requests to it from others",
+			b.URL)
 	case strings.ContainsAny(u.Path, "*"):
-		return nil, fmt.Errorf("backend: the path of the URL %q is no pattern; everything below it is closed anyway; leave * out", b.URL)
+		return nil, fmt.Errorf("backend: the path of the URL %q is no pattern; "+
+			"everything below it is closed anyway; leave * out", b.URL)
 	case u.Fragment != "":
 		return nil, fmt.Errorf("backend: the URL %q has a fragment, which is never sent; leave it out", b.URL)
 	}
@@ -411,7 +430,10 @@ const maxBuffered = 1 << 20
 func (b *Backend) proxy(target *url.URL) json.RawMessage {
 	type object = map[string]any
 	port := "80"
-	transport := object{"protocol": "http", "keep_alive": object{"max_idle_conns_per_host": cmp.Or(b.Concurrency, webhook.DefaultConcurrency), "idle_timeout": "2m"}}
+	transport := object{"protocol": "http", "keep_alive": object{
+		"max_idle_conns_per_host": cmp.Or(b.Concurrency, webhook.DefaultConcurrency),
+		"idle_timeout":            "2m",
+	}}
 	// A buffered body leaves in one write with the header. It costs no more memory: the body is
 	// there anyway.
 	proxy := object{"handler": "reverse_proxy", "transport": transport, "request_buffers": maxBuffered}
@@ -521,7 +543,8 @@ func bindBackend(authenticators []realtime.Authenticator, handlers []realtime.Ha
 	for _, handler := range handlers {
 		if b, ok := handler.(*Backend); ok {
 			if backend != nil {
-				return nil, errors.New("backend: there are two; write one, whose handle chooses between several")
+				return nil, errors.New("backend: there are two; write one, " +
+					"whose handle chooses between several")
 			}
 			backend = b
 		}
@@ -533,7 +556,8 @@ func bindBackend(authenticators []realtime.Authenticator, handlers []realtime.Ha
 		case !ok:
 			continue
 		case backend == nil:
-			return nil, errors.New("authenticator backend: there is no backend to ask; write handler backend, or the subdirective backend instead of both")
+			return nil, errors.New("authenticator backend: there is no backend to ask; " +
+				"write handler backend, or the subdirective backend instead of both")
 		case bound:
 			return nil, errors.New("authenticator backend: it is there already; write it once")
 		}

@@ -181,7 +181,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		last = name
 		parse, ok := subdirectives[name]
 		if !ok && slices.Contains(hubOptions, name) {
-			return d.Errf("%s is an option of the hub; write it into realtime in the global options, at the top of the Caddyfile", name)
+			return d.Errf("%s is an option of the hub; write it into realtime in the global "+
+				"options, at the top of the Caddyfile", name)
 		}
 		if place := placeOf(name); !ok && place != "" {
 			return d.Errf("%s is no subdirective of realtime; write it into %s", name, place)
@@ -191,7 +192,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}
 		if !ok {
 			names := slices.Sorted(maps.Keys(subdirectives))
-			return d.Errf("realtime has no subdirective %q%s; it has %s", name, didYouMean(name, names), strings.Join(names, ", "))
+			return d.Errf("realtime has no subdirective %q%s; it has %s",
+				name, didYouMean(name, names), strings.Join(names, ", "))
 		}
 		if seen[name] && !slices.Contains(repeatable, name) {
 			return d.Errf("%s is there already; write it once", name)
@@ -294,7 +296,8 @@ func parseNamespaces(h *Handler, d *caddyfile.Dispenser) error {
 func parseOrigins(h *Handler, d *caddyfile.Dispenser) error {
 	h.Origins = d.RemainingArgs()
 	if len(h.Origins) == 0 {
-		return d.Err("origins takes one or more origins, such as https://app.example.com; leave it out for the same origin only")
+		return d.Err("origins takes one or more origins, such as https://app.example.com; " +
+			"leave it out for the same origin only")
 	}
 	if strings.Contains(strings.Join(h.Origins, ""), "{") {
 		return nil // filled in when provisioned, and checked then
@@ -320,7 +323,8 @@ func parseHandlerGuest(h *Handler, d *caddyfile.Dispenser, name string) error {
 
 func parseAuthenticator(h *Handler, d *caddyfile.Dispenser) error {
 	if !d.NextArg() {
-		return d.Errf("authenticator takes the name of a guest; this build has %s", guestNames("realtime.authenticators"))
+		return d.Errf("authenticator takes the name of a guest; this build has %s",
+			guestNames("realtime.authenticators"))
 	}
 	guest, err := parseGuest(d, h.helper, "realtime.authenticators", "authenticator", d.Val())
 	h.AuthenticatorsRaw = append(h.AuthenticatorsRaw, guest)
@@ -349,7 +353,8 @@ func parseGuest(d *caddyfile.Dispenser, helper *httpcaddyfile.Helper, namespace,
 		}
 	}
 	if b, ok := guest.(*Backend); ok && b.handle != nil {
-		return nil, d.Err("backend: handle can be parsed only within a site of a Caddyfile; write a URL instead")
+		return nil, d.Err("backend: handle can be parsed only within a site of a Caddyfile; " +
+			"write a URL instead")
 	}
 	return caddyconfig.JSONModuleObject(guest, key, name, nil), nil
 }
@@ -386,7 +391,8 @@ func parseCompression(h *Handler, d *caddyfile.Dispenser) error {
 		h.Compression = Compression{}
 		return nil
 	case len(args) == 0 || len(args) > 2 || args[0] != "on":
-		return d.Err("compression takes off, or on and the size from which messages are compressed, such as 1KiB")
+		return d.Err("compression takes off, or on and the size from which messages are " +
+			"compressed, such as 1KiB")
 	case len(args) == 2:
 		if err := parseSize(d, "compression", args[1], &h.Compression.MinSize); err != nil {
 			return err

@@ -26,7 +26,8 @@ func parseAPI(h *Handler, d *caddyfile.Dispenser) error {
 		}
 		h.API.Keys = d.RemainingArgs()
 		if len(h.API.Keys) == 0 {
-			return d.Err("api: key takes one secret or several, such as {env.REALTIME_KEY}; an unset {$VARIABLE} expands to nothing")
+			return d.Err("api: key takes one secret or several, such as {env.REALTIME_KEY}; " +
+				"an unset {$VARIABLE} expands to nothing")
 		}
 	}
 	if err := h.API.validate(); err != nil {

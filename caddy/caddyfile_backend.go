@@ -20,7 +20,8 @@ func parseBackend(h *Handler, d *caddyfile.Dispenser) error {
 	if err := parseHandlerGuest(h, d, "backend"); err != nil {
 		return err
 	}
-	h.AuthenticatorsRaw = append(h.AuthenticatorsRaw, caddyconfig.JSONModuleObject(new(BackendAuthenticator), "authenticator", "backend", nil))
+	authenticator := caddyconfig.JSONModuleObject(new(BackendAuthenticator), "authenticator", "backend", nil)
+	h.AuthenticatorsRaw = append(h.AuthenticatorsRaw, authenticator)
 	return nil
 }
 
@@ -57,7 +58,8 @@ func (b *Backend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	switch {
 	case len(args) > 1:
-		return d.Errf("backend takes one URL, such as http://localhost:3000/realtime, not %q, too; several upstreams go into handle { reverse_proxy … }", args[1])
+		return d.Errf("backend takes one URL, such as http://localhost:3000/realtime, not %q, "+
+			"too; several upstreams go into handle { reverse_proxy … }", args[1])
 	case len(args) == 1 && strings.HasPrefix(args[0], "/"):
 		b.Path = args[0]
 	case len(args) == 1:
@@ -102,7 +104,8 @@ func (b *Backend) parseOption(d *caddyfile.Dispenser, option string) error {
 	switch option {
 	case "secret":
 		if b.Secrets = args; len(args) == 0 {
-			return d.Err("backend: secret takes one secret or several, such as {env.REALTIME_SECRET}; an unset {$VARIABLE} expands to nothing")
+			return d.Err("backend: secret takes one secret or several, " +
+				"such as {env.REALTIME_SECRET}; an unset {$VARIABLE} expands to nothing")
 		}
 	case "unsigned":
 		if b.Unsigned = true; len(args) > 0 {
@@ -130,7 +133,8 @@ func (b *Backend) parseOption(d *caddyfile.Dispenser, option string) error {
 			b.Concurrency, err = strconv.Atoi(args[0])
 		}
 		if len(args) != 1 || err != nil || b.Concurrency < 1 {
-			return d.Errf("backend: concurrency takes one number from 1 on, such as %d", webhook.DefaultConcurrency)
+			return d.Errf("backend: concurrency takes one number from 1 on, such as %d",
+				webhook.DefaultConcurrency)
 		}
 	case "on_error":
 		if len(args) != 1 || args[0] != onErrorReject && args[0] != onErrorAccept {
@@ -150,8 +154,12 @@ func (b *Backend) parseOption(d *caddyfile.Dispenser, option string) error {
 			return d.WrapErr(err)
 		}
 	default:
-		return d.Errf("backend has no option %q%s; it has concurrency, events, forward, handle, notify, on_error, retry, secret, timeout and unsigned",
-			option, didYouMean(option, []string{"concurrency", "events", "forward", "handle", "notify", "on_error", "retry", "secret", "timeout", "unsigned"}))
+		return d.Errf("backend has no option %q%s; "+
+			"it has concurrency, events, forward, handle, notify, on_error, retry, secret, timeout and unsigned",
+			option, didYouMean(option, []string{
+				"concurrency", "events", "forward", "handle", "notify",
+				"on_error", "retry", "secret", "timeout", "unsigned",
+			}))
 	}
 	return nil
 }
@@ -174,7 +182,8 @@ func (b *Backend) FinalizeUnmarshalCaddyfile(helper httpcaddyfile.Helper) error 
 		return err
 	}
 	if s, ok := subroute.(*caddyhttp.Subroute); ok && len(s.Routes) == 0 {
-		return d.Err("backend: handle is empty; write a directive in it that answers requests, such as reverse_proxy")
+		return d.Err("backend: handle is empty; write a directive in it that answers " +
+			"requests, such as reverse_proxy")
 	}
 	b.HandleRaw = []json.RawMessage{caddyconfig.JSONModuleObject(subroute, "handler", "subroute", nil)}
 	if err := b.Validate(); err != nil {
@@ -187,7 +196,8 @@ func (b *Backend) FinalizeUnmarshalCaddyfile(helper httpcaddyfile.Helper) error 
 func (*BackendAuthenticator) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the authenticator's name
 	if d.NextArg() || d.NextBlock(d.Nesting()) {
-		return d.Err("authenticator backend takes nothing; options are those of handler backend, and the subdirective backend is both")
+		return d.Err("authenticator backend takes nothing; " +
+			"options are those of handler backend, and the subdirective backend is both")
 	}
 	return nil
 }

@@ -61,7 +61,8 @@ func (o *HubOptions) parse(d *caddyfile.Dispenser) error {
 	switch name := d.Val(); name {
 	case "broker":
 		if !d.NextArg() {
-			return d.Errf("broker takes the name of a guest; this build has %s", guestNames("realtime.brokers"))
+			return d.Errf("broker takes the name of a guest; this build has %s",
+				guestNames("realtime.brokers"))
 		}
 		broker, err := parseGuest(d, nil, "realtime.brokers", "broker", d.Val())
 		o.BrokerRaw = broker
@@ -75,12 +76,14 @@ func (o *HubOptions) parse(d *caddyfile.Dispenser) error {
 		}
 		window, err := caddy.ParseDuration(args[0])
 		if err != nil || window < 0 {
-			return d.Errf("drain: %q is no duration; write one such as 10s, or 0s to close all at once", args[0])
+			return d.Errf("drain: %q is no duration; write one such as 10s, "+
+				"or 0s to close all at once", args[0])
 		}
 		o.Drain = (*caddy.Duration)(&window)
 		return nil
 	default:
-		return d.Errf("a hub has no option %q%s; it has broker, recovery and drain", name, didYouMean(name, hubOptions))
+		return d.Errf("a hub has no option %q%s; it has broker, recovery and drain",
+			name, didYouMean(name, hubOptions))
 	}
 }
 
@@ -90,7 +93,8 @@ func (o *HubOptions) parseRecovery(d *caddyfile.Dispenser) error {
 		return nil
 	}
 	if len(args) == 0 || len(args) > 2 {
-		return d.Err("recovery takes a window such as 2m, and how many events of a namespace are held for it; or off")
+		return d.Err("recovery takes a window such as 2m, and how many events of a namespace " +
+			"are held for it; or off")
 	}
 	window, err := caddy.ParseDuration(args[0])
 	if err != nil || window <= 0 {
@@ -99,7 +103,8 @@ func (o *HubOptions) parseRecovery(d *caddyfile.Dispenser) error {
 	o.Recovery = &Recovery{Window: caddy.Duration(window)}
 	if len(args) == 2 {
 		if o.Recovery.MaxEvents, err = strconv.Atoi(args[1]); err != nil || o.Recovery.MaxEvents <= 0 {
-			return d.Errf("recovery: %q is no number of events; write one such as %d", args[1], realtime.DefaultMaxEvents)
+			return d.Errf("recovery: %q is no number of events; write one such as %d",
+				args[1], realtime.DefaultMaxEvents)
 		}
 	}
 	return nil

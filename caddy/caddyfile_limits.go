@@ -52,10 +52,12 @@ func parseLimits(h *Handler, d *caddyfile.Dispenser) error {
 		parse, ok := limitParsers[name]
 		switch {
 		case !ok:
-			return d.Errf("limits has no %q%s; it has %s", name, didYouMean(name, slices.Sorted(maps.Keys(limitParsers))), limitNames())
+			return d.Errf("limits has no %q%s; it has %s",
+				name, didYouMean(name, slices.Sorted(maps.Keys(limitParsers))), limitNames())
 		case name == "queue" && len(args) == 2:
 			if h.Limits.QueuePolicy = args[1]; args[1] != queueClose && args[1] != queueDropVolatile {
-				return d.Errf("limits: queue: %q is unknown; write a size, and %s or %s behind it", args[1], queueClose, queueDropVolatile)
+				return d.Errf("limits: queue: %q is unknown; write a size, and %s or %s behind it",
+					args[1], queueClose, queueDropVolatile)
 			}
 		case name == "queue" && len(args) != 1:
 			return d.Errf("limits: queue takes a size, and %s or %s behind it", queueClose, queueDropVolatile)

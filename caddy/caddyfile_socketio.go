@@ -23,11 +23,13 @@ func parseSocketIOBlock(d *caddyfile.Dispenser, s *SocketIO) error {
 		case option == "{" && len(seen) > 0:
 			return d.Errf("socketio: %s takes no block", seen[len(seen)-1])
 		case option != "eio3" && option != "transports":
-			return d.Errf("socketio has no option %q%s; it has eio3 and transports", option, didYouMean(option, []string{"eio3", "transports"}))
+			return d.Errf("socketio has no option %q%s; it has eio3 and transports",
+				option, didYouMean(option, []string{"eio3", "transports"}))
 		case s.Off && option == "eio3":
 			return d.Err("socketio: eio3 lets more clients in, and off none; leave one of them out")
 		case s.Off:
-			return d.Err("socketio: transports says how clients get in, and off lets none in; leave one of them out")
+			return d.Err("socketio: transports says how clients get in, and off lets none in; " +
+				"leave one of them out")
 		case slices.Contains(seen, option):
 			return d.Errf("socketio: %s is there already; write it once", option)
 		case option == "eio3" && len(args) > 0:

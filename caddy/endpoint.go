@@ -187,7 +187,8 @@ func (e *endpoint) beginClose(window time.Duration) <-chan struct{} {
 		defer close(e.closing)
 		servers := e.servers.Load()
 		if n := servers.connections(); n > 0 {
-			e.current.Load().settings.logger.Info("closing connections", zap.Int("connections", n), zap.String("why", e.whyClosed()))
+			e.current.Load().settings.logger.Info("closing connections",
+				zap.Int("connections", n), zap.String("why", e.whyClosed()))
 		}
 		_ = servers.close(context.Background(), window)
 		e.hub.remove(e)
@@ -222,14 +223,18 @@ type servers struct {
 func (v *servers) with(e *endpoint, s *settings) *servers {
 	more := &servers{socketio: v.socketio, plain: maps.Clone(v.plain)}
 	if more.socketio == nil && s.socketioPath != "" {
-		more.socketio = socketio.NewServer(e.Endpoint, func() *socketio.Options { return e.current.Load().settings.socketio })
+		more.socketio = socketio.NewServer(e.Endpoint, func() *socketio.Options {
+			return e.current.Load().settings.socketio
+		})
 	}
 	if more.plain == nil {
 		more.plain = make(map[WebSocket]*plainws.Server)
 	}
 	for _, ws := range s.webSockets {
 		if more.plain[ws] == nil {
-			more.plain[ws] = plainws.NewServer(e.Endpoint, plainws.Format(ws.Format), func() *plainws.Options { return e.current.Load().settings.plain })
+			more.plain[ws] = plainws.NewServer(e.Endpoint, plainws.Format(ws.Format), func() *plainws.Options {
+				return e.current.Load().settings.plain
+			})
 		}
 	}
 	return more

@@ -255,7 +255,9 @@ func (h *Handler) warn() {
 			everything = len(handler.Events) == 0
 		case *Relay:
 			if everything {
-				h.app.logger.Warn("relay is never asked: the backend above it takes every event; write relay above the backend, or the backend's events", zap.String("endpoint", h.Name))
+				h.app.logger.Warn("relay is never asked: the backend above it takes every "+
+					"event; write relay above the backend, or the backend's events",
+					zap.String("endpoint", h.Name))
 			}
 		}
 	}
@@ -352,7 +354,8 @@ func (h *Handler) Validate() error {
 	case h.Compression.MinSize < 0 || h.Compression.MinSize > maxSize:
 		return fmt.Errorf("compression: min_size must be between 1 and %d bytes", maxSize)
 	case h.Compression.MinSize > 0 && !h.Compression.On:
-		return errors.New("compression: min_size means nothing where it is not on; turn it on, or leave min_size out")
+		return errors.New("compression: min_size means nothing where it is not on; " +
+			"turn it on, or leave min_size out")
 	}
 	if err := h.Limits.validate(); err != nil {
 		return err
@@ -379,7 +382,8 @@ func (h *Handler) checkNamespaces() error {
 // checkPaths reports paths that are not valid, or that exclude each other.
 func (h *Handler) checkPaths() error {
 	if h.ServeClient != "" && h.socketioPath() == "" {
-		return errors.New("serve_client: the client is served under the path of socketio, which is off; leave one of the two out")
+		return errors.New("serve_client: the client is served under the path of socketio, " +
+			"which is off; leave one of the two out")
 	}
 	return checkPaths(h.socketioPath(), h.healthPath(), h.API, h.WebSockets)
 }

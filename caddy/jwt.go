@@ -162,7 +162,8 @@ func (j *JWT) Cleanup() error {
 // Validate implements caddy.Validator.
 func (j *JWT) Validate() error {
 	if len(j.Secrets) == 0 && len(j.Keys) == 0 && j.JWKS == "" {
-		return errors.New("authenticator jwt: there is no key; write a secret, a key in PEM or the URL of a jwks")
+		return errors.New("authenticator jwt: there is no key; " +
+			"write a secret, a key in PEM or the URL of a jwks")
 	}
 	if j.Leeway < 0 {
 		return errors.New("authenticator jwt: leeway must be positive")
@@ -337,7 +338,8 @@ func (j *JWT) parseOption(d *caddyfile.Dispenser, option string, args []string) 
 	switch option {
 	case "jwks":
 		if len(args) != 1 {
-			return d.Err("authenticator jwt: jwks takes one URL, such as https://login.example.com/.well-known/jwks.json")
+			return d.Err("authenticator jwt: jwks takes one URL, " +
+				"such as https://login.example.com/.well-known/jwks.json")
 		}
 		j.JWKS = args[0]
 	case "leeway":
@@ -357,7 +359,8 @@ func (j *JWT) parseOption(d *caddyfile.Dispenser, option string, args []string) 
 		j.User = args[0]
 	case "data":
 		if len(args) < 1 || len(args) > 2 {
-			return d.Err("authenticator jwt: data takes the name of a member, and the claim if that has another name, such as data organizationId org_id")
+			return d.Err("authenticator jwt: data takes the name of a member, " +
+				"and the claim if that has another name, such as data organizationId org_id")
 		}
 		if _, ok := j.Data[args[0]]; ok {
 			return d.Errf("authenticator jwt: data %s is there already; write it once", args[0])
@@ -367,8 +370,11 @@ func (j *JWT) parseOption(d *caddyfile.Dispenser, option string, args []string) 
 		}
 		j.Data[args[0]] = args[len(args)-1]
 	default:
-		return d.Errf("authenticator jwt has no option %q%s; it has audience, data, expiry, issuer, jwks, key, leeway, rooms, secret, token and user",
-			option, didYouMean(option, []string{"audience", "data", "expiry", "issuer", "jwks", "key", "leeway", "rooms", "secret", "token", "user"}))
+		return d.Errf("authenticator jwt has no option %q%s; "+
+			"it has audience, data, expiry, issuer, jwks, key, leeway, rooms, secret, token and user",
+			option, didYouMean(option, []string{
+				"audience", "data", "expiry", "issuer", "jwks", "key", "leeway", "rooms", "secret", "token", "user",
+			}))
 	}
 	return nil
 }

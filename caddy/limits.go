@@ -109,7 +109,8 @@ func (l *Limits) validate() error {
 		}
 	}
 	if l.QueuePolicy != "" && l.QueuePolicy != queueClose && l.QueuePolicy != queueDropVolatile {
-		return fmt.Errorf("limits: queue_policy %q is unknown; it is %s or %s", l.QueuePolicy, queueClose, queueDropVolatile)
+		return fmt.Errorf("limits: queue_policy %q is unknown; it is %s or %s",
+			l.QueuePolicy, queueClose, queueDropVolatile)
 	}
 	for _, c := range l.counts() {
 		if *c.value < 0 || *c.value > c.most {

@@ -44,7 +44,8 @@ func (*Placeholder) CaddyModule() caddy.ModuleInfo {
 // Validate implements caddy.Validator.
 func (p *Placeholder) Validate() error {
 	if !hasPlaceholder(p.user()) {
-		return fmt.Errorf("authenticator placeholder: %q has no placeholder, so that everybody would be the same user; write one such as %s", p.User, defaultUser)
+		return fmt.Errorf("authenticator placeholder: %q has no placeholder, "+
+			"so that everybody would be the same user; write one such as %s", p.User, defaultUser)
 	}
 	for member, text := range p.Data {
 		if member == "" || text == "" {
@@ -120,7 +121,8 @@ func (p *Placeholder) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		switch option {
 		case "data":
 			if len(args) != 2 {
-				return d.Err("authenticator placeholder: data takes the name of a member and a placeholder, such as data email {http.auth.user.email}")
+				return d.Err("authenticator placeholder: data takes the name of a member and " +
+					"a placeholder, such as data email {http.auth.user.email}")
 			}
 			if _, ok := p.Data[args[0]]; ok {
 				return d.Errf("authenticator placeholder: data %s is there already; write it once", args[0])
@@ -131,11 +133,13 @@ func (p *Placeholder) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			p.Data[args[0]] = args[1]
 		case "rooms":
 			if len(args) == 0 {
-				return d.Err("authenticator placeholder: rooms takes one or more rooms, such as user:{http.auth.user.id}")
+				return d.Err("authenticator placeholder: rooms takes one or more rooms, " +
+					"such as user:{http.auth.user.id}")
 			}
 			p.Rooms = append(p.Rooms, args...)
 		default:
-			return d.Errf("authenticator placeholder has no option %q%s; it has data and rooms", option, didYouMean(option, []string{"data", "rooms"}))
+			return d.Errf("authenticator placeholder has no option %q%s; it has data and rooms",
+				option, didYouMean(option, []string{"data", "rooms"}))
 		}
 	}
 	if err := p.Validate(); err != nil {

@@ -32,9 +32,11 @@ func (r *Recovery) validate() error {
 	case r == nil:
 		return nil
 	case r.Window <= 0:
-		return errors.New("recovery: window must be a positive duration such as 2m; to turn recovery off, leave it out")
+		return errors.New("recovery: window must be a positive duration such as 2m; " +
+			"to turn recovery off, leave it out")
 	case r.MaxEvents < 0:
-		return fmt.Errorf("recovery: max_events_per_namespace is %d; it must be positive, or left out", r.MaxEvents)
+		return fmt.Errorf("recovery: max_events_per_namespace is %d; "+
+			"it must be positive, or left out", r.MaxEvents)
 	}
 	return nil
 }

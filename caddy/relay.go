@@ -141,7 +141,8 @@ func (r *Relay) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "rooms":
 			globs = &r.Rooms
 		default:
-			return d.Errf("relay has no option %q%s; it has events and rooms", d.Val(), didYouMean(d.Val(), []string{"events", "rooms"}))
+			return d.Errf("relay has no option %q%s; it has events and rooms",
+				d.Val(), didYouMean(d.Val(), []string{"events", "rooms"}))
 		}
 		option, args := d.Val(), d.RemainingArgs()
 		if len(args) == 0 {

@@ -30,12 +30,12 @@ type settings struct {
 	socketioPath string // "" if off
 	healthPath   string // "" if off
 	webSockets   []WebSocket
-	api          *API // nil where there is none
+	api          *API // nil if there is none
 	apiKeys      publish.Keys
-	backend      *Backend // nil where there is none
+	backend      *Backend // nil if there is none
 
 	socketio *socketio.Options
-	client   *socketio.Bundle // nil where none is served
+	client   *socketio.Bundle // nil if none is served
 	plain    *plainws.Options
 	policy   realtime.Policy
 	logger   *zap.Logger
@@ -180,17 +180,20 @@ func checkPaths(socketioPath, healthPath string, api *API, webSockets []WebSocke
 			return fmt.Errorf("%s: the path %q must begin with a slash", user, path)
 		}
 		if at := strings.IndexAny(path, "*{}?#"); at >= 0 {
-			return fmt.Errorf("%s: the path %q is no pattern, and nothing of it is filled in; write one as it is in requests, such as %s", user, path, examplePaths[user])
+			return fmt.Errorf("%s: the path %q is no pattern, and nothing of it is filled in; "+
+				"write one as it is in requests, such as %s", user, path, examplePaths[user])
 		}
 		if other, used := users[unslashed(path)]; used {
 			return fmt.Errorf("%s: the path %q is that of %s already; each needs its own", user, path, other)
 		}
 		users[unslashed(path)] = user
 		if user != "socketio" && socketioPath != "" && strings.HasPrefix(path, socketioPath) {
-			return fmt.Errorf("%s: the path %q is under that of socketio, which answers everything under %q; choose another", user, path, socketioPath)
+			return fmt.Errorf("%s: the path %q is under that of socketio, "+
+				"which answers everything under %q; choose another", user, path, socketioPath)
 		}
 		if user != "api" && api.owns(path) {
-			return fmt.Errorf("%s: the path %q is under that of api, which answers everything under %q; choose another", user, path, api.path()+"/")
+			return fmt.Errorf("%s: the path %q is under that of api, "+
+				"which answers everything under %q; choose another", user, path, api.path()+"/")
 		}
 		return nil
 	}

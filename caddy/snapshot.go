@@ -43,7 +43,9 @@ func (h *hub) save(s *storage.Store, logger *zap.Logger) {
 		err = h.store(s).Remove(ctx, snapshotName)
 	default:
 		if err = h.store(s).Write(ctx, snapshotName, data); err == nil {
-			logger.Info("recovery saved", zap.String("hub", h.Name()), zap.Int("sockets", sockets), zap.Int("bytes", len(data)))
+			logger.Info("recovery saved",
+				zap.String("hub", h.Name()), zap.Int("sockets", sockets),
+				zap.Int("bytes", len(data)))
 		}
 	}
 	if err != nil {

@@ -22,7 +22,7 @@ import (
 type attempt struct {
 	mu     sync.Mutex
 	phase  phase
-	conn   *watchedConn // the request's, which others may share; nil: one that does not count
+	conn   *watchedConn // the connection of the request, and maybe of others; nil if it does not count
 	before uint64       // bytes that had been written to conn before
 	sent   bool         // some backend may have received some of the request
 }

@@ -79,7 +79,9 @@ func New(ctx caddy.Context, raws []json.RawMessage, prompt bool) (*Chain, error)
 	c := &Chain{server: server, transports: transports, prompt: prompt, handler: caddyhttp.HandlerFunc(noAnswer)}
 	for _, handler := range slices.Backward(handlers) {
 		next := c.handler
-		c.handler = caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error { return handler.ServeHTTP(w, r, next) })
+		c.handler = caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+			return handler.ServeHTTP(w, r, next)
+		})
 	}
 	return c, nil
 }

@@ -85,12 +85,12 @@ type Listeners struct {
 
 	// Health asks for these while a reload has the mutex.
 	allOff atomic.Bool
-	failed atomic.Pointer[string] // why an address was not handed over to these; nil: all were
+	failed atomic.Pointer[string] // why an address was not handed over to these; nil if all were
 }
 
 // A listener is a socket by which a configuration's clients come in.
 type listener struct {
-	*reuseport.Socket // nil: it cannot be found
+	*reuseport.Socket // nil if it cannot be found
 	address           string
 	first             bool      // the kernel numbers it before all others of its address
 	steered           bool      // the kernel was told which socket gets the connections
@@ -98,7 +98,7 @@ type listener struct {
 }
 
 // New returns the listeners of a configuration, which has none yet. pause begins the wait of a
-// reload; nil: it is [time.After].
+// reload; nil stands for [time.After].
 func New(logger *zap.Logger, pause func(time.Duration) <-chan time.Time) *Listeners {
 	if pause == nil {
 		pause = time.After
@@ -200,7 +200,8 @@ func (l *Listeners) Hold() {
 	defer mu.Unlock()
 	for _, own := range l.open() {
 		if err := own.hold(); err != nil {
-			l.logger.Debug("cannot keep connections from a configuration that has not started", zap.String("address", own.address), zap.Error(err))
+			l.logger.Debug("cannot keep connections from a configuration that has not started",
+				zap.String("address", own.address), zap.Error(err))
 		}
 	}
 }
@@ -272,7 +273,8 @@ func (l *Listeners) pass(next *Listeners) bool {
 			own.steered = own.Share() != nil
 		}
 		if errors.Is(err, errDropped) {
-			l.logger.Debug("connections are not handed over", zap.String("address", own.address), zap.Error(err))
+			l.logger.Debug("connections are not handed over",
+				zap.String("address", own.address), zap.Error(err))
 			continue
 		}
 		next.fallBack(own.address, err)
@@ -325,13 +327,15 @@ func (l *Listeners) Release() {
 			return err != nil || len(group) == 1
 		})
 		if !alone {
-			l.logger.Debug("the last configuration still listens", zap.String("address", passed.address), zap.Error(errLate))
+			l.logger.Debug("the last configuration still listens",
+				zap.String("address", passed.address), zap.Error(errLate))
 			continue
 		}
 		passed.next.first = true
 		// Other sockets at the address get a share, as with Caddy alone.
 		if err := passed.next.Share(); err != nil {
-			l.logger.Debug("cannot give others a share of the connections", zap.String("address", passed.address), zap.Error(err))
+			l.logger.Debug("cannot give others a share of the connections",
+				zap.String("address", passed.address), zap.Error(err))
 		}
 	}
 	// Each listener refers to the next one. Without this, a configuration that is still in memory

@@ -13,7 +13,7 @@ import (
 type answerDeadline struct {
 	timeout time.Duration // 0: there is none
 	control *http.ResponseController
-	idle    *caddyhttp.IdleTimeoutWriter // nil: there is none
+	idle    *caddyhttp.IdleTimeoutWriter // nil if there is none
 	expired context.Context
 }
 
