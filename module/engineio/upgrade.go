@@ -120,7 +120,8 @@ func (s *Session) probe(c *candidate) {
 		c.conn.Release()
 		return
 	}
-	s.server.options().Logger.Info("upgraded", zap.String("session", s.id), zap.String("transport", webSocketName))
+	s.server.options().Logger.Info("upgraded",
+		zap.String("session", s.id), zap.String("transport", webSocketName))
 	s.awaitInbox(from)
 	s.life.Read(c.conn, s.server.payload)
 }

@@ -101,7 +101,8 @@ func (a *Authenticator) Authenticate(ctx context.Context, _ string, h *realtime.
 	case text == "":
 		return realtime.Identity{}, refuse("token_missing", "token is missing")
 	case len(text) > maxToken:
-		return realtime.Identity{}, fmt.Errorf("%w: it has %d bytes, and at most %d are looked at", refuse("token_invalid", "token is invalid"), len(text), maxToken)
+		return realtime.Identity{}, fmt.Errorf("%w: it has %d bytes, and at most %d are looked at",
+			refuse("token_invalid", "token is invalid"), len(text), maxToken)
 	}
 	find := func(t *gojwt.Token) (any, error) { return a.options.Keys.find(ctx, t) }
 	token, err := a.parser.Parse(text, find)
@@ -157,7 +158,8 @@ func (a *Authenticator) identity(socket, text string, token *gojwt.Token) (realt
 		return realtime.Identity{}, refuse("token_invalid", "token is invalid")
 	}
 	if issuer, err := token.Claims.GetIssuer(); len(a.options.Issuers) > 0 && (err != nil || !slices.Contains(a.options.Issuers, issuer)) {
-		return realtime.Identity{}, fmt.Errorf("%w: its iss is %q, and not one of %q", refuse("token_issuer", "token is of another issuer"), issuer, a.options.Issuers)
+		return realtime.Identity{}, fmt.Errorf("%w: its iss is %q, and not one of %q",
+			refuse("token_issuer", "token is of another issuer"), issuer, a.options.Issuers)
 	}
 	users := c.texts(a.options.User)
 	if len(users) != 1 || users[0] == "" {

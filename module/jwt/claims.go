@@ -86,14 +86,16 @@ func ParseRoom(text string) (Room, error) {
 	case len(found) > 1:
 		return Room{}, fmt.Errorf("the room %q has more than one claim; write one at most", text)
 	case len(found) == 0 && strings.ContainsAny(text, "{}"):
-		return Room{}, fmt.Errorf("the room %q has braces and no claim in them; write one such as org:{claims.org_id}", text)
+		return Room{}, fmt.Errorf("the room %q has braces and no claim in them; "+
+			"write one such as org:{claims.org_id}", text)
 	case len(found) == 0:
 		return Room{before: text}, nil
 	}
 	at := found[0]
 	r := Room{before: text[:at[0]], claim: text[at[2]:at[3]], after: text[at[1]:]}
 	if strings.ContainsAny(r.before+r.after, "{}") {
-		return Room{}, fmt.Errorf("the room %q has braces and no claim in them; write one such as org:{claims.org_id}", text)
+		return Room{}, fmt.Errorf("the room %q has braces and no claim in them; "+
+			"write one such as org:{claims.org_id}", text)
 	}
 	return r, nil
 }

@@ -29,7 +29,8 @@ const minSecret = 32
 // AddSecret adds a secret of HMAC. The error does not contain the secret.
 func (k *Keys) AddSecret(secret []byte) error {
 	if len(secret) < minSecret {
-		return fmt.Errorf("a secret has %d bytes or more, such as what this prints: openssl rand -base64 32", minSecret)
+		return fmt.Errorf("a secret has %d bytes or more, such as what this prints: "+
+			"openssl rand -base64 32", minSecret)
 	}
 	k.secrets = append(k.secrets, secret)
 	return nil
@@ -69,7 +70,8 @@ func parseBlock(block *pem.Block) (key crypto.PublicKey, err error) {
 			key = certificate.PublicKey
 		}
 	default:
-		return nil, fmt.Errorf("a %s verifies nothing; write the public key, as of openssl pkey -pubout", block.Type)
+		return nil, fmt.Errorf("a %s verifies nothing; write the public key, "+
+			"as of openssl pkey -pubout", block.Type)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the %s: %w", block.Type, err)

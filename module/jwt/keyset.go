@@ -77,7 +77,8 @@ func CheckJWKS(text string) error {
 	}
 	ip := net.ParseIP(u.Hostname())
 	if u.Scheme == "http" && u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return fmt.Errorf("%s must begin with https: whoever can change the keys on their way can let anybody in", text)
+		return fmt.Errorf("%s must begin with https: whoever can change the keys on their way "+
+			"can let anybody in", text)
 	}
 	return nil
 }
@@ -185,7 +186,8 @@ func (s *KeySet) record(began time.Time, keys []setKey, err error) {
 	defer s.mu.Unlock()
 	switch {
 	case err != nil:
-		s.logger.Warn("fetching keys failed", zap.String("url", s.shown), zap.Int("keys_so_far", len(s.keys)), zap.Error(err))
+		s.logger.Warn("fetching keys failed",
+			zap.String("url", s.shown), zap.Int("keys_so_far", len(s.keys)), zap.Error(err))
 	case s.err != nil:
 		s.logger.Info("keys are fetched again", zap.String("url", s.shown), zap.Int("keys", len(keys)))
 	}

@@ -36,7 +36,8 @@ func ParseSource(text string) (Source, error) {
 			return Source{kind, name}, nil
 		}
 	}
-	return Source{}, fmt.Errorf("%q is nowhere that a token can be; write auth.token, header:Authorization, cookie:<name> or query:<name>", text)
+	return Source{}, fmt.Errorf("%q is nowhere that a token can be; "+
+		"write auth.token, header:Authorization, cookie:<name> or query:<name>", text)
 }
 
 // Header returns the name of the header that the source reads; "" if it reads none.

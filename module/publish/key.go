@@ -26,9 +26,11 @@ func NewKeys(texts ...string) (Keys, error) {
 	for i, text := range texts {
 		switch {
 		case len(text) < MinKey:
-			return Keys{}, fmt.Errorf("key %d has %d characters; at least %d are needed, as of openssl rand -base64 32", i+1, len(text), MinKey)
+			return Keys{}, fmt.Errorf("key %d has %d characters; at least %d are needed, "+
+				"as of openssl rand -base64 32", i+1, len(text), MinKey)
 		case !printable(text):
-			return Keys{}, fmt.Errorf("key %d has characters that no header can have; take visible ones of ASCII", i+1)
+			return Keys{}, fmt.Errorf("key %d has characters that no header can have; "+
+				"take visible ones of ASCII", i+1)
 		}
 		keys.digests = append(keys.digests, sha256.Sum256([]byte(text)))
 	}

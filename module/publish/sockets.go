@@ -71,7 +71,8 @@ func (h *Handler) change(name, place string, data []byte) (any, *Problem) {
 		return nil, errSealed // Recoverable sockets may have been saved already.
 	}
 	if d, ok := c.(*disconnectChange); ok && answer.Sockets > 0 {
-		h.options.Logger.Info("sockets disconnected by the API", zap.Int("sockets", answer.Sockets), zap.String("reason", d.reason))
+		h.options.Logger.Info("sockets disconnected by the API",
+			zap.Int("sockets", answer.Sockets), zap.String("reason", d.reason))
 	}
 	return answer, nil
 }

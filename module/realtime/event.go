@@ -138,7 +138,8 @@ func (p *Policy) reject(e *Event, err error) {
 	if !ok {
 		// Internal errors are for the operator, not for the client.
 		if _, logged := errors.AsType[*panicError](err); !logged {
-			p.logger().Error("handling event", zap.String("socket", e.Socket.id), zap.String("event", e.Name), zap.Error(err))
+			p.logger().Error("handling event",
+				zap.String("socket", e.Socket.id), zap.String("event", e.Name), zap.Error(err))
 		}
 		problem = &Error{Code: "internal", Message: "the event could not be handled"}
 	}

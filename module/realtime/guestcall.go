@@ -53,7 +53,9 @@ func (p *Policy) catchPanic(method string, err *error) {
 	if value == nil {
 		return
 	}
-	p.logger().Error("guest panicked", zap.String("method", method), zap.Any("panic", value), zap.ByteString("stack", debug.Stack()))
+	p.logger().Error("guest panicked",
+		zap.String("method", method), zap.Any("panic", value),
+		zap.ByteString("stack", debug.Stack()))
 	if err != nil {
 		*err = &panicError{value}
 	}

@@ -208,7 +208,8 @@ func (p *publisher) done(o outgoing, err error) {
 		return
 	}
 	p.stats.Dropped++
-	p.logger.Error("broadcasts are not passed on to other nodes: the broker refuses them", zap.Uint64("dropped", p.stats.Dropped), zap.Error(err))
+	p.logger.Error("broadcasts are not passed on to other nodes: the broker refuses them",
+		zap.Uint64("dropped", p.stats.Dropped), zap.Error(err))
 }
 
 // close takes no more broadcasts and waits until those in the queue are published, for closeTimeout

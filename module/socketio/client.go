@@ -121,7 +121,8 @@ func (c *client) hold(h header, shared bool, o *Options) {
 // have to.
 func (c *client) await(o *Options) {
 	c.assembly.wait(o.Engine.PingInterval+o.Engine.PingTimeout, func() {
-		c.server.options().Engine.Logger.Info("attachments did not come in time", zap.String("session", c.session.ID()))
+		c.server.options().Engine.Logger.Info("attachments did not come in time",
+			zap.String("session", c.session.ID()))
 		c.session.Close(reason.Limit)
 	})
 }

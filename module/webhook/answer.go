@@ -231,7 +231,8 @@ func (e *emitted) send(ctx context.Context, s *realtime.Socket) error {
 	toSender := !e.Listed() && !e.Everyone
 	switch {
 	case toSender && elsewhere:
-		return fmt.Errorf("without to, an event goes to the sender, who is in %s and not in %s", n.Name(), e.Namespace)
+		return fmt.Errorf("without to, an event goes to the sender, who is in %s and not in %s",
+			n.Name(), e.Namespace)
 	case toSender && !e.Volatile:
 		return s.Emit(ctx, e.Event, e.Args...)
 	case toSender:

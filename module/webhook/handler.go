@@ -144,18 +144,23 @@ func (b *Handler) Authenticate(ctx context.Context, namespace string, h *realtim
 		}
 	}
 	if bad, ok := errors.AsType[*wrongAnswer](err); ok {
-		b.options.Logger.Error("answer of the backend is wrong", zap.String("type", typeConnect), zap.String("socket", h.SocketID), zap.String("namespace", namespace), zap.Error(bad))
+		b.options.Logger.Error("answer of the backend is wrong",
+			zap.String("type", typeConnect), zap.String("socket", h.SocketID),
+			zap.String("namespace", namespace), zap.Error(bad))
 		return realtime.Identity{}, bad.connectError()
 	}
 	if ctx.Err() != nil { // the client has gone, or the hub closes: not the backend's fault
 		return realtime.Identity{}, fmt.Errorf("asking the backend was given up: %w", context.Cause(ctx))
 	}
-	b.options.Logger.Error("backend is unavailable", zap.String("type", typeConnect), zap.String("socket", h.SocketID), zap.String("namespace", namespace), zap.String("sent", sentOf(err)), zap.Error(err))
+	b.options.Logger.Error("backend is unavailable",
+		zap.String("type", typeConnect), zap.String("socket", h.SocketID),
+		zap.String("namespace", namespace), zap.String("sent", sentOf(err)), zap.Error(err))
 	err = fmt.Errorf("backend is unavailable: %w", err)
 	if !b.options.AcceptOnError {
 		return realtime.Identity{}, err
 	}
-	b.options.Logger.Error("client is let in without an identity", zap.String("socket", h.SocketID), zap.String("namespace", namespace), zap.Error(err))
+	b.options.Logger.Error("client is let in without an identity",
+		zap.String("socket", h.SocketID), zap.String("namespace", namespace), zap.Error(err))
 	return realtime.Identity{}, nil
 }
 
@@ -167,7 +172,8 @@ func (b *Handler) identity(namespace string, h *realtime.Handshake, a *answer) r
 		Rooms: b.joinable(h.Endpoint.Hub().Lookup(namespace), h.SocketID, a.Join),
 		OnConnect: func(ctx context.Context, s *realtime.Socket) {
 			if err := a.emit(ctx, s); err != nil {
-				b.options.Logger.Error("answer to socket.connect cannot be done", zap.String("socket", s.ID()), zap.Error(err))
+				b.options.Logger.Error("answer to socket.connect cannot be done",
+					zap.String("socket", s.ID()), zap.Error(err))
 			}
 			b.sendAway(s, a)
 		},
@@ -219,7 +225,10 @@ func (b *Handler) handle(ctx context.Context, e *realtime.Event) error {
 		}
 	}
 	if bad, ok := errors.AsType[*wrongAnswer](err); ok {
-		b.options.Logger.Error("answer of the backend is wrong", zap.String("type", typeEvent), zap.String("socket", e.Socket.ID()), zap.String("namespace", e.Socket.Namespace().Name()), zap.String("event", e.Name), zap.Error(bad))
+		b.options.Logger.Error("answer of the backend is wrong",
+			zap.String("type", typeEvent), zap.String("socket", e.Socket.ID()),
+			zap.String("namespace", e.Socket.Namespace().Name()), zap.String("event", e.Name),
+			zap.Error(bad))
 		return bad.eventError()
 	}
 	b.options.Logger.Error("backend is unavailable", zap.String("type", typeEvent), zap.String("socket", e.Socket.ID()), zap.String("namespace", e.Socket.Namespace().Name()), zap.String("event", e.Name),
@@ -238,7 +247,8 @@ func (b *Handler) do(ctx context.Context, e *realtime.Event, a *answer) {
 	s.Leave(a.Leave...)
 	s.Join(b.joinable(s.Namespace(), s.ID(), a.Join)...)
 	if err := a.emit(ctx, s); err != nil {
-		b.options.Logger.Error("answer to socket.event cannot be done", zap.String("socket", s.ID()), zap.String("event", e.Name), zap.Error(err))
+		b.options.Logger.Error("answer to socket.event cannot be done",
+			zap.String("socket", s.ID()), zap.String("event", e.Name), zap.Error(err))
 	}
 	if e.Ack != nil {
 		_ = e.Ack(a.Ack...) // a client that cannot get it is being disconnected
@@ -251,7 +261,8 @@ func (b *Handler) sendAway(s *realtime.Socket, a *answer) {
 	if a.Disconnect == nil {
 		return
 	}
-	b.options.Logger.Info("backend sends client away", zap.String("socket", s.ID()), zap.String("why", a.Disconnect.Reason))
+	b.options.Logger.Info("backend sends client away",
+		zap.String("socket", s.ID()), zap.String("why", a.Disconnect.Reason))
 	_ = s.Disconnect(a.Disconnect.Close) // it may have gone meanwhile
 }
 
@@ -262,7 +273,8 @@ func (b *Handler) joinable(n *realtime.Namespace, id string, rooms []string) []s
 		if room == id || !n.IsSocketRoom(room) {
 			return false
 		}
-		b.options.Logger.Error("answer has a room that is another socket's own", zap.String("socket", id), zap.String("room", room))
+		b.options.Logger.Error("answer has a room that is another socket's own",
+			zap.String("socket", id), zap.String("room", room))
 		return true
 	})
 }

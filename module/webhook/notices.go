@@ -27,7 +27,8 @@ func newNotices(logger *zap.Logger) *notices {
 func (n *notices) write(kind string, oddities []string) {
 	for _, oddity := range oddities {
 		if n.first(kind + " " + oddity) {
-			n.logger.Warn("answer of the backend is odd, which is logged once", zap.String("type", kind), zap.String("what", oddity))
+			n.logger.Warn("answer of the backend is odd, which is logged once",
+				zap.String("type", kind), zap.String("what", oddity))
 		}
 	}
 }

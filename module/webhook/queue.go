@@ -163,7 +163,8 @@ func (q *Queue) close(ctx context.Context, last *Handler, resumed bool) {
 	if n := q.waiting.Len(); n > 0 && err != nil {
 		q.lose(logger, n, err)
 	} else if n > 0 {
-		logger.Info("disconnects that the backend has not been told of are stored, until a configuration has it again", zap.Int("disconnects", n))
+		logger.Info("disconnects that the backend has not been told of are stored, "+
+			"until a configuration has it again", zap.Int("disconnects", n))
 	}
 	q.waiting, q.held = timequeue.Queue[*disconnect]{}, nil
 	q.records.reset()
@@ -254,7 +255,8 @@ func (q *Queue) release(id string) {
 // lose counts and logs messages that are lost. The caller holds the mutex.
 func (q *Queue) lose(logger *zap.Logger, n int, why error) {
 	q.lost += uint64(n)
-	logger.Error("backend will not learn of disconnects", zap.Int("now", n), zap.Uint64("in_all", q.lost), zap.Error(why))
+	logger.Error("backend will not learn of disconnects",
+		zap.Int("now", n), zap.Uint64("in_all", q.lost), zap.Error(why))
 }
 
 // takeOver adds the messages of a previous process, but for clients that are back.

@@ -95,7 +95,9 @@ func (q *Queue) send(b *Handler, d *disconnect) {
 		q.waiting.Push(&d.Entry)
 		return
 	}
-	logger.Warn("backend did not take a disconnect, and will be told again", zap.String("socket", d.socket), zap.Int("attempt", d.attempts), zap.String("sent", sentOf(err)), zap.Error(err))
+	logger.Warn("backend did not take a disconnect, and will be told again",
+		zap.String("socket", d.socket), zap.Int("attempt", d.attempts),
+		zap.String("sent", sentOf(err)), zap.Error(err))
 	d.Due = now.Add(wait)
 	q.waiting.Push(&d.Entry)
 }
@@ -143,7 +145,8 @@ func (b *Handler) tell(ctx context.Context, d *disconnect) (after time.Duration,
 	}
 	b.logCause(reply, typeDisconnect, d.namespace, "")
 	if reply.status >= 400 && reply.refuses() {
-		b.options.Logger.Warn("backend refuses to be told of a disconnect, and will not be told again", zap.String("socket", d.socket), zap.Error(reply.err()))
+		b.options.Logger.Warn("backend refuses to be told of a disconnect, "+
+			"and will not be told again", zap.String("socket", d.socket), zap.Error(reply.err()))
 		return 0, nil
 	}
 	if after = reply.retryAfter(maxRetryAfter); after > 0 {

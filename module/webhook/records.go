@@ -104,7 +104,8 @@ func (r *records) failed(err error) {
 	r.mu.Lock()
 	logger := r.options.Logger
 	r.mu.Unlock()
-	logger.Error("what the backend is to be told cannot be stored, and would not survive this process", zap.Error(err))
+	logger.Error("what the backend is to be told cannot be stored, "+
+		"and would not survive this process", zap.Error(err))
 }
 
 // accepted notes that the backend has let a client in.
@@ -128,7 +129,8 @@ func (r *records) setPresent(id string, v wal.Value) {
 		}
 	case !r.full:
 		r.full = true
-		r.options.Logger.Warn("there are too many sockets for the backend to learn of all of them, should this process be killed", zap.Int("limit", maxWaiting))
+		r.options.Logger.Warn("there are too many sockets for the backend to learn of all of them, "+
+			"should this process be killed", zap.Int("limit", maxWaiting))
 	}
 }
 
@@ -239,7 +241,8 @@ func (r *records) parse(left []wal.Entry, lastAlive time.Time) []*disconnect {
 	for _, e := range left {
 		d, wasThere, err := parseRecord(hub, e, lastAlive)
 		if err != nil {
-			logger.Error("a part of an earlier process's journal is corrupt, and left out", zap.String("id", e.ID), zap.Error(err))
+			logger.Error("a part of an earlier process's journal is corrupt, and left out",
+				zap.String("id", e.ID), zap.Error(err))
 			continue
 		}
 		if wasThere {

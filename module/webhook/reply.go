@@ -119,7 +119,8 @@ func (b *Handler) logCause(r *reply, kind, namespace, event string) {
 	if to := r.redirect(); to != nil {
 		fields = append(fields, zap.String("location", to.Redacted()))
 	}
-	b.options.Logger.Warn("backend answers, but not as an application does that knows the protocol", fields...)
+	b.options.Logger.Warn("backend answers, but not as an application does "+
+		"that knows the protocol", fields...)
 }
 
 // redirect returns where the reply points to, without the query, which may be

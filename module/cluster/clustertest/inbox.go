@@ -66,7 +66,8 @@ func (in *inbox) expectInOrder(t testing.TB, topic string, n int, publishers ...
 		case e.Topic != topic || !slices.Contains(publishers, e.Node):
 			t.Errorf("%s: envelope of %.30q from %q", in.name, e.Topic, e.Node)
 		case numberOf(e.Payload) != next[e.Node]:
-			t.Fatalf("%s: number %d of %s where %d is due", in.name, numberOf(e.Payload), e.Node, next[e.Node])
+			t.Fatalf("%s: number %d of %s where %d is due",
+				in.name, numberOf(e.Payload), e.Node, next[e.Node])
 		}
 		next[e.Node]++
 	}

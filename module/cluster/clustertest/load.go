@@ -53,7 +53,8 @@ func slowSubscriber(t *trial) {
 	sent := n
 	for deadline := time.Now().Add(t.timeout); due[0].Load() <= n || due[1].Load() <= n; {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: nothing arrives any more; %d and %d were due", slow.name, due[0].Load(), due[1].Load())
+			t.Fatalf("%s: nothing arrives any more; %d and %d were due",
+				slow.name, due[0].Load(), due[1].Load())
 		}
 		for b := range t.brokers {
 			t.publish(b, topic, number(sent, 0))

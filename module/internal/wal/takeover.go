@@ -109,7 +109,8 @@ func (l *Log) listPrevious(ctx context.Context) error {
 		}
 	}
 	if len(foreign) > 0 && len(t.left) == 0 {
-		l.currentLogger().Warn("removing from storage what is no journal", zap.Strings("names", foreign[:min(len(foreign), 10)]), zap.Int("in_all", len(foreign)))
+		l.currentLogger().Warn("removing from storage what is no journal",
+			zap.Strings("names", foreign[:min(len(foreign), 10)]), zap.Int("in_all", len(foreign)))
 		l.obsolete = append(l.obsolete, foreign...)
 	}
 	return nil
@@ -158,7 +159,8 @@ func (l *Log) readPrevious(ctx context.Context, p *previousLog) (entries []Entry
 			err = errors.New("it belongs to another one")
 		}
 		if err != nil {
-			l.currentLogger().Error("a part of an earlier process's journal is corrupt, and left out", zap.String("name", name), zap.Error(err))
+			l.currentLogger().Error("a part of an earlier process's journal is corrupt, "+
+				"and left out", zap.String("name", name), zap.Error(err))
 			continue
 		}
 		if s.at.After(lastAlive) {
