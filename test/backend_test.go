@@ -41,11 +41,8 @@ func TestBackend(t *testing.T) {
 			gone := a.WaitMessages(t, "socket.disconnect", "one for each connect that was let in", func(gone []harness.Message) bool {
 				return len(harness.UniqueMessages(gone)) == len(a.Messages("socket.connect"))-refusals
 			})
-			reasons := make(map[string]int)
-			for _, m := range harness.UniqueMessages(gone) {
-				reasons[m.Data.Initiator+" "+m.Data.Reason]++
-			}
-			for _, why := range []string{"server expired", "server server namespace disconnect", "client client namespace disconnect"} {
+			reasons := countByReason(gone)
+			for _, why := range []string{"server, expired", "server, server namespace disconnect", "client, client namespace disconnect"} {
 				if reasons[why] == 0 {
 					t.Errorf("nobody was gone for %s: %v", why, reasons)
 				}
@@ -369,11 +366,8 @@ func TestBackendAtExit(t *testing.T) {
 		}
 		s.Run()
 	}
-	gone := harness.UniqueMessages(a.WaitMessages(t, "socket.disconnect", "one for each", func(gone []harness.Message) bool { return len(harness.UniqueMessages(gone)) == clients }))
-	for _, m := range gone {
-		if m.Data.Reason != "server shutting down" || m.Data.Initiator != "drain" {
-			t.Errorf("one was gone for %s by %s", m.Data.Reason, m.Data.Initiator)
-		}
+	if got := countByReason(waitGone(t, a, clients)); got["drain, server shutting down"] != clients {
+		t.Errorf("it was told %v", got)
 	}
 }
 

@@ -48,6 +48,15 @@ func readUntilClosed(t *testing.T, wires []*harness.WebSocket) {
 	}
 }
 
+// waitGone waits until a backend has been told of so many sockets that have disconnected, by a
+// message each. It returns all messages, with repetitions.
+func waitGone(t *testing.T, a *harness.Backend, sockets int) []harness.Message {
+	t.Helper()
+	return a.WaitMessages(t, "socket.disconnect", fmt.Sprintf("one for each of %d sockets", sockets), func(gone []harness.Message) bool {
+		return len(harness.UniqueMessages(gone)) == sockets
+	})
+}
+
 // countByReason counts disconnected sockets by who disconnected them and why.
 func countByReason(gone []harness.Message) map[string]int {
 	counts := make(map[string]int)
@@ -67,7 +76,7 @@ func TestNodeLost(t *testing.T) {
 	for _, w := range connectMany(t, s, left) {
 		w.Reset()
 	}
-	a.WaitMessages(t, "socket.disconnect", "one for each that left", func(gone []harness.Message) bool { return len(harness.UniqueMessages(gone)) == left })
+	waitGone(t, a, left)
 	connectMany(t, s, killed)
 	nodes := make(map[string]bool)
 	for _, m := range a.Messages("socket.connect") {
@@ -77,14 +86,14 @@ func TestNodeLost(t *testing.T) {
 	s.Kill()
 	began := time.Now()
 	s.Run()
-	a.WaitMessages(t, "socket.disconnect", "one for each", func(gone []harness.Message) bool { return len(harness.UniqueMessages(gone)) == left+killed })
+	waitGone(t, a, left+killed)
 	t.Logf("the backend knew of all %v after the start", time.Since(began))
 	s.Kill()
 	s.Run()
 	// A repeated message would have come by now.
 	w := connectMany(t, s, 1)[0]
 	w.Reset()
-	a.WaitMessages(t, "socket.disconnect", "that of the last one", func(gone []harness.Message) bool { return len(harness.UniqueMessages(gone)) > left+killed })
+	waitGone(t, a, left+killed+1)
 	time.Sleep(15 * time.Second) // a log is left alone so long after its process was killed
 	gone := a.Messages("socket.disconnect")
 	if got, want := countByReason(gone), map[string]int{"network, transport close": left + 1, "node_lost, transport close": killed}; !maps.Equal(got, want) {
@@ -127,7 +136,7 @@ func TestExitWithoutBackend(t *testing.T) {
 	a.Start()
 	mark := s.Log.Mark()
 	s.Run()
-	gone := a.WaitMessages(t, "socket.disconnect", "one for each", func(gone []harness.Message) bool { return len(harness.UniqueMessages(gone)) == clients })
+	gone := waitGone(t, a, clients)
 	if got := countByReason(gone); got["drain, server shutting down"] != clients {
 		t.Errorf("it was told %v", got)
 	}
@@ -179,7 +188,7 @@ func TestExitWithRecovery(t *testing.T) {
 		}
 		back = append(back, w)
 	}
-	gone := a.WaitMessages(t, "socket.disconnect", "one for each who did not come back", func(gone []harness.Message) bool { return len(harness.UniqueMessages(gone)) == clients/2 })
+	gone := waitGone(t, a, clients/2)
 	if waited := time.Since(began); waited < window {
 		t.Errorf("it was told after %v already", waited)
 	}
@@ -189,7 +198,7 @@ func TestExitWithRecovery(t *testing.T) {
 	for _, w := range back {
 		w.Reset()
 	}
-	gone = a.WaitMessages(t, "socket.disconnect", "one for each", func(gone []harness.Message) bool { return len(harness.UniqueMessages(gone)) == clients })
+	gone = waitGone(t, a, clients)
 	sockets := make(map[string]string)
 	for _, m := range harness.UniqueMessages(gone) {
 		sockets[m.Data.Socket.ID] = m.Data.Initiator
@@ -219,7 +228,7 @@ func TestBackendComesLater(t *testing.T) {
 	s.Kill()
 	s.WriteConfig("Caddyfile", backendConfig(a.URL(), ""))
 	s.Run()
-	gone := a.WaitMessages(t, "socket.disconnect", "one for each", func(gone []harness.Message) bool { return len(harness.UniqueMessages(gone)) == 2*clients })
+	gone := waitGone(t, a, 2*clients)
 	if got := countByReason(gone); got["node_lost, transport close"] != 2*clients {
 		t.Errorf("it was told %v", got)
 	}
@@ -240,5 +249,5 @@ func TestEndpointComesBack(t *testing.T) {
 		t.Errorf("it was told of %d already", len(gone))
 	}
 	s.MustReload(backendConfig(a.URL(), ""))
-	a.WaitMessages(t, "socket.disconnect", "one for each", func(gone []harness.Message) bool { return len(harness.UniqueMessages(gone)) == clients })
+	waitGone(t, a, clients)
 }

@@ -102,10 +102,7 @@ func TestNoReturn(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := &recorder{status: 204}
 				p := run(t, waltest.New(), l, time.Minute)
-				s, err := p.hub.Namespace("/").Connect(t.Context(), p.handshake(), recoverable{new(client)})
-				if err != nil {
-					t.Fatal(err)
-				}
+				s := p.connectRecoverable()
 				s.HandleDisconnect("transport close")
 				if test.disconnect {
 					time.Sleep(test.after - 2*time.Second)

@@ -29,11 +29,12 @@ const (
 type process struct {
 	*world
 	recorder *recorder
+	disk     *waltest.Disk // of the backend in use
 	logger   *zap.Logger
 	logs     *observer.ObservedLogs
 }
 
-func run(t *testing.T, d *waltest.Disk, l *recorder, recovery time.Duration) *process {
+func run(t testing.TB, d *waltest.Disk, l *recorder, recovery time.Duration) *process {
 	t.Helper()
 	hub, err := realtime.NewHub(realtime.Options{Recovery: realtime.Recovery{Window: recovery}})
 	if err != nil {
@@ -49,14 +50,36 @@ func run(t *testing.T, d *waltest.Disk, l *recorder, recovery time.Duration) *pr
 
 // use has the queue use a new backend, whose storage is on a disk.
 func (p *process) use(d *waltest.Disk) {
+	p.disk = d
 	p.backend = New(Options{URL: "http://backend/realtime", Transport: p.recorder.transport(), Storage: d.Storage(), Hub: p.hub, Logger: p.logger}, p.queue)
 	p.queue.Use(p.backend)
 }
 
-// crash ends the process; what it does from then on nobody sees.
-func (p *process) crash(d *waltest.Disk) *waltest.Disk {
-	after := waltest.At(d.Now())
-	d.Fail(errors.New("the process is gone"))
+// connectRecoverable lets a client in that may come back.
+func (p *process) connectRecoverable() *realtime.Socket {
+	p.t.Helper()
+	s, err := p.hub.Namespace("/").Connect(p.t.Context(), p.handshake(), recoverable{new(client)})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return s
+}
+
+// replace kills the process, and starts another one with the disk as it is. It returns
+// what the backend has been told once the new process has taken over.
+func (p *process) replace() (next *process, told []*message) {
+	p.t.Helper()
+	next = run(p.t, p.crash(), &recorder{status: 204}, 0)
+	time.Sleep(takeoverTime)
+	told, _ = next.recorder.take()
+	return next, told
+}
+
+// crash ends the process; what it does from then on nobody sees. It returns the disk as
+// it was.
+func (p *process) crash() *waltest.Disk {
+	after := waltest.At(p.disk.Now())
+	p.disk.Fail(errors.New("the process is gone"))
 	p.recorder.set(503)
 	p.queue.Leave(p.t.Context(), p.backend)
 	_ = p.hub.Close()

@@ -54,11 +54,8 @@ func TestReload(t *testing.T) {
 		time.Sleep(time.Minute)
 		third.Fail(nil)
 		time.Sleep(2 * storageRetry)
-		after := p.crash(third)
-		second := &recorder{status: 204}
-		p = run(t, after, second, 0)
-		time.Sleep(takeoverTime)
-		if told, _ := second.take(); len(told) != 10 {
+		p, told := p.replace()
+		if len(told) != 10 {
 			t.Errorf("%d are told of", len(told))
 		}
 		p.exit()
@@ -82,16 +79,13 @@ func TestGoesBack(t *testing.T) {
 		}
 		p.queue.Use(old)
 		p.queue.Leave(t.Context(), p.backend)
-		p.backend = old
+		p.backend, p.disk = old, d
 		if names := other.Names(); len(names) > 0 {
 			t.Errorf("in the new place there are %q", names)
 		}
 		time.Sleep(2 * flushInterval)
-		d = p.crash(d)
-		second := &recorder{status: 204}
-		p = run(t, d, second, 0)
-		time.Sleep(takeoverTime)
-		if told, _ := second.take(); len(told) != 2 {
+		p, told := p.replace()
+		if len(told) != 2 {
 			t.Errorf("after the crash: told of %d", len(told))
 		}
 		p.exit()
@@ -120,11 +114,8 @@ func TestWithoutBackend(t *testing.T) {
 		if len(told) != 1 || told[0].Data.Socket.ID != gone.socket.ID() {
 			t.Errorf("told %v", tellings(told))
 		}
-		d = p.crash(d)
-		second := &recorder{status: 204}
-		p = run(t, d, second, 0)
-		time.Sleep(takeoverTime)
-		if told, _ := second.take(); len(told) != 1 || told[0].Data.Socket.ID != kept.socket.ID() {
+		p, told = p.replace()
+		if len(told) != 1 || told[0].Data.Socket.ID != kept.socket.ID() {
 			t.Errorf("after the crash: told %v", tellings(told))
 		}
 		p.exit()
@@ -144,14 +135,10 @@ func TestStateIsKept(t *testing.T) {
 		big := p.connect()
 		big.socket.SetData(map[string]json.RawMessage{"b": json.RawMessage(`"` + strings.Repeat("x", maxState) + `"`)})
 		time.Sleep(2 * flushInterval)
-		d = p.crash(d)
 		if size := d.Size(); size > 10_000 {
 			t.Errorf("%d bytes are kept", size)
 		}
-		second := &recorder{status: 204}
-		p = run(t, d, second, 0)
-		time.Sleep(takeoverTime)
-		told, _ := second.take()
+		p, told := p.replace()
 		states := make(map[string]string)
 		for _, m := range told {
 			states[m.Data.Socket.ID] = fmt.Sprint(m.Data.State)
@@ -184,11 +171,8 @@ func TestAuthenticatedIsKept(t *testing.T) {
 		if len(told) != 1 || told[0].Data.Socket.ID != abandoned.SocketID {
 			t.Errorf("told %v", tellings(told))
 		}
-		d = p.crash(d)
-		second := &recorder{status: 204}
-		p = run(t, d, second, 0)
-		time.Sleep(takeoverTime)
-		if told, _ := second.take(); len(told) != 1 || told[0].Data.Socket.ID != h.SocketID {
+		p, told = p.replace()
+		if len(told) != 1 || told[0].Data.Socket.ID != h.SocketID {
 			t.Errorf("after the crash: told %v", tellings(told))
 		}
 		p.exit()
@@ -222,18 +206,15 @@ func TestStorageFails(t *testing.T) {
 		d.Fail(nil)
 		time.Sleep(2 * storageRetry)
 		l.take()
-		d = p.crash(d)
-		l = &recorder{status: 204}
-		p = run(t, d, l, 0)
-		time.Sleep(takeoverTime)
-		if told, _ := l.take(); len(told) != 1 || told[0].Data.Socket.ID != third.socket.ID() {
+		p, told := p.replace()
+		if len(told) != 1 || told[0].Data.Socket.ID != third.socket.ID() {
 			t.Errorf("told %v", tellings(told))
 		}
 		// An exit without storage, and without the backend.
 		p.connect().socket.HandleDisconnect(reason.TransportClose)
 		synctest.Wait()
-		l.set(503)
-		d.Fail(errors.New("full"))
+		p.recorder.set(503)
+		p.disk.Fail(errors.New("full"))
 		p.connect().socket.HandleDisconnect(reason.TransportClose)
 		began := time.Now()
 		p.exit()

@@ -20,20 +20,15 @@ import (
 // next one.
 func TestNodeLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d, first := waltest.New(), &recorder{status: 204}
-		p := run(t, d, first, 0)
+		p := run(t, waltest.New(), &recorder{status: 204}, 0)
 		left, kept := p.connect(), p.connect()
 		connected := kept.socket.ConnectedAt()
 		node := p.hub.Node()
 		time.Sleep(3 * time.Second)
 		left.socket.HandleDisconnect(reason.TransportClose)
 		time.Sleep(27 * time.Second)
-		d = p.crash(d)
 
-		second := &recorder{status: 204}
-		p = run(t, d, second, 0)
-		time.Sleep(takeoverTime)
-		told, _ := second.take()
+		p, told := p.replace()
 		if len(told) != 1 {
 			t.Fatalf("%d are told of", len(told))
 		}
@@ -60,7 +55,7 @@ func TestNodeLost(t *testing.T) {
 		if h := told[0].header; h.Get("X-Forwarded-Host") != "rt.example.com:8443" || h.Get("X-Forwarded-For") != "203.0.113.7" {
 			t.Errorf("told with %v", h)
 		}
-		if names := d.Names(); len(names) > 0 {
+		if names := p.disk.Names(); len(names) > 0 {
 			t.Errorf("afterwards there are %q", names)
 		}
 		p.exit()
@@ -95,7 +90,7 @@ func TestCrash(t *testing.T) {
 		}
 		told, times := first.take()
 		moments := d.Recorded()
-		p.crash(d)
+		p.crash()
 		t.Logf("%d changes of the disk", len(moments))
 
 		for number, m := range moments {
@@ -168,11 +163,7 @@ func TestTakenIsNotTold(t *testing.T) {
 			}
 		}
 		time.Sleep(2 * flushInterval)
-		d = p.crash(d)
-		second := &recorder{status: 204}
-		p = run(t, d, second, 0)
-		time.Sleep(takeoverTime)
-		told, _ := second.take()
+		p, told := p.replace()
 		if len(told) != 50 || len(tellings(told)) != 50 {
 			t.Errorf("%d are told of %d sockets, want 50", len(told), len(tellings(told)))
 		}
@@ -187,15 +178,7 @@ func TestSuspend(t *testing.T) {
 		const window = time.Minute
 		d, first := waltest.New(), &recorder{status: 503}
 		p := run(t, d, first, window)
-		var clients []*client
-		for range 3 {
-			c := recoverable{new(client)}
-			if _, err := p.hub.Namespace("/").Connect(t.Context(), p.handshake(), c); err != nil {
-				t.Fatal(err)
-			}
-			clients = append(clients, c.client)
-		}
-		left, back, away := clients[0].socket, clients[1].socket, clients[2].socket
+		left, back, away := p.connectRecoverable(), p.connectRecoverable(), p.connectRecoverable()
 		left.HandleDisconnect(reason.ClientDisconnect)
 		for _, s := range []*realtime.Socket{back, away} {
 			s.HandleDisconnect(reason.ShuttingDown)
@@ -242,15 +225,12 @@ func TestReturnLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, l := waltest.New(), &recorder{status: 204}
 		p := run(t, d, l, time.Minute)
-		c := recoverable{new(client)}
-		if _, err := p.hub.Namespace("/").Connect(t.Context(), p.handshake(), c); err != nil {
-			t.Fatal(err)
-		}
-		c.socket.HandleDisconnect(reason.ShuttingDown)
+		s := p.connectRecoverable()
+		s.HandleDisconnect(reason.ShuttingDown)
 		p.exit()
 		p = run(t, d, l, time.Minute)
 		time.Sleep(20 * time.Second)
-		p.queue.cancel(c.socket.ID())
+		p.queue.cancel(s.ID())
 		time.Sleep(2 * time.Minute)
 		if told, _ := l.take(); len(told) != 0 || len(d.Names()) != 0 {
 			t.Errorf("%d are told of, and there are %q", len(told), d.Names())
