@@ -52,7 +52,7 @@ func (g *generation) addServer(ctx caddy.Context, handoverOff bool) {
 
 // generations are those that have started and not ended, oldest first. At a reload there are two
 // for a while, and more if one takes its time to end. Hubs, endpoints and listeners ask here which
-// configuration is the newest that has them, and so do endpoints for the backend that is told of
+// configuration is the newest that has them. Endpoints also ask which backend to tell of
 // disconnects. All methods may be called concurrently.
 type generations struct {
 	mu    sync.Mutex

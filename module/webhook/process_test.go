@@ -70,7 +70,7 @@ func (p *process) connectRecoverable() *realtime.Socket {
 func (p *process) replace() (next *process, told []*message) {
 	p.t.Helper()
 	next = run(p.t, p.crash(), &recorder{status: 204}, 0)
-	time.Sleep(takeoverTime)
+	time.Sleep(takeoverTime) // of a bubble
 	told, _ = next.recorder.take()
 	return next, told
 }
