@@ -173,7 +173,7 @@ func (s *Server) stop() {
 	default:
 		_ = s.Process.Process.Signal(syscall.SIGTERM)
 	}
-	_ = s.Process.Process.Signal(syscall.SIGCONT) // a test that failed may have stopped it
+	resume(s.Process.Process) // a test that failed may have stopped it
 	if code := s.Wait(); code != 0 {
 		s.t.Errorf("the server ended with status %d", code)
 	}

@@ -1,0 +1,8 @@
+//go:build !unix
+
+package harness
+
+import "os"
+
+// resume does nothing: tests cannot stop a process on this system.
+func resume(*os.Process) {}
