@@ -14,9 +14,15 @@ func (s *Session) startHeartbeat(o *Options) {
 	}
 }
 
+// takes reports whether a packet of a type may come from the client: either it pings, or it
+// answers pings.
+func (c *codec) takes(t PacketType) bool {
+	return t != Ping && t != Pong || (t == Ping) == c.clientPings
+}
+
 // pong notes the answer to a ping.
 func (s *Session) pong() {
-	if s.codec.clientPings {
+	if !s.codec.takes(Pong) {
 		s.end(reason.TransportError, abandon)
 		return
 	}
@@ -26,7 +32,7 @@ func (s *Session) pong() {
 // ping answers the ping of a client of Engine.IO 3. Others send none.
 // https://github.com/socketio/socket.io/blob/main/docs/engine.io-protocol/v3.md#timeouts
 func (s *Session) ping(data []byte, batch *Batch) {
-	if !s.codec.clientPings {
+	if !s.codec.takes(Ping) {
 		s.end(reason.TransportError, abandon)
 		return
 	}

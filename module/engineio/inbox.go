@@ -12,7 +12,8 @@ const maxInbox = 64 << 10
 // An inbox has the bodies of POSTs whose packets are still to be handled. A POST is answered
 // once it has been read, as by Socket.IO's own server. Its client may have paused polling to
 // move to WebSocket, and waits for that answer, while a message may take long: a CONNECT does
-// when a backend decides about it. The session's lock guards an inbox.
+// when a backend decides about it. Only a POST that ends the session is answered after that.
+// The session's lock guards an inbox.
 type inbox struct {
 	bodies  []body // the first is being handled
 	size    int    // bytes of the others
@@ -22,6 +23,17 @@ type inbox struct {
 type body struct {
 	data   []byte
 	binary bool
+}
+
+// endsSession reports whether a body ends its session, since it has a close packet or breaks
+// the rules of Engine.IO.
+func (b body) endsSession(c *codec) bool {
+	ends := false
+	err := c.parsePayload(b.data, b.binary, func(p Packet) bool {
+		ends = p.Type == Close || !c.takes(p.Type)
+		return !ends
+	})
+	return ends || err != nil
 }
 
 // busy reports whether a body waits or is being handled. A nil inbox has none.
@@ -91,15 +103,20 @@ func (s *Session) nextBody() (b body, more bool) {
 	return i.bodies[0], true
 }
 
-// awaitInbox waits, after the move to WebSocket, until all that has come by POST has been
-// handled. So it is handled before what comes over the WebSocket.
-func (s *Session) awaitInbox(p *polling) {
+// awaitInbox waits until all that has come by POST has been handled.
+func (s *Session) awaitInbox() {
 	s.life.Lock()
 	defer s.life.Unlock()
 	for s.inbox.busy() {
 		s.inbox.changed.Wait()
 	}
-	if !p.posting { // or it still needs the inbox
+}
+
+// dropInbox drops the inbox after the move to WebSocket, unless a POST is still under way.
+func (s *Session) dropInbox(p *polling) {
+	s.life.Lock()
+	defer s.life.Unlock()
+	if !p.posting {
 		s.inbox = nil
 	}
 }

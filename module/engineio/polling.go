@@ -185,7 +185,11 @@ func (s *Session) servePost(w http.ResponseWriter, r *http.Request) {
 		s.failOn(p, gone, err)
 		return
 	}
-	s.accept(body{data, binary})
+	b := body{data, binary}
+	s.accept(b)
+	if b.endsSession(s.codec) {
+		s.awaitInbox() // the client's next request must not find the session open
+	}
 	w.Header().Set("Content-Type", "text/html")
 	w.Header().Set("Cache-Control", "no-store")
 	_, _ = io.WriteString(w, "ok")

@@ -21,6 +21,10 @@ const probe = "probe"
 // cannot go on before its GET is answered.
 const probedPollTime = 100 * time.Millisecond
 
+// moveTime is how long the client of a session that has ended may take to finish its move. It
+// is less than linger: a client that goes back to polling after that still learns of the end.
+const moveTime = 3 * time.Second
+
 // A candidate is the WebSocket that a polling session may move to. The session's lock guards
 // it.
 type candidate struct {
@@ -122,7 +126,8 @@ func (s *Session) probe(c *candidate) {
 	}
 	s.server.options().Logger.Info("upgraded",
 		zap.String("session", s.id), zap.String("transport", webSocketName))
-	s.awaitInbox(from)
+	s.awaitInbox() // what has come by POST is handled before what comes over the WebSocket
+	s.dropInbox(from)
 	s.life.Read(c.conn, s.server.payload)
 }
 
@@ -202,7 +207,7 @@ func (l *layout) plain(groups []*PacketGroup) (encoded [][]byte) {
 // time-out. So it may finish the move, and learns of the end over the WebSocket.
 func (s *Session) endCandidateLocked(how ending) (lingers bool) {
 	if s.candidate != nil && s.candidate.probed && how.isTold() {
-		s.candidate.conn.SetReadDeadline(time.Now().Add(linger))
+		s.candidate.conn.SetReadDeadline(time.Now().Add(moveTime))
 		return true
 	}
 	s.dropCandidateLocked()
