@@ -29,8 +29,8 @@ var errPacket = errors.New("not an Engine.IO packet")
 type Packet struct {
 	Type   PacketType
 	Binary bool
-	Data   []byte
 	Shared bool // of a packet that was received: Data shares memory with other packets
+	Data   []byte
 }
 
 // parseText reads a packet that is text: its type, then its data.
