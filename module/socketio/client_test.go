@@ -79,7 +79,7 @@ func (p *poller) do(method, body string) string {
 }
 
 // send sends Socket.IO packets; those that begin with 'b' are attachments.
-func (p *poller) send(packets ...string) (answer string) {
+func (p *poller) send(packets ...string) {
 	var payload []string
 	for _, packet := range packets {
 		if !strings.HasPrefix(packet, "b") {
@@ -87,13 +87,13 @@ func (p *poller) send(packets ...string) (answer string) {
 		}
 		payload = append(payload, packet)
 	}
-	return p.do(http.MethodPost, strings.Join(payload, "\x1e"))
+	p.do(http.MethodPost, strings.Join(payload, "\x1e"))
 }
 
 // ask is send, and waits until the server says something.
-func (p *poller) ask(packets ...string) (answer string) {
+func (p *poller) ask(packets ...string) {
 	p.send(packets...)
-	return p.do(http.MethodGet, "")
+	p.do(http.MethodGet, "")
 }
 
 // ended reports whether the session ends within patience. Its GETs are answered until then.
