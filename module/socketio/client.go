@@ -242,8 +242,22 @@ func (c *client) add(added *conn) {
 	c.conns = append(c.conns, added)
 }
 
+// disconnect removes a conn and tells the client. An event that the client has sent before it is
+// told ends the session, but finds the conn removed only once the DISCONNECT is on its way.
+func (c *client) disconnect(removed *conn) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	err := c.send(packet{kind: typeDisconnect, namespace: removed.namespace})
+	c.removeLocked(removed)
+	return err
+}
+
 func (c *client) remove(removed *conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.removeLocked(removed)
+}
+
+func (c *client) removeLocked(removed *conn) {
 	c.conns = slices.DeleteFunc(c.conns, func(conn *conn) bool { return conn == removed })
 }

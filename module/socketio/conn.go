@@ -86,8 +86,7 @@ func (c *conn) Disconnect(closing bool) error {
 		c.client.disconnectAll()
 		return nil
 	}
-	c.client.remove(c)
-	return c.client.send(packet{kind: typeDisconnect, namespace: c.namespace})
+	return c.client.disconnect(c)
 }
 
 // Close implements realtime.Conn.
