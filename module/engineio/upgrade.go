@@ -25,9 +25,10 @@ const probedPollTime = 100 * time.Millisecond
 // is less than linger: a client that goes back to polling after that still learns of the end.
 const moveTime = 3 * time.Second
 
-// A candidate is the WebSocket that a polling session may move to. The session's lock guards
-// it.
+// A candidate is the WebSocket that a polling session may move to. As long as the session has
+// it, the session polls. The session's lock guards it.
 type candidate struct {
+	from   *polling     // the session's transport until then
 	conn   *wsconn.Conn // nil while the request is being upgraded
 	base64 bool         // of newWebSocket
 	probed bool
@@ -55,10 +56,11 @@ func (s *Session) serveUpgrade(w http.ResponseWriter, r *http.Request, base64 bo
 func (s *Session) reserveCandidate(base64 bool) (*candidate, bool) {
 	s.life.Lock()
 	defer s.life.Unlock()
-	if _, ok := s.transport.(*polling); !ok || s.life.HasEndedLocked() || s.candidate != nil {
+	p, ok := s.transport.(*polling)
+	if !ok || s.life.HasEndedLocked() || s.candidate != nil {
 		return nil, false
 	}
-	s.candidate = &candidate{base64: base64}
+	s.candidate = &candidate{from: p, base64: base64}
 	return s.candidate, true
 }
 
@@ -114,11 +116,7 @@ func (s *Session) beginProbe(c *candidate, conn *wsconn.Conn) bool {
 // probe moves the session to the candidate if the client wants that. A failed probe ends
 // only the candidate, and the session goes on over polling.
 func (s *Session) probe(c *candidate) {
-	from, ok := (*polling)(nil), s.awaitUpgrade(c)
-	if ok {
-		from, ok = s.moveTo(c)
-	}
-	if !ok {
+	if !s.awaitUpgrade(c) || !s.moveTo(c) {
 		s.dropCandidate(c)
 		c.conn.Drain()
 		c.conn.Release()
@@ -127,7 +125,7 @@ func (s *Session) probe(c *candidate) {
 	s.server.options().Logger.Info("upgraded",
 		zap.String("session", s.id), zap.String("transport", webSocketName))
 	s.awaitInbox() // what has come by POST is handled before what comes over the WebSocket
-	s.dropInbox(from)
+	s.dropInbox(c.from)
 	s.life.Read(c.conn, s.server.payload)
 }
 
@@ -154,41 +152,39 @@ func (s *Session) awaitUpgrade(c *candidate) bool {
 func (s *Session) answerProbe(c *candidate) bool {
 	s.life.Lock()
 	defer s.life.Unlock()
-	p, ok := s.transport.(*polling)
-	if !ok || s.candidate != c {
+	if s.candidate != c {
 		return false
 	}
 	c.probed = true
-	p.wake()
+	c.from.wake()
 	frames, _ := probePongGroup.encode(encoding{layout: s.codec.frames})
 	return c.conn.Send(frames...) == nil
 }
 
 // moveTo makes the candidate the session's transport. What is queued for a GET goes out over
 // it first. If the session has ended, the candidate is closed behind that instead.
-func (s *Session) moveTo(c *candidate) (from *polling, ok bool) {
+func (s *Session) moveTo(c *candidate) bool {
 	s.life.Lock()
 	defer s.life.Unlock()
-	p, ok := s.transport.(*polling)
-	if !ok || s.candidate != c {
-		return nil, false
+	if s.candidate != c {
+		return false
 	}
 	to := s.server.newWebSocket(c.conn, s.codec, c.base64)
 	if s.life.HasEndedLocked() {
-		_ = c.conn.Send(to.layout.plain(p.clear())...)
+		_ = c.conn.Send(to.layout.plain(c.from.clear())...)
 		c.conn.Close(0, "", false)
-		return nil, false
+		return false
 	}
 	c.conn.SetReadDeadline(time.Time{})
 	s.transport, s.candidate = to, nil
 	to.onSlow(func() { s.judge(to) })
 	s.noteCompression(to)
 	// In one send, which the outbox takes whatever its limit is.
-	if err := c.conn.Send(to.layout.plain(p.take())...); errors.Is(err, outbox.ErrFull) {
+	if err := c.conn.Send(to.layout.plain(c.from.take())...); errors.Is(err, outbox.ErrFull) {
 		s.endLocked(reason.SlowConsumer, discard)
 	} // any other error is seen again by the reader
-	p.wake()
-	return p, true
+	c.from.wake()
+	return true
 }
 
 // plain returns the packets of groups one after the other, not compressed: that takes long, and
