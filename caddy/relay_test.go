@@ -79,7 +79,7 @@ func relayed(t *testing.T, r *Relay, clients int) []recipient {
 
 // say makes a client send an event and returns the ack.
 func (r recipient) say(event string, args ...realtime.Arg) (answer string) {
-	r.HandleEvent(context.Background(), event, args, func(args ...realtime.Arg) error {
+	r.HandleEvent(context.Background(), event, args, func(_ *realtime.Batch, args ...realtime.Arg) error {
 		answer += "ack" + argsOf(args)
 		return nil
 	})
@@ -247,7 +247,7 @@ func TestRelayErrors(t *testing.T) {
 		t.Error(got)
 	}
 	// An ack that cannot be sent is no error.
-	clients[0].HandleEvent(t.Context(), "message", nil, func(...realtime.Arg) error { return errors.New("broken pipe") })
+	clients[0].HandleEvent(t.Context(), "message", nil, func(*realtime.Batch, ...realtime.Arg) error { return errors.New("broken pipe") })
 	if got := clients[1].inbox.take(); !slices.Equal(got, []string{"message"}) {
 		t.Errorf("got %q", got)
 	}

@@ -231,9 +231,9 @@ func (c *conn) exceed(l *realtime.LimitError) {
 }
 
 func (c *conn) event(f frame) {
-	var ack func(...realtime.Arg) error
+	var ack func(*realtime.Batch, ...realtime.Arg) error
 	if f.id != "" {
-		ack = func(args ...realtime.Arg) error { return c.send(encodeAck(f.id, args), c.ws.Batch()) }
+		ack = func(in *realtime.Batch, args ...realtime.Arg) error { return c.send(encodeAck(f.id, args), in) }
 	}
 	ctx := realtime.WithBatch(c.server.endpoint.Hub().Context(), c.ws.Batch())
 	c.socket.HandleEvent(ctx, f.event, f.args, ack)

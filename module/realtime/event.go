@@ -20,8 +20,13 @@ type Event struct {
 	// Ack answers the client. Only the first call does. It is nil if the client awaits no ack.
 	Ack func(...Arg) error
 
+	batch *Batch // that the ack belongs to
 	later func(context.Context) error
 }
+
+// HoldIn has the ack belong to a batch. Without it, it belongs to that of the input, which has
+// been closed once the handler has waited. It is called before Ack.
+func (e *Event) HoldIn(batch *Batch) { e.batch = batch }
 
 // Later has rest run when HandleEvent has returned: off the goroutine that reads from the client,
 // and before anything of the socket's next event. A handler that has to wait calls Later and
@@ -39,13 +44,13 @@ var reserved = map[string]bool{
 func Reserved(event string) bool { return reserved[event] }
 
 // HandleEvent takes an event from the socket's protocol, which calls it for one event at a time, in
-// order. Ack may be nil. It returns when the event has been handled or is queued; if too many are
+// order. Ack may be nil; what it sends belongs to the batch that it gets. It returns when the event has been handled or is queued; if too many are
 // queued, it waits for space. An event that comes after the handlers have learnt of the disconnect
 // is dropped.
-func (s *Socket) HandleEvent(ctx context.Context, name string, args []Arg, ack func(...Arg) error) {
-	e := &Event{Socket: s, Name: name, Args: args, Seq: s.events.Add(1)}
+func (s *Socket) HandleEvent(ctx context.Context, name string, args []Arg, ack func(in *Batch, args ...Arg) error) {
+	e := &Event{Socket: s, Name: name, Args: args, Seq: s.events.Add(1), batch: batchOf(ctx)}
 	if ack != nil {
-		e.Ack = s.firstAck(ack)
+		e.Ack = e.firstAck(ack)
 	}
 	workers := s.namespace.hub.workers
 	policy, release := s.endpoint.acquire()
@@ -79,10 +84,10 @@ func (s *Socket) HandleEvent(ctx context.Context, name string, args []Arg, ack f
 
 // firstAck passes on the first answer only. If that is not valid, the client, which is waiting,
 // gets an error instead.
-func (s *Socket) firstAck(ack func(...Arg) error) func(...Arg) error {
+func (e *Event) firstAck(ack func(*Batch, ...Arg) error) func(...Arg) error {
 	var once sync.Once
 	return func(args ...Arg) (err error) {
-		refused := s.namespace.hub.limits.Load().Check("", args)
+		refused := e.Socket.namespace.hub.limits.Load().Check("", args)
 		if refused == nil {
 			refused = checkAttachments(args)
 		}
@@ -90,7 +95,7 @@ func (s *Socket) firstAck(ack func(...Arg) error) func(...Arg) error {
 			if refused != nil {
 				args = errorArgs(&Error{Code: "bad_ack", Message: "the answer cannot be sent"})
 			}
-			err = ack(args...)
+			err = ack(e.batch, args...)
 		})
 		return errors.Join(refused, err)
 	}

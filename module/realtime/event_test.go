@@ -67,9 +67,9 @@ func TestHandlerChain(t *testing.T) {
 			}
 			e := open(hub(t, realtime.Options{}), policy)
 			m := join(t, e)
-			var ack func(...realtime.Arg) error
+			var ack func(*realtime.Batch, ...realtime.Arg) error
 			if awaited {
-				ack = func(args ...realtime.Arg) error {
+				ack = func(_ *realtime.Batch, args ...realtime.Arg) error {
 					answers = append(answers, texts(args)...)
 					return nil
 				}
@@ -139,6 +139,26 @@ func TestBatchReachesConn(t *testing.T) {
 	equal(t, "events", sender.client.events(), []string{"back", "at once", "back", "at once"})
 	equal(t, "batches of the sender", sender.client.batches, []*realtime.Batch{&batch, nil, nil, nil})
 	equal(t, "batches of the other", other.client.batches, []*realtime.Batch{&batch, nil})
+}
+
+// An ack belongs to the batch of the input, or to the one that the handler says.
+func TestBatchOfAck(t *testing.T) {
+	var input, own realtime.Batch
+	for want, handle := range map[*realtime.Batch]func(*realtime.Event){
+		&input: func(*realtime.Event) {},
+		&own:   func(e *realtime.Event) { e.HoldIn(&own) },
+	} {
+		e := open(hub(t, realtime.Options{}), realtime.Policy{Handlers: []realtime.Handler{guest{event: func(_ context.Context, e *realtime.Event) (bool, error) {
+			handle(e)
+			return true, e.Ack()
+		}}}})
+		var got []*realtime.Batch
+		join(t, e).HandleEvent(realtime.WithBatch(t.Context(), &input), "event", nil, func(in *realtime.Batch, _ ...realtime.Arg) error {
+			got = append(got, in)
+			return nil
+		})
+		equal(t, "batches of the ack", got, []*realtime.Batch{want})
+	}
 }
 
 // A handler emits, calls Flush and waits.

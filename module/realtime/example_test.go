@@ -86,7 +86,7 @@ func Example() {
 	connect("carol", `{}`)
 
 	// What a client sends, its protocol gives to the socket.
-	alice.HandleEvent(ctx, "say", []realtime.Arg{realtime.String("hello")}, func(args ...realtime.Arg) error {
+	alice.HandleEvent(ctx, "say", []realtime.Arg{realtime.String("hello")}, func(_ *realtime.Batch, args ...realtime.Arg) error {
 		fmt.Printf("alice gets the ack %s\n", args[0].JSON)
 		return nil
 	})

@@ -43,7 +43,7 @@ func ExampleEvent_Later() {
 	}
 
 	acked := make(chan struct{})
-	alice.HandleEvent(ctx, "find", nil, func(args ...realtime.Arg) error {
+	alice.HandleEvent(ctx, "find", nil, func(_ *realtime.Batch, args ...realtime.Arg) error {
 		fmt.Printf("alice gets the ack %s\n", args[0].JSON)
 		close(acked)
 		return nil

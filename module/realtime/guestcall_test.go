@@ -31,7 +31,7 @@ func TestGuestPanics(t *testing.T) {
 	})
 	m := join(t, e)
 	var answer []string
-	m.HandleEvent(t.Context(), "greet", nil, func(args ...realtime.Arg) error {
+	m.HandleEvent(t.Context(), "greet", nil, func(_ *realtime.Batch, args ...realtime.Arg) error {
 		answer = append(answer, texts(args)...)
 		return nil
 	})

@@ -92,7 +92,7 @@ func TestLimits(t *testing.T) {
 		}
 		e.set(realtime.Policy{Handlers: []realtime.Handler{guest{event: acker(test.args)}}})
 		acked = nil
-		m.HandleEvent(t.Context(), "ask", nil, func(args ...realtime.Arg) error {
+		m.HandleEvent(t.Context(), "ask", nil, func(_ *realtime.Batch, args ...realtime.Arg) error {
 			acked = append(acked, args)
 			return nil
 		})

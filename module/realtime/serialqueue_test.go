@@ -136,7 +136,7 @@ func TestLaterFails(t *testing.T) {
 			}}
 			e := open(hub(t, realtime.Options{}), realtime.Policy{Handlers: []realtime.Handler{h}})
 			answers := make(chan string, 1)
-			join(t, e).HandleEvent(t.Context(), "greet", nil, func(args ...realtime.Arg) error {
+			join(t, e).HandleEvent(t.Context(), "greet", nil, func(_ *realtime.Batch, args ...realtime.Arg) error {
 				answers <- string(args[0].JSON)
 				return nil
 			})

@@ -261,7 +261,7 @@ func TestSocketsConcurrently(t *testing.T) {
 				_ = m.To("all").Emit(context.Background(), "hello")
 				_ = m.Emit(context.Background(), "hello")
 				m.SetData(map[string]json.RawMessage{"n": raw("1")})
-				m.HandleEvent(context.Background(), "event", nil, func(...realtime.Arg) error { return nil })
+				m.HandleEvent(context.Background(), "event", nil, func(*realtime.Batch, ...realtime.Arg) error { return nil })
 				m.Rooms()
 				m.Data()
 				h.Stats()

@@ -97,11 +97,11 @@ func (c *conn) event(p packet, batch *engineio.Batch) {
 	if p.blank {
 		return // it has no name; Socket.IO's parser accepts that, too
 	}
-	var ack func(...realtime.Arg) error
+	var ack func(*realtime.Batch, ...realtime.Arg) error
 	if id := p.id; id != "" {
-		ack = func(args ...realtime.Arg) error {
+		ack = func(in *realtime.Batch, args ...realtime.Arg) error {
 			answer := packet{kind: typeAck, namespace: c.namespace, id: id, args: args}
-			return c.client.session.SendIn(batch, c.client.format.encode(answer))
+			return c.client.session.SendIn(in, c.client.format.encode(answer))
 		}
 	}
 	c.socket.HandleEvent(realtime.WithBatch(c.client.server.endpoint.Hub().Context(), batch), p.event, p.args, ack)

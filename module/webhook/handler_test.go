@@ -426,7 +426,7 @@ func TestOneInFlight(t *testing.T) {
 			for i := range events {
 				acked.Add(1)
 				arg, _ := realtime.JSON(i + 1)
-				c.socket.HandleEvent(t.Context(), "n", []realtime.Arg{arg}, func(...realtime.Arg) error { acked.Done(); return nil })
+				c.socket.HandleEvent(t.Context(), "n", []realtime.Arg{arg}, func(*realtime.Batch, ...realtime.Arg) error { acked.Done(); return nil })
 			}
 			acked.Wait()
 		})

@@ -186,7 +186,7 @@ func (c *client) Close(reason string) { c.note("closed: " + reason) }
 func (c *client) ask(t testing.TB, event string, args ...realtime.Arg) string {
 	t.Helper()
 	acked := make(chan string, 1)
-	c.socket.HandleEvent(t.Context(), event, args, func(args ...realtime.Arg) error {
+	c.socket.HandleEvent(t.Context(), event, args, func(_ *realtime.Batch, args ...realtime.Arg) error {
 		text := string(realtime.AppendInlineArgs(nil, args))
 		c.note("ack " + text)
 		acked <- text
