@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	mathrand "math/rand/v2"
 	"net"
 	"net/http"
@@ -142,23 +141,26 @@ func (b *Handler) awaitTurn(ctx context.Context, c class, name string) error {
 
 // exchange makes a request.
 func (b *Handler) exchange(out *http.Request) (*reply, error) {
-	in, err := b.options.Transport.RoundTrip(out) // follows no redirect
+	r := new(reply)
+	err := stream(b.options.Transport, out, r.begin)
 	if err != nil {
-		f := &failure{sentUnknown, fmt.Errorf("asking backend: %w", err)}
-		if notSent(err) {
-			f.sent = sentNo
-		}
-		return nil, f
+		return nil, failureOf(err, r.status != 0)
 	}
-	defer func() { _ = in.Body.Close() }()
-	text, err := io.ReadAll(io.LimitReader(in.Body, maxAnswer+1))
-	if err != nil {
-		return nil, &failure{sentUnknown, fmt.Errorf("reading answer: %w", err)}
+	return r, nil
+}
+
+// failureOf returns the error of an exchange: begun says whether an answer had begun.
+func failureOf(err error, begun bool) error {
+	if bad, ok := errors.AsType[*wrongAnswer](err); ok {
+		return bad
 	}
-	if len(text) > maxAnswer {
-		return nil, wrong("has more than %d bytes", maxAnswer)
+	switch {
+	case begun:
+		return &failure{sentUnknown, fmt.Errorf("reading answer: %w", err)}
+	case notSent(err):
+		return &failure{sentNo, fmt.Errorf("asking backend: %w", err)}
 	}
-	return &reply{in.StatusCode, text, in.Header}, nil
+	return &failure{sentUnknown, fmt.Errorf("asking backend: %w", err)}
 }
 
 func scheme(secure bool) string {

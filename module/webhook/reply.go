@@ -3,6 +3,7 @@ package webhook
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -20,6 +21,21 @@ type reply struct {
 	status int
 	body   []byte
 	header http.Header
+}
+
+// begin and Write keep an answer that comes.
+func (r *reply) begin(status int, header http.Header) io.Writer {
+	r.status, r.header = status, header
+	return r
+}
+
+// Write implements io.Writer. The error is a *wrongAnswer.
+func (r *reply) Write(p []byte) (int, error) {
+	if len(r.body)+len(p) > maxAnswer {
+		return 0, wrong("has more than %d bytes", maxAnswer)
+	}
+	r.body = append(r.body, p...)
+	return len(p), nil
 }
 
 func (r *reply) good() bool { return r.status >= 200 && r.status <= 299 }

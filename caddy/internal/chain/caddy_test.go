@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -73,8 +74,9 @@ func TestCaddy(t *testing.T) {
 			if name == "TLS" {
 				more = `,"transport":{"protocol":"http","tls":{"insecure_skip_verify":true}}`
 			}
-			c, a, w := testChain(t, proxyTo(more, server.Listener.Addr().String())), new(attempt), newRecorder()
+			c, a := testChain(t, proxyTo(more, server.Listener.Addr().String())), new(attempt)
 			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "http://backend/realtime", strings.NewReader("{}"))
+			w := newRecorder(r.Context(), new(keptAnswer).begin)
 			if err := c.serve(w, asReceived(r, a), a); err != nil {
 				t.Fatal(err)
 			}
@@ -86,7 +88,7 @@ func TestCaddy(t *testing.T) {
 	// fails returns the error of a request, and what the handlers have written.
 	fails := func(t *testing.T, handler string, r *http.Request) (*recorder, error) {
 		t.Helper()
-		c, w := testChain(t, handler), newRecorder()
+		c, w := testChain(t, handler), newRecorder(r.Context(), new(keptAnswer).begin)
 		r = caddyhttp.PrepareRequest(asReceived(r, new(attempt)), caddy.NewReplacer(), w, c.server)
 		return w, c.handler.ServeHTTP(w, r)
 	}
@@ -122,6 +124,35 @@ func TestCaddy(t *testing.T) {
 		w, err := fails(t, proxyTo("", s.address), post().WithContext(ctx))
 		if err != nil || w.status != statusCanceled {
 			t.Errorf("the status is %d, the error %v, want %d and none", w.status, err, statusCanceled)
+		}
+	})
+	t.Run("at once", func(t *testing.T) {
+		for _, length := range []string{"Content-Length: 2", "Transfer-Encoding: chunked"} {
+			next := make(chan struct{})
+			s := newScript(t, func(s *script, conn *net.TCPConn) {
+				s.take(bufio.NewReader(conn))
+				_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\n"+length+"\r\n\r\n")
+				for _, part := range []string{"a", "b"} {
+					if length != "Content-Length: 2" {
+						part = "1\r\n" + part + "\r\n"
+					}
+					_, _ = io.WriteString(conn, part)
+					<-next
+				}
+				if length != "Content-Length: 2" {
+					_, _ = io.WriteString(conn, "0\r\n\r\n")
+				}
+			})
+			got := ""
+			err := testChain(t, proxyTo("", s.address)).Stream(post(), func(int, http.Header) io.Writer {
+				return writer(func(p []byte) {
+					got += string(p)
+					next <- struct{}{}
+				})
+			})
+			if got != "ab" || err != nil {
+				t.Errorf("%s: the answer is %q, the error %v", length, got, err)
+			}
 		}
 	})
 	t.Run("broken off", func(t *testing.T) {

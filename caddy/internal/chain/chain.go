@@ -18,6 +18,7 @@
 //   - reverse_proxy returns a [reverseproxy.DialError] if it could not connect, and an error
 //     with the text "no upstreams available" if it did not try.
 //   - An HTTP/2 transport that may not send a request again says so in an error's text.
+//   - reverse_proxy writes what it has read of an answer at once.
 //   - reverse_proxy writes the status 499 if the request's context ends, and panics with
 //     [http.ErrAbortHandler] if an answer breaks off.
 package chain
@@ -29,6 +30,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -95,34 +97,42 @@ func noAnswer(http.ResponseWriter, *http.Request) error {
 // RoundTrip implements [http.RoundTripper]. The error is a [webhook.ErrNotSent] if no backend can
 // have received any of the request.
 func (c *Chain) RoundTrip(r *http.Request) (*http.Response, error) {
-	if c.stuck.Load() >= maxStuck {
-		return nil, fmt.Errorf("%d requests still run whose time is over: %w", maxStuck, webhook.ErrNotSent)
+	var a keptAnswer
+	if err := c.Stream(r, a.begin); err != nil {
+		return nil, err
 	}
-	w, a := newRecorder(), new(attempt)
+	return a.response(r), nil
+}
+
+// Stream implements [webhook.Streamer].
+//
+// reverse_proxy writes what it has read at once, whatever its flush_interval is: that is for
+// response writers that buffer. Only with response_buffers, or behind a handler that buffers,
+// the answer comes as a whole.
+func (c *Chain) Stream(r *http.Request, begin func(status int, header http.Header) io.Writer) error {
+	if c.stuck.Load() >= maxStuck {
+		return fmt.Errorf("%d requests still run whose time is over: %w", maxStuck, webhook.ErrNotSent)
+	}
+	w, a := newRecorder(r.Context(), begin), new(attempt)
 	if c.prompt {
-		if err := c.serve(w, asReceived(r, a), a); err != nil {
-			return nil, err
-		}
-		return w.response(r)
+		return w.end(c.serve(w, asReceived(r, a), a))
 	}
 	done := make(chan error, 1)
 	go func() { done <- c.serve(w, asReceived(r, a), a) }() // joined below
 	select {
 	case err := <-done:
-		if err != nil {
-			return nil, err
-		}
-		return w.response(r)
+		return w.end(err)
 	case <-r.Context().Done():
 	}
 	// A handler that looks at the context is about to return, with an error that says more. But
 	// not every handler looks at it, so this does not wait.
+	w.giveUp()
 	c.stuck.Add(1)
 	go func() { // ends when the handlers return
 		<-done //nolint:errcheck // the request has been given up, whatever became of it
 		c.stuck.Add(-1)
 	}()
-	return nil, context.Cause(r.Context())
+	return context.Cause(r.Context())
 }
 
 // CloseIdleConnections closes the connections to backends that are not in use.
@@ -144,7 +154,9 @@ func asReceived(r *http.Request, a *attempt) *http.Request {
 	in.Host = r.URL.Host
 	in.RemoteAddr = "127.0.0.1:0"
 	if peer, ok := webhook.PeerOf(r.Context()); ok {
-		in.RemoteAddr = net.JoinHostPort(peer.ClientIP, "0")
+		if peer.ClientIP != "" { // as it is for a request about several clients
+			in.RemoteAddr = net.JoinHostPort(peer.ClientIP, "0")
+		}
 		if peer.Host != "" {
 			in.Host = peer.Host
 		}
@@ -173,29 +185,22 @@ func (c *Chain) serve(w *recorder, r *http.Request, a *attempt) (err error) {
 			return
 		}
 		broken, _ := value.(error)
-		switch {
-		case !errors.Is(broken, http.ErrAbortHandler): // which says that the answer broke off
-			err = fmt.Errorf("handler panicked: %v", value)
-		case w.tooLarge:
-			err = errTooLarge
-		default:
+		if errors.Is(broken, http.ErrAbortHandler) { // which says that the answer broke off
 			err = cmp.Or(context.Cause(r.Context()), errBrokeOff)
+		} else {
+			err = fmt.Errorf("handler panicked: %v", value)
 		}
 	}()
 	r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, c.server)
 	err = c.handler.ServeHTTP(w, r)
-	switch {
-	case err != nil && a.unsent(r.Context(), err):
+	if err != nil && a.unsent(r.Context(), err) {
 		return fmt.Errorf("%w: %w", webhook.ErrNotSent, err)
-	case err == nil && w.status == statusCanceled:
-		return context.Cause(r.Context())
 	}
 	return err
 }
 
-// statusCanceled is what reverse_proxy writes if the request's context ends. No backend has
-// answered so.
-const statusCanceled = 499
-
 // Interface guards
-var _ http.RoundTripper = (*Chain)(nil)
+var (
+	_ http.RoundTripper = (*Chain)(nil)
+	_ webhook.Streamer  = (*Chain)(nil)
+)

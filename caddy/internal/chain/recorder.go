@@ -2,77 +2,144 @@ package chain
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 )
 
-// A recorder is an [http.ResponseWriter] that keeps the answer in memory.
+// A recorder is the [http.ResponseWriter] of a request. It passes the answer on while handlers
+// write it.
 type recorder struct {
+	ctx    context.Context // of the request
+	begin  func(status int, header http.Header) io.Writer
 	header http.Header // as the handlers change it
-	status int         // 0: nothing is written yet
-	sent   http.Header // the header when the status was written
-	body   bytes.Buffer
 
-	tooLarge bool // the rest of the body is missing
+	mu     sync.Mutex
+	status int       // 0: nothing is written yet
+	body   io.Writer // nil: nobody takes the body
+	failed error     // of body
 }
 
-func newRecorder() *recorder { return &recorder{header: make(http.Header)} }
-
-// maxRecorded is the size of the largest answer, in bytes. Package webhook has a lower bound of
-// its own.
-const maxRecorded = 5 << 20
+func newRecorder(ctx context.Context, begin func(status int, header http.Header) io.Writer) *recorder {
+	return &recorder{ctx: ctx, begin: begin, header: make(http.Header)}
+}
 
 var (
-	errTooLarge = fmt.Errorf("the backend's answer has more than %d bytes", maxRecorded)
 	errBrokeOff = errors.New("the backend's answer broke off")
+	errNoAnswer = errors.New("the handlers wrote no answer")
+	errGivenUp  = errors.New("nobody waits for the answer any more")
 )
+
+// statusCanceled is what reverse_proxy writes if the request's context ends. No backend has
+// answered so.
+const statusCanceled = 499
 
 // Header implements [http.ResponseWriter].
 func (w *recorder) Header() http.Header { return w.header }
 
 // WriteHeader implements [http.ResponseWriter].
 func (w *recorder) WriteHeader(status int) {
-	if w.status != 0 || status >= 100 && status <= 199 && status != http.StatusSwitchingProtocols {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.writeHeader(status)
+}
+
+// writeHeader is WriteHeader for a caller that holds the mutex.
+func (w *recorder) writeHeader(status int) {
+	if w.status != 0 || w.failed != nil || status >= 100 && status <= 199 && status != http.StatusSwitchingProtocols {
 		return
 	}
 	w.status = status
-	w.sent = w.header.Clone()
+	if status != statusCanceled || w.ctx.Err() == nil {
+		w.body = w.begin(status, w.header.Clone())
+	}
 }
 
 // Write implements [http.ResponseWriter].
 func (w *recorder) Write(p []byte) (int, error) {
-	w.WriteHeader(http.StatusOK)
-	if w.body.Len()+len(p) > maxRecorded {
-		w.tooLarge = true
-		return 0, errTooLarge
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.writeHeader(http.StatusOK)
+	switch {
+	case w.failed != nil:
+		return 0, w.failed
+	case w.body == nil:
+		return len(p), nil
 	}
-	return w.body.Write(p)
+	n, err := w.body.Write(p)
+	w.failed = err
+	return n, err
 }
 
 // Flush implements [http.Flusher].
 func (w *recorder) Flush() { w.WriteHeader(http.StatusOK) }
 
-// response returns what was recorded as the answer to r. It fails if there is no whole answer.
-func (w *recorder) response(r *http.Request) (*http.Response, error) {
+// giveUp has nothing passed on any more.
+func (w *recorder) giveUp() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.failed = errGivenUp
+}
+
+// end returns the error of an answer whose handlers have returned with err.
+func (w *recorder) end(err error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	switch {
+	case w.failed != nil:
+		return w.failed // which is why the handlers have ended
+	case err != nil:
+		return err
 	case w.status == 0:
-		return nil, errors.New("the handlers wrote no answer")
-	case w.tooLarge:
-		return nil, errTooLarge
+		return errNoAnswer
+	case w.status == statusCanceled && w.body == nil:
+		return context.Cause(w.ctx)
 	}
+	return nil
+}
+
+// maxKept is the size of the largest answer that is kept as a whole, in bytes.
+const maxKept = 5 << 20
+
+var errTooLarge = fmt.Errorf("the backend's answer has more than %d bytes", maxKept)
+
+// A keptAnswer is an answer as a whole.
+type keptAnswer struct {
+	status int
+	header http.Header
+	body   bytes.Buffer
+}
+
+// begin is that of a recorder.
+func (a *keptAnswer) begin(status int, header http.Header) io.Writer {
+	a.status, a.header = status, header
+	return a
+}
+
+// Write implements [io.Writer].
+func (a *keptAnswer) Write(p []byte) (int, error) {
+	if a.body.Len()+len(p) > maxKept {
+		return 0, errTooLarge
+	}
+	return a.body.Write(p)
+}
+
+// response returns the answer to r.
+func (a *keptAnswer) response(r *http.Request) *http.Response {
 	return &http.Response{
-		Status:        http.StatusText(w.status),
-		StatusCode:    w.status,
+		Status:        http.StatusText(a.status),
+		StatusCode:    a.status,
 		Proto:         "HTTP/1.1",
 		ProtoMajor:    1,
 		ProtoMinor:    1,
-		Header:        w.sent,
-		Body:          io.NopCloser(&w.body),
-		ContentLength: int64(w.body.Len()),
+		Header:        a.header,
+		Body:          io.NopCloser(&a.body),
+		ContentLength: int64(a.body.Len()),
 		Request:       r,
-	}, nil
+	}
 }
 
 // Interface guards
