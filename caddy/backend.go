@@ -82,11 +82,18 @@ type Backend struct {
 	// 5s.
 	EventTimeout caddy.Duration `json:"event_timeout,omitempty"`
 
-	// Concurrency is the number of requests that may be in flight. Default 256.
+	// Concurrency is the number of messages that may be in flight. Default 256.
 	//
 	// From 4 on, a quarter is reserved for connects and a quarter for events. Disconnects get an
 	// eighth at most. Events of one name get three times as many as they leave to others.
 	Concurrency int `json:"concurrency,omitempty"`
+
+	// Batch is how many messages about events and disconnects a request may have at most, from 2 on.
+	// Default: each message has a request of its own. In a Caddyfile, "batch" alone is 100.
+	//
+	// Messages that come while a request is on its way to the backend gather, and go together in the
+	// next one. When it is quiet, nobody waits. The backend must know batches.
+	Batch int `json:"batch,omitempty"`
 
 	// Retry is when a connect or an event is sent again within its timeout: "unsent" or "unknown".
 	// Default "unsent".
@@ -188,6 +195,7 @@ func (b *Backend) Provision(ctx caddy.Context) error {
 		ConnectTimeout: time.Duration(b.ConnectTimeout),
 		EventTimeout:   time.Duration(b.EventTimeout),
 		Concurrency:    b.Concurrency,
+		Batch:          b.Batch,
 		AcceptOnError:  b.OnError == onErrorAccept,
 		RetryUnknown:   b.Retry == retryUnknown,
 		NoConnects:     !b.notifies(notifyConnect),
@@ -299,6 +307,8 @@ func (b *Backend) Validate() error {
 		return errors.New("backend: timeout: durations must be positive")
 	case b.Concurrency < 0:
 		return errors.New("backend: concurrency must be positive")
+	case b.Batch < 0 || b.Batch == 1 || b.Batch > maxBatch:
+		return fmt.Errorf("backend: batch is a number from 2 to %d, not %d; leave it out to have each message in a request of its own", maxBatch, b.Batch)
 	case b.Retry != "" && b.Retry != retryUnsent && b.Retry != retryUnknown:
 		return fmt.Errorf("backend: retry is unsent or unknown, not %q", b.Retry)
 	case b.OnError != "" && b.OnError != onErrorReject && b.OnError != onErrorAccept:
@@ -421,6 +431,9 @@ func (b *Backend) target() (*url.URL, error) {
 	}
 	return u, nil
 }
+
+// maxBatch is the highest value of Backend.Batch.
+const maxBatch = 1000
 
 // maxBuffered is how many bytes of a request's body are buffered. The rest is written separately,
 // after the header.

@@ -38,6 +38,7 @@ type handleSegment struct{ *caddyfile.Dispenser }
 //		forward     <header>...
 //		timeout     <connect> <event>
 //		concurrency <n>
+//		batch       [<max>]
 //		retry       unsent|unknown
 //		on_error    reject|accept
 //		notify      connect|disconnect...
@@ -136,6 +137,16 @@ func (b *Backend) parseOption(d *caddyfile.Dispenser, option string) error {
 			return d.Errf("backend: concurrency takes one number from 1 on, such as %d",
 				webhook.DefaultConcurrency)
 		}
+	case "batch":
+		b.Batch = webhook.DefaultBatch
+		var err error
+		if len(args) == 1 {
+			b.Batch, err = strconv.Atoi(args[0])
+		}
+		if len(args) > 1 || err != nil || b.Batch < 2 || b.Batch > maxBatch {
+			return d.Errf("backend: batch takes one number from 2 to %d, or nothing, which is %d",
+				maxBatch, webhook.DefaultBatch)
+		}
 	case "on_error":
 		if len(args) != 1 || args[0] != onErrorReject && args[0] != onErrorAccept {
 			return d.Err("backend: on_error takes reject or accept")
@@ -155,9 +166,9 @@ func (b *Backend) parseOption(d *caddyfile.Dispenser, option string) error {
 		}
 	default:
 		return d.Errf("backend has no option %q%s; "+
-			"it has concurrency, events, forward, handle, notify, on_error, retry, secret, timeout and unsigned",
+			"it has batch, concurrency, events, forward, handle, notify, on_error, retry, secret, timeout and unsigned",
 			option, didYouMean(option, []string{
-				"concurrency", "events", "forward", "handle", "notify",
+				"batch", "concurrency", "events", "forward", "handle", "notify",
 				"on_error", "retry", "secret", "timeout", "unsigned",
 			}))
 	}

@@ -89,6 +89,8 @@ func TestValidateJSON(t *testing.T) {
 		{"a backend with a secret, unsigned", h + `,"handlers":[{"handler":"backend","url":"http://localhost:1/realtime","unsigned":true,"secrets":["whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="]}]}`, ``, "backend: unsigned and secret exclude each other"},
 		{"a backend's query", h + `,"handlers":[{"handler":"backend","url":"http://localhost:1/realtime?a=b","unsigned":true}]}`, ``, "has a query; leave it out"},
 		{"a backend's empty query", h + `,"handlers":[{"handler":"backend","url":"http://localhost:1/realtime?","unsigned":true}]}`, ``, "has a query; leave it out"},
+		{"batches of one", h + `,"handlers":[{"handler":"backend","url":"http://localhost:1/realtime","unsigned":true,"batch":1}]}`, ``, "batch is a number from 2 to 1000, not 1; leave it out"},
+		{"endless batches", h + `,"handlers":[{"handler":"backend","url":"http://localhost:1/realtime","unsigned":true,"batch":-1}]}`, ``, "batch is a number from 2 to 1000, not -1"},
 		{"a backend's root", h + `,"handlers":[{"handler":"backend","path":"/","unsigned":true,"handle":[{"handler":"static_response"}]}]}`, ``, "backend: the path must be one that clients have no need of"},
 		{"a backend's pattern", h + `,"handlers":[{"handler":"backend","path":"/realtime/*","unsigned":true,"handle":[{"handler":"static_response"}]}]}`, ``, "is no pattern"},
 		{"any origin and a forwarded cookie", h + `,"origins":["*"],"handlers":[{"handler":"backend","url":"http://localhost:1/realtime","unsigned":true}]}`, ``, "backend: with origins * any page could connect in the name of its visitor, by the Cookie that is forwarded"},

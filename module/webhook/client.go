@@ -7,10 +7,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
 // The waits between attempts of a request that a client waits for.
@@ -94,32 +97,68 @@ func (b *Handler) send(ctx context.Context, r *request, attempt int) (*reply, er
 		return nil, &failure{sentNo, err}
 	}
 	defer b.slots.give(class, r.event)
-	at := time.Now()
-	body := r.body(attempt, at)
-	out, err := http.NewRequestWithContext(ctx, http.MethodPost, b.options.URL, bytes.NewReader(body))
-	if err != nil {
-		return nil, fmt.Errorf("making request: %w", err)
+	if b.batches != nil && class != connects {
+		return b.batches.send(ctx, r, attempt)
 	}
-	if r.header != nil {
-		out.Header = r.header.Clone() // handlers may change it
+	return b.sendAlone(ctx, r, attempt)
+}
+
+// sendAlone makes one attempt, by a request of the message's own.
+func (b *Handler) sendAlone(ctx context.Context, r *request, attempt int) (*reply, error) {
+	end := b.options.Meter.begin(r.kind)
+	at := time.Now()
+	answer := new(reply)
+	err := b.post(withPeer(ctx, r.peer), &post{r.id, at, r.body(attempt, at), r.peer, r.header}, answer.begin)
+	if err != nil {
+		err = failureOf(err, answer.status != 0)
+	}
+	end(err != nil || answer.status >= 500)
+	if err != nil {
+		return nil, err
+	}
+	b.heed(answer)
+	return answer, nil
+}
+
+// heed begins a pause if a good answer asks for one.
+func (b *Handler) heed(answer *reply) {
+	if answer.good() {
+		b.pause.begin(answer.retryAfter(maxPause))
+	}
+}
+
+// A post is a request on its way to the backend.
+type post struct {
+	id     string
+	at     time.Time
+	body   []byte
+	peer   realtime.Peer
+	header http.Header // nil: none beside its own
+}
+
+// post sends a request, and passes the answer on while it comes. The error is that of the
+// transport.
+func (b *Handler) post(ctx context.Context, p *post, begin func(status int, header http.Header) io.Writer) error {
+	out, err := http.NewRequestWithContext(ctx, http.MethodPost, b.options.URL, bytes.NewReader(p.body))
+	if err != nil {
+		return fmt.Errorf("making request: %w", err)
+	}
+	if p.header != nil {
+		out.Header = p.header.Clone() // handlers may change it
 	}
 	out.Header.Set("Content-Type", "application/json")
 	out.Header.Set("User-Agent", "caddy-realtime")
 	out.Header.Set("Traceparent", traceparent())
-	out.Header.Set("X-Forwarded-For", r.peer.ClientIP)
-	out.Header.Set("X-Forwarded-Proto", scheme(r.peer.Secure))
-	out.Header.Set("X-Forwarded-Host", r.peer.Host)
-	sign(out.Header, b.options.Secrets, r.id, at, body)
+	if p.peer.ClientIP != "" {
+		out.Header.Set("X-Forwarded-For", p.peer.ClientIP)
+	}
+	out.Header.Set("X-Forwarded-Proto", scheme(p.peer.Secure))
+	out.Header.Set("X-Forwarded-Host", p.peer.Host)
+	sign(out.Header, b.options.Secrets, p.id, p.at, p.body)
 	if out.Header["Idempotency-Key"] != nil || out.Header["X-Idempotency-Key"] != nil {
 		out.GetBody = nil // net/http would send it again by itself, though it may have been received
 	}
-	end := b.options.Meter.begin(r.kind)
-	answer, err := b.exchange(out.WithContext(withPeer(ctx, r.peer)))
-	end(err != nil || answer.status >= 500)
-	if err == nil && answer.good() {
-		b.pause.begin(answer.retryAfter(maxPause))
-	}
-	return answer, err
+	return stream(b.options.Transport, out, begin)
 }
 
 // awaitTurn blocks until a request may be sent. Then the request has a slot, which must
@@ -139,17 +178,7 @@ func (b *Handler) awaitTurn(ctx context.Context, c class, name string) error {
 	}
 }
 
-// exchange makes a request.
-func (b *Handler) exchange(out *http.Request) (*reply, error) {
-	r := new(reply)
-	err := stream(b.options.Transport, out, r.begin)
-	if err != nil {
-		return nil, failureOf(err, r.status != 0)
-	}
-	return r, nil
-}
-
-// failureOf returns the error of an exchange: begun says whether an answer had begun.
+// failureOf returns the failure for an error of post: begun says whether an answer had begun.
 func failureOf(err error, begun bool) error {
 	if bad, ok := errors.AsType[*wrongAnswer](err); ok {
 		return bad

@@ -34,7 +34,7 @@ type Options struct {
 	// ConnectTimeout and EventTimeout are how long the backend may take to answer. They
 	// include the wait for a slot, and further attempts. Defaults: 3s and 5s.
 	ConnectTimeout, EventTimeout time.Duration
-	// Concurrency is how many requests may be in flight. From four on, a quarter is
+	// Concurrency is how many messages may be in flight. From four on, a quarter is
 	// reserved for connects and a quarter for events. Disconnects get an eighth at
 	// most, and events of one name three times as many as they leave to others.
 	// Default: 256.
@@ -42,6 +42,10 @@ type Options struct {
 	// RetryUnknown has connects and events sent again, with the same webhook-id, even if
 	// the backend may have received them. Default: only if it cannot have.
 	RetryUnknown bool
+	// Batch is how many messages about events and disconnects may go in one request. Those
+	// that come while a request is on its way gather, and go in the next one. The backend
+	// must know batches. Default: each message has a request of its own.
+	Batch int
 	// NoConnects lets clients in without asking the backend, and without an identity.
 	// NoDisconnects tells the backend of no disconnect.
 	NoConnects, NoDisconnects bool
@@ -81,6 +85,7 @@ type Handler struct {
 	slots   *slots // as many as requests may be in flight
 	pause   *pause
 	events  deadlines
+	batches *batches // nil: there are none
 
 	deliveries *deliveries // of the queue
 }
@@ -105,7 +110,7 @@ func New(o Options, queue *Queue) *Handler {
 	}
 	all := o.Logger
 	o.Logger = o.Logger.WithOptions(zap.WrapCore(ratelog.New))
-	return &Handler{
+	b := &Handler{
 		options: o,
 		notices: newNotices(all),
 		queue:   queue,
@@ -115,6 +120,10 @@ func New(o Options, queue *Queue) *Handler {
 
 		deliveries: newDeliveries(),
 	}
+	if o.Batch > 1 {
+		b.batches = newBatches(b, o.Batch)
+	}
+	return b
 }
 
 var errTimeout = errors.New("backend took too long")
@@ -210,6 +219,7 @@ func (b *Handler) handle(ctx context.Context, e *realtime.Event) error {
 	limited := b.events.begin(ctx)
 	defer b.events.end(limited)
 	reply, err := b.ask(limited, newEvent(e))
+	defer reply.release()
 	if err == nil {
 		b.logCause(reply, typeEvent, e.Socket.Namespace().Name(), e.Name)
 		if refusal := reply.eventError(); refusal != nil {
@@ -220,7 +230,7 @@ func (b *Handler) handle(ctx context.Context, e *realtime.Event) error {
 			if a.Refusal != nil {
 				return a.Refusal.eventError("bad_request")
 			}
-			b.do(ctx, e, a)
+			b.do(ctx, e, a, reply.held)
 			return nil
 		}
 	}
@@ -237,9 +247,18 @@ func (b *Handler) handle(ctx context.Context, e *realtime.Event) error {
 }
 
 // do does what an answer to an event says. Events are emitted after the socket has left
-// and joined rooms, and a client that is disconnected gets everything before that.
-func (b *Handler) do(ctx context.Context, e *realtime.Event, a *answer) {
+// and joined rooms, and a client that is disconnected gets everything before that. in may be
+// nil.
+func (b *Handler) do(ctx context.Context, e *realtime.Event, a *answer, in *held) {
 	s := e.Socket
+	if in == nil && len(a.Emit) > 0 {
+		in = newHeld() // what is emitted to the client leaves with its ack
+		defer in.release()
+	}
+	if in != nil {
+		ctx = realtime.WithBatch(ctx, &in.batch)
+		e.HoldIn(&in.batch)
+	}
 	if len(a.Data) > 0 {
 		s.SetData(a.Data)
 		b.queue.records.changed(s)

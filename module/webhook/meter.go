@@ -8,7 +8,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/internal/latency"
 )
 
-// A Meter counts requests. The zero value is ready. A meter may outlive handlers. All
+// A Meter counts messages, and batches of them. The zero value is ready. A meter may outlive handlers. All
 // methods may be called concurrently.
 type Meter struct {
 	mu       sync.Mutex
@@ -16,35 +16,50 @@ type Meter struct {
 	kinds    map[string]Latency
 }
 
-// Latency is how long requests of one type took.
+// Latency is how long messages of one type took.
 type Latency = latency.Stats
 
-// Read returns how many requests are in flight, and how long the others took, by their
-// type.
+// Read returns how many messages are in flight, and how long the others took, by their
+// type. Batches have a type of their own, "batch".
 func (m *Meter) Read() (inFlight int, latencies map[string]Latency) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.inFlight, maps.Clone(m.kinds)
 }
 
-// begin counts a request as in flight until end is called.
+// begin counts a message as in flight until end is called.
 func (m *Meter) begin(kind string) (end func(failed bool)) {
 	began := time.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.inFlight++
 	return func(failed bool) {
-		took := time.Since(began)
-		ended := Latency{Count: 1, Total: took, Max: took}
-		if failed {
-			ended.Failed = 1
-		}
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.inFlight--
-		if m.kinds == nil {
-			m.kinds = make(map[string]Latency)
-		}
-		m.kinds[kind] = m.kinds[kind].Plus(ended)
+		m.add(kind, began, failed)
 	}
+}
+
+// beginBatch counts a batch when end is called. Its messages count by themselves.
+func (m *Meter) beginBatch() (end func(failed bool)) {
+	began := time.Now()
+	return func(failed bool) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.add(typeBatch, began, failed)
+	}
+}
+
+// add counts what has ended. The caller holds the mutex.
+func (m *Meter) add(kind string, began time.Time, failed bool) {
+	took := time.Since(began)
+	ended := Latency{Count: 1, Total: took, Max: took}
+	if failed {
+		ended.Failed = 1
+	}
+	if m.kinds == nil {
+		m.kinds = make(map[string]Latency)
+	}
+	m.kinds[kind] = m.kinds[kind].Plus(ended)
 }

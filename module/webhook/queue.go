@@ -92,6 +92,9 @@ func (q *Queue) leave(ctx context.Context, b *Handler, resumed bool) {
 		b.deliveries.cancel() // flush has given them time
 	}
 	b.deliveries.wait(ctx)
+	if b.batches != nil {
+		b.batches.wait(ctx)
+	}
 	if last {
 		q.close(unlimited, b, resumed)
 	} else {

@@ -137,6 +137,7 @@ func (b *Handler) tell(ctx context.Context, d *disconnect) (after time.Duration,
 	ctx, cancel := context.WithTimeoutCause(ctx, b.options.EventTimeout, errTimeout)
 	defer cancel()
 	reply, err := b.send(ctx, d.newRequest(), d.attempts)
+	defer reply.release()
 	switch {
 	case err != nil:
 		return 0, err

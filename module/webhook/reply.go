@@ -21,6 +21,14 @@ type reply struct {
 	status int
 	body   []byte
 	header http.Header
+	held   *held // which has what the answer sends; nil: it leaves at once
+}
+
+// release says that everything in the reply has been done. r may be nil.
+func (r *reply) release() {
+	if r != nil {
+		r.held.release()
+	}
 }
 
 // begin and Write keep an answer that comes.

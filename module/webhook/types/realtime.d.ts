@@ -198,7 +198,36 @@ export interface DisconnectRequest<Data = SocketData> extends Request {
   };
 }
 
-/** Any request that a backend gets. */
+/** A message of a batch: what a request of its own has, but `v` and `timestamp`; `id` is what its webhook-id is. */
+export type BatchMessage<Events extends EventsMap = ClientToServerEvents, Data = SocketData> = { id: string } & (
+  | Omit<EventRequest<Events, Data>, "v" | "timestamp">
+  | Omit<DisconnectRequest<Data>, "v" | "timestamp">
+);
+
+/** Several messages, as they come while another request is on its way. Only a backend for which batches are turned on gets them. */
+export interface BatchRequest<Events extends EventsMap = ClientToServerEvents, Data = SocketData> {
+  v: 1;
+  type: "batch";
+  /** RFC 3339. */
+  timestamp: string;
+  messages: BatchMessage<Events, Data>[];
+}
+
+/** What becomes of a message of a batch: what an answer of its own would be. A line of application/x-ndjson, in any order. */
+export interface BatchResult<Body = EventAnswer | EventRefusal> {
+  /** Of the message. */
+  id: string;
+  /** Default: 200. */
+  status?: number;
+  body?: Body | null;
+}
+
+/** What becomes of the messages of a batch, as JSON instead of lines. */
+export interface BatchAnswer<Body = EventAnswer | EventRefusal> {
+  results: BatchResult<Body>[];
+}
+
+/** Any request that a backend gets, unless batches are turned on: then {@link BatchRequest}, too. */
 export type BackendRequest<Events extends EventsMap = ClientToServerEvents, Data = SocketData> =
   | ConnectRequest
   | EventRequest<Events, Data>

@@ -1,0 +1,281 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
+)
+
+// DefaultBatch is how many messages a batch has at most, unless something else is written.
+const DefaultBatch = 100
+
+const (
+	maxBatchBytes = 1_000_000 // of a batch's messages
+
+	// onTheWay is for how long a request has others wait at most. It may be about a slow
+	// event.
+	onTheWay = 5 * time.Millisecond
+)
+
+// batches gather the messages that come while a request is on its way to the backend, and
+// send them in one request. When it is quiet, a message is sent at once, in a request of its
+// own, as it is without batches.
+//
+// A request is on its way until the first of its messages has been answered, and for 5 ms at
+// most. All messages of a batch are about clients that have used the same host and scheme,
+// since the request has these.
+//
+// All methods may be called concurrently.
+type batches struct {
+	handler *Handler
+	most    int // messages of a batch
+
+	mu      sync.Mutex
+	sites   map[site]*gathering
+	running int           // goroutines that send batches
+	ended   chan struct{} // closed when none is running any more; nil: nobody waits for it
+}
+
+// A site is where clients have connected to.
+type site struct {
+	host   string
+	secure bool
+}
+
+// A gathering has the messages about clients of a site that wait. Its fields are guarded by
+// the mutex of batches.
+type gathering struct {
+	site    site
+	waiting []*batched
+	size    int   // bytes of those waiting
+	trip    *trip // the request on its way; nil: none
+	timer   *time.Timer
+	armed   bool // timer is
+}
+
+// A trip is a request on its way.
+type trip struct{ began time.Time }
+
+func newBatches(b *Handler, most int) *batches {
+	return &batches{handler: b, most: most, sites: make(map[site]*gathering)}
+}
+
+// send makes one attempt. It returns when the message itself has been answered.
+func (b *batches) send(ctx context.Context, r *request, attempt int) (*reply, error) {
+	m := &batched{request: r, attempt: attempt, done: make(chan outcome, 1)}
+	t := b.enter(m)
+	if t == nil {
+		var o outcome
+		select {
+		case o = <-m.done:
+		case <-ctx.Done():
+			o = b.leave(m, context.Cause(ctx))
+		}
+		if o.alone == nil {
+			return o.reply, o.err
+		}
+		t = o.alone
+	}
+	defer func() { b.start(b.over(m.gathering, t)) }()
+	return b.handler.sendAlone(ctx, r, attempt)
+}
+
+// enter has a message wait, unless it can be sent at once: then the result is not nil, and
+// must be given to over.
+func (b *batches) enter(m *batched) *trip {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := site{m.request.peer.Host, m.request.peer.Secure}
+	g := b.sites[s]
+	if g == nil {
+		g = &gathering{site: s}
+		b.sites[s] = g
+	}
+	m.gathering = g
+	if g.arrived() && len(g.waiting) == 0 {
+		g.trip = &trip{time.Now()}
+		return g.trip
+	}
+	g.waiting = append(g.waiting, m)
+	g.size += m.size()
+	if len(g.waiting) >= b.most || g.size >= maxBatchBytes {
+		g.trip = nil // nothing is gained by waiting for it
+	}
+	b.startLocked(b.next(g))
+	return nil
+}
+
+// arrived reports whether no request is on its way.
+func (g *gathering) arrived() bool {
+	if g.trip != nil && time.Since(g.trip.began) >= onTheWay {
+		g.trip = nil
+	}
+	return g.trip == nil
+}
+
+// over says that a request is not on its way any more. The result is the next batch, which
+// the caller must send; nil if there is none.
+func (b *batches) over(g *gathering, t *trip) *batch {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if g.trip != t {
+		return nil
+	}
+	g.trip = nil
+	return b.next(g)
+}
+
+// next returns what is to be sent now, if messages wait and no request is on its way. If
+// there is only one, its own goroutine sends it. The caller holds the mutex.
+func (b *batches) next(g *gathering) *batch {
+	arrived := g.arrived()
+	switch {
+	case len(g.waiting) == 0:
+		if arrived {
+			delete(b.sites, g.site)
+		}
+		return nil
+	case !arrived:
+		b.wake(g, time.Until(g.trip.began.Add(onTheWay)))
+		return nil
+	}
+	if left := b.handler.pause.left(); left > 0 {
+		b.wake(g, left)
+		return nil
+	}
+	g.trip = &trip{time.Now()}
+	messages := g.take(b.most)
+	if len(g.waiting) > 0 {
+		b.wake(g, onTheWay)
+	}
+	if len(messages) == 1 {
+		messages[0].done <- outcome{alone: g.trip}
+		return nil
+	}
+	return newBatch(g, messages, b.handler.options.Meter)
+}
+
+// take removes the first messages, as many as a batch can have.
+func (g *gathering) take(most int) []*batched {
+	n, size := 0, 0
+	for n < min(len(g.waiting), most) && (n == 0 || size+g.waiting[n].size() <= maxBatchBytes) {
+		size += g.waiting[n].size()
+		n++
+	}
+	first := g.waiting[:n:n]
+	if g.waiting = g.waiting[n:]; len(g.waiting) == 0 {
+		g.waiting = nil
+	}
+	g.size -= size
+	return first
+}
+
+// wake has next called after some time, or earlier. The caller holds the mutex.
+func (b *batches) wake(g *gathering, after time.Duration) {
+	switch {
+	case g.armed:
+	case g.timer == nil:
+		g.timer = time.AfterFunc(after, func() { b.tick(g) })
+	default:
+		g.timer.Reset(after)
+	}
+	g.armed = true
+}
+
+func (b *batches) tick(g *gathering) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	g.armed = false
+	if b.sites[g.site] == g {
+		b.startLocked(b.next(g))
+	}
+}
+
+// leave ends the wait of a message whose time is over.
+func (b *batches) leave(m *batched, cause error) outcome {
+	b.mu.Lock()
+	g := m.gathering
+	if i := slices.Index(g.waiting, m); i >= 0 {
+		g.waiting = slices.Delete(g.waiting, i, i+1)
+		g.size -= m.size()
+		b.startLocked(b.next(g))
+	}
+	in := m.in
+	b.mu.Unlock()
+	if in != nil {
+		return in.leave(m, cause)
+	}
+	select {
+	case o := <-m.done: // it could be sent just now
+		b.start(b.over(g, o.alone))
+	default:
+	}
+	return outcome{err: &failure{sentNo, fmt.Errorf("waiting for a batch: %w", cause)}}
+}
+
+// start begins to send a batch. It may be nil.
+func (b *batches) start(next *batch) {
+	if next == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.startLocked(next)
+}
+
+func (b *batches) startLocked(next *batch) {
+	if next != nil {
+		b.running++
+		go b.run(next) // joined by wait
+	}
+}
+
+// run sends a batch, and the next ones as long as there is one at its end.
+func (b *batches) run(next *batch) {
+	for next != nil {
+		g, t := next.gathering, next.trip
+		b.post(next)
+		next = b.over(g, t)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.running--; b.running == 0 && b.ended != nil {
+		close(b.ended)
+		b.ended = nil
+	}
+}
+
+// post sends a batch, and gives its messages their answers.
+func (b *batches) post(m *batch) {
+	defer m.cancel()
+	h := b.handler
+	at := time.Now()
+	a := &batchAnswer{batches: b, batch: m}
+	done := h.options.Meter.beginBatch()
+	peer := realtime.Peer{Host: m.gathering.site.host, Secure: m.gathering.site.secure}
+	err := h.post(withPeer(m.ctx, peer), &post{id: newMessageID(), at: at, body: m.body(at), peer: peer}, a.begin)
+	done(err != nil || a.reply.status >= 500)
+	a.end(err)
+}
+
+// wait returns when no batch is being sent, or ctx ends.
+func (b *batches) wait(ctx context.Context) {
+	b.mu.Lock()
+	if b.running == 0 {
+		b.mu.Unlock()
+		return
+	}
+	if b.ended == nil {
+		b.ended = make(chan struct{})
+	}
+	ended := b.ended
+	b.mu.Unlock()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+	}
+}
