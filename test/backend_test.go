@@ -31,12 +31,17 @@ func backendConfig(backend, more string) harness.Config {
 // TestBackend runs real clients whose application is an HTTP backend.
 func TestBackend(t *testing.T) {
 	t.Parallel()
-	for _, transports := range []string{"websocket", "polling", "polling,websocket"} {
-		t.Run(transports, func(t *testing.T) {
+	for _, test := range []struct{ name, transports, more string }{
+		{"websocket", "websocket", ""},
+		{"polling", "polling", ""},
+		{"polling,websocket", "polling,websocket", ""},
+		{"in batches", "polling,websocket", "batch"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
 			a := harness.NewBackend(t, "a")
-			s := harness.Start(t, harness.Shipped, backendConfig(a.URL(), ""))
+			s := harness.Start(t, harness.Shipped, backendConfig(a.URL(), test.more))
 			s.AllowError("backend is unavailable") // of the event that fails
-			n := s.StartNode(t, "backend.mjs", "TRANSPORTS", transports)
+			n := s.StartNode(t, "backend.mjs", "TRANSPORTS", test.transports)
 			n.Finish()
 			gone := a.WaitMessages(t, "socket.disconnect", "one for each connect that was let in", func(gone []harness.Message) bool {
 				return len(harness.UniqueMessages(gone)) == len(a.Messages("socket.connect"))-refusals
@@ -208,7 +213,8 @@ func TestBackendFastCGI(t *testing.T) {
 func TestBackendRestart(t *testing.T) {
 	t.Parallel()
 	for name, backend := range map[string]func(a *harness.Backend) harness.Config{
-		"url": func(a *harness.Backend) harness.Config { return backendConfig(a.URL(), "") },
+		"url":        func(a *harness.Backend) harness.Config { return backendConfig(a.URL(), "") },
+		"in batches": func(a *harness.Backend) harness.Config { return backendConfig(a.URL(), "batch 20") },
 		"lb_try_duration": func(a *harness.Backend) harness.Config {
 			return backendConfig("", `handle {
 				reverse_proxy `+a.Address()+` {
@@ -248,7 +254,10 @@ func TestBackendRestart(t *testing.T) {
 			if got := len(a.Messages("socket.connect")); got != 200 {
 				t.Errorf("%d clients connected", got)
 			}
-			t.Logf("%d events of 200 clients, acked through 3 restarts", result.Acked)
+			if batches := a.Batches(); (batches > 0) != (name == "in batches") {
+				t.Errorf("there were %d batches", batches)
+			}
+			t.Logf("%d events of 200 clients, acked through 3 restarts, in %d batches", result.Acked, a.Batches())
 		})
 	}
 }

@@ -2,8 +2,10 @@ package test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -240,6 +242,64 @@ func TestExamplesVerify(t *testing.T) {
 				if got := post(tt.id, tt.at, tt.signature, tt.body); got != tt.want {
 					t.Errorf("a request that is %s is answered %d, want %d", tt.what, got, tt.want)
 				}
+			}
+		})
+	}
+}
+
+// TestExamplesBatch checks that examples answer each message of a batch.
+func TestExamplesBatch(t *testing.T) {
+	t.Parallel()
+	ours, err := standardwebhooks.NewWebhook(harness.FirstSecret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const body = `{"v":1,"type":"batch","timestamp":"2026-01-01T00:00:00.000Z","messages":[
+		{"id":"msg_1","type":"socket.event","attempt":1,"data":{"socket":{"id":"s1"},"state":{"email":"x","organizationId":"o"},"event":"message:send","args":[{"text":"hello"}]}},
+		{"id":"msg_2","type":"socket.event","attempt":1,"data":{"socket":{"id":"s2"},"state":{"email":"y","organizationId":"o"},"event":"oops","args":[]}},
+		{"id":"msg_3","type":"socket.disconnect","attempt":1,"data":{"socket":{"id":"s1"},"state":{"email":"x"},"reason":"transport close","user_connections_left":0}},
+		{"id":"msg_4","type":"socket.later","attempt":1,"data":{}}]}`
+	for name := range examples {
+		t.Run(name, func(t *testing.T) {
+			_, e := startExample(t, name)
+			now := time.Now()
+			signature, err := ours.Sign("msg_0", now, []byte(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := http.NewRequest(http.MethodPost, fmt.Sprintf("http://127.0.0.1:%d/realtime", e.port), strings.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for name, value := range map[string]string{"Content-Type": "application/json", "Webhook-Id": "msg_0", "Webhook-Timestamp": strconv.FormatInt(now.Unix(), 10), "Webhook-Signature": signature} {
+				r.Header.Set(name, value)
+			}
+			a, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer a.Body.Close()
+			if media := a.Header.Get("Content-Type"); a.StatusCode != http.StatusOK || !strings.HasPrefix(media, "application/x-ndjson") {
+				t.Errorf("the answer is %d %s", a.StatusCode, media)
+			}
+			got := make(map[string]string)
+			for lines := json.NewDecoder(a.Body); ; {
+				var line struct {
+					ID     string
+					Status int
+					Body   struct {
+						Ack   []struct{ OK bool }
+						Error struct{ Code string }
+					}
+				}
+				if err := lines.Decode(&line); err != nil {
+					break
+				}
+				got[line.ID] = fmt.Sprintf("%d%v%s", line.Status, line.Body.Ack, line.Body.Error.Code)
+			}
+			want := map[string]string{"msg_1": "200[{true}]", "msg_2": "422[]unknown_event", "msg_3": "204[]", "msg_4": "204[]"}
+			if !maps.Equal(got, want) {
+				t.Errorf("the lines are %v, want %v", got, want)
 			}
 		})
 	}

@@ -175,7 +175,9 @@ func (s *server) emit(ctx context.Context, e emission) error {
 
 // message is what Caddy asks or tells.
 type message struct {
-	Type string `json:"type"`
+	ID       string    `json:"id"` // of a message in a batch
+	Messages []message `json:"messages"`
+	Type     string    `json:"type"`
 	Data struct {
 		Socket struct {
 			ID string `json:"id"`
@@ -206,18 +208,38 @@ func (s *server) realtime(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch m.Type {
+	case "batch":
+		s.batch(w, m.Messages)
 	case "socket.connect":
 		s.connect(w, r, &m)
+	default:
+		m.ID = r.Header.Get("Webhook-Id")
+		status, value := s.handle(&m)
+		answer(w, status, value)
+	}
+}
+
+// batch answers messages that come together, each by a line. An event that takes longer would
+// be handled by a goroutine, and its line flushed.
+func (s *server) batch(w http.ResponseWriter, messages []message) {
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	for _, m := range messages {
+		status, body := s.handle(&m)
+		_ = json.NewEncoder(w).Encode(map[string]any{"id": m.ID, "status": status, "body": body})
+	}
+}
+
+// handle returns the answer to a message.
+func (s *server) handle(m *message) (status int, value any) {
+	switch m.Type {
 	case "socket.event":
-		s.event(w, &m)
+		return s.event(m)
 	case "socket.disconnect":
-		if s.gone.first(r.Header.Get("Webhook-Id")) { // it may be told more than once
+		if s.gone.first(m.ID) { // it may be told more than once
 			log.Printf("%s disconnected: %s, %d connections left", m.Data.State.Email, m.Data.Reason, m.Data.Left)
 		}
-		w.WriteHeader(http.StatusNoContent)
-	default: // of a newer Caddy
-		w.WriteHeader(http.StatusNoContent)
 	}
+	return http.StatusNoContent, nil // also to what is of a newer Caddy
 }
 
 // connect lets in who has a session.
@@ -232,18 +254,16 @@ func (s *server) connect(w http.ResponseWriter, r *http.Request, m *message) {
 }
 
 // event handles what clients send.
-func (s *server) event(w http.ResponseWriter, m *message) {
+func (s *server) event(m *message) (status int, value any) {
 	if m.Data.Event != "message:send" || len(m.Data.Args) == 0 {
-		fail(w, http.StatusUnprocessableEntity, "unknown_event", "there is message:send, with {text}")
-		return
+		return http.StatusUnprocessableEntity, problem("unknown_event", "there is message:send, with {text}")
 	}
 	var sent struct{ Text string }
 	if err := json.Unmarshal(m.Data.Args[0], &sent); err != nil || sent.Text == "" {
-		fail(w, http.StatusUnprocessableEntity, "no_text", "a message has a text")
-		return
+		return http.StatusUnprocessableEntity, problem("no_text", "a message has a text")
 	}
 	id := s.messages.Add(1)
-	answer(w, http.StatusOK, map[string]any{
+	return http.StatusOK, map[string]any{
 		"ack": []any{map[string]any{"ok": true, "id": id}},
 		"emit": []emission{{
 			To:     []string{"org:" + m.Data.State.OrganizationID},
@@ -251,7 +271,7 @@ func (s *server) event(w http.ResponseWriter, m *message) {
 			Event:  "message:new",
 			Args:   []any{map[string]any{"id": id, "text": sent.Text, "from": m.Data.State.Email}},
 		}},
-	})
+	}
 }
 
 // tolerance is how old a request may be, and how long it is remembered.
@@ -300,13 +320,21 @@ func (s *seen) first(what string) bool {
 }
 
 func answer(w http.ResponseWriter, status int, value any) {
+	if value == nil {
+		w.WriteHeader(status)
+		return
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(value)
 }
 
+func problem(code, message string) map[string]any {
+	return map[string]any{"error": map[string]string{"code": code, "message": message}}
+}
+
 func fail(w http.ResponseWriter, status int, code, message string) {
-	answer(w, status, map[string]any{"error": map[string]string{"code": code, "message": message}})
+	answer(w, status, problem(code, message))
 }
 
 // serve serves until the process is told to end.

@@ -45,6 +45,9 @@ class Refused(Exception):
         super().__init__(message)
         self.status, self.code = status, code
 
+    def body(self):
+        return {"error": {"code": self.code, "message": str(self)}}
+
 
 class Seen:
     """Remembers what was there within twice the tolerance."""
@@ -93,6 +96,37 @@ def emit(**event):
         pass
 
 
+def handle(identifier, message):
+    """Returns the answer to a message: a status, and a body or None."""
+    try:
+        if message["type"] == "socket.event":
+            return 200, event(message["data"])
+        if message["type"] == "socket.disconnect":
+            disconnected(identifier, message["data"])
+        return 204, None  # also to what is of a newer Caddy
+    except Refused as refused:
+        return refused.status, refused.body()
+
+
+def event(data):
+    """Handles what clients send."""
+    if data["event"] != "message:send" or not data["args"]:
+        raise Refused(422, "unknown_event", "there is message:send, with {text}")
+    sent, user = data["args"][0], data["state"]
+    if not isinstance(sent, dict) or not isinstance(sent.get("text"), str) or not sent["text"]:
+        raise Refused(422, "no_text", "a message has a text")
+    number = next(numbers)
+    message = {"id": number, "text": sent["text"], "from": user["email"]}
+    others = {"to": [f"org:{user['organizationId']}"], "except": [data["socket"]["id"]], "event": "message:new", "args": [message]}
+    return {"ack": [{"ok": True, "id": number}], "emit": [others]}
+
+
+def disconnected(identifier, data):
+    if gone.first(identifier):  # it may be told more than once
+        email, left = data["state"].get("email"), data["user_connections_left"]
+        print(f"{email} disconnected: {data['reason']}, {left} connections left", flush=True)
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # Caddy's connections are used again
     wbufsize = -1  # an answer leaves in one piece
@@ -115,7 +149,7 @@ class Handler(BaseHTTPRequestHandler):
             else:
                 self.answer(404)
         except Refused as refused:
-            self.answer(refused.status, {"error": {"code": refused.code, "message": str(refused)}})
+            self.answer(refused.status, refused.body())
         except ValueError:
             self.answer(400, {"error": {"code": "bad_request", "message": "the body is no JSON"}})
 
@@ -159,8 +193,20 @@ class Handler(BaseHTTPRequestHandler):
         """Answers Caddy."""
         verify(self.headers, body)
         message = json.loads(body)
-        answers = {"socket.connect": self.connected, "socket.event": self.event, "socket.disconnect": self.disconnected}
-        answers.get(message["type"], lambda _: self.answer(204))(message["data"])
+        if message["type"] == "batch":
+            self.batch(message["messages"])
+        elif message["type"] == "socket.connect":
+            self.connected(message["data"])
+        else:
+            self.answer(*handle(self.headers["webhook-id"], message))
+
+    def batch(self, messages):
+        """Answers messages that come together, each by a line."""
+        lines = ""
+        for message in messages:
+            status, body = handle(message["id"], message)
+            lines += json.dumps({"id": message["id"], "status": status, "body": body}) + "\n"
+        self.answer(200, lines, kind="application/x-ndjson")
 
     def connected(self, data):
         """Lets in who has a session."""
@@ -170,31 +216,13 @@ class Handler(BaseHTTPRequestHandler):
         print(f"{user['email']} connected: {data['socket']['id']}", flush=True)
         self.answer(200, {"user": user["userId"], "data": user, "join": [f"org:{user['organizationId']}"]})
 
-    def event(self, data):
-        """Handles what clients send."""
-        if data["event"] != "message:send" or not data["args"]:
-            raise Refused(422, "unknown_event", "there is message:send, with {text}")
-        sent, user = data["args"][0], data["state"]
-        if not isinstance(sent, dict) or not isinstance(sent.get("text"), str) or not sent["text"]:
-            raise Refused(422, "no_text", "a message has a text")
-        number = next(numbers)
-        message = {"id": number, "text": sent["text"], "from": user["email"]}
-        others = {"to": [f"org:{user['organizationId']}"], "except": [data["socket"]["id"]], "event": "message:new", "args": [message]}
-        self.answer(200, {"ack": [{"ok": True, "id": number}], "emit": [others]})
-
-    def disconnected(self, data):
-        if gone.first(self.headers["webhook-id"]):  # it may be told more than once
-            email, left = data["state"].get("email"), data["user_connections_left"]
-            print(f"{email} disconnected: {data['reason']}, {left} connections left", flush=True)
-        self.answer(204)
-
-    def answer(self, status, value=None, cookie=None):
-        body = b"" if value is None else json.dumps(value).encode()
+    def answer(self, status, value=None, cookie=None, kind="application/json"):
+        body = b"" if value is None else (value if isinstance(value, str) else json.dumps(value)).encode()
         self.send_response(status)
         if cookie:
             self.send_header("Set-Cookie", cookie)
         if value is not None:
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", kind)
         if status != 204:
             self.send_header("Content-Length", str(len(body)))
         if stopping.is_set():

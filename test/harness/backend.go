@@ -64,6 +64,7 @@ type Backend struct {
 	latest   time.Time // when the latest request was answered, or stopping began
 	open     map[net.Conn]bool
 	messages []Message
+	batches  int // requests with several messages
 	changed  chan struct{}
 	hold     chan struct{} // until it is closed "hold" is not answered
 	Failing  int           // how many disconnects are still to be answered with 503
@@ -213,13 +214,29 @@ func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	m := Message{id: r.Header.Get("Webhook-Id"), header: r.Header}
+	var m struct {
+		Message
+		Messages []struct {
+			ID string
+			Message
+		}
+	}
 	if err := json.Unmarshal(body, &m); err != nil {
 		b.t.Errorf("%s: %v", body, err)
 		http.Error(w, "no message", http.StatusBadRequest)
 		return
 	}
-	status, answer := b.answer(&m)
+	if m.Type == "batch" {
+		all := make([]*Message, len(m.Messages))
+		for i, one := range m.Messages {
+			all[i] = &one.Message
+			all[i].id, all[i].header = one.ID, r.Header
+		}
+		b.answerBatch(w, all)
+		return
+	}
+	m.id, m.header = r.Header.Get("Webhook-Id"), r.Header
+	status, answer := b.answer(&m.Message)
 	text, err := json.Marshal(answer)
 	if err != nil {
 		b.t.Error(err)
@@ -231,6 +248,39 @@ func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b.announceStop(w.Header())
 	w.WriteHeader(status)
 	_, _ = w.Write(text)
+}
+
+// answerBatch answers messages that come together, each by a line as soon as it is known.
+func (b *Backend) answerBatch(w http.ResponseWriter, messages []*Message) {
+	b.Mu.Lock()
+	b.batches++
+	b.Mu.Unlock()
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.Header().Set("X-Service", b.name)
+	b.announceStop(w.Header())
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	for _, m := range messages {
+		all.Go(func() {
+			status, answer := b.answer(m)
+			text, err := json.Marshal(object{"id": m.id, "status": status, "body": answer})
+			if err != nil {
+				b.t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			_, _ = w.Write(append(text, '\n'))
+			_ = http.NewResponseController(w).Flush()
+		})
+	}
+	all.Wait()
+}
+
+// Batches returns how many requests had several messages.
+func (b *Backend) Batches() int {
+	b.Mu.Lock()
+	defer b.Mu.Unlock()
+	return b.batches
 }
 
 // VerifySignature checks the signature of a request.

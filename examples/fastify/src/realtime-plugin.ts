@@ -3,7 +3,7 @@
 import type { FastifyBaseLogger, FastifyPluginAsync, FastifyRequest } from "fastify";
 import { Webhook, WebhookVerificationError } from "standardwebhooks";
 
-import type { BackendRequest, ConnectAnswer, ConnectRefusal, Emission, EventAnswer, EventRefusal } from "../../../module/webhook/types/realtime.js";
+import type { BackendRequest, BatchMessage, BatchRequest, BatchResult, ConnectAnswer, ConnectRefusal, Emission, EventAnswer, EventRefusal } from "../../../module/webhook/types/realtime.js";
 import { sessionOf } from "./sessions.js";
 import { roomOf, type ClientToServerEvents, type ServerToClientEvents, type SocketData } from "./types.js";
 
@@ -12,8 +12,10 @@ export interface Options {
   secret: string;
 }
 
-type Asked = BackendRequest<ClientToServerEvents, SocketData>;
-type EventAsked = Extract<Asked, { type: "socket.event" }>;
+type Asked = BackendRequest<ClientToServerEvents, SocketData> | BatchRequest<ClientToServerEvents, SocketData>;
+type Message = BatchMessage<ClientToServerEvents, SocketData>;
+type EventAsked = Extract<Message, { type: "socket.event" }>;
+type Answer = [status: number, body?: EventAnswer<SocketData, ServerToClientEvents> | EventRefusal];
 
 /** Remembers what was there within ten minutes, which is longer than a signature is good for. */
 class Seen {
@@ -66,24 +68,36 @@ export const realtime: FastifyPluginAsync<Options> = async (app, { secret }) => 
         request.log.info({ socket: asked.data.socket.id, user: user.email }, "connected");
         return { user: user.userId, data: user, join: [roomOf(user)] } satisfies ConnectAnswer<SocketData, ServerToClientEvents>;
       }
-      case "socket.event": {
-        const [status, answer] = handle(asked);
-        return reply.code(status).send(answer);
-      }
-      case "socket.disconnect": {
-        const { socket, state, reason, user_connections_left } = asked.data;
-        if (gone.first(String(request.headers["webhook-id"]))) { // it may be told more than once
-          request.log.info({ socket: socket.id, user: state.email, reason, left: user_connections_left }, "disconnected");
-        }
-        return reply.code(204).send();
+      case "batch": { // messages that come together, each of which is answered by a line
+        const lines = asked.messages.map((message) => {
+          const [status, body = null] = answerTo(message);
+          return JSON.stringify({ id: message.id, status, body } satisfies BatchResult) + "\n";
+        });
+        return reply.type("application/x-ndjson").send(lines.join(""));
       }
     }
-    return reply.code(204).send(); // of a newer Caddy
+    const [status, body] = answerTo({ id: String(request.headers["webhook-id"]), ...asked });
+    return reply.code(status).send(body);
   });
+
+  /** Says what follows from a message. */
+  function answerTo(message: Message): Answer {
+    switch (message.type) {
+      case "socket.event":
+        return handle(message);
+      case "socket.disconnect": {
+        const { socket, state, reason, user_connections_left } = message.data;
+        if (gone.first(message.id)) { // it may be told more than once
+          app.log.info({ socket: socket.id, user: state.email, reason, left: user_connections_left }, "disconnected");
+        }
+      }
+    }
+    return [204]; // also to what is of a newer Caddy
+  }
 };
 
 /** Says what follows from an event. */
-function handle({ data }: EventAsked): [status: number, answer: EventAnswer<SocketData, ServerToClientEvents> | EventRefusal] {
+function handle({ data }: EventAsked): Answer {
   const { socket, state, event, args } = data;
   switch (event) {
     case "message:send": {
