@@ -37,7 +37,7 @@ const (
 type outcome struct {
 	reply *reply
 	err   error
-	alone *trip // not nil: it is sent in a request of its own now
+	alone trip // not 0: it is sent now, in a request of its own
 }
 
 // size is about how many bytes of a request a message takes.
@@ -46,8 +46,9 @@ func (m *batched) size() int { return len(m.request.data) + 128 }
 // A batch is a request with several messages. Each is answered by itself. When nobody waits
 // for an answer any more, the request ends.
 type batch struct {
+	site      site
 	gathering *gathering
-	trip      *trip
+	trip      trip
 	ctx       context.Context
 	cancel    context.CancelFunc
 
@@ -61,7 +62,7 @@ type batch struct {
 // newBatch makes a batch of messages, which is on its way from now on. The caller holds the
 // mutex of batches.
 func newBatch(g *gathering, messages []*batched, meter *Meter) *batch {
-	b := &batch{gathering: g, trip: g.trip, messages: messages, byID: make(map[string]*batched, len(messages)), open: len(messages)}
+	b := &batch{site: g.site, gathering: g, trip: g.trip, messages: messages, byID: make(map[string]*batched, len(messages)), open: len(messages)}
 	b.ctx, b.cancel = context.WithCancel(context.Background()) // it ends with post
 	for _, m := range messages {
 		m.in = b

@@ -64,7 +64,7 @@ func BenchmarkBatch(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for range b.N / size {
-				g := &gathering{trip: new(trip)}
+				g := new(gathering)
 				messages := make([]*batched, size)
 				var done sync.WaitGroup
 				for i := range messages {

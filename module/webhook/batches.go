@@ -36,6 +36,8 @@ type batches struct {
 
 	mu      sync.Mutex
 	sites   map[site]*gathering
+	spare   *gathering    // one that is in use no more; nil: none
+	trips   trip          // how many there have been
 	running int           // goroutines that send batches
 	ended   chan struct{} // closed when none is running any more; nil: nobody waits for it
 }
@@ -51,14 +53,15 @@ type site struct {
 type gathering struct {
 	site    site
 	waiting []*batched
-	size    int   // bytes of those waiting
-	trip    *trip // the request on its way; nil: none
+	size    int  // bytes of those waiting
+	trip    trip // the request on its way; 0: none
+	began   time.Time
 	timer   *time.Timer
 	armed   bool // timer is
 }
 
-// A trip is a request on its way.
-type trip struct{ began time.Time }
+// A trip is the number of a request on its way.
+type trip uint64
 
 func newBatches(b *Handler, most int) *batches {
 	return &batches{handler: b, most: most, sites: make(map[site]*gathering)}
@@ -66,66 +69,80 @@ func newBatches(b *Handler, most int) *batches {
 
 // send makes one attempt. It returns when the message itself has been answered.
 func (b *batches) send(ctx context.Context, r *request, attempt int) (*reply, error) {
-	m := &batched{request: r, attempt: attempt, done: make(chan outcome, 1)}
-	t := b.enter(m)
-	if t == nil {
+	g, t, m := b.enter(r, attempt)
+	if m != nil {
 		var o outcome
 		select {
 		case o = <-m.done:
 		case <-ctx.Done():
 			o = b.leave(m, context.Cause(ctx))
 		}
-		if o.alone == nil {
+		if o.alone == 0 {
 			return o.reply, o.err
 		}
 		t = o.alone
 	}
-	defer func() { b.start(b.over(m.gathering, t)) }()
+	defer func() { b.start(b.over(g, t)) }()
 	return b.handler.sendAlone(ctx, r, attempt)
 }
 
-// enter has a message wait, unless it can be sent at once: then the result is not nil, and
-// must be given to over.
-func (b *batches) enter(m *batched) *trip {
+// enter has a message wait. If it can be sent at once, there is no m, and the trip must be
+// given to over.
+func (b *batches) enter(r *request, attempt int) (g *gathering, t trip, m *batched) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := site{m.request.peer.Host, m.request.peer.Secure}
-	g := b.sites[s]
-	if g == nil {
-		g = &gathering{site: s}
-		b.sites[s] = g
-	}
-	m.gathering = g
+	g = b.at(site{r.peer.Host, r.peer.Secure})
 	if g.arrived() && len(g.waiting) == 0 {
-		g.trip = &trip{time.Now()}
-		return g.trip
+		return g, b.depart(g), nil
 	}
+	m = &batched{request: r, attempt: attempt, gathering: g, done: make(chan outcome, 1)}
 	g.waiting = append(g.waiting, m)
 	g.size += m.size()
 	if len(g.waiting) >= b.most || g.size >= maxBatchBytes {
-		g.trip = nil // nothing is gained by waiting for it
+		g.trip = 0 // nothing is gained by waiting for it
 	}
 	b.startLocked(b.next(g))
-	return nil
+	return g, 0, m
+}
+
+// at returns what gathers at a site. The caller holds the mutex.
+func (b *batches) at(s site) *gathering {
+	g := b.sites[s]
+	if g != nil {
+		return g
+	}
+	if g, b.spare = b.spare, nil; g == nil {
+		g = new(gathering)
+	}
+	g.site = s
+	b.sites[s] = g
+	return g
+}
+
+// depart notes that a request is on its way from now on. The caller holds the mutex.
+func (b *batches) depart(g *gathering) trip {
+	b.trips++
+	g.trip, g.began = b.trips, time.Now()
+	return g.trip
 }
 
 // arrived reports whether no request is on its way.
 func (g *gathering) arrived() bool {
-	if g.trip != nil && time.Since(g.trip.began) >= onTheWay {
-		g.trip = nil
+	if g.trip != 0 && time.Since(g.began) >= onTheWay {
+		g.trip = 0
 	}
-	return g.trip == nil
+	return g.trip == 0
 }
 
 // over says that a request is not on its way any more. The result is the next batch, which
 // the caller must send; nil if there is none.
-func (b *batches) over(g *gathering, t *trip) *batch {
+func (b *batches) over(g *gathering, t trip) *batch {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if g.trip != t {
 		return nil
 	}
-	g.trip = nil
+	g.trip = 0
 	return b.next(g)
 }
 
@@ -137,23 +154,26 @@ func (b *batches) next(g *gathering) *batch {
 	case len(g.waiting) == 0:
 		if arrived {
 			delete(b.sites, g.site)
+			if !g.armed {
+				b.spare = g
+			}
 		}
 		return nil
 	case !arrived:
-		b.wake(g, time.Until(g.trip.began.Add(onTheWay)))
+		b.wake(g, time.Until(g.began.Add(onTheWay)))
 		return nil
 	}
 	if left := b.handler.pause.left(); left > 0 {
 		b.wake(g, left)
 		return nil
 	}
-	g.trip = &trip{time.Now()}
+	t := b.depart(g)
 	messages := g.take(b.most)
 	if len(g.waiting) > 0 {
 		b.wake(g, onTheWay)
 	}
 	if len(messages) == 1 {
-		messages[0].done <- outcome{alone: g.trip}
+		messages[0].done <- outcome{alone: t}
 		return nil
 	}
 	return newBatch(g, messages, b.handler.options.Meter)
@@ -256,7 +276,7 @@ func (b *batches) post(m *batch) {
 	at := time.Now()
 	a := &batchAnswer{batches: b, batch: m}
 	done := h.options.Meter.beginBatch()
-	peer := realtime.Peer{Host: m.gathering.site.host, Secure: m.gathering.site.secure}
+	peer := realtime.Peer{Host: m.site.host, Secure: m.site.secure}
 	err := h.post(withPeer(m.ctx, peer), &post{id: newMessageID(), at: at, body: m.body(at), peer: peer}, a.begin)
 	done(err != nil || a.reply.status >= 500)
 	a.end(err)

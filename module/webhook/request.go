@@ -158,44 +158,32 @@ func queryOf(h *realtime.Handshake) map[string]any {
 	return query
 }
 
-// eventData is what is said of an event; its arguments and wants_ack follow.
-type eventData struct {
-	Socket eventSocket                `json:"socket"`
-	State  map[string]json.RawMessage `json:"state"`
-	Event  string                     `json:"event"`
-}
-
-type eventSocket struct {
-	ID        string   `json:"id"`
-	Session   string   `json:"session"`
-	Node      string   `json:"node"`
-	Namespace string   `json:"namespace"`
-	User      *string  `json:"user"`
-	Seq       uint64   `json:"seq"`
-	Rooms     []string `json:"rooms"`
-}
-
 func newEvent(e *realtime.Event) *request {
 	s := e.Socket
-	rooms := s.Rooms()
-	if rooms == nil {
-		rooms = []string{}
+	data := make([]byte, 0, 512) // as most are
+	text := func(before, value string) { data = rawjson.AppendString(append(data, before...), value) }
+	text(`{"socket":{"id":`, s.ID())
+	text(`,"session":`, s.Session())
+	text(`,"node":`, s.Namespace().Hub().Node())
+	text(`,"namespace":`, s.Namespace().Name())
+	if user := s.User(); user != "" {
+		text(`,"user":`, user)
+	} else {
+		data = append(data, `,"user":null`...)
 	}
-	data := encode(eventData{
-		Socket: eventSocket{
-			ID:        s.ID(),
-			Session:   s.Session(),
-			Node:      s.Namespace().Hub().Node(),
-			Namespace: s.Namespace().Name(),
-			User:      optional(s.User()),
-			Seq:       e.Seq,
-			Rooms:     rooms,
-		},
-		State: stateOf(s),
-		Event: e.Name,
-	})
-	// Arguments are JSON already, and not looked through again.
-	data = append(data[:len(data)-1], `,"args":`...)
+	data = append(data, `,"seq":`...)
+	data = strconv.AppendUint(data, e.Seq, 10)
+	data = append(data, `,"rooms":[`...)
+	for i, room := range s.Rooms() {
+		if i > 0 {
+			data = append(data, ',')
+		}
+		text("", room)
+	}
+	data = append(data, `]},"state":`...)
+	data = rawjson.AppendObject(data, s.Data())
+	text(`,"event":`, e.Name)
+	data = append(data, `,"args":`...)
 	data = realtime.AppendInlineArgs(data, e.Args)
 	data = append(data, `,"wants_ack":`...)
 	data = strconv.AppendBool(data, e.Ack != nil)
