@@ -782,3 +782,57 @@ func TestCloseWithBatches(t *testing.T) {
 		}
 	})
 }
+
+// FuzzBatchAnswer: whatever the answer to a batch is, and however it is cut, each message gets
+// one outcome, the same one.
+func FuzzBatchAnswer(f *testing.F) {
+	for _, text := range []string{
+		`{"id":"msg_0","status":200,"body":{"ack":[1]}}` + "\n" + `{"id":"msg_1"}`, `{"id":"msg_0"}` + "\n" + `{"id":"msg_0","status":500}` + "\r\n\n", `{"results":[{"id":"msg_1"},7]}`,
+		`{"results":{"0":{"id":"msg_1"}}}`, "oops\n[]\n{}\n", "", "\ufeff{\"id\":\"msg_0\",\"status\":\"404\"}", `{"id":"msg_1","status":1e9,"body":"x"}` + "\n", "\xff\n",
+	} {
+		f.Add(text, 3, true)
+		f.Add(text, 20, false)
+	}
+	h := New(Options{URL: "http://backend/realtime", Batch: DefaultBatch}, new(Queue))
+	f.Fuzz(func(t *testing.T, text string, cut int, lines bool) {
+		outcomes := func(parts ...string) string {
+			all := make([]*batched, 2)
+			for i := range all {
+				all[i] = &batched{request: &request{id: fmt.Sprint("msg_", i), kind: typeEvent}, done: make(chan outcome, 1)}
+			}
+			b := newBatch(new(gathering), all, new(Meter))
+			defer b.cancel()
+			a := &batchAnswer{batches: h.batches, batch: b}
+			media := "application/json"
+			if lines {
+				media = "application/x-ndjson"
+			}
+			w := a.begin(200, http.Header{"Content-Type": {media}})
+			var err error
+			for _, part := range parts {
+				if _, err = io.WriteString(w, part); err != nil {
+					break
+				}
+			}
+			a.end(err)
+			var got strings.Builder
+			for _, m := range all {
+				o := <-m.done
+				if o.err != nil {
+					fmt.Fprintln(&got, o.err)
+					continue
+				}
+				fmt.Fprintf(&got, "%d %q\n", o.reply.status, o.reply.body)
+				o.reply.release()
+			}
+			if !b.settled() {
+				t.Error("it is not settled")
+			}
+			return got.String()
+		}
+		cut = min(max(0, cut), len(text))
+		if whole, parts := outcomes(text), outcomes(text[:cut], text[cut:]); whole != parts {
+			t.Errorf("%q becomes\n%s, and cut at %d\n%s", text, whole, cut, parts)
+		}
+	})
+}
