@@ -180,7 +180,8 @@ func TestChaosBackend(t *testing.T) {
 						keepalive_idle_conns_per_host 256
 					}
 				}
-			}`, a.service.Address(), other.Address())
+			}
+			batch`, a.service.Address(), other.Address())
 		},
 	})
 	begin := time.Now()
@@ -196,6 +197,7 @@ func TestChaosBackend(t *testing.T) {
 	talking := time.Since(begin)
 	a.check()
 	a.table.Add("restarts of a backend", "%d", 2*rounds)
+	a.table.Add("requests to a backend that had several messages", "%d", a.backend.Batches.Load())
 	a.acks(talking)
 	losses, _ := a.crowd.Problems()
 	a.table.Add("connections lost", "%d", a.crowd.Losses.Count())

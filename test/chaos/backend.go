@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -22,6 +23,7 @@ type Backend struct {
 
 	Asked    atomic.Int64 // events
 	Repeated atomic.Int64 // messages that had come before
+	Batches  atomic.Int64 // requests with several messages
 
 	mu      sync.Mutex
 	logs    map[string]*Record    // of clients, by their names
@@ -81,19 +83,44 @@ func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	var m call
+	var m struct {
+		call
+		Messages []struct {
+			ID string
+			call
+		}
+	}
 	if err := json.Unmarshal(body, &m); err != nil {
 		b.Checker.violate("a request to the backend is %.200s: %v", body, err)
 		http.Error(w, "no message", http.StatusBadRequest)
 		return
 	}
+	if m.Type != "batch" {
+		b.answer(w, r.Header.Get("Webhook-Id"), &m.call)
+		return
+	}
+	b.Batches.Add(1)
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	for _, one := range m.Messages {
+		answer := httptest.NewRecorder()
+		b.answer(answer, one.ID, &one.call)
+		text := answer.Body.String()
+		if text == "" {
+			text = "null"
+		}
+		_, _ = fmt.Fprintf(w, `{"id":%q,"status":%d,"body":%s}`+"\n", one.ID, answer.Code, text)
+	}
+}
+
+// answer answers a message.
+func (b *Backend) answer(w http.ResponseWriter, id string, m *call) {
 	switch m.Type {
 	case "socket.connect":
-		b.admit(w, &m)
+		b.admit(w, m)
 	case "socket.event":
-		b.handle(w, &m)
+		b.handle(w, m)
 	case "socket.disconnect":
-		b.dismiss(r.Header.Get("Webhook-Id"), &m)
+		b.dismiss(id, m)
 		w.WriteHeader(http.StatusNoContent)
 	}
 }
