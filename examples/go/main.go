@@ -178,7 +178,7 @@ type message struct {
 	ID       string    `json:"id"` // of a message in a batch
 	Messages []message `json:"messages"`
 	Type     string    `json:"type"`
-	Data struct {
+	Data     struct {
 		Socket struct {
 			ID string `json:"id"`
 		} `json:"socket"`

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -48,7 +49,7 @@ func (*instant) RoundTrip(*http.Request) (*http.Response, error) { panic("it is 
 // batches of several.
 func BenchmarkBatch(b *testing.B) {
 	for _, size := range []int{1, 5, 25, 100} {
-		b.Run(fmt.Sprint(size), func(b *testing.B) {
+		b.Run(strconv.Itoa(size), func(b *testing.B) {
 			backend := new(instant)
 			h := New(Options{URL: "http://backend/realtime", Transport: backend, Batch: DefaultBatch}, new(Queue))
 			data := json.RawMessage(`{"socket":{"id":"7vKyQ1cE","session":"Xq3nU0aB","node":"n1","namespace":"/","user":"u1","seq":42,"rooms":["org:o1"]},"state":{"userId":"u1"},"event":"order:create","args":[{"sku":"x"}],"wants_ack":true}`)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -181,7 +182,7 @@ func (w *batchWorld) batch(n int) (*sent, []chan string) {
 	w.send("first")
 	acks := make([]chan string, n)
 	for i := range acks {
-		acks[i] = w.send(fmt.Sprint(i))
+		acks[i] = w.send(strconv.Itoa(i))
 	}
 	w.next().acks("")
 	return w.next(), acks

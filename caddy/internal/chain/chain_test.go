@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -78,14 +79,14 @@ func TestStream(t *testing.T) {
 			c := &Chain{server: new(caddyhttp.Server), prompt: prompt, handler: caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 				for i := range 3 {
 					_, _ = fmt.Fprint(w, i)
-					if want := fmt.Sprint(i); got[len(got)-1] != want {
+					if want := strconv.Itoa(i); got[len(got)-1] != want {
 						t.Errorf("%q has come, want %q", got, want)
 					}
 				}
 				return nil
 			})}
 			err := c.Stream(httptest.NewRequestWithContext(t.Context(), http.MethodPost, "http://backend/realtime", nil), func(status int, _ http.Header) io.Writer {
-				got = append(got, fmt.Sprint(status))
+				got = append(got, strconv.Itoa(status))
 				return writer(func(p []byte) { got = append(got, string(p)) })
 			})
 			if fmt.Sprint(got) != "[200 0 1 2]" || err != nil {
