@@ -56,8 +56,12 @@ type batch struct {
 	byID     map[string]*batched
 
 	mu   sync.Mutex
-	open int // messages that are
+	open int         // messages that are
+	end  *time.Timer // ends the request when no message is open; nil before
 }
+
+// endTime is for how long an answer may go on after its last line.
+const endTime = time.Second
 
 // newBatch makes a batch of messages, which is on its way from now on. The caller holds the
 // mutex of batches.
@@ -105,7 +109,9 @@ func (b *batch) settle(m *batched, r *reply, err error) batchedState {
 	before := m.state
 	if before == open {
 		m.state = answered
-		b.open--
+		if b.open--; b.open == 0 {
+			b.end = time.AfterFunc(endTime, b.cancel)
+		}
 	}
 	b.mu.Unlock()
 	if before == open {
@@ -113,6 +119,14 @@ func (b *batch) settle(m *batched, r *reply, err error) batchedState {
 		m.done <- outcome{reply: r, err: err}
 	}
 	return before
+}
+
+// close ends the batch, whose request has ended. It reports false if that had to be ended.
+func (b *batch) close() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.cancel()
+	return b.end == nil || b.end.Stop()
 }
 
 // settled reports whether the outcome of all messages is known.

@@ -598,6 +598,27 @@ func TestBatchTimeout(t *testing.T) {
 	})
 }
 
+// TestEndlessAnswer: an answer that goes on after its last line is ended.
+func TestEndlessAnswer(t *testing.T) {
+	inBatches(t, Options{}, func(t *testing.T, w *batchWorld) {
+		s, acks := w.batch(2)
+		s.streams().writes(acked(0), acked(1))
+		w.is(acks[0], "[0]")
+		waiting := w.send("e")
+		time.Sleep(onTheWay)
+		w.next().acks("1")
+		w.is(waiting, "[1]")
+		time.Sleep(endTime)
+		synctest.Wait()
+		if n := w.backend.batches.running; n > 0 {
+			t.Errorf("%d batches are on their way", n)
+		}
+		if n := w.logs.FilterField(zap.String("what", "it goes on after the last line")).Len(); n != 1 {
+			t.Errorf("%d lines about it in the log", n)
+		}
+	})
+}
+
 // TestOddLines: lines that belong to no message, or come twice, are left out, and logged.
 func TestOddLines(t *testing.T) {
 	for text, why := range map[string]string{

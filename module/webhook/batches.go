@@ -271,7 +271,6 @@ func (b *batches) run(next *batch) {
 
 // post sends a batch, and gives its messages their answers.
 func (b *batches) post(m *batch) {
-	defer m.cancel()
 	h := b.handler
 	at := time.Now()
 	a := &batchAnswer{batches: b, batch: m}
@@ -279,7 +278,11 @@ func (b *batches) post(m *batch) {
 	peer := realtime.Peer{Host: m.site.host, Secure: m.site.secure}
 	err := h.post(withPeer(m.ctx, peer), &post{id: newMessageID(), at: at, body: m.body(at), peer: peer}, a.begin)
 	done(err != nil || a.reply.status >= 500)
+	if !m.close() {
+		h.notices.write(typeBatch, []string{"it goes on after the last line"})
+	}
 	a.end(err)
+	m.close()
 }
 
 // wait returns when no batch is being sent, or ctx ends.
