@@ -143,23 +143,39 @@ func (b *Handler) post(ctx context.Context, p *post, begin func(status int, head
 	if err != nil {
 		return fmt.Errorf("making request: %w", err)
 	}
-	if p.header != nil {
-		out.Header = p.header.Clone() // handlers may change it
-	}
-	out.Header.Set("Content-Type", "application/json")
-	out.Header.Set("User-Agent", "caddy-realtime")
-	out.Header.Set("Traceparent", traceparent())
-	if p.peer.ClientIP != "" {
-		out.Header.Set("X-Forwarded-For", p.peer.ClientIP)
-	}
-	out.Header.Set("X-Forwarded-Proto", scheme(p.peer.Secure))
-	out.Header.Set("X-Forwarded-Host", p.peer.Host)
-	sign(out.Header, b.options.Secrets, p.id, p.at, p.body)
+	out.Header = b.header(p)
 	if out.Header["Idempotency-Key"] != nil || out.Header["X-Idempotency-Key"] != nil {
 		out.GetBody = nil // net/http would send it again by itself, though it may have been received
 	}
 	return stream(b.options.Transport, out, begin)
 }
+
+// header returns the header of a request.
+func (b *Handler) header(p *post) http.Header {
+	header := p.header.Clone() // handlers may change it
+	if header == nil {
+		header = make(http.Header, maxOwnHeaders)
+	}
+	values := make([]string, 0, maxOwnHeaders)
+	set := func(name, value string) { // a name in its canonical form
+		values = append(values, value)
+		last := len(values) - 1
+		header[name] = values[last:len(values):len(values)]
+	}
+	set("Content-Type", "application/json")
+	set("User-Agent", "caddy-realtime")
+	set("Traceparent", traceparent())
+	if p.peer.ClientIP != "" {
+		set("X-Forwarded-For", p.peer.ClientIP)
+	}
+	set("X-Forwarded-Proto", scheme(p.peer.Secure))
+	set("X-Forwarded-Host", p.peer.Host)
+	sign(set, b.options.Secrets, p.id, p.at, p.body)
+	return header
+}
+
+// maxOwnHeaders is how many headers a request has beside those that are passed on.
+const maxOwnHeaders = 9
 
 // awaitTurn blocks until a request may be sent. Then the request has a slot, which must
 // be given back. A pause may begin while the request waits for the slot.
@@ -204,5 +220,8 @@ func scheme(secure bool) string {
 func traceparent() string {
 	var ids [24]byte
 	_, _ = rand.Read(ids[:]) // never fails
-	return "00-" + hex.EncodeToString(ids[:16]) + "-" + hex.EncodeToString(ids[16:]) + "-00"
+	text := append(make([]byte, 0, 55), "00-"...)
+	text = append(hex.AppendEncode(text, ids[:16]), '-')
+	text = append(hex.AppendEncode(text, ids[16:]), "-00"...)
+	return string(text)
 }

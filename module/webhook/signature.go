@@ -6,15 +6,22 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"net/http"
+	"hash"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
 // A Secret signs requests, by the scheme of Standard Webhooks.
 // https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
-type Secret struct{ key []byte }
+type Secret struct {
+	macs *sync.Pool // of hash.Hash, which are costly to make
+}
+
+func newSecret(key []byte) Secret {
+	return Secret{&sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}}
+}
 
 const secretPrefix = "whsec_"
 
@@ -38,33 +45,40 @@ func ParseSecret(text string) (Secret, error) {
 	if err != nil || len(key) < minKey || len(key) > maxKey {
 		return Secret{}, errSecret
 	}
-	return Secret{key}, nil
+	return newSecret(key), nil
 }
 
 // String keeps the secret out of logs.
 func (Secret) String() string { return secretPrefix + "…" }
 
-func (s Secret) sign(id, timestamp string, body []byte) string {
-	mac := hmac.New(sha256.New, s.key)
+// appendSignature appends a signature.
+func (s Secret) appendSignature(text []byte, id, timestamp string, body []byte) []byte {
+	mac := s.macs.Get().(hash.Hash)
+	defer s.macs.Put(mac)
+	mac.Reset()
 	mac.Write([]byte(id + "." + timestamp + "."))
 	mac.Write(body)
-	return "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
+	var sum [sha256.Size]byte
+	return base64.StdEncoding.AppendEncode(append(text, "v1,"...), mac.Sum(sum[:0]))
 }
 
 // sign sets the headers that tell a request's receiver who sent it and when.
 // Without secrets there is no signature.
-func sign(header http.Header, secrets []Secret, id string, at time.Time, body []byte) {
+func sign(set func(name, value string), secrets []Secret, id string, at time.Time, body []byte) {
 	timestamp := strconv.FormatInt(at.Unix(), 10)
-	header.Set("Webhook-Id", id)
-	header.Set("Webhook-Timestamp", timestamp)
+	set("Webhook-Id", id)
+	set("Webhook-Timestamp", timestamp)
 	if len(secrets) == 0 {
 		return
 	}
-	signatures := make([]string, len(secrets))
+	text := make([]byte, 0, 48*len(secrets)) // a signature has 47 bytes
 	for i, secret := range secrets {
-		signatures[i] = secret.sign(id, timestamp, body)
+		if i > 0 {
+			text = append(text, ' ')
+		}
+		text = secret.appendSignature(text, id, timestamp, body)
 	}
-	header.Set("Webhook-Signature", strings.Join(signatures, " "))
+	set("Webhook-Signature", string(text))
 }
 
 // ErrNotSent is among the errors of a RoundTripper when nothing of the request

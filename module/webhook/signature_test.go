@@ -26,7 +26,7 @@ func TestSign(t *testing.T) {
 	}
 	body := []byte(`{"v":1}`)
 	header := make(http.Header)
-	sign(header, secrets, "msg_1", time.Now(), body)
+	sign(header.Set, secrets, "msg_1", time.Now(), body)
 	for text, good := range map[string]bool{newer: true, older: true, other: false} {
 		webhook, err := standardwebhooks.NewWebhook(text)
 		if err != nil {
