@@ -59,7 +59,8 @@ type encoding struct {
 // An encoded is a packet group in one encoding.
 type encoded struct {
 	encoding encoding
-	data     [][]byte // a frame for each packet, or one part of a payload
+	data     [][]byte  // a frame for each packet, or one part of a payload
+	frame    [1][]byte // what data points to where a Text became a frame
 	held     outbox.Shared
 	next     *encoded // in the cache
 }
@@ -102,12 +103,18 @@ func (g *PacketGroup) encodeLocked(e encoding) *encoded {
 	var data [][]byte
 	if e.compressFrom > 0 {
 		data = e.layout.compress(g.encodeLocked(encoding{layout: e.layout}).data, e.compressFrom)
-	} else {
-		data = e.layout.write(g.packets)
 	}
 	made := &g.first // so that the first one takes no allocation
 	if g.cache.Load() != nil {
 		made = new(encoded)
+	}
+	switch {
+	case data != nil:
+	case e.layout == frames4 && g.text != nil:
+		made.frame[0] = g.text.frame()
+		data = made.frame[:]
+	default:
+		data = e.layout.write(g.packets)
 	}
 	made.encoding, made.data, made.next = e, data, g.cache.Load()
 	for _, chunk := range data {

@@ -17,6 +17,9 @@ type PacketGroup struct {
 	binary  bool // one of the packets is
 	common  bool // it is the same for all sessions of all hubs, and not counted anywhere
 
+	text   Text      // the only packet, which can become a frame in its place; nil: none
+	packet [1]Packet // what packets points to then
+
 	held outbox.Shared // counts the polling sessions that hold the packets
 
 	encoding sync.Mutex              // held while an encoding is made

@@ -94,10 +94,14 @@ func (s *Session) sendLocked(g *PacketGroup, batch *Batch) error {
 	if s.life.HasEndedLocked() {
 		return ErrClosed
 	}
-	err := s.transport.send(g, batch)
+	return s.sentLocked(len(g.packets), s.transport.send(g, batch))
+}
+
+// sentLocked handles the result of sending so many packets.
+func (s *Session) sentLocked(packets int, err error) error {
 	switch {
 	case err == nil:
-		s.life.Sent(len(g.packets))
+		s.life.Sent(packets)
 	case errors.Is(err, outbox.ErrFull):
 		s.endLocked(reason.SlowConsumer, discard)
 	default:

@@ -176,7 +176,7 @@ func (c *client) handle(conn *conn, p packet, batch *engineio.Batch) {
 }
 
 // send sends a packet to the client.
-func (c *client) send(p packet) error { return c.session.Send(c.format.encode(p)) }
+func (c *client) send(p packet) error { return c.format.send(c.session, nil, p) }
 
 // Closed implements engineio.Receiver.
 func (c *client) Closed(why string) {

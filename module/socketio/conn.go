@@ -101,7 +101,7 @@ func (c *conn) event(p packet, batch *engineio.Batch) {
 	if id := p.id; id != "" {
 		ack = func(in *realtime.Batch, args ...realtime.Arg) error {
 			answer := packet{kind: typeAck, namespace: c.namespace, id: id, args: args}
-			return c.client.session.SendIn(in, c.client.format.encode(answer))
+			return c.client.format.send(c.client.session, in, answer)
 		}
 	}
 	c.socket.HandleEvent(realtime.WithBatch(c.client.server.endpoint.Hub().Context(), batch), p.event, p.args, ack)

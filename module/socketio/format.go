@@ -17,6 +17,9 @@ type format interface {
 
 	// encode returns a packet as Engine.IO messages.
 	encode(p packet) *engineio.PacketGroup
+
+	// send sends a packet to one session. The batch may be nil.
+	send(s *engineio.Session, in *engineio.Batch, p packet) error
 }
 
 // formatOf returns the format of a session, from its first message. Clients begin with a CONNECT

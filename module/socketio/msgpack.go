@@ -175,6 +175,11 @@ func (msgpackFormat) encode(p packet) *engineio.PacketGroup {
 	return engineio.NewPacketGroup(engineio.Packet{Type: engineio.Message, Binary: true, Data: p.msgpack()})
 }
 
+// send implements format.
+func (f msgpackFormat) send(s *engineio.Session, in *engineio.Batch, p packet) error {
+	return s.SendIn(in, f.encode(p))
+}
+
 // msgpack returns the packet as MessagePack.
 func (p *packet) msgpack() []byte {
 	size := len(p.namespace) + len(p.id) + len(p.event) + len(p.data) + 64

@@ -1,7 +1,10 @@
 package socketio
 
 import (
+	"slices"
+
 	"github.com/caddy-realtime/caddy-realtime/module/engineio"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/rawjson"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
@@ -24,25 +27,51 @@ func (textFormat) read(h header, attachments [][]byte, l *realtime.Limits) (pack
 }
 
 // encode implements format.
-func (textFormat) encode(p packet) *engineio.PacketGroup {
-	h := header{kind: p.kind, namespace: p.namespace, id: p.id, data: p.data}
-	if p.kind != typeEvent && p.kind != typeAck {
-		return engineio.NewPacketGroup(engineio.Packet{Type: engineio.Message, Data: h.append(nil)})
+func (f textFormat) encode(p packet) *engineio.PacketGroup {
+	attachments := realtime.CollectAttachments(p.args)
+	if len(attachments) == 0 {
+		return f.text(p).Group()
 	}
-	size := len("0000-,[]") + len(p.namespace) + len(p.id) + len(p.event) + len(`"",`)
+	messages := make([]engineio.Packet, 1, 1+len(attachments))
+	messages[0] = engineio.Packet{Type: engineio.Message, Data: appendText(nil, p, attachments)}
+	for _, attachment := range attachments {
+		messages = append(messages, engineio.Packet{Type: engineio.Message, Binary: true, Data: attachment})
+	}
+	return engineio.NewPacketGroup(messages...)
+}
+
+// send implements format.
+func (f textFormat) send(s *engineio.Session, in *engineio.Batch, p packet) error {
+	if slices.ContainsFunc(p.args, func(arg realtime.Arg) bool { return len(arg.Binary) > 0 }) {
+		return s.SendIn(in, f.encode(p))
+	}
+	return s.SendText(in, f.text(p))
+}
+
+// text returns a packet without attachments.
+func (textFormat) text(p packet) engineio.Text {
+	size := len("0000-,[]") + len(p.namespace) + len(p.id) + len(p.data) + len(p.event) + len(`"",`)
 	for _, arg := range p.args {
 		size += len(arg.JSON) + 1
 	}
-	attachments := realtime.CollectAttachments(p.args)
+	return appendText(engineio.NewText(size), p, nil)
+}
+
+// appendText appends the text of a packet.
+func appendText(text []byte, p packet, attachments realtime.Attachments) []byte {
+	h := header{kind: p.kind, namespace: p.namespace, id: p.id, data: p.data}
+	if p.kind != typeEvent && p.kind != typeAck {
+		return h.append(text)
+	}
 	if h.attachments = len(attachments); h.attachments > 0 {
 		h.kind = typeBinaryAck
 		if p.kind == typeEvent {
 			h.kind = typeBinaryEvent
 		}
 	}
-	text := append(h.append(make([]byte, 0, size)), '[')
+	text = append(h.append(text), '[')
 	if p.kind == typeEvent {
-		text = append(text, realtime.String(p.event).JSON...)
+		text = rawjson.AppendString(text, p.event)
 	}
 	for i, arg := range p.args {
 		if i > 0 || p.kind == typeEvent {
@@ -50,12 +79,5 @@ func (textFormat) encode(p packet) *engineio.PacketGroup {
 		}
 		text = appendArg(text, arg, attachments)
 	}
-	text = append(text, ']')
-
-	messages := make([]engineio.Packet, 1, 1+len(attachments))
-	messages[0] = engineio.Packet{Type: engineio.Message, Data: text}
-	for _, attachment := range attachments {
-		messages = append(messages, engineio.Packet{Type: engineio.Message, Binary: true, Data: attachment})
-	}
-	return engineio.NewPacketGroup(messages...)
+	return append(text, ']')
 }

@@ -19,6 +19,10 @@ func TestFrame(t *testing.T) {
 			if string(f) != want+string(payload) {
 				t.Errorf("size %d in %d parts: %.12x", size, len(parts), f)
 			}
+			in := append([]byte("0123456789abcd"), payload...)
+			if behind := FrameIn(in, 14, Text); !bytes.Equal(behind, f) || string(in[:4]) != "0123" {
+				t.Errorf("size %d: %.12x behind %.4s", size, behind, in)
+			}
 			if cap(f) > len(f)+20 { // the same bytes are kept for many connections
 				t.Errorf("size %d: capacity %d", size, cap(f))
 			}
