@@ -142,8 +142,8 @@ func TestGather(t *testing.T) {
 		})
 	}
 	alone := of(100)
-	batch, _, done := gather([]piece{{data: alone[0]}}, 200)
-	done()
+	batch, _, in := gather([]piece{{data: alone[0]}}, 200)
+	free(in)
 	if &batch[0] != &alone[0][0] {
 		t.Error("a lone chunk was copied")
 	}

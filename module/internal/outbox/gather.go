@@ -23,19 +23,29 @@ func gathered(queue []piece) (count, size int) {
 	return count, size
 }
 
-// gather returns the bytes of the next write, of how many pieces they are, and a function
-// to call when they are not needed any more. A lone piece is not copied, and is cut to at
-// most so many bytes.
-func gather(queue []piece, most int) (batch []byte, count int, done func()) {
+// A buffer is for pieces that are written together; nil: none is needed. It comes from the
+// pool batches.
+type buffer *[pieceSize]byte
+
+// gather returns the bytes of the next write, of how many pieces they are, and the buffer
+// that they are in, which the caller frees when they are not needed any more. A lone piece
+// is not copied, and is cut to at most so many bytes.
+func gather(queue []piece, most int) (batch []byte, count int, in buffer) {
 	count, _ = gathered(queue)
 	if count == 1 {
 		data := queue[0].data
-		return data[:min(len(data), most)], 1, func() {}
+		return data[:min(len(data), most)], 1, nil
 	}
-	buffer := batches.Get().(*[pieceSize]byte)
-	batch = buffer[:0]
+	in = batches.Get().(*[pieceSize]byte)
+	batch = in[:0]
 	for _, p := range queue[:count] {
 		batch = append(batch, p.data...)
 	}
-	return batch, count, func() { batches.Put(buffer) }
+	return batch, count, in
+}
+
+func free(in buffer) {
+	if in != nil {
+		batches.Put((*[pieceSize]byte)(in))
+	}
 }

@@ -40,11 +40,12 @@ type Outbox struct {
 
 	mu       sync.Mutex
 	queue    []piece
-	size     int  // bytes in queue, with those that are being written
-	writing  int  // how many pieces at the head are being written, or will be next
-	partial  bool // the head of the queue is the rest of a chunk that is partly written
-	busy     bool // somebody writes: the goroutine, or a flush
-	waits    bool // it is the goroutine, and the budget counts what is queued
+	first    [1]piece // where the queue begins: most hold no more before they are written
+	size     int      // bytes in queue, with those that are being written
+	writing  int      // how many pieces at the head are being written, or will be next
+	partial  bool     // the head of the queue is the rest of a chunk that is partly written
+	busy     bool     // somebody writes: the goroutine, or a flush
+	waits    bool     // it is the goroutine, and the budget counts what is queued
 	finished bool
 	batch    *Batch // the last one that promised to flush what is queued
 	slowness SlowDetector
@@ -253,10 +254,10 @@ func (o *Outbox) flush() error {
 		return o.err
 	}
 	for o.try != nil && len(o.queue) > 0 {
-		batch, _, done := gather(o.queue, math.MaxInt)
+		batch, _, in := gather(o.queue, math.MaxInt)
 		n, err := o.try.tryWrite(batch)
 		full := n < len(batch)
-		done()
+		free(in)
 		if err != nil {
 			return o.fail(err)
 		}
@@ -326,12 +327,12 @@ func (o *Outbox) write() {
 	if o.try != nil {
 		most = plainPieceSize
 	}
-	batch, count, done := gather(o.queue, most)
+	batch, count, in := gather(o.queue, most)
 	o.writing, o.partial = count, true // until it is known how much of it got out
 	o.mu.Unlock()
 	n, err := o.conn.Write(batch)
 	if err == nil {
-		done() // otherwise an HTTP/2 stream may still read from it
+		free(in) // otherwise an HTTP/2 stream may still read from it
 	}
 	o.mu.Lock()
 	o.writing = 0

@@ -35,11 +35,21 @@ func (o *Outbox) append(s *Shared, chunks [][]byte) {
 		case i == len(chunks)-1:
 			p.shared = s
 		}
-		o.queue = append(o.queue, p)
+		o.enqueue(p)
 		o.size += len(chunk)
 		if o.waits {
 			o.budget.hold(p)
 		}
+	}
+}
+
+func (o *Outbox) enqueue(p piece) {
+	if o.queue == nil {
+		o.queue = o.first[:0]
+	}
+	o.queue = append(o.queue, p)
+	if len(o.queue) > 1 {
+		o.first[0] = piece{} // the queue has left it
 	}
 }
 
@@ -92,6 +102,7 @@ func (o *Outbox) fail(err error) error {
 		for _, p := range o.queue {
 			o.drop(p)
 		}
+		clear(o.queue) // first may stay
 		o.queue, o.size, o.partial = nil, 0, false
 		o.slowness.Stop()
 		_ = underneath(o.conn).Close()
