@@ -3,7 +3,7 @@ package realtime
 import (
 	"context"
 	"errors"
-	"sync"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 )
@@ -20,9 +20,23 @@ type Event struct {
 	// Ack answers the client. Only the first call does. It is nil if the client awaits no ack.
 	Ack func(...Arg) error
 
-	batch *Batch // that the ack belongs to
-	later func(context.Context) error
+	batch    *Batch // that the ack belongs to
+	answerer Answerer
+	answered atomic.Bool
+	input    batchContext // what handlers get, if the event came by HandleEventIn
+	later    func(context.Context) error
 }
+
+// An Answerer sends a client the answer to its event.
+type Answerer interface {
+	// Answer sends an ack. It is called once at most. The batch, which may be nil, may hold the
+	// ack back.
+	Answer(in *Batch, args ...Arg) error
+}
+
+type answerFunc func(in *Batch, args ...Arg) error
+
+func (f answerFunc) Answer(in *Batch, args ...Arg) error { return f(in, args...) }
 
 // HoldIn has the ack belong to a batch. Without it, it belongs to that of the input, which has
 // been closed once the handler has waited. It is called before Ack.
@@ -44,20 +58,37 @@ var reserved = map[string]bool{
 func Reserved(event string) bool { return reserved[event] }
 
 // HandleEvent takes an event from the socket's protocol, which calls it for one event at a time, in
-// order. Ack may be nil; what it sends belongs to the batch that it gets. It returns when the event has been handled or is queued; if too many are
-// queued, it waits for space. An event that comes after the handlers have learnt of the disconnect
-// is dropped.
+// order. Ack may be nil; what it sends belongs to the batch that it gets. It returns when the event
+// has been handled or is queued; if too many are queued, it waits for space. An event that comes
+// after the handlers have learnt of the disconnect is dropped.
 func (s *Socket) HandleEvent(ctx context.Context, name string, args []Arg, ack func(in *Batch, args ...Arg) error) {
-	e := &Event{Socket: s, Name: name, Args: args, Seq: s.events.Add(1), batch: batchOf(ctx)}
+	e := &Event{Name: name, Args: args, batch: batchOf(ctx)}
 	if ack != nil {
-		e.Ack = e.firstAck(ack)
+		e.answerer = answerFunc(ack)
+	}
+	s.handleEvent(ctx, e)
+}
+
+// HandleEventIn is HandleEvent for a protocol that has made the event, as a part of what it keeps
+// for the event anyway. It has set the event's Name and Args only, and uses neither the event nor
+// Args any more. The handlers' context is the hub's, with the batch. The batch and ack may be nil.
+func (s *Socket) HandleEventIn(batch *Batch, e *Event, ack Answerer) {
+	e.batch, e.answerer = batch, ack
+	e.input = batchContext{s.namespace.hub.Context(), batch}
+	s.handleEvent(&e.input, e)
+}
+
+func (s *Socket) handleEvent(ctx context.Context, e *Event) {
+	e.Socket, e.Seq = s, s.events.Add(1)
+	if e.answerer != nil {
+		e.Ack = e.answer
 	}
 	workers := s.namespace.hub.workers
 	policy, release := s.endpoint.acquire()
 	if !s.queue.acquire() {
 		Flush(ctx)
 		s.queue.waitForSpace(ctx)
-		e.Args = compact(e.Args)
+		e.keepArgs()
 		s.queue.add(workers, task{size: taskSize + len(e.Name) + sizeOf(e.Args), run: func() {
 			defer release()
 			if s.ended {
@@ -82,23 +113,29 @@ func (s *Socket) HandleEvent(ctx context.Context, name string, args []Arg, ack f
 	})
 }
 
-// firstAck passes on the first answer only. If that is not valid, the client, which is waiting,
-// gets an error instead.
-func (e *Event) firstAck(ack func(*Batch, ...Arg) error) func(...Arg) error {
-	var once sync.Once
-	return func(args ...Arg) (err error) {
-		refused := e.Socket.namespace.hub.limits.Load().Check("", args)
-		if refused == nil {
-			refused = checkAttachments(args)
-		}
-		once.Do(func() {
-			if refused != nil {
-				args = errorArgs(&Error{Code: "bad_ack", Message: "the answer cannot be sent"})
-			}
-			err = ack(e.batch, args...)
-		})
-		return errors.Join(refused, err)
+// keepArgs makes the arguments a copy.
+func (e *Event) keepArgs() {
+	args := e.Args
+	e.Args = compact(args)
+	if e.input.Context != nil {
+		clear(args) // they may be a part of what holds the event
 	}
+}
+
+// answer passes on the first answer only. If that is not valid, the client, which is waiting, gets
+// an error instead.
+func (e *Event) answer(args ...Arg) (err error) {
+	refused := e.Socket.namespace.hub.limits.Load().Check("", args)
+	if refused == nil {
+		refused = checkAttachments(args)
+	}
+	if e.answered.CompareAndSwap(false, true) {
+		if refused != nil {
+			args = errorArgs(&Error{Code: "bad_ack", Message: "the answer cannot be sent"})
+		}
+		err = e.answerer.Answer(e.batch, args...)
+	}
+	return errors.Join(refused, err)
 }
 
 // errorArgs returns the arguments of an ack that reports an error.

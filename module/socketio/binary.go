@@ -2,26 +2,29 @@ package socketio
 
 import (
 	"encoding/json"
+	"slices"
 
 	"github.com/caddy-realtime/caddy-realtime/module/internal/rawjson"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// parseArgs returns the arguments of an event or an ack, from the elements of its data and its
-// attachments. The elements are without the event's name.
-func parseArgs(elements []json.RawMessage, attachments [][]byte) ([]realtime.Arg, error) {
-	args := make([]realtime.Arg, len(elements))
-	references := 0
-	for i, element := range elements {
-		args[i].JSON = element
-		if len(attachments) == 0 {
-			continue // an object that looks like a placeholder is only an object
+// parseArgs appends the arguments of an event or an ack to args, from the elements of its data and
+// its attachments. The elements are without the event's name.
+func parseArgs(args []realtime.Arg, elements []json.RawMessage, attachments [][]byte) ([]realtime.Arg, error) {
+	args = slices.Grow(args, len(elements))
+	if len(attachments) == 0 { // an object that looks like a placeholder is only an object
+		for _, element := range elements {
+			args = append(args, realtime.Arg{JSON: element})
 		}
+		return args, nil
+	}
+	references := 0
+	for _, element := range elements {
 		arg, err := parseBinaryArg(element, attachments, &references)
 		if err != nil {
 			return nil, err
 		}
-		args[i] = arg
+		args = append(args, arg)
 	}
 	return args, nil
 }

@@ -79,7 +79,7 @@ func parseAll(text []byte, attachments [][]byte) (header, []realtime.Arg, error)
 	if err != nil {
 		return p, nil, err
 	}
-	args, err := parseArgs(elements, attachments)
+	args, err := parseArgs(nil, elements, attachments)
 	return p, args, err
 }
 
@@ -185,7 +185,7 @@ func FuzzArgs(f *testing.F) {
 		if err != nil {
 			return
 		}
-		args, err := parseArgs(elements, attachments)
+		args, err := parseArgs(nil, elements, attachments)
 		if err != nil {
 			return
 		}

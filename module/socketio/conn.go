@@ -97,14 +97,32 @@ func (c *conn) event(p packet, batch *engineio.Batch) {
 	if p.blank {
 		return // it has no name; Socket.IO's parser accepts that, too
 	}
-	var ack func(*realtime.Batch, ...realtime.Arg) error
-	if id := p.id; id != "" {
-		ack = func(in *realtime.Batch, args ...realtime.Arg) error {
-			answer := packet{kind: typeAck, namespace: c.namespace, id: id, args: args}
-			return c.client.format.send(c.client.session, in, answer)
-		}
+	e := p.received
+	if e == nil {
+		e = new(receivedEvent)
 	}
-	c.socket.HandleEvent(realtime.WithBatch(c.client.server.endpoint.Hub().Context(), batch), p.event, p.args, ack)
+	e.Name, e.Args = p.event, p.args
+	var ack realtime.Answerer
+	if p.id != "" {
+		e.conn, e.id = c, p.id
+		ack = e
+	}
+	c.socket.HandleEventIn(batch, &e.Event, ack)
+}
+
+// A receivedEvent is an event from the client, with what its ack needs, and room for a few
+// arguments. All of that takes one allocation.
+type receivedEvent struct {
+	realtime.Event
+	conn *conn
+	id   string
+	args [2]realtime.Arg
+}
+
+// Answer implements realtime.Answerer.
+func (e *receivedEvent) Answer(in *realtime.Batch, args ...realtime.Arg) error {
+	answer := packet{kind: typeAck, namespace: e.conn.namespace, id: e.id, args: args}
+	return e.conn.client.format.send(e.conn.client.session, in, answer)
 }
 
 // ack has the socket handle the client's answer to an event.

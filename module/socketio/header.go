@@ -2,6 +2,7 @@ package socketio
 
 import (
 	"bytes"
+	"encoding/json"
 	"strconv"
 	"strings"
 
@@ -131,7 +132,8 @@ func (p *packet) parseData(data []byte, attachments [][]byte, l *realtime.Limits
 	if p.kind == typeEvent {
 		most++ // the name
 	}
-	elements, err := rawjson.Split(data, most, l.Depth)
+	var few [8]json.RawMessage
+	elements, err := rawjson.AppendSplit(few[:0], data, most, l.Depth)
 	if err != nil {
 		return limitOf(err, l)
 	}
@@ -142,8 +144,9 @@ func (p *packet) parseData(data []byte, attachments [][]byte, l *realtime.Limits
 		if p.event, err = eventName(elements[0], l); err != nil {
 			return err
 		}
-		elements = elements[1:]
+		p.received = new(receivedEvent)
+		p.args, elements = p.received.args[:0], elements[1:]
 	}
-	p.args, err = parseArgs(elements, attachments)
+	p.args, err = parseArgs(p.args, elements, attachments)
 	return err
 }

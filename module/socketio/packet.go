@@ -54,6 +54,7 @@ type packet struct {
 	event     string          // the name of an event
 	args      []realtime.Arg  // of an event or an ack
 	blank     bool            // an event or an ack came without any data
+	received  *receivedEvent  // has room for args; nil: it has none
 }
 
 // eventName returns the name of an event: the first element of its data, a string or a number.

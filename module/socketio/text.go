@@ -33,7 +33,7 @@ func (f textFormat) encode(p packet) *engineio.PacketGroup {
 		return f.text(p).Group()
 	}
 	messages := make([]engineio.Packet, 1, 1+len(attachments))
-	messages[0] = engineio.Packet{Type: engineio.Message, Data: appendText(nil, p, attachments)}
+	messages[0] = engineio.Packet{Type: engineio.Message, Data: appendText(make([]byte, 0, textSize(p)), p, attachments)}
 	for _, attachment := range attachments {
 		messages = append(messages, engineio.Packet{Type: engineio.Message, Binary: true, Data: attachment})
 	}
@@ -50,11 +50,16 @@ func (f textFormat) send(s *engineio.Session, in *engineio.Batch, p packet) erro
 
 // text returns a packet without attachments.
 func (textFormat) text(p packet) engineio.Text {
+	return appendText(engineio.NewText(textSize(p)), p, nil)
+}
+
+// textSize returns about how many bytes the text of a packet has.
+func textSize(p packet) int {
 	size := len("0000-,[]") + len(p.namespace) + len(p.id) + len(p.data) + len(p.event) + len(`"",`)
 	for _, arg := range p.args {
 		size += len(arg.JSON) + 1
 	}
-	return appendText(engineio.NewText(size), p, nil)
+	return size
 }
 
 // appendText appends the text of a packet.

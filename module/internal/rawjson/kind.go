@@ -24,5 +24,10 @@ func Unquote(data json.RawMessage) (text string, ok bool) {
 	if inner := data[1 : len(data)-1]; bytes.IndexByte(inner, '\\') < 0 && utf8.Valid(inner) {
 		return string(inner), true
 	}
+	return unquoteEscaped(data)
+}
+
+// unquoteEscaped is apart from Unquote, which would otherwise allocate for every text.
+func unquoteEscaped(data json.RawMessage) (text string, ok bool) {
 	return text, json.Unmarshal(data, &text) == nil
 }

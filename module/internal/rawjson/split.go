@@ -31,15 +31,15 @@ func (e *SyntaxError) Error() string { return fmt.Sprintf("invalid JSON at offse
 // The result takes 24 bytes for each element. It is the only allocation for up to 8 elements.
 func Split(data []byte, elements, depth int) ([]json.RawMessage, error) {
 	var few [8]json.RawMessage
-	all, err := appendSplit(few[:0], data, elements, depth)
+	all, err := AppendSplit(few[:0], data, elements, depth)
 	if err != nil {
 		return nil, err
 	}
 	return append(make([]json.RawMessage, 0, len(all)), all...), nil
 }
 
-// appendSplit is Split into dst. If there is an error, it returns dst as it was.
-func appendSplit(dst []json.RawMessage, data []byte, most, depth int) ([]json.RawMessage, error) {
+// AppendSplit is Split into dst. If there is an error, it returns dst as it was.
+func AppendSplit(dst []json.RawMessage, data []byte, most, depth int) ([]json.RawMessage, error) {
 	elements := dst
 	i := skipSpace(data, 0)
 	if i == len(data) || data[i] != '[' {

@@ -49,10 +49,10 @@ func TestSplitErrorSaysWhere(t *testing.T) {
 		after, err := appendTo(before, []byte(test.data))
 		var syntax *SyntaxError
 		if !errors.As(err, &syntax) || syntax.Offset != test.offset {
-			t.Errorf("appendSplit(%.20q): %v, want offset %d", test.data, err, test.offset)
+			t.Errorf("AppendSplit(%.20q): %v, want offset %d", test.data, err, test.offset)
 		}
 		if len(after) != 1 {
-			t.Errorf("appendSplit(%.20q) returned %q with its error", test.data, after)
+			t.Errorf("AppendSplit(%.20q) returned %q with its error", test.data, after)
 		}
 		if elements, err := split([]byte(test.data)); err == nil || elements != nil {
 			t.Errorf("split(%.20q) = %q, %v", test.data, elements, err)
@@ -106,7 +106,7 @@ func TestAppendSplit(t *testing.T) {
 	elements := []json.RawMessage{json.RawMessage(`"kept"`)}
 	elements, err := appendTo(elements, []byte(`[1,2]`))
 	if got := bytes.Join([][]byte{elements[0], elements[1], elements[2]}, []byte(" ")); err != nil || string(got) != `"kept" 1 2` {
-		t.Errorf("appendSplit = %q, %v", elements, err)
+		t.Errorf("AppendSplit = %q, %v", elements, err)
 	}
 }
 
@@ -116,7 +116,7 @@ func TestSplitAllocatesItsResultOnly(t *testing.T) {
 	}
 	dst := make([]json.RawMessage, 0, 4)
 	if n := testing.AllocsPerRun(100, func() { _, _ = appendTo(dst, record) }); n != 0 {
-		t.Errorf("appendSplit allocates %v times", n)
+		t.Errorf("AppendSplit allocates %v times", n)
 	}
 	if n := testing.AllocsPerRun(100, func() { Valid(record) }); n != 0 {
 		t.Errorf("Valid allocates %v times", n)
@@ -245,7 +245,7 @@ func depthOf(data []byte) (deepest int) {
 // split is Split without limits.
 func split(data []byte) ([]json.RawMessage, error) { return Split(data, math.MaxInt, maxDepth-1) }
 
-// appendTo is appendSplit without limits.
+// appendTo is AppendSplit without limits.
 func appendTo(dst []json.RawMessage, data []byte) ([]json.RawMessage, error) {
-	return appendSplit(dst, data, math.MaxInt, maxDepth-1)
+	return AppendSplit(dst, data, math.MaxInt, maxDepth-1)
 }
