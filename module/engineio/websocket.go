@@ -10,9 +10,10 @@ import (
 
 // webSocket is the WebSocket transport: a frame for each packet.
 type webSocket struct {
-	conn    *wsconn.Conn
-	layout  *layout
-	options func() *Options
+	conn     *wsconn.Conn
+	layout   *layout
+	options  func() *Options
+	deflates bool // conn.Deflates(): a broadcast asks for every recipient
 }
 
 // upgrade answers a request for a WebSocket with one.
@@ -21,7 +22,7 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, o *Options) (*w
 }
 
 func (s *Server) newWebSocket(conn *wsconn.Conn, c *codec, base64 bool) *webSocket {
-	t := &webSocket{conn, c.frames, s.options}
+	t := &webSocket{conn, c.frames, s.options, conn.Deflates()}
 	if base64 {
 		t.layout = c.base64Frames
 	}
@@ -39,7 +40,7 @@ func (t *webSocket) send(g *PacketGroup, batch *Batch) error {
 // on the settings of the moment.
 func (t *webSocket) encoding() encoding {
 	e := encoding{layout: t.layout}
-	if t.conn.Deflates() {
+	if t.deflates {
 		e.compressFrom = t.options().CompressFrom
 	}
 	return e
@@ -47,7 +48,7 @@ func (t *webSocket) encoding() encoding {
 
 // noteCompression has SendIn compress for the session's new transport, if that does.
 func (s *Session) noteCompression(t *webSocket) {
-	if t.conn.Deflates() {
+	if t.deflates {
 		s.deflating.Store(t)
 	}
 }

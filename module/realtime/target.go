@@ -38,21 +38,7 @@ const fewNames = 8
 // namespace's mutex.
 func (t *target) appendSockets(list []*Socket, n *Namespace) []*Socket {
 	in := func(room string, s *Socket) bool { return room == s.id || n.rooms.has(room, s) }
-	excluded := func(s *Socket) bool {
-		return slices.ContainsFunc(t.except, func(room string) bool { return in(room, s) })
-	}
-	if len(t.except) > fewNames {
-		exempt := make(map[*Socket]struct{})
-		for _, room := range t.except {
-			for s := range n.rooms[room] {
-				exempt[s] = struct{}{}
-			}
-			if s, ok := n.sockets[room]; ok {
-				exempt[s] = struct{}{}
-			}
-		}
-		excluded = func(s *Socket) bool { _, ok := exempt[s]; return ok }
-	}
+	excluded := t.excluded(n)
 	if t.everyone() {
 		for _, s := range n.sockets {
 			if !excluded(s) {
@@ -93,4 +79,42 @@ func (t *target) appendSockets(list []*Socket, n *Namespace) []*Socket {
 		}
 	}
 	return list
+}
+
+// excluded returns a function that reports whether except leaves out a connected socket. The
+// rooms are looked up once, and not for every socket.
+func (t *target) excluded(n *Namespace) func(*Socket) bool {
+	if len(t.except) > fewNames {
+		exempt := make(map[*Socket]struct{})
+		for _, room := range t.except {
+			for s := range n.rooms[room] {
+				exempt[s] = struct{}{}
+			}
+			if s, ok := n.sockets[room]; ok {
+				exempt[s] = struct{}{}
+			}
+		}
+		return func(s *Socket) bool { _, ok := exempt[s]; return ok }
+	}
+	var sockets [fewNames]*Socket // whose own rooms are in except
+	var rooms [fewNames]map[*Socket]struct{}
+	all := 0
+	for _, room := range t.except {
+		owner, members := n.sockets[room], n.rooms[room]
+		if owner != nil || members != nil {
+			sockets[all], rooms[all] = owner, members
+			all++
+		}
+	}
+	return func(s *Socket) bool {
+		for i := range all {
+			if sockets[i] == s {
+				return true
+			}
+			if _, ok := rooms[i][s]; ok {
+				return true
+			}
+		}
+		return false
+	}
 }
