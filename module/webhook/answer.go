@@ -47,10 +47,9 @@ type emitted struct{ emission.Emission }
 // parseAnswer reads the body of a good reply to a request of some type. The body may be
 // empty. If anything in it is wrong, nothing is done: the error is a *wrongAnswer.
 func parseAnswer(kind string, body []byte) (*answer, error) {
-	a := new(answer)
 	body = bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\ufeff"))) // Some editors and libraries put it in front.
 	if len(body) == 0 || isNull(body) && string(body) == "null" {
-		return a, nil
+		return new(answer), nil
 	}
 	// Other text would end the WebSocket of every client that gets it.
 	if !utf8.Valid(body) {
@@ -59,6 +58,13 @@ func parseAnswer(kind string, body []byte) (*answer, error) {
 	if !rawjson.Valid(body) {
 		return nil, wrong("must be JSON, or empty")
 	}
+	return parseValid(kind, body)
+}
+
+// parseValid is parseAnswer for a body that is valid JSON, in UTF-8, and has no white space
+// around it.
+func parseValid(kind string, body []byte) (*answer, error) {
+	a := new(answer)
 	known := answerMembers
 	if kind == typeConnect {
 		known = connectAnswerMembers

@@ -180,7 +180,7 @@ func (a *batchAnswer) take(line []byte, in *held) {
 // replyOf returns the reply that a line is; nil if its status is none. Its body may outlive
 // the line.
 func (a *batchAnswer) replyOf(status, body json.RawMessage) *reply {
-	r := &reply{status: http.StatusOK, header: a.reply.header}
+	r := &reply{status: http.StatusOK, header: a.reply.header, valid: true}
 	if !isNull(status) {
 		r.status, _ = strconv.Atoi(string(bytes.Trim(status, `"`)))
 	}

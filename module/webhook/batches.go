@@ -38,6 +38,8 @@ type batches struct {
 	sites   map[site]*gathering
 	spare   *gathering    // one that is in use no more; nil: none
 	trips   trip          // how many there have been
+	ready   chan *batch   // idle goroutines receive from it
+	idle    int           // of those running
 	running int           // goroutines that send batches
 	ended   chan struct{} // closed when none is running any more; nil: nobody waits for it
 }
@@ -64,7 +66,7 @@ type gathering struct {
 type trip uint64
 
 func newBatches(b *Handler, most int) *batches {
-	return &batches{handler: b, most: most, sites: make(map[site]*gathering)}
+	return &batches{handler: b, most: most, sites: make(map[site]*gathering), ready: make(chan *batch)}
 }
 
 // send makes one attempt. It returns when the message itself has been answered.
@@ -248,18 +250,29 @@ func (b *batches) start(next *batch) {
 }
 
 func (b *batches) startLocked(next *batch) {
-	if next != nil {
+	if next == nil {
+		return
+	}
+	select {
+	case b.ready <- next:
+	default:
 		b.running++
 		go b.run(next) // joined by wait
 	}
 }
 
-// run sends a batch, and the next ones as long as there is one at its end.
+// maxIdle is how many goroutines wait for another batch: a request needs a deep stack, and
+// growing a new one costs more than to gather.
+const maxIdle = 4
+
+// run sends batches, until there is none and enough others wait for one.
 func (b *batches) run(next *batch) {
 	for next != nil {
 		g, t := next.gathering, next.trip
 		b.post(next)
-		next = b.over(g, t)
+		if next = b.over(g, t); next == nil {
+			next = b.await()
+		}
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -267,6 +280,31 @@ func (b *batches) run(next *batch) {
 		close(b.ended)
 		b.ended = nil
 	}
+}
+
+// await waits for a batch. It returns nil if the goroutine is to end.
+func (b *batches) await() *batch {
+	if !b.addIdle(1) {
+		return nil
+	}
+	defer b.addIdle(-1)
+	select {
+	case next := <-b.ready:
+		return next
+	case <-b.handler.deliveries.ctx.Done(): // the queue has left the backend
+		return nil
+	}
+}
+
+// addIdle reports false if there are as many as there may be.
+func (b *batches) addIdle(n int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.idle+n > maxIdle {
+		return false
+	}
+	b.idle += n
+	return true
 }
 
 // post sends a batch, and gives its messages their answers.
@@ -285,7 +323,7 @@ func (b *batches) post(m *batch) {
 	m.close()
 }
 
-// wait returns when no batch is being sent, or ctx ends.
+// wait returns when no batch is being sent, or ctx ends. The queue must have left the backend.
 func (b *batches) wait(ctx context.Context) {
 	b.mu.Lock()
 	if b.running == 0 {

@@ -20,6 +20,7 @@ import (
 type reply struct {
 	status int
 	body   []byte
+	valid  bool // the body is JSON, in UTF-8, without white space around it
 	header http.Header
 	held   *held // which has what the answer sends; nil: it leaves at once
 }
@@ -66,7 +67,7 @@ func (b *Handler) read(kind string, r *reply, e *realtime.Endpoint) (*answer, er
 	if !r.good() {
 		return nil, r.err()
 	}
-	a, err := parseAnswer(kind, r.body)
+	a, err := r.parse(kind)
 	if err != nil {
 		return nil, err
 	}
@@ -75,6 +76,14 @@ func (b *Handler) read(kind string, r *reply, e *realtime.Endpoint) (*answer, er
 	}
 	b.notices.write(kind, a.oddities)
 	return a, nil
+}
+
+// parse reads the body of a good reply to a request of some type.
+func (r *reply) parse(kind string) (*answer, error) {
+	if r.valid && len(r.body) > 0 {
+		return parseValid(kind, r.body)
+	}
+	return parseAnswer(kind, r.body)
 }
 
 // err returns the error of a reply that is not good.
