@@ -267,6 +267,13 @@ func TestBackendRestart(t *testing.T) {
 func TestBackendKilled(t *testing.T) {
 	t.Parallel()
 	harness.NeedNode(t)
+	for name, more := range map[string]string{"alone": "", "in batches": "batch"} {
+		t.Run(name, func(t *testing.T) { killBackend(t, more) })
+	}
+}
+
+func killBackend(t *testing.T, more string) {
+	t.Helper()
 	port := harness.FreePort(t)
 	run := func() *harness.Program {
 		n := harness.StartProgram(t, "node", "clients/backend-server.mjs", "PORT", strconv.Itoa(port))
@@ -274,7 +281,7 @@ func TestBackendKilled(t *testing.T) {
 		return n
 	}
 	backend := run()
-	s := harness.Start(t, harness.Shipped, backendConfig(fmt.Sprintf("http://127.0.0.1:%d/realtime", port), ""))
+	s := harness.Start(t, harness.Shipped, backendConfig(fmt.Sprintf("http://127.0.0.1:%d/realtime", port), more))
 	s.AllowError("backend is unavailable")
 	s.AllowError("backend will not learn of disconnects") // at the end of the test
 	crowd := s.StartNode(t, "backend-crowd.mjs", "CLIENTS", "200")
@@ -288,6 +295,11 @@ func TestBackendKilled(t *testing.T) {
 	}
 	backend.Tell("await 10")
 	backend.Expect("holding", nil)
+	var batches int
+	backend.Tell("batches")
+	if backend.Expect("batches", &batches); (batches > 0) != (more == "batch") {
+		t.Errorf("there were %d batches", batches)
+	}
 	backend.Kill()
 	for _, w := range held {
 		if got := w.Next(); got != `430[{"error":{"code":"backend_unavailable","message":"the backend did not answer the event"}}]` {
