@@ -8,8 +8,8 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/internal/latency"
 )
 
-// A Meter counts messages, and batches of them. The zero value is ready. A meter may outlive handlers. All
-// methods may be called concurrently.
+// A Meter counts messages, and batches of them. The zero value is ready. A meter may outlive
+// handlers. All methods may be called concurrently.
 type Meter struct {
 	mu       sync.Mutex
 	inFlight int
