@@ -14,7 +14,8 @@ import (
 // A batch enters the hub in a context, and leaves it as an argument:
 //
 //   - A protocol opens a batch when it has read input. It calls Socket.HandleEventIn with it,
-//     or HandleEvent with a context from [WithBatch], and closes the batch before it waits for more input.
+//     or HandleEvent with a context from [WithBatch], and closes the batch before it waits for
+//     more input.
 //   - Handlers pass their context to Emit, as usual. One that waits calls [Flush] before.
 //   - The hub looks the batch up once for each event, and gives it to every recipient's
 //     [Conn.Deliver].
