@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"slices"
@@ -51,9 +52,9 @@ func TestChaosReload(t *testing.T) {
 		start = time.Now()
 		switch i {
 		case 5:
-			before = a.measureFootprint()
+			before = a.measureFootprint(math.MaxInt)
 		case reloads:
-			after = a.measureFootprint()
+			after = a.measureFootprint(int(float64(before.goroutines) * (1 + tolerance)))
 		}
 		measuring += time.Since(start)
 	}
@@ -79,7 +80,8 @@ func TestChaosReload(t *testing.T) {
 	a.table.Add("resident memory after 5 reloads, and at the end", "%.0f MiB, %.0f MiB", mebibytes(before.resident), mebibytes(after.resident))
 	a.report()
 	if growth(before.goroutines, after.goroutines) > tolerance {
-		t.Errorf("there were %d goroutines, and are %d", before.goroutines, after.goroutines)
+		_, stacks := a.AskAdmin(http.MethodGet, "/debug/pprof/goroutine?debug=1", nil)
+		t.Errorf("there were %d goroutines, and are %d:\n%s", before.goroutines, after.goroutines, stacks)
 	}
 	// Under the race detector memory is not that of users.
 	if harness.Full && growth(before.heap, after.heap) > tolerance {
