@@ -96,10 +96,7 @@ func (s *Session) startProbing(c *candidate, conn *wsconn.Conn, o *Options) {
 		conn.Release()
 		return
 	}
-	conn.Run(func() {
-		defer s.server.sessions.Done()
-		s.probe(c)
-	})
+	conn.Run(func() { s.probe(c) })
 }
 
 func (s *Session) beginProbe(c *candidate, conn *wsconn.Conn) bool {
@@ -114,9 +111,11 @@ func (s *Session) beginProbe(c *candidate, conn *wsconn.Conn) bool {
 }
 
 // probe moves the session to the candidate if the client wants that. A failed probe ends
-// only the candidate, and the session goes on over polling.
+// only the candidate, and the session goes on over polling. The reading that beginProbe has
+// begun is done then, or else when the session ends.
 func (s *Session) probe(c *candidate) {
 	if !s.awaitUpgrade(c) || !s.moveTo(c) {
+		defer s.server.sessions.Done()
 		s.dropCandidate(c)
 		c.conn.Drain()
 		c.conn.Release()
@@ -126,7 +125,7 @@ func (s *Session) probe(c *candidate) {
 		zap.String("session", s.id), zap.String("transport", webSocketName))
 	s.awaitInbox() // what has come by POST is handled before what comes over the WebSocket
 	s.dropInbox(c.from)
-	s.life.Read(c.conn, s.server.payload)
+	s.life.Serve(c.conn, s.server.payload)
 }
 
 // awaitUpgrade answers probes until the client upgrades, and reports whether it does. Some

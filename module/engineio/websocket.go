@@ -97,5 +97,5 @@ func (s *Session) startReading(conn *wsconn.Conn) {
 		conn.Release()
 		return
 	}
-	s.life.Run(conn, s.server.payload)
+	s.life.Serve(conn, s.server.payload)
 }

@@ -106,7 +106,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if c := s.letIn(w, r, o); c != nil {
-		c.life.Run(c.ws, s.payload)
+		c.life.Serve(c.ws, s.payload)
 	}
 }
 

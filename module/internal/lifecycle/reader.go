@@ -5,36 +5,25 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/internal/wsconn"
 )
 
-// Run has a WebSocket read as Read does, and calls the owner's Done in the end. TryBegin must have
-// reported true. Run may block, as wsconn.Conn.Run does.
-func (c *Connection) Run(ws *wsconn.Conn, limit func() int64) {
-	ws.Run(func() {
-		defer c.owner.Done()
-		c.Read(ws, limit)
-	})
+// Serve has the owner receive what arrives over a WebSocket until the connection ends, and then
+// calls the owner's Done. TryBegin must have reported true. limit returns the size in bytes of the
+// largest message. Serve may block, as wsconn.Conn.Serve does.
+func (c *Connection) Serve(ws *wsconn.Conn, limit func() int64) {
+	ws.Serve(limit, (*receiver)(c))
 }
 
-// Read has the owner receive what arrives over a WebSocket until the connection ends. limit
-// returns the size in bytes of the largest message. An idle connection has no other goroutine
-// than the one that Read runs on.
-func (c *Connection) Read(ws *wsconn.Conn, limit func() int64) {
-	defer ws.Release()
-	defer ws.Drain()
-	for {
-		opcode, payload, err := ws.Read(limit)
-		if err != nil {
-			c.fail(err)
-			return
-		}
-		if !c.owner.Receive(ws, opcode, payload) {
-			return
-		}
-	}
+// A receiver is a Connection as its WebSocket knows it.
+type receiver Connection
+
+// Receive implements wsconn.Receiver, as do the methods that follow.
+func (r *receiver) Receive(ws *wsconn.Conn, opcode int, payload []byte) bool {
+	return r.owner.Receive(ws, opcode, payload)
 }
 
-// fail ends the connection after an error of Read. If the client has broken the protocol, for
-// example by a message that is too large, the log says how.
-func (c *Connection) fail(err error) {
+// Fail ends the connection. If the client has broken the protocol, for example by a message that
+// is too large, the log says how.
+func (r *receiver) Fail(err error) {
+	c := (*Connection)(r)
 	c.Lock()
 	defer c.Unlock()
 	if wsconn.Violation(err) {
@@ -43,3 +32,8 @@ func (c *Connection) fail(err error) {
 		c.owner.Fail(reason.TransportClose, nil)
 	}
 }
+
+func (r *receiver) Done() { r.owner.Done() }
+
+// Interface guard
+var _ wsconn.Receiver = (*receiver)(nil)

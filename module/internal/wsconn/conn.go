@@ -8,7 +8,6 @@ package wsconn
 import (
 	"errors"
 	"io"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +26,7 @@ const closeTimeout = 5 * time.Second
 type Conn struct {
 	stream  stream
 	reader  reader
+	serving serving
 	closeBy atomic.Int64 // when the peer's time to end is over, in Unix nanoseconds; 0: not set
 }
 
@@ -46,9 +46,7 @@ func (c *Conn) Run(read func()) {
 		return
 	}
 	read()
-	if t.isCut() {
-		panic(http.ErrAbortHandler) // half a frame and then the regular end would break HTTP/3
-	}
+	t.abortIfCut()
 }
 
 // Deflates reports whether the peer has negotiated compression. If it has, it takes what
@@ -66,11 +64,21 @@ func (c *Conn) Unread() bool { return unread(c.stream.conn) }
 // Once inflated, the message has no more bytes than maxPayload returns when it comes,
 // which may be long after the call. maxPayload must not block.
 func (c *Conn) Read(maxPayload func() int64) (opcode int, payload []byte, err error) {
-	if !c.reader.buffered() {
-		if err := c.stream.await(); err != nil {
-			return 0, nil, err
+	for {
+		if !c.reader.buffered() {
+			if err := c.stream.await(); err != nil {
+				return 0, nil, err
+			}
+		}
+		opcode, payload, err = c.next(maxPayload)
+		if !errors.Is(err, errNoMessage) {
+			return opcode, payload, err
 		}
 	}
+}
+
+// next is Read when there is input. It fails with errNoMessage if that has no message.
+func (c *Conn) next(maxPayload func() int64) (opcode int, payload []byte, err error) {
 	opcode, payload, err = c.reader.next(maxPayload)
 	if err != nil && Violation(err) {
 		c.Close(closeCode(err), "", false)
@@ -120,9 +128,7 @@ func (c *Conn) Ping() error { return c.Send(Frame(websocket.PingMessage)) }
 
 // OnPong sets what the reading goroutine calls for every pong frame. It must be set
 // before the first Read.
-func (c *Conn) OnPong(f func()) {
-	c.reader.ws.SetPongHandler(func(string) error { f(); return nil })
-}
+func (c *Conn) OnPong(f func()) { c.reader.onPong = f }
 
 // Close sends a close frame behind what is queued, or, with discard, in its place. A
 // code of 0 sends a frame without one, as Socket.IO's server does. The reader goes on
@@ -133,7 +139,7 @@ func (c *Conn) Close(code int, reason string, discard bool) {
 		payload = websocket.FormatCloseMessage(code, reason)
 	}
 	c.stream.out.Finish(Frame(websocket.CloseMessage, payload), discard)
-	_ = c.stream.conn.SetReadDeadline(c.deadline())
+	c.SetReadDeadline(c.deadline())
 }
 
 // Cut ends the connection at once, in the middle of a frame if need be, so that it holds
@@ -142,7 +148,7 @@ func (c *Conn) Cut() {
 	c.closeBy.Store(time.Now().UnixNano())
 	c.stream.out.Cut()
 	_ = c.stream.conn.SetWriteDeadline(c.deadline())
-	_ = c.stream.conn.SetReadDeadline(c.deadline())
+	c.SetReadDeadline(c.deadline())
 }
 
 // deadline returns when the end of the connection must be over. The clock runs from the
@@ -159,6 +165,7 @@ func (c *Conn) Release() {
 	_ = c.stream.conn.SetWriteDeadline(c.deadline())
 	c.stream.out.Finish(nil, false)
 	c.stream.out.Wait()
+	c.stream.watch.Remove()
 	_ = c.stream.conn.Close()
 }
 
@@ -168,7 +175,7 @@ func (c *Conn) Release() {
 // is still on its way out.
 func (c *Conn) Drain() {
 	c.stream.batch.Close() // what the last input caused does not wait for this peer
-	_ = c.stream.conn.SetReadDeadline(c.deadline())
+	c.SetReadDeadline(c.deadline())
 	if Violation(c.reader.skip()) {
 		c.drainRaw()
 	}
@@ -191,7 +198,11 @@ func (c *Conn) drainRaw() {
 }
 
 // SetReadDeadline bounds the wait of Read. The zero time lifts the bound.
-func (c *Conn) SetReadDeadline(t time.Time) { _ = c.stream.conn.SetReadDeadline(t) }
+func (c *Conn) SetReadDeadline(t time.Time) {
+	if c.stream.bound(t) {
+		go c.work()
+	}
+}
 
 // closeCode returns the close code that tells a peer of a violation; 0 if err is none.
 func closeCode(err error) int {

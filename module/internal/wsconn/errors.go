@@ -15,5 +15,8 @@ var (
 	errProtocol = errors.New("breach of the WebSocket protocol")
 )
 
+// errNoMessage says that only control frames have come.
+var errNoMessage = errors.New("no message")
+
 // Violation reports whether err says that the peer has broken the protocol.
 func Violation(err error) bool { return closeCode(err) != 0 }

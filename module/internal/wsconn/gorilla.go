@@ -35,6 +35,8 @@ import (
 //     the network: readError, inflationError, Read.
 //   - A length with its top bit set and data that cannot be inflated send no close
 //     frame: Conn.Read does.
+//   - NextReader handles a control frame and then waits for the next frame, which may take
+//     as long as the connection is idle: Read ends that by noMessage.
 //   - After an error, NextReader returns it again and finally panics: the reader is not
 //     used any more then.
 
@@ -76,7 +78,27 @@ func (r *reader) init(s source, inflates bool) error {
 	}
 	writer.Reset(io.Discard) // gorilla leaves the connection in it
 	r.ws = ws
+	ws.SetPongHandler(r.ponged)
 	return nil
+}
+
+// noMessage is an empty message. gorilla is given it in place of none, and nobody gets it.
+const noMessage = "\x81\x80\x00\x00\x00\x00"
+
+// ponged handles a pong frame.
+func (r *reader) ponged(string) error {
+	if r.onPong != nil {
+		r.onPong()
+	}
+	r.controlled()
+	return nil
+}
+
+// controlled notes that gorilla has read a control frame to its end.
+func (r *reader) controlled() {
+	if r.phase == beforeMessage && !r.buffered() {
+		r.phase = beforeFrame
+	}
 }
 
 // hijacked is the http.ResponseWriter that upgraders are shown.
@@ -97,6 +119,13 @@ func (hijacked) WriteHeader(int) {}
 // Read implements net.Conn: it reads from the source. It ends before a frame that breaks
 // what gorilla does not check.
 func (r *reader) Read(p []byte) (int, error) {
+	if r.phase == beforeFrame {
+		if !r.source.buffered() {
+			r.phase = toldNothing
+			return copy(p, noMessage), nil
+		}
+		r.phase = beforeMessage
+	}
 	i := r.inflating
 	if i == nil {
 		n, err := r.source.Read(p)
@@ -142,6 +171,7 @@ func (r *reader) Write(p []byte) (int, error) {
 		if err := r.source.sendControl(bytes.Clone(p)); err != nil {
 			return 0, err
 		}
+		r.controlled()
 	}
 	return len(p), nil
 }

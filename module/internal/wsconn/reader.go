@@ -18,6 +18,8 @@ type source interface {
 	// Neither blocks. Both keep the frame.
 	sendControl(frame []byte) error
 	sendClose(frame []byte)
+	// buffered reports whether Read does not wait.
+	buffered() bool
 }
 
 // A reader reads messages from the bytes of a source. One goroutine calls its methods.
@@ -30,7 +32,19 @@ type reader struct {
 	ws         *websocket.Conn // nil until gorilla's own answer to a handshake is dropped
 	inflating  *inflating      // nil where compression has not been negotiated
 	maxPayload func() int64    // of a message; nil until the first is asked for
+	onPong     func()          // nil: pongs are of no interest
+	phase      phase
 }
+
+// A phase is what gorilla reads at the moment.
+type phase byte
+
+const (
+	inMessage   phase = iota // or nothing
+	beforeFrame              // there is no message yet, and a control frame was the last that came
+	toldNothing              // there is none, but gorilla was given noMessage
+	beforeMessage
+)
 
 // inflating is what a reader remembers where compression has been negotiated.
 type inflating struct {
@@ -43,13 +57,20 @@ func (r *reader) buffered() bool { return r.buffer.Buffered() > 0 }
 
 // next waits for the next message and returns its opcode, Text or Binary, and its
 // payload, which is the caller's. Once inflated, the message has no more bytes than
-// maxPayload returns when it comes. Errors are those of Conn.Read.
+// maxPayload returns when it comes. Errors are those of Conn.Read, or errNoMessage after
+// control frames: who waits for more should not do it here.
 func (r *reader) next(maxPayload func() int64) (opcode int, payload []byte, err error) {
 	r.maxPayload = maxPayload
 	r.bound()
+	r.phase = beforeMessage
 	opcode, content, err := r.ws.NextReader()
-	if err != nil {
+	nothing := r.phase == toldNothing
+	r.phase = inMessage
+	switch {
+	case err != nil:
 		return 0, nil, readError(err)
+	case nothing:
+		return 0, nil, errNoMessage
 	}
 	limit := maxPayload()
 	m := messages.Get().(*message)

@@ -13,18 +13,19 @@ type stream struct {
 	out   *outbox.Outbox
 	batch outbox.Batch // open while the input that has come is handled
 	input input        // what await has read
+	waiting
 }
 
 // init makes a stream of a connection whose peer may have sent something already.
 func (s *stream) init(conn net.Conn, early []byte, o Options) {
 	s.conn, s.out = conn, outbox.New(conn, o.Queue, o.Budget)
-	s.input.open(conn)
+	s.parks = s.input.open(conn)
 	s.input.keep(early)
 }
 
-// await waits for input, unless some has been read already. It is where the goroutine
-// of an idle connection is. It waits there without a buffer and with little on its
-// stack, which the runtime then shrinks.
+// await waits for input, unless some has been read already. The goroutine of an idle
+// connection that the loop cannot watch is here. It waits without a buffer and with little
+// on its stack, which the runtime then shrinks.
 func (s *stream) await() error {
 	if s.input.buffered() {
 		return nil
@@ -44,12 +45,16 @@ func (s *stream) Read(p []byte) (int, error) {
 		return s.input.take(p), nil
 	}
 	s.batch.Close()
+	s.takeBack()
 	n, err := s.conn.Read(p)
 	if err == nil {
 		s.batch.Open()
 	}
 	return n, err
 }
+
+// buffered reports whether Read has something to return without waiting.
+func (s *stream) buffered() bool { return s.input.buffered() }
 
 // sendControl sends a control frame of the reader's.
 func (s *stream) sendControl(frame []byte) error { return s.out.Send(frame) }

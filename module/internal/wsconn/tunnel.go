@@ -79,9 +79,12 @@ func (t *tunnel) Close() error {
 	return t.stream.SetReadDeadline(time.Unix(1, 0))
 }
 
-// isCut reports whether the peer has got only a part of what was written.
-func (t *tunnel) isCut() bool {
+// abortIfCut panics with http.ErrAbortHandler if the peer has got only a part of what was
+// written: half a frame and then the regular end would break HTTP/3.
+func (t *tunnel) abortIfCut() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.cut
+	if t.cut {
+		panic(http.ErrAbortHandler)
+	}
 }
