@@ -51,6 +51,7 @@ type Outbox struct {
 	slowness SlowDetector
 	unacked  int // bytes that the peer had not acknowledged at the last look
 	slow     func()
+	failed   func()
 	err      error
 }
 
@@ -75,6 +76,14 @@ func (o *Outbox) OnSlow(f func()) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.slow = f
+}
+
+// OnFail sets a function that is called once a write has failed and the connection is closed
+// because of that. The outbox is locked meanwhile. It is set before others use the outbox.
+func (o *Outbox) OnFail(f func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.failed = f
 }
 
 // Send writes chunks in order, or queues them behind what is queued. The outbox keeps the

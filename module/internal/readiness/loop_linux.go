@@ -35,8 +35,8 @@ type Watch struct {
 }
 
 // Arm has the sleeper woken once, when the connection can be read; at once if it can be now.
-// raw belongs to the connection, which must stay open until Remove. All calls must have the
-// same arguments.
+// raw belongs to the connection. All calls must have the same arguments. If the connection is
+// closed before Remove, nobody is woken.
 func (w *Watch) Arm(l *Loop, raw syscall.RawConn, s Sleeper) error {
 	if w.loop == nil {
 		return l.add(w, raw, s)
@@ -81,10 +81,12 @@ func (l *Loop) add(w *Watch, raw syscall.RawConn, s Sleeper) error {
 func (l *Loop) remove(w *Watch) {
 	l.mu.Lock()
 	w.loop = nil
-	l.watches[w.fd] = nil
 	l.watched--
-	// An error means that the descriptor is closed, and so has left by itself.
-	_ = unix.EpollCtl(l.epoll.fd, unix.EPOLL_CTL_DEL, int(w.fd), nil)
+	if l.watches[w.fd] == w { // the descriptor may be another connection's since this one was closed
+		l.watches[w.fd] = nil
+		// An error means that it is closed, and so has left by itself.
+		_ = unix.EpollCtl(l.epoll.fd, unix.EPOLL_CTL_DEL, int(w.fd), nil)
+	}
 	ended := l.endIfUnused()
 	l.mu.Unlock()
 	if ended != nil {

@@ -30,6 +30,9 @@ func (c *Conn) Serve(maxPayload func() int64, r Receiver) {
 		t.abortIfCut()
 		return
 	}
+	if c.stream.parks {
+		c.stream.out.OnFail(c.rouse)
+	}
 	if c.stream.parks && !c.reader.buffered() {
 		if awake, _ := c.stream.awaitOrPark(c); !awake {
 			return
@@ -41,6 +44,13 @@ func (c *Conn) Serve(maxPayload func() int64, r Receiver) {
 // Wake implements readiness.Sleeper.
 func (c *Conn) Wake() {
 	if c.stream.wake() {
+		go c.work()
+	}
+}
+
+// rouse has an error found that the loop does not see, since the connection is closed.
+func (c *Conn) rouse() {
+	if c.stream.rouse() {
 		go c.work()
 	}
 }

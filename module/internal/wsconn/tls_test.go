@@ -19,6 +19,19 @@ import (
 // pipeTLS is pipe over TLS.
 func pipeTLS(t testing.TB, queue int) (*Conn, *peer) {
 	t.Helper()
+	server, client := secure(t)(net.Pipe())
+	c := accept(t, server, queue)
+	p := &peer{Conn: client, reader: bufio.NewReader(client)}
+	if r, err := http.ReadResponse(p.reader, nil); err != nil || r.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatal(r, err)
+	}
+	flushed(c)
+	return c, p
+}
+
+// secure returns what makes TLS connections of the ends of a connection.
+func secure(t testing.TB) func(near, far net.Conn) (server, client *tls.Conn) {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -39,27 +52,23 @@ func pipeTLS(t testing.TB, queue int) (*Conn, *peer) {
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(certificate)
-	near, far := net.Pipe()
-	server := tls.Server(near, &tls.Config{
-		Certificates:           []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
-		SessionTicketsDisabled: true,
-	})
-	client := tls.Client(far, &tls.Config{ServerName: "server", RootCAs: roots})
-	shaken := make(chan error)
-	go func() { shaken <- client.Handshake() }()
-	if err := server.Handshake(); err != nil {
-		t.Fatal(err)
+	return func(near, far net.Conn) (server, client *tls.Conn) {
+		t.Helper()
+		server = tls.Server(near, &tls.Config{
+			Certificates:           []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
+			SessionTicketsDisabled: true,
+		})
+		client = tls.Client(far, &tls.Config{ServerName: "server", RootCAs: roots})
+		shaken := make(chan error)
+		go func() { shaken <- client.Handshake() }()
+		if err := server.Handshake(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-shaken; err != nil {
+			t.Fatal(err)
+		}
+		return server, client
 	}
-	if err := <-shaken; err != nil {
-		t.Fatal(err)
-	}
-	c := accept(t, server, queue)
-	p := &peer{Conn: client, reader: bufio.NewReader(client)}
-	if r, err := http.ReadResponse(p.reader, nil); err != nil || r.StatusCode != http.StatusSwitchingProtocols {
-		t.Fatal(r, err)
-	}
-	flushed(c)
-	return c, p
 }
 
 // TestLastFrameOverTLS: another goroutine writes the last frame. It still arrives before the

@@ -58,6 +58,13 @@ func (s *stream) wake() (rouse bool) {
 	return true
 }
 
+// rouse is wake without input.
+func (s *stream) rouse() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.unpark()
+}
+
 func (w *waiting) unpark() (was bool) {
 	was, w.parked = w.parked, false
 	return was
