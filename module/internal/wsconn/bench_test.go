@@ -1,6 +1,8 @@
 package wsconn
 
 import (
+	"bufio"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -59,6 +61,49 @@ func BenchmarkUpgrade(b *testing.B) {
 				}
 				c.Release()
 			}
+		})
+	}
+}
+
+// An echoer is a Receiver that sends back what it gets.
+type echoer struct{ done chan struct{} }
+
+func (e echoer) Receive(c *Conn, opcode int, payload []byte) bool {
+	return c.SendIn(c.Batch(), Frame(opcode, payload)) == nil
+}
+func (e echoer) Fail(error) {}
+func (e echoer) Done()      { close(e.done) }
+
+// BenchmarkEcho is a round trip over a TCP connection that is served. The build tag
+// "goroutines" shows what it takes without the loop.
+func BenchmarkEcho(b *testing.B) {
+	wrap := secure(b)
+	for name, link := range map[string]func(near, far net.Conn) (net.Conn, net.Conn){
+		"plain": func(near, far net.Conn) (net.Conn, net.Conn) { return near, far },
+		"TLS":   func(near, far net.Conn) (net.Conn, net.Conn) { return wrap(near, far) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			tcpNear, tcpFar := tcp(b)
+			near, far := link(tcpNear, tcpFar)
+			c := accept(b, near, 1000)
+			p := &peer{Conn: far, reader: bufio.NewReader(far)}
+			if _, err := http.ReadResponse(p.reader, nil); err != nil {
+				b.Fatal(err)
+			}
+			e := echoer{make(chan struct{})}
+			c.Serve(atMost(1000), e)
+			message := masked(fin|Text, strings.Repeat("x", 100))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := far.Write(message); err != nil {
+					b.Fatal(err)
+				}
+				if _, err := p.read(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			far.Close()
+			<-e.done
 		})
 	}
 }

@@ -181,16 +181,19 @@ func TestServeCut(t *testing.T) {
 					s.end(t)
 				}
 				s := serve(t, script.offer)
+				sent := make(chan struct{})
 				go func() {
+					defer close(sent)
 					for i := range script.sent {
 						s.peer.send(t, script.sent[i:i+1])
 					}
 				}()
 				for _, want := range script.want {
 					if got := within(t, "a message", s.got); got != want {
-						t.Fatalf("byte by byte: got %q, not %q", got, want)
+						t.Errorf("byte by byte: got %q, not %q", got, want)
 					}
 				}
+				within(t, "all to be sent", sent)
 				s.end(t)
 			})
 		})
