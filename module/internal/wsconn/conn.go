@@ -3,6 +3,9 @@
 // upgrade.go makes one of a request and answer.go answers that, over any version of
 // HTTP. reader.go reads messages, by gorilla/websocket, from a stream, and an outbox
 // writes frames to it, which never blocks. Reading and writing share nothing else.
+//
+// serve.go gives a connection a goroutine while there is something to read, and waiting.go
+// says when that is.
 package wsconn
 
 import (
@@ -21,8 +24,8 @@ import (
 // was queued before it.
 const closeTimeout = 5 * time.Second
 
-// Conn is one WebSocket. One goroutine calls Read, Drain and Release. All other methods
-// may be called concurrently, and never block.
+// Conn is one WebSocket. One goroutine calls Read, Drain and Release, unless Serve does. All
+// other methods may be called concurrently, and never block.
 type Conn struct {
 	stream  stream
 	reader  reader
@@ -31,7 +34,7 @@ type Conn struct {
 }
 
 // Run has read called by a goroutine that may take as long as the connection lasts. At
-// its end read must call Release.
+// its end read must call Release, or Serve.
 //
 // Over HTTP/1.1 that is a new goroutine: a handler that stays would keep the server's
 // stack and buffers in memory. A stream of a later version ends with its handler, and so

@@ -114,7 +114,7 @@ func isParked(c *Conn) bool {
 
 func until(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !done(); time.Sleep(50 * time.Microsecond) {
+	for end := time.Now().Add(patience); !done(); runtime.Gosched() {
 		if time.Now().After(end) {
 			t.Fatal("waited too long for ", what)
 		}
@@ -316,7 +316,7 @@ func TestServeMidFrame(t *testing.T) {
 		for range 3 { // the second time, and the third, the connection is hot
 			s.peer.send(t, text[:3])
 			s.taken(t)
-			time.Sleep(hotTime + hotTime/4)
+			time.Sleep(hotTime + hotTime/4) // its deadline, if it has one, must pass without effect
 			s.peer.send(t, text[3:])
 			within(t, "a message", s.got)
 			s.peer.send(t, text)
