@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -350,12 +351,12 @@ func TestServeEnd(t *testing.T) {
 			if err := s.peer.Conn.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
 				t.Error(err)
 			}
-			within(t, "the end", s.failed)
+			_ = within(t, "the end", s.failed)
 		},
 		"the peer resets": func(t *testing.T, s *served) {
 			_ = s.far.SetLinger(0)
 			s.far.Close()
-			within(t, "the end", s.failed)
+			_ = within(t, "the end", s.failed)
 		},
 		"a breach": func(t *testing.T, s *served) {
 			s.peer.send(t, []byte("\x83\x80\x00\x00\x00\x00"))
@@ -387,11 +388,11 @@ func TestServeEnd(t *testing.T) {
 		"a write fails": func(t *testing.T, s *served) {
 			_ = s.conn.stream.conn.SetWriteDeadline(time.Unix(1, 0))
 			_ = s.conn.Send(Frame(Text, []byte("x")))
-			within(t, "the end", s.failed)
+			_ = within(t, "the end", s.failed)
 		},
 		"the server cuts": func(t *testing.T, s *served) {
 			s.conn.Cut()
-			within(t, "the end", s.failed)
+			_ = within(t, "the end", s.failed)
 		},
 		"the receiver ends it": func(t *testing.T, s *served) {
 			s.stop.Store(true)
@@ -496,7 +497,7 @@ func TestServeRace(t *testing.T) {
 			}
 		}()
 		for i := range 2000 {
-			want := fmt.Sprint(i)
+			want := strconv.Itoa(i)
 			s.peer.send(t, masked(fin|Text, want))
 			if got := within(t, "a message", s.got); got != "1 "+want {
 				t.Fatalf("got %q, not %q", got, want)
