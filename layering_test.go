@@ -55,7 +55,8 @@ var arrows = map[string][]string{
 	"module/internal/...": {"module/internal/..."},
 
 	// Programs of their own, beside the drawing.
-	"bench/...":    {},
+	"bench":        {},
+	"bench/...":    {"bench/peers/internal/..."}, // the peers are a Go module of their own
 	"examples/...": {},
 	"test/...":     {"caddy", "caddy/xconnect", "module/...", "test/..."},
 }
@@ -220,6 +221,8 @@ func TestLayeringCanFail(t *testing.T) {
 		{"module/publish/handler.go", module + "/module/cluster", true},
 		{"caddy/realtime/main.go", module + "/module/realtime", true},
 		{"bench/main.go", module + "/module/realtime", true},
+		{"bench/main.go", module + "/bench/peers/internal/room", true},
+		{"bench/peers/nbio/main.go", module + "/module/realtime", true},
 		{"caddy/app.go", module + "/test/guests", true},
 		{"caddy/internal/drain/drain.go", module + "/caddy/internal/handover", true},
 		{"caddy/internal/handover/handover.go", module + "/module/realtime", true},
@@ -256,6 +259,7 @@ func TestLayeringCanFail(t *testing.T) {
 		{"module/internal/wsconn/conn.go", module + "/module/internal/outbox", false},
 		{"module/cluster/broker.go", "context", false},
 		{"bench/peers/gen/main.go", "net/http", false},
+		{"bench/peers/nbio/main.go", module + "/bench/peers/internal/room", false},
 		{"test/server/main.go", module + "/caddy", false},
 		{"test/guests/echo.go", module + "/module/realtime", false},
 	}

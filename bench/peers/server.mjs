@@ -1,8 +1,14 @@
-// npm socket.io with its defaults, doing what the `relay` block of ../Caddyfile does.
+// npm socket.io with its defaults and bufferutil, doing what the `relay` block of ../Caddyfile does.
+import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
+import { createServer as createSecureServer } from "node:https";
+import "bufferutil"; // ws takes it if it is there; without it this line fails
 import { Server } from "socket.io";
 
-const httpServer = createServer();
+const { BENCH_PORT, BENCH_CERTIFICATE, BENCH_KEY } = process.env;
+const httpServer = BENCH_CERTIFICATE
+  ? createSecureServer({ cert: readFileSync(BENCH_CERTIFICATE), key: readFileSync(BENCH_KEY) })
+  : createServer();
 const io = new Server(httpServer);
 
 io.on("connection", (socket) => {
@@ -20,5 +26,5 @@ io.on("connection", (socket) => {
   });
 });
 
-httpServer.listen(Number(process.env.BENCH_PORT), "127.0.0.1");
+httpServer.listen(Number(BENCH_PORT), "127.0.0.1");
 process.on("SIGTERM", () => process.exit(0));
