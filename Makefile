@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 
-.PHONY: test check formatted deps specifications chaos lint fuzz bench build
+.PHONY: test check formatted deps specifications chaos lint fuzz bench bench-check build
 
 # All tests, under the race detector, with real clients and a real browser. It prints the
 # tests that take long, and every half minute what runs.
@@ -64,6 +64,7 @@ chaos: deps
 # The linters of .golangci.yml. The first run compiles them, which takes minutes.
 lint:
 	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run
+	cd bench/peers && go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run
 
 # Every fuzz target for a while: make fuzz FUZZTIME=60s
 FUZZTIME ?= 20s
@@ -75,9 +76,14 @@ fuzz:
 		done; \
 	done
 
-# The figures of docs/benchmarks.md: this server beside npm socket.io, in one run.
+# The figures of docs/benchmarks.md, with their plot: this server beside others, in one run.
 bench:
-	go run ./bench -markdown
+	go run ./bench -docs docs
+
+# Whether the bench works: every figure of every peer once, with tiny numbers.
+bench-check:
+	cd bench/peers && go vet ./... && go test ./...
+	BENCH=tiny go test -count 1 -v ./bench
 
 build:
 	go build -o dist/caddy ./caddy/realtime

@@ -10,51 +10,39 @@ import (
 	"time"
 )
 
-const (
-	ackTimeout = 5 * time.Minute
-	// warmUpAcks is the number of acked events before the counted ones.
-	warmUpAcks = 40_000
-)
+// textLength is the length of texts, in bytes, where nothing else is said.
+const textLength = 64
 
-// measureAcks measures the server's CPU time for acked events. The last ackConnections
-// clients of the crowd are in no room. Each keeps ackWindow events in flight until
-// o.acks events have been acked. Acks must come in order.
-func measureAcks(ctx context.Context, o options, s *server, crowd *crowd) (cost, error) {
-	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
-	defer cancel()
-	askers := crowd.clients[len(crowd.clients)-ackConnections:]
-	each := (o.acks + ackConnections - 1) / ackConnections
-	if _, err := ask(ctx, crowd, askers, warmUpAcks/ackConnections); err != nil {
-		return cost{}, fmt.Errorf("warming up: %w", err)
-	}
-	return account(s, each*ackConnections, func() (time.Duration, error) {
-		return ask(ctx, crowd, askers, each)
-	})
+// calls is a run of acked events by clients that are in no room. Each client's acks must come in
+// order.
+type calls struct {
+	crowd   *crowd
+	clients []*client
 }
 
-// ask has every client emit count events that want an ack. It returns the longest time
-// to an ack.
-func ask(ctx context.Context, crowd *crowd, clients []*client, count int) (slowest time.Duration, err error) {
-	event := fmt.Appendf(nil, `["message","%s"]`, strings.Repeat("x", payloadLength))
-	finished := newCountdown(len(clients))
-	for _, c := range clients {
+// inTurn has every client emit count events, of which it keeps window in flight. It returns the
+// longest time to an ack.
+func (a *calls) inTurn(ctx context.Context, count, window int) (slowest time.Duration, err error) {
+	text := strings.Repeat("x", textLength)
+	finished := newCountdown(len(a.clients))
+	for _, c := range a.clients {
 		sent, answered := 0, 0
 		var packet, want []byte
-		var sentAt [ackWindow]time.Time
+		sentAt := make([]time.Time, window)
 		emit := func() error {
-			packet = append(fmt.Appendf(packet[:0], "42%d", sent), event...)
-			sentAt[sent%ackWindow] = time.Now()
+			packet = c.appendCall(packet[:0], sent, text)
+			sentAt[sent%window] = time.Now()
 			sent++
 			return c.send(packet)
 		}
 		started := make(chan struct{})
 		c.handle(func(got []byte) error {
 			<-started // until then another goroutine uses sent and packet
-			want = fmt.Appendf(want[:0], "43%d[]", answered)
+			want = c.appendAnswer(want[:0], answered)
 			if !bytes.Equal(got, want) {
 				return fmt.Errorf("got %q, want ack %s", got, want)
 			}
-			slowest = max(slowest, time.Since(sentAt[answered%ackWindow]))
+			slowest = max(slowest, time.Since(sentAt[answered%window]))
 			if answered++; answered == count {
 				c.handle(nil)
 				finished.done()
@@ -65,7 +53,7 @@ func ask(ctx context.Context, crowd *crowd, clients []*client, count int) (slowe
 			}
 			return nil
 		})
-		for range min(ackWindow, count) {
+		for range min(window, count) {
 			if err := emit(); err != nil {
 				close(started)
 				return 0, fmt.Errorf("sending: %w", err)
@@ -73,6 +61,44 @@ func ask(ctx context.Context, crowd *crowd, clients []*client, count int) (slowe
 		}
 		close(started)
 	}
-	err = crowd.await(ctx, finished.zero)
+	err = a.crowd.await(ctx, finished.zero)
 	return slowest, err
+}
+
+// atRate has the clients emit count events in all, in turn, rate a second, whatever the server
+// does. It returns the time to each ack, counted from when the event was due.
+func (a *calls) atRate(ctx context.Context, count, rate int) ([]time.Duration, error) {
+	count -= count % len(a.clients)
+	each := count / len(a.clients)
+	text := strings.Repeat("x", textLength)
+	times := make([]time.Duration, 0, count)
+	finished := newCountdown(len(a.clients))
+	clock := newSchedule(rate)
+	for i, c := range a.clients {
+		answered := 0
+		var want []byte
+		c.handle(func(got []byte) error {
+			want = c.appendAnswer(want[:0], answered)
+			if !bytes.Equal(got, want) {
+				return fmt.Errorf("got %q, want ack %s", got, want)
+			}
+			times = append(times, time.Since(clock.due(answered*len(a.clients)+i)))
+			if answered++; answered == each {
+				c.handle(nil)
+				finished.done()
+			}
+			return nil
+		})
+	}
+	var packet []byte
+	for i := range count {
+		clock.wait(i)
+		c := a.clients[i%len(a.clients)]
+		packet = c.appendCall(packet[:0], i/len(a.clients), text)
+		if err := c.send(packet); err != nil {
+			return nil, fmt.Errorf("sending: %w", err)
+		}
+	}
+	err := a.crowd.await(ctx, finished.zero)
+	return times, err
 }

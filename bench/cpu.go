@@ -37,23 +37,43 @@ func readCPU(pid int) (time.Duration, error) {
 	return time.Duration(ticks) * clockTick, nil
 }
 
-// cost is the cost of count deliveries or acks.
+// readAllCPU returns the CPU time of several servers together.
+func readAllCPU(servers []*server) (sum time.Duration, err error) {
+	for _, s := range servers {
+		one, err := readCPU(s.pid())
+		if err != nil {
+			return 0, err
+		}
+		sum += one
+	}
+	return sum, nil
+}
+
+// cost is the cost of count deliveries, acks, connections or round trips.
 type cost struct {
 	count  int
-	server time.Duration // CPU time of the server
+	server time.Duration // CPU time of all servers
 	client time.Duration // CPU time of this process
 	wall   time.Duration
 	// slowest is the longest time from the sending of a packet until its last effect.
 	slowest time.Duration
 }
 
-func (c cost) perMillion() float64       { return c.server.Seconds() * 1e6 / float64(c.count) }
-func (c cost) clientPerMillion() float64 { return c.client.Seconds() * 1e6 / float64(c.count) }
-func (c cost) rate() float64             { return float64(c.count) / c.wall.Seconds() }
+// micros returns the servers' CPU time for one, in microseconds: seconds for a million.
+func (c cost) micros() float64 { return c.server.Seconds() * 1e6 / float64(c.count) }
+
+func (c cost) String() string {
+	text := fmt.Sprintf("%.2f µs of CPU each (%d; %.0f a second; the clients took %.2f µs", c.micros(), c.count,
+		float64(c.count)/c.wall.Seconds(), c.client.Seconds()*1e6/float64(c.count))
+	if c.slowest > 0 {
+		text += fmt.Sprintf("; the slowest took %v", c.slowest.Round(time.Millisecond))
+	}
+	return text + ")"
+}
 
 // account runs work, which returns the slowest packet, and returns its cost.
-func account(s *server, count int, work func() (slowest time.Duration, err error)) (cost, error) {
-	server, err := readCPU(s.pid())
+func account(servers []*server, count int, work func() (slowest time.Duration, err error)) (cost, error) {
+	server, err := readAllCPU(servers)
 	if err != nil {
 		return cost{}, err
 	}
@@ -67,7 +87,7 @@ func account(s *server, count int, work func() (slowest time.Duration, err error
 		return cost{}, err
 	}
 	c := cost{count: count, wall: time.Since(start), slowest: slowest}
-	after, err := readCPU(s.pid())
+	after, err := readAllCPU(servers)
 	if err != nil {
 		return cost{}, err
 	}

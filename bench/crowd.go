@@ -16,11 +16,11 @@ const (
 	connecting = 64
 	// pollTimeout, in milliseconds, is how long closing an idle crowd may take.
 	pollTimeout = 100
-	// coalescing is how long packets gather before the clients read, as on a network card.
+	// gathering is how long packets gather before the clients read, as on a network card.
 	// Clients on other machines would be woken by that card. Without the pause these
 	// clients are woken for every packet, and on loopback that costs CPU time of the
 	// server: up to a third of the whole, with much noise.
-	coalescing = 300 * time.Microsecond
+	gathering = 300 * time.Microsecond
 )
 
 // crowd is many clients of one server. One goroutine reads them all by epoll. A
@@ -28,6 +28,8 @@ const (
 type crowd struct {
 	clients []*client
 	failed  chan error // the first failure of a client; await watches it, too
+	// eager turns gathering off, where times matter and CPU time does not.
+	eager atomic.Bool
 
 	joining sync.Mutex // guards clients while they are dialed
 	epoll   int
@@ -35,9 +37,19 @@ type crowd struct {
 	reader  sync.WaitGroup
 }
 
+// dialing is how a crowd connects.
+type dialing struct {
+	inFlight int // handshakes
+	// retry is the pause before a client that has failed tries again. 0 makes a failure the
+	// crowd's.
+	retry time.Duration
+}
+
+var oneByOne = dialing{inFlight: connecting}
+
 // connectCrowd connects n clients. The crowd ends with its first failure or with close,
 // which the caller must call.
-func connectCrowd(ctx context.Context, address string, n int) (*crowd, error) {
+func connectCrowd(ctx context.Context, to target, n int, how dialing) (*crowd, error) {
 	epoll, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("creating epoll: %w", err)
@@ -45,14 +57,18 @@ func connectCrowd(ctx context.Context, address string, n int) (*crowd, error) {
 	c := &crowd{clients: make([]*client, n), failed: make(chan error, 1), epoll: epoll}
 	c.reader.Go(c.read)
 
-	dialing, cancel := context.WithCancelCause(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var dialers sync.WaitGroup
 	var taken atomic.Int64
-	for range min(n, connecting) {
+	for range min(n, how.inFlight) {
 		dialers.Go(func() {
 			for i := int(taken.Add(1)) - 1; i < n; i = int(taken.Add(1)) - 1 {
-				if err := c.join(dialing, address, i); err != nil {
+				err := c.join(ctx, to, i)
+				for err != nil && how.retry > 0 && sleep(ctx, how.retry) == nil {
+					err = c.join(ctx, to, i)
+				}
+				if err != nil {
 					cancel(fmt.Errorf("connecting client %d of %d: %w", i+1, n, err))
 					return
 				}
@@ -60,7 +76,7 @@ func connectCrowd(ctx context.Context, address string, n int) (*crowd, error) {
 		})
 	}
 	dialers.Wait()
-	if err := context.Cause(dialing); err != nil {
+	if err := context.Cause(ctx); err != nil {
 		c.close()
 		return nil, err
 	}
@@ -69,8 +85,8 @@ func connectCrowd(ctx context.Context, address string, n int) (*crowd, error) {
 
 // join connects client i. The crowd reads it from then on, because heartbeats may come
 // while others connect.
-func (c *crowd) join(ctx context.Context, address string, i int) error {
-	client, err := dial(ctx, address)
+func (c *crowd) join(ctx context.Context, to target, i int) error {
+	client, err := dial(ctx, to, i)
 	if err != nil {
 		return err
 	}
@@ -79,15 +95,15 @@ func (c *crowd) join(ctx context.Context, address string, i int) error {
 	c.joining.Unlock()
 	// The event's data is the client's index, not its descriptor.
 	event := syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(i)}
-	return syscall.EpollCtl(c.epoll, syscall.EPOLL_CTL_ADD, client.fd, &event)
+	return syscall.EpollCtl(c.epoll, syscall.EPOLL_CTL_ADD, client.wire.fd, &event)
 }
 
 // read serves the clients until the crowd closes or one of them fails.
 func (c *crowd) read() {
 	events := make([]syscall.EpollEvent, 1024)
 	ready := make([]*client, 0, len(events))
-	buf := make([]byte, 64<<10)
-	pause := syscall.NsecToTimespec(coalescing.Nanoseconds())
+	buf := make([]byte, 2*maxFrame)
+	pause := syscall.NsecToTimespec(gathering.Nanoseconds())
 	for !c.closing.Load() {
 		n, err := syscall.EpollWait(c.epoll, events, pollTimeout)
 		if err == syscall.EINTR {
@@ -100,8 +116,10 @@ func (c *crowd) read() {
 		if n == 0 {
 			continue
 		}
-		// time.Sleep would round this up to a millisecond. An early return does no harm.
-		_ = syscall.Nanosleep(&pause, nil)
+		if !c.eager.Load() {
+			// time.Sleep would round this up to a millisecond. An early return does no harm.
+			_ = syscall.Nanosleep(&pause, nil)
+		}
 		ready = ready[:0]
 		c.joining.Lock()
 		for _, event := range events[:n] {
@@ -130,16 +148,18 @@ func (c *crowd) await(ctx context.Context, done <-chan struct{}) error {
 	}
 }
 
-// close ends all connections.
+// close ends all connections. A second time has no effect.
 func (c *crowd) close() {
-	c.closing.Store(true)
+	if c.closing.Swap(true) {
+		return
+	}
 	c.reader.Wait()
 	for _, client := range c.clients {
 		if client != nil {
 			client.close()
 		}
 	}
-	syscall.Close(c.epoll)
+	_ = syscall.Close(c.epoll)
 }
 
 // countdown closes a channel when done was called n times.

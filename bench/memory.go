@@ -4,12 +4,9 @@ package main
 
 import (
 	"bufio"
-	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
-	"time"
 )
 
 // memory is the resident memory of a process, in bytes.
@@ -51,62 +48,14 @@ func readKilobytes(file, field string) (int64, error) {
 	return 0, fmt.Errorf("reading memory: %s has no %s", file, field)
 }
 
-// growth is a process's memory before and with the idle connections.
-type growth struct{ before, after memory }
-
-// warmUpConnections come and go before the first reading. What a server allocates once
-// is then part of it.
-const warmUpConnections = 50
-
-// measureIdle reads each server's memory before and with o.connections idle connections
-// to the first server. It returns their crowd.
-//
-// The second reading is o.settle after the last connection. It does not force a garbage
-// collection: garbage that the handshakes have left counts, as it does for an operator.
-// Memory that the kernel holds for sockets does not count.
-func measureIdle(ctx context.Context, o options, servers []*server) ([]growth, *crowd, error) {
-	warm, err := connectCrowd(ctx, servers[0].address(), warmUpConnections)
-	if err != nil {
-		return nil, nil, fmt.Errorf("warming up: %w", err)
-	}
-	warm.close()
-	if err := sleep(ctx, o.settle/3); err != nil {
-		return nil, nil, err
-	}
-	readings := make([]growth, len(servers))
+// readAllMemory returns the memory of several servers, and of all together.
+func readAllMemory(servers []*server) (each []memory, sum memory, err error) {
+	each = make([]memory, len(servers))
 	for i, s := range servers {
-		if readings[i].before, err = readMemory(s.pid()); err != nil {
-			return nil, nil, err
+		if each[i], err = readMemory(s.pid()); err != nil {
+			return nil, memory{}, err
 		}
+		sum = sum.plus(each[i])
 	}
-
-	crowd, err := connectCrowd(ctx, servers[0].address(), o.connections)
-	if err != nil {
-		return nil, nil, err
-	}
-	// Nothing comes to idle clients. The wait ends with the time, or with a broken connection.
-	idle, cancel := context.WithTimeoutCause(ctx, o.settle, errSettled)
-	defer cancel()
-	if err := crowd.await(idle, nil); !errors.Is(err, errSettled) {
-		crowd.close()
-		return nil, nil, fmt.Errorf("idling: %w", err)
-	}
-	for i, s := range servers {
-		if readings[i].after, err = readMemory(s.pid()); err != nil {
-			crowd.close()
-			return nil, nil, err
-		}
-	}
-	return readings, crowd, nil
-}
-
-var errSettled = errors.New("settled")
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return each, sum, nil
 }

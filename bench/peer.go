@@ -5,135 +5,152 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
+	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 )
 
+// The peers, as in -peers and in the rows of the report.
 const (
-	peerRealtime = "realtime"
-	peerNode     = "socket.io"
-	peerProxy    = "reverse_proxy"
+	peerRealtime   = "realtime"
+	peerNode       = "socket.io"
+	peerProxy      = "reverse_proxy"
+	peerGorilla    = "gorilla"
+	peerCentrifuge = "centrifuge"
+	peerNbio       = "nbio"
+	peerEpoll      = "epoll"
 )
-
-var allPeers = []string{peerRealtime, peerNode, peerProxy}
 
 // peer is one of the servers that are compared.
 type peer struct {
-	name   string
-	binary string // the Caddy binary, if the peer has one
+	name     string
+	title    string
+	protocol *protocol
+	secure   bool // it can be measured over TLS
+	grows    bool // its memory is read with fewer and more connections, too
+	// proxied says that the peer has two processes, and two descriptors for each connection.
+	// Their CPU time counts together.
+	proxied bool
+	program string // of bench/peers, where the peer is written in Go
 }
 
-func newPeer(name string) (peer, error) {
-	if !slices.Contains(allPeers, name) {
-		return peer{}, fmt.Errorf("-peers %q: want some of %s", name, strings.Join(allPeers, ","))
+var allPeers = []peer{
+	{name: peerRealtime, title: "this module", protocol: socketIO, secure: true, grows: true},
+	{name: peerNode, title: "npm socket.io", protocol: socketIO, secure: true, grows: true},
+	{name: peerProxy, title: "Caddy's `reverse_proxy` before npm socket.io", protocol: socketIO, secure: true, proxied: true},
+	{name: peerGorilla, title: "bare gorilla/websocket", protocol: socketIO, secure: true, grows: true, program: "gorilla"},
+	{name: peerCentrifuge, title: "centrifuge", protocol: centrifugeJSON, secure: true, program: "centrifuge"},
+	{name: peerNbio, title: "nbio", protocol: socketIO, program: "nbio"},
+	{name: peerEpoll, title: "raw epoll, the floor", protocol: socketIO, program: "epoll"},
+}
+
+// choosePeers returns the peers of a comma-separated list.
+func choosePeers(list string) ([]peer, error) {
+	var chosen []peer
+	for name := range strings.SplitSeq(list, ",") {
+		i := slices.IndexFunc(allPeers, func(p peer) bool { return p.name == strings.TrimSpace(name) })
+		if i < 0 {
+			return nil, fmt.Errorf("-peers %q: want some of %s", name, peerNames())
+		}
+		chosen = append(chosen, allPeers[i])
 	}
-	return peer{name: name}, nil
+	return chosen, nil
 }
 
-// memoryOnly says that the peer's CPU time is not measured: with a proxy it is that of
-// two processes.
-func (p peer) memoryOnly() bool { return p.name == peerProxy }
+func peerNames() string {
+	var names []string
+	for _, p := range allPeers {
+		names = append(names, p.name)
+	}
+	return strings.Join(names, ",")
+}
 
 // start starts the peer's servers. Clients connect to the first one. The caller must
 // stop each of them, even if start returns an error.
-func (p peer) start(ctx context.Context, dir string) ([]*server, error) {
-	node := func() (*server, error) {
-		return startServer(ctx, dir, "node", []string{"bench/peers/server.mjs"}, "NODE_ENV=production")
+func (p peer) start(ctx context.Context, t *tools, dir string, secure bool) ([]*server, error) {
+	switch {
+	case p.program != "":
+		return one(t.program(ctx, dir, p.program, secure))
+	case p.name == peerRealtime:
+		return one(t.caddy(ctx, dir, "bench/Caddyfile", secure))
+	case p.proxied:
+		return before(
+			func() (*server, error) { return t.node(ctx, dir, "server.mjs", false) },
+			func(upstream *server) (*server, error) {
+				return t.caddy(ctx, dir, "bench/peers/Caddyfile", secure, upstreamPort(upstream))
+			})
 	}
-	caddy := func(config string, env ...string) (*server, error) {
-		return startServer(ctx, dir, p.binary, []string{"run", "--adapter", "caddyfile", "--config", config}, env...)
-	}
-	one := func(s *server, err error) ([]*server, error) {
-		if err != nil {
-			return nil, err
-		}
-		return []*server{s}, nil
-	}
+	return one(t.node(ctx, dir, "server.mjs", secure))
+}
 
-	switch p.name {
-	case peerRealtime:
-		return one(caddy("bench/Caddyfile"))
-	case peerNode:
-		return one(node())
-	}
-	upstream, err := node()
+// to returns where the peer's clients connect.
+func (p peer) to(servers []*server, secure bool) target {
+	return target{address: servers[0].address(), secure: secure, protocol: p.protocol}
+}
+
+func one(s *server, err error) ([]*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	proxy, err := caddy("bench/peers/Caddyfile", fmt.Sprint("BENCH_UPSTREAM_PORT=", upstream.port))
-	if err != nil {
-		return []*server{upstream}, err
-	}
-	return []*server{proxy, upstream}, nil
+	return []*server{s}, nil
 }
 
-// measure does one round with one peer: new processes, memory with idle connections,
-// then a broadcast and acks over these connections. It adds the figures to rep and ends
-// the servers.
-func measure(ctx context.Context, o options, p peer, tmp string, rep *report, say func(string, ...any)) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*o.settle+10*time.Minute)
-	defer cancel()
-	dir, err := os.MkdirTemp(tmp, "round-")
+// before starts an upstream and then the server before it, which comes first in what it returns.
+func before(upstream func() (*server, error), front func(upstream *server) (*server, error)) ([]*server, error) {
+	up, err := upstream()
 	if err != nil {
-		return fmt.Errorf("making a temporary directory: %w", err)
+		return nil, err
 	}
-	defer os.RemoveAll(dir)
+	s, err := front(up)
+	if err != nil {
+		return []*server{up}, err
+	}
+	return []*server{s, up}, nil
+}
 
-	servers, err := p.start(ctx, dir)
-	defer func() {
-		for _, s := range servers {
-			if err != nil && ctx.Err() == nil {
-				say("%s", s.tail())
-			}
-			s.stop()
+func upstreamPort(s *server) string { return fmt.Sprint("BENCH_UPSTREAM_PORT=", s.port) }
+
+// stopAll ends servers. If err is not nil, it says how their output ends.
+func stopAll(servers []*server, err error, say sayer) {
+	for _, s := range servers {
+		if err != nil {
+			say("%s", s.tail())
 		}
-	}()
-	if err != nil {
-		return err
+		s.stop()
 	}
+}
 
-	idle, crowd, err := measureIdle(ctx, o, servers)
-	if err != nil {
-		return err
-	}
-	defer crowd.close()
-	perConnection := func(bytes int64) float64 { return float64(bytes) / 1024 / float64(o.connections) }
-	add := func(row string, before, after memory) {
-		rep.rss.add(row, perConnection(after.rss-before.rss))
-		rep.anonymous.add(row, perConnection(after.anonymous-before.anonymous))
-		rep.total.add(row, float64(after.rss)/(1<<20))
-		say("%s: %.1f KiB RSS, %.1f KiB of it anonymous, per idle connection (%.1f → %.1f MiB)", row,
-			perConnection(after.rss-before.rss), perConnection(after.anonymous-before.anonymous),
-			float64(before.rss)/(1<<20), float64(after.rss)/(1<<20))
-	}
-	if p.name == peerProxy {
-		add(rowProxyAlone, idle[0].before, idle[0].after)
-		add(rowProxyBoth, idle[0].before.plus(idle[1].before), idle[0].after.plus(idle[1].after))
-	} else {
-		add(p.name, idle[0].before, idle[0].after)
-	}
-	if p.memoryOnly() {
-		return nil
-	}
+// tools are what servers are started with.
+type tools struct {
+	binary           string // Caddy with this module
+	programs         string // the directory of those in Go
+	certificate, key string
+}
 
-	b, err := measureBroadcast(ctx, o, servers[0], crowd)
-	if err != nil {
-		return fmt.Errorf("broadcasting: %w", err)
+// program starts a peer that is written in Go.
+func (t *tools) program(ctx context.Context, dir, name string, secure bool) (*server, error) {
+	var env []string
+	if secure {
+		env = t.files()
 	}
-	rep.broadcast.add(p.name, b.perMillion())
-	rep.broadcastSlowest.add(p.name, b.slowest.Seconds()*1000)
-	say("broadcast: %.2f CPU s per million of %d deliveries (%.0f a second; the slowest took %v; the clients took %.2f)",
-		b.perMillion(), b.count, b.rate(), b.slowest.Round(time.Millisecond), b.clientPerMillion())
+	return startServer(ctx, dir, filepath.Join(t.programs, name), nil, env...)
+}
 
-	a, err := measureAcks(ctx, o, servers[0], crowd)
-	if err != nil {
-		return fmt.Errorf("acks: %w", err)
+func (t *tools) node(ctx context.Context, dir, script string, secure bool) (*server, error) {
+	env := []string{"NODE_ENV=production"}
+	if secure {
+		env = append(env, t.files()...)
 	}
-	rep.acks.add(p.name, a.perMillion())
-	rep.acksSlowest.add(p.name, a.slowest.Seconds()*1000)
-	say("acks: %.2f CPU s per million of %d acked events (%.0f a second; the slowest took %v; the clients took %.2f)",
-		a.perMillion(), a.count, a.rate(), a.slowest.Round(time.Millisecond), a.clientPerMillion())
-	return nil
+	return startServer(ctx, dir, "node", []string{filepath.Join("bench/peers", script)}, env...)
+}
+
+func (t *tools) caddy(ctx context.Context, dir, config string, secure bool, env ...string) (*server, error) {
+	if secure {
+		env = append(env, "BENCH_SCHEME=https", fmt.Sprintf("BENCH_TLS=tls %s %s", t.certificate, t.key))
+	}
+	return startServer(ctx, dir, t.binary, []string{"run", "--adapter", "caddyfile", "--config", config}, env...)
+}
+
+func (t *tools) files() []string {
+	return []string{"BENCH_CERTIFICATE=" + t.certificate, "BENCH_KEY=" + t.key}
 }

@@ -10,97 +10,44 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"text/tabwriter"
 	"time"
 )
 
-// These rows of the report are parts of a peer.
-const (
-	rowProxyAlone = "reverse_proxy, Caddy alone"
-	rowProxyBoth  = "reverse_proxy and socket.io"
-)
-
-var rows = []string{peerRealtime, peerNode, rowProxyAlone, rowProxyBoth}
-
-// figure is one quantity, with a sample of each round for each row.
-type figure struct {
-	title   string
-	unit    string
-	samples map[string][]float64
-
-	// diagnostic figures tell a fault from a slow machine. They depend too much on the
-	// machine to be compared or published: they have no ratio and are not in the Markdown.
-	diagnostic bool
+// report has the figures of a run. Its add may be called concurrently.
+type report struct {
+	mu      sync.Mutex
+	tables  []*table
+	setting string
 }
 
-func (f *figure) add(row string, sample float64) {
+func newReport(ctx context.Context, o options) *report {
+	return &report{tables: newTables(o), setting: describe(ctx, o)}
+}
+
+// figure returns a figure by its column's name.
+func (r *report) figure(column string) *figure {
+	for _, t := range r.tables {
+		for _, f := range t.figures {
+			if f.column == column {
+				return f
+			}
+		}
+	}
+	panic("no figure has the name " + column)
+}
+
+func (r *report) add(column, row string, sample float64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := r.figure(column)
 	if f.samples == nil {
 		f.samples = map[string][]float64{}
 	}
 	f.samples[row] = append(f.samples[row], sample)
-}
-
-// summary is the summary of a row's samples. ratio is its median divided by that of
-// this module, 0 if there is none.
-type summary struct {
-	row                     string
-	rounds                  int
-	min, median, max, ratio float64
-}
-
-func (f *figure) summaries() []summary {
-	var all []summary
-	ours := 0.0
-	for _, row := range rows {
-		samples := slices.Sorted(slices.Values(f.samples[row]))
-		n := len(samples)
-		if n == 0 {
-			continue
-		}
-		s := summary{row: row, rounds: n, min: samples[0], median: (samples[(n-1)/2] + samples[n/2]) / 2, max: samples[n-1]}
-		if row == peerRealtime {
-			ours = s.median
-		}
-		if ours > 0 && !f.diagnostic {
-			s.ratio = s.median / ours
-		}
-		all = append(all, s)
-	}
-	return all
-}
-
-func (s summary) ratioText() string {
-	if s.ratio == 0 {
-		return "–"
-	}
-	return fmt.Sprintf("%.2f ×", s.ratio)
-}
-
-// report has the figures of a run.
-type report struct {
-	rss, anonymous, total       figure
-	broadcast, broadcastSlowest figure
-	acks, acksSlowest           figure
-	setting                     string
-}
-
-func newReport(ctx context.Context, o options) *report {
-	return &report{
-		rss:       figure{title: "Resident memory (RSS) per idle connection", unit: "KiB"},
-		anonymous: figure{title: "Of it anonymous (RssAnon), per idle connection", unit: "KiB"},
-		total:     figure{title: fmt.Sprintf("RSS of the process with %d idle connections", o.connections), unit: "MiB"},
-		broadcast: figure{
-			title: fmt.Sprintf("Server CPU per million deliveries, 64 bytes to %d members", o.members), unit: "s"},
-		acks: figure{
-			title: fmt.Sprintf("Server CPU per million acked events, %d connections, %d in flight each",
-				ackConnections, ackWindow), unit: "s"},
-		broadcastSlowest: figure{title: "Slowest of those broadcasts, until all members had it", unit: "ms", diagnostic: true},
-		acksSlowest:      figure{title: "Slowest of those acks", unit: "ms", diagnostic: true},
-		setting:          describe(ctx, o),
-	}
 }
 
 // describe describes the machine and the settings.
@@ -126,54 +73,119 @@ func describe(ctx context.Context, o options) string {
 		}
 		kernel = string(release)
 	}
-	node := "not found"
+	return fmt.Sprintf("%s; %d × %s, Linux %s; %s, Node %s; socket.io %s with bufferutil %s, gorilla/websocket %s, centrifuge %s, nbio %s; rounds: %d",
+		time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), processor, kernel, runtime.Version(),
+		output(ctx, ".", "node", "--version"), npmVersion(ctx, "socket.io"), npmVersion(ctx, "bufferutil"),
+		goVersion(ctx, "github.com/gorilla/websocket"), goVersion(ctx, "github.com/centrifugal/centrifuge"),
+		goVersion(ctx, "github.com/lesismal/nbio"), o.rounds)
+}
+
+// goVersion returns the version of a module that bench/peers uses.
+func goVersion(ctx context.Context, module string) string {
+	return output(ctx, "bench/peers", "go", "list", "-m", "-f", "{{.Version}}", module)
+}
+
+// npmVersion returns the version of an installed package.
+func npmVersion(ctx context.Context, name string) string {
+	return output(ctx, "bench/peers", "node", "-p", fmt.Sprintf(`JSON.parse(fs.readFileSync("node_modules/%s/package.json")).version`, name))
+}
+
+// output returns what a program prints, or ? if it fails.
+func output(ctx context.Context, dir, name string, args ...string) string {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	if text, err := exec.CommandContext(ctx, "node", "--version").Output(); err == nil {
-		node = string(bytes.TrimSpace(text))
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = dir
+	text, err := cmd.Output()
+	if err != nil {
+		return "?"
 	}
-	return fmt.Sprintf("%s; %d × %s, Linux %s, %s, Node %s; %d connections, %d rounds, settled for %v, %d broadcasts in flight",
-		time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), processor, kernel, runtime.Version(), node,
-		o.connections, o.rounds, o.settle, o.window)
+	return strings.TrimPrefix(string(bytes.TrimSpace(text)), "v")
 }
 
-func (r *report) figures() []*figure {
-	return []*figure{&r.rss, &r.anonymous, &r.total, &r.broadcast, &r.broadcastSlowest, &r.acks, &r.acksSlowest}
-}
-
-// writeText writes aligned tables. The ratio is a peer's median divided by this
+// writeText writes an aligned table of every figure. The ratio is a row's median divided by this
 // module's.
 func (r *report) writeText(w io.Writer) {
 	fmt.Fprintf(w, "\n%s\n", r.setting)
-	for _, f := range r.figures() {
-		summaries := f.summaries()
-		if len(summaries) == 0 {
+	for _, t := range r.tables {
+		for _, f := range t.figures {
+			if len(f.samples) > 0 {
+				fmt.Fprintf(w, "\n%s: %s\n", t.title, f.column)
+				f.writeText(w)
+			}
+		}
+	}
+}
+
+func (f *figure) writeText(w io.Writer) {
+	ours, _ := f.summarize(peerRealtime)
+	aligned := tabwriter.NewWriter(w, 0, 0, 3, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(aligned, "%s\trounds\tmin\tmedian\tmax\tratio\t\n", pad(""))
+	for _, r := range rows() {
+		s, ok := f.summarize(r.row)
+		if !ok {
 			continue
 		}
-		fmt.Fprintf(w, "\n%s, %s\n", f.title, f.unit)
-		table := tabwriter.NewWriter(w, 0, 0, 3, ' ', tabwriter.AlignRight)
-		fmt.Fprintf(table, "%s\trounds\tmin\tmedian\tmax\tratio\t\n", pad(""))
-		for _, s := range summaries {
-			fmt.Fprintf(table, "%s\t%d\t%.2f\t%.2f\t%.2f\t%s\t\n", pad(s.row), s.rounds, s.min, s.median, s.max, s.ratioText())
+		ratio := "–"
+		if ours.median > 0 {
+			ratio = fmt.Sprintf("%.2f", s.median/ours.median)
 		}
-		_ = table.Flush()
+		fmt.Fprintf(aligned, "%s\t%d\t%.3f\t%.3f\t%.3f\t%s\t\n", pad(r.row), s.rounds, s.min, s.median, s.max, ratio)
 	}
+	_ = aligned.Flush()
 }
 
 // pad pads the name of a row on the right: the table aligns cells to the right, but
 // names read better on the left.
 func pad(row string) string { return fmt.Sprintf("  %-28s", row) }
 
-// writeMarkdown writes one table of all figures for docs/benchmarks.md.
+// writeMarkdown writes the tables for docs/benchmarks.md: medians, with the lowest and the highest
+// sample behind them.
 func (r *report) writeMarkdown(w io.Writer) {
-	fmt.Fprintf(w, "\n| figure | server | median | min – max | ratio |\n| --- | --- | ---: | ---: | ---: |\n")
-	for _, f := range r.figures() {
-		if f.diagnostic {
-			continue
-		}
-		for _, s := range f.summaries() {
-			fmt.Fprintf(w, "| %s | %s | %.1f %s | %.1f – %.1f | %s |\n", f.title, s.row, s.median, f.unit, s.min, s.max, s.ratioText())
+	for _, t := range r.tables {
+		t.writeMarkdown(w)
+	}
+	fmt.Fprintf(w, "\nTaken on %s.\n", r.setting)
+}
+
+func (t *table) writeMarkdown(w io.Writer) {
+	var shown []*figure
+	var headings []string
+	for _, f := range t.figures {
+		if !f.diagnostic && len(f.samples) > 0 {
+			shown = append(shown, f)
+			headings = append(headings, f.heading)
 		}
 	}
-	fmt.Fprintf(w, "\n%s. Ratio: the median over that of `%s`.\n", r.setting, peerRealtime)
+	if len(shown) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\n**%s**\n\n| | %s |\n| --- |%s\n", t.title, strings.Join(headings, " | "), strings.Repeat(" ---: |", len(shown)))
+	for _, r := range rows() {
+		var cells []string
+		filled := false
+		for _, f := range shown {
+			s, ok := f.summarize(r.row)
+			filled = filled || ok
+			cells = append(cells, f.cell(s, ok, r.row == peerRealtime))
+		}
+		if filled {
+			fmt.Fprintf(w, "| %s | %s |\n", r.title, strings.Join(cells, " | "))
+		}
+	}
+}
+
+// cell writes a cell, ours in bold.
+func (f *figure) cell(s summary, ok, bold bool) string {
+	if !ok {
+		return ""
+	}
+	median := fmt.Sprintf("%.*f", f.digits, s.median)
+	if bold {
+		median = "**" + median + "**"
+	}
+	if s.rounds == 1 {
+		return median
+	}
+	return fmt.Sprintf("%s (%.*f – %.*f)", median, f.digits, s.min, f.digits, s.max)
 }
