@@ -104,7 +104,7 @@ func (r *recoveryStore) detach(s *Socket, recoverable bool) *disconnectedSocket 
 		conn:  s.conn,
 		since: time.Now(),
 	}
-	r.addDisconnected(d, s.rooms)
+	r.addDisconnected(d, s.roomNames())
 	r.pruneDisconnected()
 	r.startTimer()
 	if state.disconnected != d {

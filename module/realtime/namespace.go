@@ -62,8 +62,9 @@ func (n *Namespace) Sockets() []*Socket {
 func (n *Namespace) Members(room string) []*Socket {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	members := slices.Collect(maps.Keys(n.rooms[room]))
-	if s, ok := n.sockets[room]; ok && !n.rooms.has(room, s) {
+	in := n.rooms.get(room)
+	members := slices.Clone(in.members)
+	if s, ok := n.sockets[room]; ok && !in.has(s) {
 		members = append(members, s)
 	}
 	return members
@@ -75,8 +76,8 @@ func (n *Namespace) Rooms() map[string]int {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	counts := make(map[string]int, len(n.rooms))
-	for room, members := range n.rooms {
-		counts[room] = len(members)
+	for name, room := range n.rooms {
+		counts[name] = len(room.members)
 	}
 	return counts
 }
@@ -121,7 +122,7 @@ func (n *Namespace) joinLocked(s *Socket, rooms []string, limit int) (refused []
 	for _, room := range rooms {
 		switch {
 		case room == s.id:
-		case n.isSocketRoomLocked(room), room == "", len(room) > MaxRoomName, len(s.rooms) >= limit && !set.rooms.has(room, s):
+		case n.isSocketRoomLocked(room), room == "", len(room) > MaxRoomName, len(s.rooms) >= limit && !set.rooms.get(room).has(s):
 			refused = append(refused, room)
 		case set.rooms.add(room, s) && s.recovery != nil:
 			s.recovery.join(room)
@@ -209,7 +210,7 @@ func (n *Namespace) roomsOf(s *Socket) []string {
 	if holder := n.holderLocked(s); holder != nil {
 		s = holder
 	}
-	return slices.Clone(s.rooms)
+	return s.roomNames()
 }
 
 func (n *Namespace) stats() (sockets, rooms int) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
@@ -104,7 +103,7 @@ func (r *recoveryStore) reattach(d *disconnectedSocket, s *Socket) {
 	n := r.namespace
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	rooms := slices.Clone(d.socket.rooms)
+	rooms := d.socket.roomNames()
 	n.disconnected.remove(d.socket)
 	r.disconnected.remove(d)
 	s.recovery.holder, s.recovery.disconnected = s, nil

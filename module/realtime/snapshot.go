@@ -144,7 +144,7 @@ func (d *disconnectedSocket) snapshot(fingerprints map[string]*fingerprint) sock
 		Session:  d.socket.session,
 		User:     d.socket.user,
 		Data:     d.socket.Data(),
-		Rooms:    d.socket.rooms,
+		Rooms:    d.socket.roomNames(),
 		Expires:  d.socket.expires,
 		Events:   d.socket.events.Load(),
 		Left:     d.since,

@@ -27,8 +27,8 @@ type Socket struct {
 	expires   time.Time      // zero means never
 	recovery  *recoveryState // nil if the client cannot recover it
 
-	rooms   []string // guarded by the namespace, like present
-	present bool     // connected to the namespace
+	rooms   []place // guarded by the namespace, like present
+	present bool    // connected to the namespace
 
 	next, previous *Socket                   // in the user's list; guarded by the namespace
 	expiry         *timequeue.Entry[*Socket] // among the hub's expiries, which guard it; nil if it never expires
@@ -140,7 +140,7 @@ func (s *Socket) CanJoin(rooms []string, limit int) bool {
 		return true
 	}
 	for _, room := range rooms {
-		if room != s.id && !set.rooms.has(room, s) {
+		if room != s.id && !set.rooms.get(room).has(s) {
 			all++
 		}
 	}

@@ -43,10 +43,11 @@ func (set *socketSet) appendTo(list []*Socket, q Query) []*Socket {
 			add(s)
 		}
 	case q.Room != "":
-		for s := range set.rooms[q.Room] {
+		room := set.rooms.get(q.Room)
+		for _, s := range room.members {
 			add(s)
 		}
-		if s, ok := set.sockets[q.Room]; ok && !set.rooms.has(q.Room, s) {
+		if s, ok := set.sockets[q.Room]; ok && !room.has(s) {
 			add(s)
 		}
 	default:
@@ -69,7 +70,7 @@ type Query struct {
 func (q *Query) matches(s *Socket, in rooms) bool {
 	return (q.ID == "" || q.ID == s.id) &&
 		(q.User == "" || q.User == s.user) &&
-		(q.Room == "" || q.Room == s.id || in.has(q.Room, s))
+		(q.Room == "" || q.Room == s.id || in.get(q.Room).has(s))
 }
 
 // Find returns the sockets of this node that a query selects, in no particular order: connected

@@ -37,7 +37,6 @@ const fewNames = 8
 // collected first, so that no lock is held while they are written to. The caller holds the
 // namespace's mutex.
 func (t *target) appendSockets(list []*Socket, n *Namespace) []*Socket {
-	in := func(room string, s *Socket) bool { return room == s.id || n.rooms.has(room, s) }
 	excluded := t.excluded(n)
 	if t.everyone() {
 		for _, s := range n.sockets {
@@ -50,11 +49,16 @@ func (t *target) appendSockets(list []*Socket, n *Namespace) []*Socket {
 	// A socket that is selected twice is added for the first of its rooms or users. With few names,
 	// a look at the earlier ones takes no memory; with many, a map takes less time.
 	var seen map[*Socket]struct{}
+	var few [fewNames]*room
+	rooms := few[:0]
 	if len(t.rooms)+len(t.users) > fewNames {
 		seen = make(map[*Socket]struct{})
 	}
-	add := func(s *Socket, rooms, users []string) {
-		if seen == nil && (slices.ContainsFunc(rooms, func(room string) bool { return in(room, s) }) || slices.Contains(users, s.user)) {
+	for _, name := range t.rooms {
+		rooms = append(rooms, n.rooms.get(name))
+	}
+	add := func(s *Socket, rooms []*room, users []string) {
+		if seen == nil && (t.inAny(rooms, s) || slices.Contains(users, s.user)) {
 			return
 		}
 		if _, twice := seen[s]; twice || excluded(s) {
@@ -65,20 +69,30 @@ func (t *target) appendSockets(list []*Socket, n *Namespace) []*Socket {
 		}
 		list = append(list, s)
 	}
-	for i, room := range t.rooms {
-		for s := range n.rooms[room] {
-			add(s, t.rooms[:i], nil)
+	for i, room := range rooms {
+		for _, s := range room.members {
+			add(s, rooms[:i], nil)
 		}
-		if s, ok := n.sockets[room]; ok && !n.rooms.has(room, s) {
-			add(s, t.rooms[:i], nil)
+		if s, ok := n.sockets[t.rooms[i]]; ok && !room.has(s) {
+			add(s, rooms[:i], nil)
 		}
 	}
 	for i, user := range t.users {
 		for s := range n.users.sockets(user) {
-			add(s, t.rooms, t.users[:i])
+			add(s, rooms, t.users[:i])
 		}
 	}
 	return list
+}
+
+// inAny reports whether a socket is in any of the first of the target's rooms.
+func (t *target) inAny(rooms []*room, s *Socket) bool {
+	for i, room := range rooms {
+		if t.rooms[i] == s.id || room.has(s) {
+			return true
+		}
+	}
+	return false
 }
 
 // excluded returns a function that reports whether except leaves out a connected socket. The
@@ -87,7 +101,7 @@ func (t *target) excluded(n *Namespace) func(*Socket) bool {
 	if len(t.except) > fewNames {
 		exempt := make(map[*Socket]struct{})
 		for _, room := range t.except {
-			for s := range n.rooms[room] {
+			for _, s := range n.rooms.get(room).members {
 				exempt[s] = struct{}{}
 			}
 			if s, ok := n.sockets[room]; ok {
@@ -97,21 +111,18 @@ func (t *target) excluded(n *Namespace) func(*Socket) bool {
 		return func(s *Socket) bool { _, ok := exempt[s]; return ok }
 	}
 	var sockets [fewNames]*Socket // whose own rooms are in except
-	var rooms [fewNames]map[*Socket]struct{}
+	var rooms [fewNames]*room
 	all := 0
-	for _, room := range t.except {
-		owner, members := n.sockets[room], n.rooms[room]
-		if owner != nil || members != nil {
-			sockets[all], rooms[all] = owner, members
+	for _, name := range t.except {
+		owner, room := n.sockets[name], n.rooms.get(name)
+		if owner != nil || room != noMembers {
+			sockets[all], rooms[all] = owner, room
 			all++
 		}
 	}
 	return func(s *Socket) bool {
 		for i := range all {
-			if sockets[i] == s {
-				return true
-			}
-			if _, ok := rooms[i][s]; ok {
+			if sockets[i] == s || rooms[i] != noMembers && rooms[i].has(s) {
 				return true
 			}
 		}
