@@ -17,7 +17,7 @@ type way struct {
 // The rows of ways.
 const (
 	rowBackend       = "realtime, backend"
-	rowBackendBatch  = "realtime, backend with batch"
+	rowBackendBatch  = "realtime, batch"
 	rowProxyHandler  = "reverse_proxy, socket.io"
 	rowDirectHandler = "socket.io alone"
 )

@@ -133,17 +133,13 @@ func turned[T any](list []T, round int) []T {
 // try measures something of a row in a directory of its own. It may be called concurrently. What
 // has failed once is not tried again.
 func (b *bench) try(ctx context.Context, row, name string, measure func(context.Context, string, sayer) error) {
-	key := row + ", " + name
-	b.mu.Lock()
-	failed := b.failed[key]
-	b.mu.Unlock()
-	if failed || ctx.Err() != nil {
+	if b.hasFailed(row, name) || ctx.Err() != nil {
 		return
 	}
 	say := func(format string, args ...any) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		fmt.Fprintf(b.progress, "%5.0fs  round %d/%d  %-30s  %s\n", time.Since(b.begin).Seconds(), b.current, b.rounds, key,
+		fmt.Fprintf(b.progress, "%5.0fs  round %d/%d  %-30s  %s\n", time.Since(b.begin).Seconds(), b.current, b.rounds, row+", "+name,
 			fmt.Sprintf(format, args...))
 	}
 	dir, err := os.MkdirTemp(b.dir, "round-")
@@ -151,11 +147,21 @@ func (b *bench) try(ctx context.Context, row, name string, measure func(context.
 		defer os.RemoveAll(dir)
 		err = measure(ctx, dir, say)
 	}
-	if err != nil {
+	if err != nil && ctx.Err() == nil { // what ends early has not failed
 		say("failed: %v", err)
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		b.failed[key] = true
-		b.errs = append(b.errs, fmt.Errorf("%s: %w", key, err))
+		b.fail(row, name, err)
 	}
+}
+
+func (b *bench) hasFailed(row, name string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.failed[row+", "+name]
+}
+
+func (b *bench) fail(row, name string, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.failed[row+", "+name] = true
+	b.errs = append(b.errs, fmt.Errorf("%s, %s: %w", row, name, err))
 }

@@ -52,7 +52,7 @@ type options struct {
 var defaults = options{
 	rounds:      5,
 	connections: 5000, few: 1000, many: 19_000,
-	members: 1000, all: 10_000, deliveries: 300_000, window: 4,
+	members: 1000, all: 10_000, deliveries: 200_000, window: 4,
 	acked: 150_000, backendEvents: 20_000,
 	roundTrips: 20_000, sessions: 10_000,
 	seconds: 4, broadcastRate: 20, ackRate: 5000,
@@ -151,14 +151,16 @@ func run(ctx context.Context, o options, out, progress io.Writer) (*report, erro
 	for round := 1; round <= o.rounds && ctx.Err() == nil; round++ {
 		b.round(ctx, round)
 	}
+	b.report.setting += fmt.Sprintf("; rounds: %d", b.current)
 	if ctx.Err() != nil {
 		b.errs = append(b.errs, fmt.Errorf("ended early: %w", context.Cause(ctx)))
+		b.report.setting += ", the last of them unfinished"
 	}
 	b.report.writeText(out)
 	if o.markdown {
 		b.report.writeMarkdown(out)
 	}
-	if o.docs != "" && len(b.errs) == 0 {
+	if o.docs != "" {
 		b.errs = append(b.errs, b.report.writeDocs(o.docs))
 	}
 	return b.report, errors.Join(b.errs...)

@@ -147,4 +147,4 @@ func (p *poller) roundTrip(bare bool) error {
 
 // pollingSettle is the pause before memory is read with idle polling sessions. They have no
 // request in flight, and would be closed after 45 s.
-const pollingSettle = 10 * time.Second
+const pollingSettle = 5 * time.Second

@@ -12,7 +12,6 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"syscall"
 	"text/tabwriter"
 	"time"
 )
@@ -25,7 +24,7 @@ type report struct {
 }
 
 func newReport(ctx context.Context, o options) *report {
-	return &report{tables: newTables(o), setting: describe(ctx, o)}
+	return &report{tables: newTables(o), setting: describe(ctx)}
 }
 
 // figure returns a figure by its column's name.
@@ -50,8 +49,8 @@ func (r *report) add(column, row string, sample float64) {
 	f.samples[row] = append(f.samples[row], sample)
 }
 
-// describe describes the machine and the settings.
-func describe(ctx context.Context, o options) string {
+// describe describes the machine and the versions.
+func describe(ctx context.Context) string {
 	processor := "unknown processor"
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		for line := range strings.Lines(string(text)) {
@@ -61,23 +60,20 @@ func describe(ctx context.Context, o options) string {
 			}
 		}
 	}
-	kernel := "unknown"
-	var uts syscall.Utsname
-	if syscall.Uname(&uts) == nil {
-		var release []byte
-		for _, c := range uts.Release {
-			if c == 0 {
-				break
-			}
-			release = append(release, byte(c))
-		}
-		kernel = string(release)
-	}
-	return fmt.Sprintf("%s; %d × %s, Linux %s; %s, Node %s; socket.io %s with bufferutil %s, gorilla/websocket %s, centrifuge %s, nbio %s; rounds: %d",
-		time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), processor, kernel, runtime.Version(),
+	return fmt.Sprintf("%s; %d × %s (load average before the run: %s), Linux %s; %s, Node %s; socket.io %s with bufferutil %s, gorilla/websocket %s, centrifuge %s, nbio %s",
+		time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), processor, firstWord("/proc/loadavg"), firstWord("/proc/sys/kernel/osrelease"), runtime.Version(),
 		output(ctx, ".", "node", "--version"), npmVersion(ctx, "socket.io"), npmVersion(ctx, "bufferutil"),
 		goVersion(ctx, "github.com/gorilla/websocket"), goVersion(ctx, "github.com/centrifugal/centrifuge"),
-		goVersion(ctx, "github.com/lesismal/nbio"), o.rounds)
+		goVersion(ctx, "github.com/lesismal/nbio"))
+}
+
+// firstWord returns the first word of a file, or ? if there is none.
+func firstWord(file string) string {
+	text, _ := os.ReadFile(file)
+	if words := strings.Fields(string(text)); len(words) > 0 {
+		return words[0]
+	}
+	return "?"
 }
 
 // goVersion returns the version of a module that bench/peers uses.
