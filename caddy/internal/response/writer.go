@@ -11,12 +11,15 @@
 //   - When Caddy exits, the HTTP app may wait forever for a request whose client sends nothing, or
 //     takes nothing. So such a request fails once the exit should be over.
 //
+// It also has access logs learn the status of an upgraded connection (upgraded.go).
+//
 // It relies on these internals of Caddy; TestCaddy fails where a new version does otherwise:
 //
 //   - A handler's [http.ResponseWriter] leads by Unwrap, through all of Caddy's wrappers, to the
 //     server's own writer, and that one takes deadlines while something is written or read.
 //   - [caddyhttp.IdleTimeoutsFromContext] returns the wrappers that hold a request to the server's
-//     time-outs, their deadlines can be changed, and the reader has the server's own body.
+//     time-outs, their deadlines can be changed, and the reader has the server's own body. The
+//     writer lies between an access log and the server's own writer, and can be led elsewhere.
 //   - [caddyhttp.ServerCtxKey] leads from a request's context to the server with the time-outs.
 package response
 
@@ -30,6 +33,7 @@ import (
 // time-outs. It is used like any other, by one goroutine at a time.
 type Writer struct {
 	http.ResponseWriter
+	request  *http.Request
 	stopping <-chan struct{}
 	mayClose bool // the answer may end its connection
 	begun    bool
@@ -45,6 +49,7 @@ type Writer struct {
 func New(w http.ResponseWriter, r *http.Request, stopping <-chan struct{}, expired context.Context) *Writer {
 	writer := &Writer{
 		ResponseWriter: w,
+		request:        r,
 		stopping:       stopping,
 		mayClose:       r.ProtoMajor == 1 && r.Header.Get("Upgrade") == "",
 		deadline:       liftDeadlines(w, r, expired),
@@ -76,9 +81,15 @@ func (w *Writer) begin() {
 	}
 }
 
-// WriteHeader implements [http.ResponseWriter].
+// WriteHeader implements [http.ResponseWriter]. The status 101 says that the connection has been
+// taken over and answered: only what is around the server's own writer learns of it.
 func (w *Writer) WriteHeader(status int) {
 	w.begin()
+	if status == http.StatusSwitchingProtocols {
+		w.release() // it may be looking for the server's own writer
+		w.release = func() {}
+		endAtUpgrade(w.request)
+	}
 	w.ResponseWriter.WriteHeader(status)
 }
 
