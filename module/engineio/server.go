@@ -235,7 +235,7 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, o *Option
 	}
 	opened := false
 	defer s.endHandshake(&opened)
-	conn, err := s.upgrade(w, r, o)
+	conn, err := s.upgrade(w, r, o, true)
 	if err != nil {
 		s.logRefused(r, err.Error())
 		return
@@ -244,11 +244,14 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, o *Option
 	session := newSession(s, handshake, transport, p.codec)
 	session.noteCompression(transport)
 	if opened = s.open(session, o); !opened {
+		conn.Batch().Close() // or the answer would be discarded
 		conn.Close(reason.CloseCode(reason.ShuttingDown), "", true)
 		conn.Release()
 		return
 	}
-	_ = session.Send(NewPacketGroup(openPacket(session.id, []string{}, o)))
+	// In one write with the answer to the request.
+	_ = session.SendIn(conn.Batch(), NewPacketGroup(openPacket(session.id, []string{}, o)))
+	conn.Batch().Close()
 	session.tellOpened()
 	session.startReading(conn)
 }

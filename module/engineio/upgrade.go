@@ -42,7 +42,7 @@ func (s *Session) serveUpgrade(w http.ResponseWriter, r *http.Request, base64 bo
 		return
 	}
 	o := s.server.options()
-	conn, err := s.server.upgrade(w, r, o)
+	conn, err := s.server.upgrade(w, r, o, false)
 	if err != nil {
 		s.dropCandidate(c)
 		s.server.logRefused(r, err.Error(), zap.String("session", s.id))

@@ -16,9 +16,10 @@ type webSocket struct {
 	deflates bool // conn.Deflates(): a broadcast asks for every recipient
 }
 
-// upgrade answers a request for a WebSocket with one.
-func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, o *Options) (*wsconn.Conn, error) {
-	return wsconn.Upgrade(w, r, wsconn.Options{Queue: s.limit, Budget: s.budget, Compress: o.CompressFrom > 0})
+// upgrade answers a request for a WebSocket with one. With hold, the answer waits until the
+// WebSocket's batch is closed.
+func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, o *Options, hold bool) (*wsconn.Conn, error) {
+	return wsconn.Upgrade(w, r, wsconn.Options{Queue: s.limit, Budget: s.budget, Compress: o.CompressFrom > 0, Hold: hold})
 }
 
 func (s *Server) newWebSocket(conn *wsconn.Conn, c *codec, base64 bool) *webSocket {

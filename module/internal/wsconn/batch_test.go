@@ -3,6 +3,7 @@ package wsconn
 import (
 	"bytes"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -67,6 +68,44 @@ type countingConn struct {
 func (c *countingConn) Write(p []byte) (int, error) {
 	c.writes++
 	return c.Conn.Write(p)
+}
+
+// TestHold: an answer that is held back leaves with what is sent in the connection's batch.
+func TestHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		o := Options{Queue: fixed(1000), Hold: true}
+		c, err := Upgrade(&hijackable{conn: near, header: make(http.Header)}, upgradeRequest(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		written := make(chan string, 10)
+		go func() {
+			defer close(written)
+			buffer := make([]byte, 1000)
+			for {
+				n, err := far.Read(buffer)
+				if err != nil {
+					return
+				}
+				written <- string(buffer[:n])
+			}
+		}()
+		synctest.Wait()
+		if len(written) > 0 {
+			t.Errorf("not held back: %q", <-written)
+		}
+		if err := c.SendIn(c.Batch(), Frame(Text, []byte("first"))); err != nil {
+			t.Fatal(err)
+		}
+		c.Batch().Close()
+		if got := <-written; !strings.HasPrefix(got, "HTTP/1.1 101 ") || !strings.HasSuffix(got, "first") {
+			t.Errorf("written first: %q", got)
+		}
+		_ = far.Close()
+		c.Release()
+		<-written
+	})
 }
 
 // TestBatchEnds: however a connection ends, what was sent to another one in its batch

@@ -19,6 +19,10 @@ type Options struct {
 	Budget *outbox.Budget
 	// Compress lets the peer negotiate compression (RFC 7692).
 	Compress bool
+	// Hold holds the answer back until Conn.Batch is closed. What is sent in that batch
+	// meanwhile leaves with the answer, in one write. It has no effect on a stream of HTTP/2
+	// or later.
+	Hold bool
 }
 
 // Upgrade answers a request and takes over its connection, or its stream if IsTunnel
@@ -39,7 +43,7 @@ func Upgrade(w http.ResponseWriter, r *http.Request, o Options) (*Conn, error) {
 	}
 	c, err := upgrade(w, r, &a, o)
 	if err == nil && innermost(w) != w {
-		// The answer is on the wire. This tells an access log in between the status.
+		// The answer is on its way. This tells an access log in between the status.
 		w.WriteHeader(status)
 	}
 	return c, err
@@ -66,7 +70,12 @@ func upgradeConnection(w http.ResponseWriter, r *http.Request, a *answer, o Opti
 		return nil, err
 	}
 	return newConn(conn, early, a, o, func(c *Conn) error {
-		return c.Send(a.in101(r.Header.Get("Sec-Websocket-Key")))
+		answer := a.in101(r.Header.Get("Sec-Websocket-Key"))
+		if !o.Hold {
+			return c.Send(answer)
+		}
+		c.Batch().Open()
+		return c.SendIn(c.Batch(), answer)
 	})
 }
 
