@@ -1,12 +1,13 @@
 package engineio
 
 import (
-	"encoding/json"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/caddy-realtime/caddy-realtime/module/internal/handshake"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/rawjson"
 )
 
 // A Handshake is what a session remembers of the request that opened it. RawQuery
@@ -17,17 +18,22 @@ type Handshake = handshake.Handshake
 // openPacket is the first packet of a session.
 // https://socket.io/docs/v4/engine-io-protocol/#handshake
 func openPacket(id string, upgrades []string, o *Options) Packet {
-	data, err := json.Marshal(struct {
-		SID          string   `json:"sid"`
-		Upgrades     []string `json:"upgrades"`
-		PingInterval int64    `json:"pingInterval"` // milliseconds
-		PingTimeout  int64    `json:"pingTimeout"`  // milliseconds
-		MaxPayload   int64    `json:"maxPayload"`   // bytes
-	}{id, upgrades, o.PingInterval.Milliseconds(), o.PingTimeout.Milliseconds(), o.MaxPayload})
-	if err != nil {
-		panic(err) // not with strings and numbers
+	data := append(make([]byte, 0, 128), `{"sid":`...)
+	data = rawjson.AppendString(data, id)
+	data = append(data, `,"upgrades":[`...)
+	for i, name := range upgrades {
+		if i > 0 {
+			data = append(data, ',')
+		}
+		data = rawjson.AppendString(data, name)
 	}
-	return Packet{Type: Open, Data: data}
+	data = append(data, `],"pingInterval":`...) // milliseconds
+	data = strconv.AppendInt(data, o.PingInterval.Milliseconds(), 10)
+	data = append(data, `,"pingTimeout":`...) // milliseconds
+	data = strconv.AppendInt(data, o.PingTimeout.Milliseconds(), 10)
+	data = append(data, `,"maxPayload":`...) // bytes
+	data = strconv.AppendInt(data, o.MaxPayload, 10)
+	return Packet{Type: Open, Data: append(data, '}')}
 }
 
 // parameters are Engine.IO's own query parameters.

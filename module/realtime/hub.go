@@ -155,6 +155,19 @@ func (h *Hub) Outbound() *outbox.Budget { return h.outbound }
 // Context returns the context of everything that happens in the hub. Close ends it.
 func (h *Hub) Context() context.Context { return h.ctx }
 
+// Do runs a task on one of the hub's workers and waits for it. A task that takes much stack is best
+// done there: workers have large stacks already, and the caller's does not grow. If the hub is
+// closed, the caller runs the task.
+func (h *Hub) Do(task func()) {
+	var running sync.WaitGroup
+	running.Add(1)
+	h.workers.run(func() {
+		defer running.Done()
+		task()
+	})
+	running.Wait()
+}
+
 // Close ends the hub's context and waits for handlers to return and for what still waits for the
 // broker to be published, for a few seconds each. Then it closes the subscription and the broker,
 // and drops the state of recoverable sockets. The servers that accepted the hub's sockets must have

@@ -3,6 +3,7 @@ package realtime
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -77,5 +78,32 @@ func TestPoolCloseWaits(t *testing.T) {
 			t.Errorf("close returned %v after %v", err, time.Since(begin))
 		}
 		close(finish)
+	})
+}
+
+// Do runs a task on a worker that is there already, and returns when the task has.
+func TestDo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, err := NewHub(Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var finished atomic.Int32
+		for range 2 {
+			h.Do(func() {
+				time.Sleep(time.Second)
+				finished.Add(1)
+			})
+			synctest.Wait()
+			if n := h.workers.idle.Load(); n != 1 {
+				t.Errorf("%d workers are idle after a task, want 1", n)
+			}
+		}
+		if n := finished.Load(); n != 2 {
+			t.Errorf("Do has returned, and %d of 2 tasks are finished", n)
+		}
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
 	})
 }

@@ -160,11 +160,9 @@ func (c *client) handle(conn *conn, p packet, batch *engineio.Batch) {
 		if batch != nil {
 			batch.Close() // an authenticator may take long, and what is in the batch shall not wait
 		}
-		// To connect takes more stack than anything else that most clients do. On a
-		// goroutine of its own, it does not enlarge the stack of the reader for good.
-		var connecting sync.WaitGroup
-		connecting.Go(func() { c.connect(p) })
-		connecting.Wait()
+		// To connect takes more stack than anything else that most clients do. It shall not
+		// enlarge the stack of the reader for good.
+		c.server.endpoint.Hub().Do(func() { c.connect(p) })
 	case typeDisconnect:
 		c.remove(conn)
 		conn.socket.HandleDisconnect(reason.ClientDisconnect)

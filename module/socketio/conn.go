@@ -1,11 +1,11 @@
 package socketio
 
 import (
-	"encoding/json"
 	"errors"
 	"strconv"
 
 	"github.com/caddy-realtime/caddy-realtime/module/engineio"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/rawjson"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
@@ -56,14 +56,11 @@ func (c *conn) answer() packet {
 	if c.client.revision4() {
 		return p
 	}
-	data, err := json.Marshal(struct {
-		SID string `json:"sid"`
-		PID string `json:"pid,omitempty"`
-	}{c.socket.ID(), c.socket.PrivateID()})
-	if err != nil {
-		panic(err) // two strings
+	p.data = rawjson.AppendString([]byte(`{"sid":`), c.socket.ID())
+	if pid := c.socket.PrivateID(); pid != "" {
+		p.data = rawjson.AppendString(append(p.data, `,"pid":`...), pid)
 	}
-	p.data = data
+	p.data = append(p.data, '}')
 	return p
 }
 
