@@ -1,7 +1,5 @@
 package engineio
 
-import "net/url"
-
 // A codec is how one revision of Engine.IO writes and reads packets, and what else is
 // different between the revisions. A session has the codec of its handshake to its end.
 // https://socket.io/docs/v4/engine-io-protocol/#difference-between-v3-and-v4
@@ -29,13 +27,10 @@ type codec struct {
 	parsePayload func(payload []byte, binary bool, yield func(Packet) bool) error
 }
 
-// codecOf returns the codec that a query asks for; nil if there is none. A client that
-// names no revision speaks 3: those of Socket.IO 2 in Swift, or written by hand.
-func codecOf(query url.Values) *codec {
-	if len(query["EIO"]) > 1 {
-		return nil
-	}
-	switch query.Get("EIO") {
+// codecOf returns the codec of a revision as a query names it; nil if there is none. A client
+// that names no revision speaks 3: those of Socket.IO 2 in Swift, or written by hand.
+func codecOf(revision string) *codec {
+	switch revision {
 	case "3", "":
 		return codec3
 	case "4":

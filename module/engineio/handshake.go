@@ -44,22 +44,62 @@ type parameters struct {
 	base64         bool   // binary messages are to be sent as text
 }
 
+// parseParameters reads a request's query as [net/url.ParseQuery] does, without a map of all that
+// is in it: every request of a polling client has one.
 func parseParameters(r *http.Request) parameters {
-	query := r.URL.Query()
-	return parameters{
-		transport: single(query, "transport"),
-		sid:       single(query, "sid"),
-		hasSID:    strings.Join(query["sid"], "") != "", // an empty one counts as missing
-		codec:     codecOf(query),
-		base64:    query.Get("b64") != "",
+	var p parameters
+	var transport, sid, revision, base64 parameter
+	for pair := range strings.SplitSeq(r.URL.RawQuery, "&") {
+		if strings.Contains(pair, ";") {
+			continue
+		}
+		name, value, _ := strings.Cut(pair, "=")
+		name, err := url.QueryUnescape(name)
+		if err != nil {
+			continue
+		}
+		switch name {
+		case "transport":
+			transport.add(value)
+		case "sid":
+			p.hasSID = sid.add(value) || p.hasSID // an empty one counts as missing
+		case "EIO":
+			revision.add(value)
+		case "b64":
+			base64.add(value)
+		}
 	}
+	p.transport, p.sid = transport.single(), sid.single()
+	if revision.count <= 1 {
+		p.codec = codecOf(revision.first)
+	}
+	p.base64 = base64.first != ""
+	return p
+}
+
+// A parameter is one of a query. It may be repeated.
+type parameter struct {
+	first string
+	count int
+}
+
+// add adds a value as it is in the query, and reports whether it is one that is not empty.
+func (p *parameter) add(value string) bool {
+	value, err := url.QueryUnescape(value)
+	if err != nil {
+		return false
+	}
+	if p.count++; p.count == 1 {
+		p.first = value
+	}
+	return value != ""
 }
 
 // single returns the value of a parameter; "" if it is missing or repeated. Two readers of
 // a query must never see two different values.
-func single(query url.Values, name string) string {
-	if values := query[name]; len(values) == 1 {
-		return values[0]
+func (p *parameter) single() string {
+	if p.count == 1 {
+		return p.first
 	}
 	return ""
 }
