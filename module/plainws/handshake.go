@@ -2,14 +2,14 @@ package plainws
 
 import (
 	"crypto/rand"
-	"net/url"
+	"net/http"
 
 	"github.com/caddy-realtime/caddy-realtime/module/internal/handshake"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// handshake returns what authenticators and handlers learn of a request, from what is kept of it.
-func (s *Server) handshake(kept *handshake.Handshake, query url.Values) *realtime.Handshake {
+// handshake returns what authenticators learn of a request, from what is kept of it.
+func (s *Server) handshake(kept *handshake.Handshake, r *http.Request) *realtime.Handshake {
 	return &realtime.Handshake{
 		Endpoint:  s.endpoint,
 		Session:   rand.Text(),
@@ -21,8 +21,8 @@ func (s *Server) handshake(kept *handshake.Handshake, query url.Values) *realtim
 		Secure:    kept.Secure,
 		Host:      kept.Host,
 		Path:      kept.Path,
-		Query:     query,
-		Header:    kept.Header(),
-		Values:    kept.Values(),
+		Complete: func(h *realtime.Handshake) {
+			h.Query, h.Header, h.Values = r.URL.Query(), kept.Header(), kept.Values()
+		},
 	}
 }

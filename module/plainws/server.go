@@ -131,7 +131,7 @@ func (s *Server) letIn(w http.ResponseWriter, r *http.Request, o *Options) *conn
 		return nil
 	}
 	defer pending.Release()
-	hub, h := s.endpoint.Hub(), s.handshake(&kept, r.URL.Query())
+	hub, h := s.endpoint.Hub(), s.handshake(&kept, r)
 	identity, err := hub.Lookup(namespace).Authenticate(r.Context(), h)
 	if err != nil {
 		s.refuse(w, r, err)

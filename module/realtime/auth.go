@@ -28,6 +28,11 @@ type Handshake struct {
 	Values    Values          // the other values of the request that the endpoint keeps
 	Identity  Identity        // what earlier authenticators have returned
 	Auth      json.RawMessage // the auth object that the client sent, or nil
+
+	// Complete, if not nil, is for the protocol: it sets Query, Header and Values. It is called once,
+	// before the first authenticator is asked. Without any, nobody needs them, and they take time
+	// and memory to make.
+	Complete func(*Handshake)
 }
 
 // Values are parts of a handshake's request that guests asked to keep, by the names they chose.
@@ -110,6 +115,10 @@ type Authenticator interface {
 // authenticate asks every authenticator of the policy, in order.
 func (p *Policy) authenticate(ctx context.Context, namespace string, h *Handshake) (Identity, error) {
 	var identity Identity
+	if len(p.Authenticators) > 0 && h.Complete != nil {
+		h.Complete(h)
+		h.Complete = nil
+	}
 	for _, authenticator := range p.Authenticators {
 		h.Identity = identity
 		added, err := p.callAuthenticate(ctx, authenticator, namespace, h)

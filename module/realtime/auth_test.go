@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/url"
 	"slices"
 	"testing"
 
@@ -145,6 +146,35 @@ func TestErrorTexts(t *testing.T) {
 	} {
 		if err.Error() != want {
 			t.Errorf("%T says %q", err, err)
+		}
+	}
+}
+
+// TestHandshakeIsCompleted: a handshake is completed once, before the first authenticator is asked,
+// and not if there is none.
+func TestHandshakeIsCompleted(t *testing.T) {
+	for authenticators := range 3 {
+		e := open(hub(t, realtime.Options{}), realtime.Policy{})
+		var policy realtime.Policy
+		for range authenticators {
+			policy.Authenticators = append(policy.Authenticators, authenticatorFunc(func(_ context.Context, _ string, h *realtime.Handshake) (realtime.Identity, error) {
+				if h.Query.Get("name") != "value" {
+					t.Error("asked about a handshake that is not complete")
+				}
+				return realtime.Identity{}, nil
+			}))
+		}
+		e.set(policy)
+		h, completed := handshake(e), 0
+		h.Complete = func(h *realtime.Handshake) {
+			completed++
+			h.Query = url.Values{"name": {"value"}}
+		}
+		if _, err := e.Hub().Namespace("/").Authenticate(t.Context(), h); err != nil {
+			t.Fatal(err)
+		}
+		if want := min(authenticators, 1); completed != want {
+			t.Errorf("with %d authenticators, completed %d times", authenticators, completed)
 		}
 	}
 }

@@ -124,13 +124,9 @@ func (c *client) refuse(namespace, message string, data json.RawMessage) {
 	_ = c.send(packet{kind: typeConnectError, namespace: namespace, data: object.JSON})
 }
 
-// handshake returns what authenticators and handlers learn of a client that sends a CONNECT.
+// handshake returns what authenticators learn of a client that sends a CONNECT.
 func (c *client) handshake(p packet) *realtime.Handshake {
 	h := c.session.Handshake()
-	query, err := url.ParseQuery(h.RawQuery)
-	if err != nil {
-		query = url.Values{} // the part that can be read might be misleading
-	}
 	var auth json.RawMessage // nil where the client sent none
 	if len(p.data) > 0 {
 		auth = p.data
@@ -146,9 +142,17 @@ func (c *client) handshake(p packet) *realtime.Handshake {
 		Host:      h.Host,
 		Secure:    h.Secure,
 		Path:      h.Path,
-		Query:     query,
-		Header:    h.Header(),
-		Values:    h.Values(),
 		Auth:      auth,
+		Complete:  c.complete,
 	}
+}
+
+// complete adds what is kept of the client's request.
+func (c *client) complete(handshake *realtime.Handshake) {
+	h := c.session.Handshake()
+	query, err := url.ParseQuery(h.RawQuery)
+	if err != nil {
+		query = url.Values{} // the part that can be read might be misleading
+	}
+	handshake.Query, handshake.Header, handshake.Values = query, h.Header(), h.Values()
 }
