@@ -106,9 +106,9 @@ func (c *client) upgrade(host string) error {
 	if c.conn != c.wire {
 		scheme = "https"
 	}
-	if _, err := fmt.Fprintf(c.conn, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\nOrigin: %s://%[2]s\r\nUser-Agent: bench\r\n\r\n",
-		c.path, host, key, scheme); err != nil {
+	if _, err := fmt.Fprintf(c.conn, "GET %s HTTP/1.1\r\nHost: %s\r\nOrigin: %s://%[2]s\r\n"+
+		"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"+
+		"Sec-WebSocket-Key: %[4]s\r\nUser-Agent: bench\r\n\r\n", c.path, host, scheme, key); err != nil {
 		return fmt.Errorf("writing the handshake: %w", err)
 	}
 	r := bufio.NewReaderSize(c.conn, 1024)

@@ -119,7 +119,8 @@ func newTables(o options) []*table {
 	}
 }
 
-// rows has the names of all rows in the order of the report, with what docs/benchmarks.md calls them.
+// rows has the names of all rows in the order of the report, and what docs/benchmarks.md calls
+// them.
 func rows() []struct{ row, title string } {
 	var all []struct{ row, title string }
 	add := func(row, title string) { all = append(all, struct{ row, title string }{row, title}) }

@@ -35,28 +35,29 @@ type holderTask struct {
 
 // startHolder connects n clients, and returns when all are. The caller must close it.
 func startHolder(ctx context.Context, to target, n int) (*holder, error) {
+	fail := func(err error) (*holder, error) { return nil, fmt.Errorf("starting a holder: %w", err) }
 	program, err := os.Executable()
 	if err != nil {
-		return nil, fmt.Errorf("starting a holder: %w", err)
+		return fail(err)
 	}
 	task, err := json.Marshal(holderTask{
 		Address: to.address, Secure: to.secure, Centrifuge: to.protocol == centrifugeJSON, Connections: n,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("starting a holder: %w", err)
+		return fail(err)
 	}
 	h := &holder{cmd: exec.CommandContext(ctx, program)}
 	h.cmd.Env = append(os.Environ(), holderVariable+"="+string(task))
 	h.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if h.stdin, err = h.cmd.StdinPipe(); err != nil {
-		return nil, fmt.Errorf("starting a holder: %w", err)
+		return fail(err)
 	}
 	stdout, err := h.cmd.StdoutPipe()
 	if err != nil {
-		return nil, fmt.Errorf("starting a holder: %w", err)
+		return fail(err)
 	}
 	if err := h.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("starting a holder: %w", err)
+		return fail(err)
 	}
 	h.output = bufio.NewReader(stdout)
 	if line, err := h.output.ReadString('\n'); line != holding {

@@ -74,7 +74,7 @@ func (b *bench) measureIdleCase(ctx context.Context, c idleCase, dir string, con
 	if err := sleep(ctx, b.settle/3); err != nil {
 		return err
 	}
-	eachBefore, before, err := readAllMemory(servers)
+	eachBefore, before, err := readAllRSS(servers)
 	if err != nil {
 		return err
 	}
@@ -86,19 +86,19 @@ func (b *bench) measureIdleCase(ctx context.Context, c idleCase, dir string, con
 		return err
 	}
 	err = sleep(ctx, b.settle)
-	eachAfter, after, readErr := readAllMemory(servers)
+	eachAfter, after, readErr := readAllRSS(servers)
 	if err := errors.Join(err, readErr, h.close()); err != nil {
 		return fmt.Errorf("idling: %w", err)
 	}
 
-	perConnection := func(before, after memory) float64 {
-		return float64(after.rss-before.rss) / 1024 / float64(c.connections)
+	perConnection := func(before, after int64) float64 {
+		return float64(after-before) / 1024 / float64(c.connections)
 	}
 	b.report.add(c.column, c.peer.name, perConnection(before, after))
 	say("%d connections: %.2f KiB each (RSS %.1f → %.1f MiB)", c.connections, perConnection(before, after),
-		float64(before.rss)/(1<<20), float64(after.rss)/(1<<20))
+		float64(before)/(1<<20), float64(after)/(1<<20))
 	if c.column == colIdle {
-		b.report.add(colTotal, c.peer.name, float64(after.rss)/(1<<20))
+		b.report.add(colTotal, c.peer.name, float64(after)/(1<<20))
 	}
 	if len(servers) > 1 {
 		say("of it Caddy: %.2f KiB", perConnection(eachBefore[0], eachAfter[0]))

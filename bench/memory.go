@@ -3,59 +3,34 @@
 package main
 
 import (
-	"bufio"
+	"bytes"
 	"fmt"
 	"os"
-	"strings"
 )
 
-// memory is the resident memory of a process, in bytes.
-type memory struct {
-	rss       int64 // VmRSS of /proc/<pid>/status: all resident pages, with those of the program's file
-	anonymous int64 // RssAnon: what the process has allocated; other processes do not change it, unlike Pss
-}
-
-func (m memory) plus(n memory) memory {
-	return memory{rss: m.rss + n.rss, anonymous: m.anonymous + n.anonymous}
-}
-
-func readMemory(pid int) (memory, error) {
-	file := fmt.Sprintf("/proc/%d/status", pid)
-	rss, err := readKilobytes(file, "VmRSS:")
-	if err != nil {
-		return memory{}, err
-	}
-	anonymous, err := readKilobytes(file, "RssAnon:")
-	return memory{rss: rss, anonymous: anonymous}, err
-}
-
-func readKilobytes(file, field string) (int64, error) {
-	f, err := os.Open(file)
+// readRSS returns the resident memory of a process in bytes, with the pages of the program's file:
+// VmRSS. Pss would change with whatever else runs the same program.
+func readRSS(pid int) (int64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, fmt.Errorf("reading memory: %w", err)
 	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		if rest, ok := strings.CutPrefix(lines.Text(), field); ok {
-			var kB int64
-			if _, err := fmt.Sscanf(rest, "%d kB", &kB); err != nil {
-				return 0, fmt.Errorf("reading memory: %s has %q", file, lines.Text())
-			}
-			return kB * 1024, nil
-		}
+	var kB int64
+	_, line, _ := bytes.Cut(status, []byte("\nVmRSS:"))
+	if _, err := fmt.Sscanf(string(line), "%d kB", &kB); err != nil {
+		return 0, fmt.Errorf("reading memory of process %d: %w", pid, err)
 	}
-	return 0, fmt.Errorf("reading memory: %s has no %s", file, field)
+	return kB * 1024, nil
 }
 
-// readAllMemory returns the memory of several servers, and of all together.
-func readAllMemory(servers []*server) (each []memory, sum memory, err error) {
-	each = make([]memory, len(servers))
+// readAllRSS returns the resident memory of several servers, and of all together.
+func readAllRSS(servers []*server) (each []int64, sum int64, err error) {
+	each = make([]int64, len(servers))
 	for i, s := range servers {
-		if each[i], err = readMemory(s.pid()); err != nil {
-			return nil, memory{}, err
+		if each[i], err = readRSS(s.pid()); err != nil {
+			return nil, 0, err
 		}
-		sum = sum.plus(each[i])
+		sum += each[i]
 	}
 	return each, sum, nil
 }

@@ -61,7 +61,8 @@ func (p *poller) close() {
 
 // request writes a request; its body is empty in a GET.
 func (c *httpConn) request(method, host, path, body string) error {
-	head := fmt.Appendf(nil, "%s %s HTTP/1.1\r\nHost: %s\r\nOrigin: http://%[3]s\r\nUser-Agent: bench\r\n", method, path, host)
+	head := fmt.Appendf(nil, "%s %s HTTP/1.1\r\nHost: %s\r\nOrigin: http://%[3]s\r\nUser-Agent: bench\r\n",
+		method, path, host)
 	if method == http.MethodPost {
 		head = fmt.Appendf(head, "Content-Type: text/plain;charset=UTF-8\r\nContent-Length: %d\r\n", len(body))
 	}

@@ -80,7 +80,7 @@ func (b *bench) measurePolling(ctx context.Context, p polled, dir string, say sa
 
 // measureSessions measures the memory of idle sessions. They have no connection.
 func (b *bench) measureSessions(ctx context.Context, p polled, servers []*server, clients []*poller, say sayer) error {
-	_, before, err := readAllMemory(servers)
+	_, before, err := readAllRSS(servers)
 	if err != nil {
 		return err
 	}
@@ -90,11 +90,11 @@ func (b *bench) measureSessions(ctx context.Context, p polled, servers []*server
 	if err := sleep(ctx, min(pollingSettle, b.settle)); err != nil {
 		return err
 	}
-	_, after, err := readAllMemory(servers)
+	_, after, err := readAllRSS(servers)
 	if err != nil {
 		return err
 	}
-	kib := float64(after.rss-before.rss) / 1024 / float64(b.sessions)
+	kib := float64(after-before) / 1024 / float64(b.sessions)
 	b.report.add(colSession, p.row, kib)
 	say("%d idle sessions: %.2f KiB each", b.sessions, kib)
 	return nil

@@ -60,11 +60,15 @@ func describe(ctx context.Context) string {
 			}
 		}
 	}
-	return fmt.Sprintf("%s; %d × %s (load average before the run: %s), Linux %s; %s, Node %s; socket.io %s with bufferutil %s, gorilla/websocket %s, centrifuge %s, nbio %s",
-		time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), processor, firstWord("/proc/loadavg"), firstWord("/proc/sys/kernel/osrelease"), runtime.Version(),
-		output(ctx, ".", "node", "--version"), npmVersion(ctx, "socket.io"), npmVersion(ctx, "bufferutil"),
-		goVersion(ctx, "github.com/gorilla/websocket"), goVersion(ctx, "github.com/centrifugal/centrifuge"),
-		goVersion(ctx, "github.com/lesismal/nbio"))
+	return strings.Join([]string{
+		time.Now().UTC().Format(time.DateOnly),
+		fmt.Sprintf("%d × %s, Linux %s", runtime.NumCPU(), processor, firstWord("/proc/sys/kernel/osrelease")),
+		"load average before the run: " + firstWord("/proc/loadavg"),
+		fmt.Sprintf("%s, Node %s", runtime.Version(), output(ctx, ".", "node", "--version")),
+		fmt.Sprintf("socket.io %s with bufferutil %s", npmVersion(ctx, "socket.io"), npmVersion(ctx, "bufferutil")),
+		fmt.Sprintf("gorilla/websocket %s, centrifuge %s, nbio %s", goVersion(ctx, "github.com/gorilla/websocket"),
+			goVersion(ctx, "github.com/centrifugal/centrifuge"), goVersion(ctx, "github.com/lesismal/nbio")),
+	}, "; ")
 }
 
 // firstWord returns the first word of a file, or ? if there is none.

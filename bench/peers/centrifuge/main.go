@@ -1,5 +1,5 @@
-// Command centrifuge serves centrifuge's own protocol, in JSON over WebSocket, with its defaults but
-// for small read buffers and write buffers from a pool. RPC takes the place of acked events.
+// Command centrifuge serves centrifuge's own protocol, in JSON over WebSocket, with its defaults
+// but for small read buffers and write buffers from a pool. RPC takes the place of acked events.
 package main
 
 import (
