@@ -22,8 +22,8 @@ func (b *Batch) Open() {
 }
 
 // fewDirect is to how many connections over TLS the end of a batch writes by itself. For
-// more, that takes long. Goroutines are faster then: each writes at once what has come
-// meanwhile.
+// more, that takes long. Other goroutines are faster then: there is one for each processor,
+// and what comes meanwhile leaves in the same writes.
 const fewDirect = 4
 
 // Close begins to write what was held back, and lets later sends through. What is for few
@@ -35,8 +35,8 @@ func (b *Batch) Close() {
 	}
 }
 
-// CloseUnderLock is Close for a caller that holds locks. It leaves to goroutines what has
-// to be encrypted.
+// CloseUnderLock is Close for a caller that holds locks. It leaves to other goroutines what
+// has to be encrypted.
 func (b *Batch) CloseUnderLock() {
 	if waiting := b.end(); waiting != nil {
 		flushAll(waiting, false)

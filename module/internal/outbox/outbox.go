@@ -4,8 +4,9 @@
 //
 // A send over a plain connection first tries one write that cannot block. What the kernel
 // does not take is queued, and a goroutine writes it until the queue is empty again. Over
-// TLS, the end of a Batch writes if that is for few connections: to encrypt takes time,
-// and no lock may be held. An idle connection has no goroutine and no buffer here.
+// TLS, a few goroutines for all connections write what the sockets have room for
+// (writers.go), since to encrypt takes time. The end of a Batch does so itself if that is
+// for few connections. An idle connection has no goroutine and no buffer here.
 //
 // slowdetector.go finds peers that are too slow. budget.go bounds what all queues hold.
 package outbox
@@ -36,7 +37,7 @@ type Outbox struct {
 	limit  func() int
 	budget *Budget
 
-	draining sync.WaitGroup // of the goroutine that writes what the kernel did not take
+	draining sync.WaitGroup // of those who write, or are about to
 
 	mu       sync.Mutex
 	queue    []piece
@@ -44,8 +45,8 @@ type Outbox struct {
 	size     int      // bytes in queue, with those that are being written
 	writing  int      // how many pieces at the head are being written, or will be next
 	partial  bool     // the head of the queue is the rest of a chunk that is partly written
-	busy     bool     // somebody writes: the goroutine, or a flush
-	waits    bool     // it is the goroutine, and the budget counts what is queued
+	busy     bool     // somebody writes, or is about to
+	waits    bool     // it is a goroutine, and the budget counts what is queued
 	finished bool
 	batch    *Batch // the last one that promised to flush what is queued
 	slowness SlowDetector
@@ -174,7 +175,7 @@ func (o *Outbox) Idle() bool {
 	case o.try != nil:
 		return false
 	case o.below != nil:
-		return o.size <= o.below.room()
+		return o.size <= o.below.buffer()/probableRoom
 	}
 	return o.size <= pieceSize && time.Since(o.slowness.progressed) < underWay
 }
@@ -275,33 +276,25 @@ func (o *Outbox) flush() error {
 			break
 		}
 	}
-	if len(o.queue) > 0 {
+	switch {
+	case len(o.queue) == 0:
+	case o.below != nil:
+		o.startWaiting()
+		o.draining.Add(1)
+		encrypters.add(o)
+	default:
 		o.drain()
 	}
 	return nil
 }
 
-// directWrites is how many writes a flush over TLS does itself, at most: others may send
-// more meanwhile.
-const directWrites = 4
-
-// writeDirectly encrypts and writes what the socket has room for. The mutex is released
-// for that, and senders only queue meanwhile. It writes nothing that does not fit: a write
-// must not wait, and one that times out would end the connection.
+// writeDirectly is a flush that encrypts.
 func (o *Outbox) writeDirectly() error {
 	o.batch, o.busy = nil, true
 	o.draining.Add(1)
 	defer o.draining.Done()
-	for range directWrites {
-		if o.err != nil || len(o.queue) == 0 {
-			break
-		}
-		if _, size := gathered(o.queue); size > pieceSize || size > o.below.room() {
-			break
-		}
-		o.slowness.Progressed()
-		o.write()
-	}
+	o.slowness.Progressed()
+	o.writeFitting()
 	o.busy = false
 	if o.err == nil && len(o.queue) > 0 {
 		o.drain()
@@ -309,9 +302,69 @@ func (o *Outbox) writeDirectly() error {
 	return o.err
 }
 
-// drain starts the goroutine that may wait for the peer. It ends when the queue is empty
-// or the connection fails.
+// The kernel takes a part of a writable socket's buffer at once: an eighth from nearly all
+// peers, and this small one even from peers with tiny segments or windows, on purpose. A
+// write that waits would hold up others.
+const (
+	probableRoom = 8
+	certainRoom  = 64
+)
+
+// directWrites is how many writes over TLS follow one another, at most, where others wait:
+// more may be sent meanwhile.
+const directWrites = 4
+
+// writeFitting encrypts and writes what the socket has room for. The mutex is released for
+// that, and senders only queue meanwhile. It writes nothing that does not fit: a write must
+// not wait, and one that times out would end the connection. It reports whether that is why
+// it has ended.
+func (o *Outbox) writeFitting() (unfit bool) {
+	for range directWrites {
+		if o.err != nil || len(o.queue) == 0 {
+			return false
+		}
+		if _, size := gathered(o.queue); size > pieceSize || size > o.below.buffer()/certainRoom {
+			return true
+		}
+		o.write()
+	}
+	return false
+}
+
+// takeTurn writes for a goroutine that other outboxes wait for.
+func (o *Outbox) takeTurn() {
+	defer o.draining.Done()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch unfit := o.writeFitting(); {
+	case o.err != nil || len(o.queue) == 0:
+		o.stopWaiting()
+	case unfit:
+		o.draining.Go(o.writeAll)
+	default: // the others come first
+		o.draining.Add(1)
+		encrypters.add(o)
+	}
+}
+
+// drain starts a goroutine that may wait for the peer.
 func (o *Outbox) drain() {
+	o.startWaiting()
+	o.draining.Go(o.writeAll)
+}
+
+// writeAll writes until the queue is empty or the connection fails.
+func (o *Outbox) writeAll() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for o.err == nil && len(o.queue) > 0 {
+		o.write()
+	}
+	o.stopWaiting()
+}
+
+// startWaiting notes that the queue waits for a goroutine, and then for the peer.
+func (o *Outbox) startWaiting() {
 	o.busy, o.waits = true, true
 	o.writing, _ = gathered(o.queue) // nothing discards it from now on
 	for _, p := range o.queue {
@@ -319,15 +372,12 @@ func (o *Outbox) drain() {
 	}
 	o.slowness.Progressed()
 	o.watch()
-	o.draining.Go(func() {
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		for o.err == nil && len(o.queue) > 0 {
-			o.write()
-		}
-		o.busy, o.waits = false, false
-		o.slowness.Stop()
-	})
+}
+
+// stopWaiting is the opposite of startWaiting, once nothing is queued.
+func (o *Outbox) stopWaiting() {
+	o.busy, o.waits = false, false
+	o.slowness.Stop()
 }
 
 // write writes the head of the queue, with the mutex released.

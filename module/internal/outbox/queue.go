@@ -95,7 +95,8 @@ func (o *Outbox) discard() {
 }
 
 // fail records the first error of the connection and closes it, which ends its reader. A
-// reader that waits for the descriptor by other means is told by OnFail. A connection that cannot be written to is of no use to anyone.
+// reader that waits for the descriptor by other means is told by OnFail. A connection that
+// cannot be written to is of no use to anyone.
 func (o *Outbox) fail(err error) error {
 	if o.err == nil {
 		o.err = err

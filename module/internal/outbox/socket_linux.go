@@ -33,26 +33,25 @@ func rawConn(conn net.Conn) (syscall.RawConn, error) {
 	return sc.SyscallConn()
 }
 
-// room returns how many bytes can be written at once without waiting; 0 if that is not
-// certain.
+// buffer returns the size of the send buffer if the socket is writable; otherwise 0.
 //
 // For the kernel, a socket is writable while at least a third of its buffer is free and
 // less than the sysctl tcp_notsent_lowat waits to be sent. The kernel counts more than
-// the bytes, up to two and a half times as much for segments of 536 bytes. Therefore an
-// eighth of the buffer fits into the third.
-func (s *socket) room() int {
+// the bytes: two and a half times as much for segments of 536 bytes, and up to twenty times
+// as much for the least that a peer can ask for. See probableRoom and certainRoom.
+func (s *socket) buffer() int {
 	l := looks.Get().(*look)
 	defer looks.Put(l)
-	l.room = 0
+	l.buffer = 0
 	_ = s.raw.Control(l.run) // not run at all if the socket is closed
-	return l.room
+	return l.buffer
 }
 
 // look is one look at a socket. It is pooled with its bound method, like an attempt.
 type look struct {
-	poll [1]unix.PollFd
-	room int
-	run  func(fd uintptr)
+	poll   [1]unix.PollFd
+	buffer int
+	run    func(fd uintptr)
 }
 
 var looks = sync.Pool{New: func() any {
@@ -67,7 +66,7 @@ func (l *look) at(fd uintptr) {
 		return // not writable, or broken
 	}
 	if size, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF); err == nil {
-		l.room = size / 8
+		l.buffer = size
 	}
 }
 

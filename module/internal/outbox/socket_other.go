@@ -4,11 +4,11 @@ package outbox
 
 import "net"
 
-// A socket tells nothing here. Goroutines write what goes over TLS.
+// A socket tells nothing here. A goroutine for each connection writes what goes over TLS.
 type socket struct{}
 
 func newSocket(net.Conn) *socket { return nil }
 
-func (*socket) room() int { return 0 }
+func (*socket) buffer() int { return 0 }
 
 func unacked(net.Conn) (n int, ok bool) { return 0, false }
