@@ -30,43 +30,55 @@ var (
 
 // An Outbox writes to one connection. All methods may be called concurrently, and only
 // Wait blocks.
+//
+// What every send needs comes first: a broadcast touches that for each recipient, and most of
+// its cost beside writing is to get it from memory.
 type Outbox struct {
-	conn   net.Conn
-	try    tryWriter // nil if the connection is not plain
-	below  *socket   // carries TLS; nil if there is no TLS, or nothing is known of the socket
-	limit  func() int
-	budget *Budget
-
-	draining sync.WaitGroup // of those who write, or are about to
-
-	mu       sync.Mutex
+	mu       sync.Mutex // guards all but what Init sets
+	busy     bool       // somebody writes, or is about to
+	waits    bool       // it is a goroutine, and the budget counts what is queued
+	finished bool
+	partial  bool   // the head of the queue is the rest of a chunk that is partly written
+	size     int    // bytes in queue, with those that are being written
+	batch    *Batch // the last one that promised to flush what is queued
 	queue    []piece
 	first    [1]piece // where the queue begins: most hold no more before they are written
-	size     int      // bytes in queue, with those that are being written
-	writing  int      // how many pieces at the head are being written, or will be next
-	partial  bool     // the head of the queue is the rest of a chunk that is partly written
-	busy     bool     // somebody writes, or is about to
-	waits    bool     // it is a goroutine, and the budget counts what is queued
-	finished bool
-	batch    *Batch // the last one that promised to flush what is queued
+	err      error
+	try      tryWriter // nil if the connection is not plain
+
+	conn     net.Conn
+	plain    plainWriter
+	below    *socket // carries TLS; nil if there is no TLS, or nothing is known of the socket
+	limit    func() int
+	budget   *Budget
+	draining sync.WaitGroup // of those who write, or are about to
+
+	writing  int // how many pieces at the head are being written, or will be next
 	slowness SlowDetector
 	unacked  int // bytes that the peer had not acknowledged at the last look
 	slow     func()
 	failed   func()
-	err      error
 }
 
-// New returns an outbox that writes to conn.
+// New returns an outbox that writes to conn. See Init.
+func New(conn net.Conn, limit func() int, budget *Budget) *Outbox {
+	o := new(Outbox)
+	o.Init(conn, limit, budget)
+	return o
+}
+
+// Init has a new outbox write to conn. It is called before anything else, and the outbox must
+// not be copied afterwards.
 //
 // limit returns how many bytes may wait for a peer that takes nothing; see SlowDetector.
 // It may return another number each time, and must not block. A send is let through
 // however large it is while nothing else waits, so that the limit never makes a permitted
 // message undeliverable. A nil limit is no limit, and a nil budget no budget.
-func New(conn net.Conn, limit func() int, budget *Budget) *Outbox {
+func (o *Outbox) Init(conn net.Conn, limit func() int, budget *Budget) {
 	if limit == nil {
 		limit = unlimited
 	}
-	return &Outbox{conn: conn, try: newTryWriter(conn), below: newSocket(conn), limit: limit, budget: budget}
+	o.conn, o.try, o.below, o.limit, o.budget = conn, o.plain.open(conn), newSocket(conn), limit, budget
 }
 
 func unlimited() int { return math.MaxInt }

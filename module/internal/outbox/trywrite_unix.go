@@ -10,9 +10,11 @@ import (
 	"syscall"
 )
 
-// newTryWriter returns nil for a connection without a file descriptor of its own, such as
-// TLS. The goroutine of drain does all its writes.
-func newTryWriter(conn net.Conn) tryWriter {
+// A plainWriter writes to a connection with a file descriptor of its own.
+type plainWriter struct{ raw syscall.RawConn }
+
+// open returns the writer, or nil for a connection without such a descriptor, as over TLS.
+func (w *plainWriter) open(conn net.Conn) tryWriter {
 	sc, ok := conn.(syscall.Conn)
 	if !ok {
 		return nil
@@ -21,12 +23,11 @@ func newTryWriter(conn net.Conn) tryWriter {
 	if err != nil {
 		return nil
 	}
-	return rawWriter{raw}
+	w.raw = raw
+	return w
 }
 
-type rawWriter struct{ raw syscall.RawConn }
-
-func (w rawWriter) tryWrite(p []byte) (int, error) {
+func (w *plainWriter) tryWrite(p []byte) (int, error) {
 	a := attempts.Get().(*attempt)
 	a.p = p
 	err := w.raw.Write(a.run)

@@ -10,7 +10,7 @@ import (
 // everything is sent to.
 type stream struct {
 	conn  net.Conn // of HTTP/1.1, or a tunnel
-	out   *outbox.Outbox
+	out   outbox.Outbox
 	batch outbox.Batch // open while the input that has come is handled
 	input input        // what await has read
 	waiting
@@ -18,7 +18,8 @@ type stream struct {
 
 // init makes a stream of a connection whose peer may have sent something already.
 func (s *stream) init(conn net.Conn, early []byte, o Options) {
-	s.conn, s.out = conn, outbox.New(conn, o.Queue, o.Budget)
+	s.conn = conn
+	s.out.Init(conn, o.Queue, o.Budget)
 	s.parks = s.input.open(conn)
 	s.input.keep(early)
 }
