@@ -27,6 +27,14 @@ type codec struct {
 	parsePayload func(payload []byte, binary bool, yield func(Packet) bool) error
 }
 
+// framesFor returns the layout for a WebSocket whose client wants base64 or not.
+func (c *codec) framesFor(base64 bool) *layout {
+	if base64 {
+		return c.base64Frames
+	}
+	return c.frames
+}
+
 // codecOf returns the codec of a revision as a query names it; nil if there is none. A client
 // that names no revision speaks 3: those of Socket.IO 2 in Swift, or written by hand.
 func codecOf(revision string) *codec {

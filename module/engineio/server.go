@@ -212,8 +212,8 @@ func (s *Server) openPolling(w http.ResponseWriter, r *http.Request, o *Options,
 	}
 	opened := false
 	defer s.endHandshake(&opened)
-	transport := &polling{server: s, codec: p.codec, base64: p.base64}
-	session := newSession(s, handshake, transport, p.codec)
+	session := newSession(s, handshake, p.codec)
+	session.setTransport(&polling{server: s, codec: p.codec, base64: p.base64})
 	if opened = s.open(session, o); !opened {
 		refusal.Unavailable(w)
 		return
@@ -240,9 +240,8 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, o *Option
 		s.logRefused(r, err.Error())
 		return
 	}
-	transport := s.newWebSocket(conn, p.codec, p.base64)
-	session := newSession(s, handshake, transport, p.codec)
-	session.noteCompression(transport)
+	session := newSession(s, handshake, p.codec)
+	session.use(conn, p.base64)
 	if opened = s.open(session, o); !opened {
 		conn.Batch().Close() // or the answer would be discarded
 		conn.Close(reason.CloseCode(reason.ShuttingDown), "", true)

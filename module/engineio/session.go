@@ -21,28 +21,37 @@ const crossing = 100 * time.Millisecond
 
 // A Session is one Engine.IO client, over the transport that it uses at the moment. All
 // methods may be called concurrently, and none blocks.
+//
+// What a broadcast needs of each recipient comes first; see outbox.Outbox.
 type Session struct {
-	id        string
-	server    *Server
-	handshake Handshake
-	receiver  Receiver
+	transport transport // guarded by the lock of life, as is what follows life
+	ws        webSocket // the transport, once that is a WebSocket; never changes then
 
 	// deflating is the transport if that may compress what it sends, else nil.
 	deflating atomic.Pointer[webSocket]
 
-	codec *codec // never changes
-
-	life      lifecycle.Connection // its lock guards what follows
-	transport transport
+	life      lifecycle.Connection
 	candidate *candidate // the WebSocket that may become the transport
 	inbox     *inbox     // nil before the first POST, and after the move to WebSocket
+
+	id        string
+	server    *Server
+	handshake Handshake
+	receiver  Receiver
+	codec     *codec // never changes
 }
 
-func newSession(server *Server, handshake Handshake, transport transport, c *codec) *Session {
-	s := &Session{id: randid.New(), server: server, handshake: handshake, transport: transport, codec: c}
+// newSession returns a session whose transport the caller sets.
+func newSession(server *Server, handshake Handshake, c *codec) *Session {
+	s := &Session{id: randid.New(), server: server, handshake: handshake, codec: c}
 	s.life.Init((*owner)(s))
-	transport.onSlow(func() { s.judge(transport) })
 	return s
+}
+
+// setTransport is called with the session locked, or before others know it.
+func (s *Session) setTransport(t transport) {
+	s.transport = t
+	t.onSlow(func() { s.judge(t) })
 }
 
 // ID returns the session id, which is a secret of its client.

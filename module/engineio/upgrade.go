@@ -30,7 +30,7 @@ const moveTime = 3 * time.Second
 type candidate struct {
 	from   *polling     // the session's transport until then
 	conn   *wsconn.Conn // nil while the request is being upgraded
-	base64 bool         // of newWebSocket
+	base64 bool         // of Session.use
 	probed bool
 }
 
@@ -168,18 +168,17 @@ func (s *Session) moveTo(c *candidate) bool {
 	if s.candidate != c {
 		return false
 	}
-	to := s.server.newWebSocket(c.conn, s.codec, c.base64)
+	layout := s.codec.framesFor(c.base64)
 	if s.life.HasEndedLocked() {
-		_ = c.conn.Send(to.layout.plain(c.from.clear())...)
+		_ = c.conn.Send(layout.plain(c.from.clear())...)
 		c.conn.Close(0, "", false)
 		return false
 	}
 	c.conn.SetReadDeadline(time.Time{})
-	s.transport, s.candidate = to, nil
-	to.onSlow(func() { s.judge(to) })
-	s.noteCompression(to)
+	s.candidate = nil
+	s.use(c.conn, c.base64)
 	// In one send, which the outbox takes whatever its limit is.
-	if err := c.conn.Send(to.layout.plain(c.from.take())...); errors.Is(err, outbox.ErrFull) {
+	if err := c.conn.Send(layout.plain(c.from.take())...); errors.Is(err, outbox.ErrFull) {
 		s.endLocked(reason.SlowConsumer, discard)
 	} // any other error is seen again by the reader
 	c.from.wake()

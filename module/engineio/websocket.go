@@ -22,12 +22,15 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, o *Options, hol
 	return wsconn.Upgrade(w, r, wsconn.Options{Queue: s.limit, Budget: s.budget, Compress: o.CompressFrom > 0, Hold: hold})
 }
 
-func (s *Server) newWebSocket(conn *wsconn.Conn, c *codec, base64 bool) *webSocket {
-	t := &webSocket{conn, c.frames, s.options, conn.Deflates()}
-	if base64 {
-		t.layout = c.base64Frames
+// use has the session use a WebSocket from now on. It is called with the session locked, or
+// before others know it.
+func (s *Session) use(conn *wsconn.Conn, base64 bool) {
+	t := &s.ws
+	*t = webSocket{conn, s.codec.framesFor(base64), s.server.options, conn.Deflates()}
+	s.setTransport(t)
+	if t.deflates {
+		s.deflating.Store(t)
 	}
-	return t
 }
 
 func (t *webSocket) name() string { return webSocketName }
@@ -45,13 +48,6 @@ func (t *webSocket) encoding() encoding {
 		e.compressFrom = t.options().CompressFrom
 	}
 	return e
-}
-
-// noteCompression has SendIn compress for the session's new transport, if that does.
-func (s *Session) noteCompression(t *webSocket) {
-	if t.deflates {
-		s.deflating.Store(t)
-	}
 }
 
 func (t *webSocket) fits(groups []*PacketGroup) bool {

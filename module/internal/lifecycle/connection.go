@@ -59,15 +59,14 @@ type Settings struct {
 // called concurrently. Those whose name ends with Locked are called with the connection locked,
 // the others are not.
 type Connection struct {
-	owner Owner
-
-	handling sync.Mutex // held while a message is handled
-	received atomic.Uint32
-	sent     atomic.Uint32
-
-	// Its lock guards the fields below, and the owner's.
+	// Its lock guards ended, the heartbeat and fields of the owner.
 	sync.Mutex
 	ended bool
+
+	sent     atomic.Uint32
+	received atomic.Uint32
+	handling sync.Mutex // held while a message is handled
+	owner    Owner
 	heartbeat
 }
 
