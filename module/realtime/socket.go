@@ -15,17 +15,20 @@ import (
 )
 
 // A Socket is one client in one namespace. All methods may be called concurrently.
+//
+// What a broadcast needs of each recipient comes first; see outbox.Outbox.
 type Socket struct {
+	conn     Conn
+	recovery *recoveryState // nil if the client cannot recover it
+
 	id        string
 	namespace *Namespace
 	endpoint  *Endpoint
-	conn      Conn
 	session   string
 	peer      Peer
 	user      string
 	connected time.Time
-	expires   time.Time      // zero means never
-	recovery  *recoveryState // nil if the client cannot recover it
+	expires   time.Time // zero means never
 
 	rooms   []place // guarded by the namespace, like present
 	present bool    // connected to the namespace

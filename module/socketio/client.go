@@ -17,10 +17,11 @@ import (
 // A client is the Socket.IO side of one session: it has a conn for each namespace that it has
 // entered. It handles what the session receives.
 type client struct {
-	server   *Server
+	first    conn // of conns; here, so that a broadcast finds it and what follows in one place
 	session  *engineio.Session
+	format   format // set by the first message, before there are any conns
+	server   *Server
 	assembly *assembly // nil until the first packet with attachments
-	format   format    // set by the first message, before there are any conns
 
 	mu           sync.Mutex
 	conns        []*conn     // usually one; a map would take more memory than all other fields
@@ -234,10 +235,17 @@ func (c *client) conn(namespace string) *conn {
 	return nil
 }
 
-func (c *client) add(added *conn) {
+// add adds the conn of a namespace.
+func (c *client) add(namespace string) *conn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	added := &c.first
+	if added.client != nil { // its socket may outlive it in conns
+		added = new(conn)
+	}
+	*added = conn{client: c, namespace: namespace}
 	c.conns = append(c.conns, added)
+	return added
 }
 
 // disconnect removes a conn and tells the client. An event that the client has sent before it is

@@ -52,8 +52,7 @@ func (c *client) mayEnter(namespace string, l *realtime.Limits) error {
 // connect lets the client into a namespace, or tells it why not. mayEnter has been asked before.
 func (c *client) connect(p packet) {
 	hub := c.server.endpoint.Hub()
-	conn := &conn{client: c, namespace: p.namespace}
-	c.add(conn)
+	conn := c.add(p.namespace)
 	var recoverable realtime.Conn = conn5{conn}
 	if c.revision4() {
 		recoverable = conn // it cannot be told how to come back to its socket
