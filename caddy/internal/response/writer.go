@@ -26,6 +26,7 @@ package response
 import (
 	"context"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -38,7 +39,10 @@ type Writer struct {
 	mayClose bool // the answer may end its connection
 	begun    bool
 	deadline answerDeadline
-	release  func()
+	forget   func() bool // ends the wait for expired; see context.AfterFunc
+
+	limit    sync.Mutex // held while the request is made to fail; guards released
+	released bool
 }
 
 // New returns the Writer of a request. Finish must be called before its handler returns.
@@ -54,7 +58,7 @@ func New(w http.ResponseWriter, r *http.Request, stopping <-chan struct{}, expir
 		mayClose:       r.ProtoMajor == 1 && r.Header.Get("Upgrade") == "",
 		deadline:       liftDeadlines(w, r, expired),
 	}
-	writer.release = limit(writer, expired)
+	writer.forget = context.AfterFunc(expired, writer.fail)
 	return writer
 }
 
@@ -86,8 +90,7 @@ func (w *Writer) begin() {
 func (w *Writer) WriteHeader(status int) {
 	w.begin()
 	if status == http.StatusSwitchingProtocols {
-		w.release() // it may be looking for the server's own writer
-		w.release = func() {}
+		w.release() // or fail might be looking for the server's own writer
 		endAtUpgrade(w.request)
 	}
 	w.ResponseWriter.WriteHeader(status)
@@ -102,21 +105,25 @@ func (w *Writer) Write(b []byte) (int, error) {
 // Unwrap is for [http.ResponseController].
 func (w *Writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// limit makes a request fail once expired has ended, if it waits for its client then. The result
-// must be called before the handler returns.
-func limit(w http.ResponseWriter, expired context.Context) (release func()) {
-	done := make(chan struct{})
-	stop := context.AfterFunc(expired, func() {
-		defer close(done)
-		// A writer without deadlines is not a server's.
-		_ = http.NewResponseController(w).SetReadDeadline(past)
-		_ = http.NewResponseController(innermost(w)).SetWriteDeadline(past)
-	})
-	return func() {
-		if !stop() {
-			<-done // w must not be used any more
-		}
+// fail makes the request fail if it waits for its client. It runs on a goroutine of its own.
+func (w *Writer) fail() {
+	w.limit.Lock()
+	defer w.limit.Unlock()
+	if w.released {
+		return
 	}
+	// A writer without deadlines is not a server's.
+	_ = http.NewResponseController(w).SetReadDeadline(past)
+	_ = http.NewResponseController(innermost(w)).SetWriteDeadline(past)
+}
+
+// release keeps the request from failing. It waits for a fail that has begun: the server's writer
+// must not be used after the handler has returned.
+func (w *Writer) release() {
+	w.forget()
+	w.limit.Lock()
+	defer w.limit.Unlock()
+	w.released = true
 }
 
 // past is a deadline that has passed.
