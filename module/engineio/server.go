@@ -135,15 +135,15 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, release <-chan st
 	// The policy is for every request, not only for the first: a session id that has
 	// leaked is of no use to another site.
 	origins := o.Origins
-	if err := origins.Check(r); err != nil {
+	if err := origins.Admit(w.Header(), r); err != nil {
 		kept, ok := s.keptOrigin(p.sid, r)
 		if !ok {
 			s.refuse(w, r, refusal.Forbidden, zap.NamedError("reason", err), zap.Strings("origin", origin.SentAll(r)))
 			return
 		}
 		origins = kept
+		origins.SetHeaders(w.Header(), r)
 	}
-	origins.SetHeaders(w.Header(), r)
 	if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
 		origins.Preflight(w, r)
 		return

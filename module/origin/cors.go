@@ -17,6 +17,17 @@ func (p *Policy) SetHeaders(h http.Header, r *http.Request) {
 	p.allow(h, r)
 }
 
+// Admit is Check and SetHeaders in one, which takes half as long. It sets no headers if r must not
+// be served.
+func (p *Policy) Admit(h http.Header, r *http.Request) error {
+	if err := p.Check(r); err != nil {
+		return err
+	}
+	addVary(h, "Origin")
+	p.grant(h, r)
+	return nil
+}
+
 // Preflight answers the OPTIONS request that a browser sends ahead of one that a
 // form could not have made. Every header asked for is granted: the policy is
 // about who asks. The answer is 204 without a body in any case; to an origin that
@@ -41,15 +52,23 @@ func (p *Policy) allow(h http.Header, r *http.Request) bool {
 	if len(r.Header["Origin"]) == 0 || p.Check(r) != nil {
 		return false
 	}
-	if p != nil && p.any {
+	p.grant(h, r)
+	return true
+}
+
+// grant sets the headers that grant access, if r has an Origin. It must have been let in.
+func (p *Policy) grant(h http.Header, r *http.Request) {
+	sent := r.Header["Origin"]
+	switch {
+	case len(sent) == 0:
+	case p != nil && p.any:
 		// Browsers refuse "*" together with credentials. With the origin instead of "*",
 		// every site on the web could use the user's session.
 		h.Set("Access-Control-Allow-Origin", "*")
-		return true
+	default:
+		h.Set("Access-Control-Allow-Origin", sent[0])
+		h.Set("Access-Control-Allow-Credentials", "true")
 	}
-	h.Set("Access-Control-Allow-Origin", r.Header["Origin"][0])
-	h.Set("Access-Control-Allow-Credentials", "true")
-	return true
 }
 
 // addVary adds one Vary line with those names that no line has yet.

@@ -57,6 +57,30 @@ func TestSetHeaders(t *testing.T) {
 		if !equal(h, test.want) {
 			t.Errorf("%v: %q:\n got %v\nwant %v", test.policy, test.sent, h, test.want)
 		}
+		// Admit is as Check says, with the same headers for whom is let in.
+		admitted, want := http.Header{}, http.Header{}
+		refused := test.policy.Check(request(test.sent...))
+		if refused == nil {
+			want = h
+		}
+		if err := test.policy.Admit(admitted, request(test.sent...)); (err == nil) != (refused == nil) || !equal(admitted, want) {
+			t.Errorf("%v: %q: admitted with %v and %v", test.policy, test.sent, admitted, err)
+		}
+	}
+}
+
+// BenchmarkAdmit is what each request of a page costs.
+func BenchmarkAdmit(b *testing.B) {
+	p, err := New("https://app.example.com")
+	if err != nil {
+		b.Fatal(err)
+	}
+	r := request("https://app.example.com")
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := p.Admit(make(http.Header), r); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 
