@@ -56,21 +56,29 @@ func (s *Session) awaitRoom(length int64) {
 	}
 }
 
-// accept has a body handled, on a goroutine that works off the inbox and ends with it.
+// accept has a body handled by whoever works off the inbox, until it is empty.
 func (s *Session) accept(b body) {
+	if s.addBody(b) {
+		s.server.Go(func() { s.handleBodies(b) })
+	}
+}
+
+// addBody adds a body to the inbox. It reports whether nobody works off the inbox yet, and has
+// announced handleBodies then.
+func (s *Session) addBody(b body) (first bool) {
 	s.life.Lock()
 	defer s.life.Unlock()
 	if s.life.HasEndedLocked() {
-		return
+		return false
 	}
 	i := s.inbox
 	i.bodies = append(i.bodies, b)
 	if len(i.bodies) > 1 {
 		i.size += len(b.data)
-		return
+		return false
 	}
 	s.server.sessions.Begin()
-	go s.handleBodies(b)
+	return true
 }
 
 // handleBodies handles a body and those that come meanwhile, in order.

@@ -66,6 +66,9 @@ type Server struct {
 	// Gate bounds the sessions that wait. It must be set before the first
 	// request, if at all.
 	Gate Gate
+	// Go runs what a POST has brought, and does not wait for it. It must be set before the
+	// first request, if at all. Default: a new goroutine for each POST.
+	Go func(func())
 
 	options func() *Options
 	limit   func() int   // of what waits for one session; made once for all of them
@@ -82,6 +85,7 @@ type Server struct {
 // must not send anything yet. The settings must come from Options.WithDefaults.
 func NewServer(options func() *Options, accept func(*Session) Receiver) *Server {
 	return &Server{
+		Go:      func(f func()) { go f() },
 		options: options,
 		limit:   func() int { return options().MaxQueue },
 		payload: func() int64 { return options().MaxPayload },

@@ -155,13 +155,15 @@ func (h *Hub) Outbound() *outbox.Budget { return h.outbound }
 // Context returns the context of everything that happens in the hub. Close ends it.
 func (h *Hub) Context() context.Context { return h.ctx }
 
-// Do runs a task on one of the hub's workers and waits for it. A task that takes much stack is best
-// done there: workers have large stacks already, and the caller's does not grow. If the hub is
-// closed, the caller runs the task.
+// Go runs a task on one of the hub's workers and does not wait for it. A task that takes much stack
+// is best run there: workers have large stacks already. If the hub is closed, the caller runs it.
+func (h *Hub) Go(task func()) { h.workers.run(task) }
+
+// Do is Go, but waits for the task.
 func (h *Hub) Do(task func()) {
 	var running sync.WaitGroup
 	running.Add(1)
-	h.workers.run(func() {
+	h.Go(func() {
 		defer running.Done()
 		task()
 	})

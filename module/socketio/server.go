@@ -63,5 +63,6 @@ func NewServer(endpoint *realtime.Endpoint, options func() *Options) *Server {
 	s.Server = engineio.NewServer(func() *engineio.Options { return &options().Engine }, s.accept)
 	s.SetBudget(endpoint.Hub().Outbound())
 	s.Gate = endpoint.Pending()
+	s.Go = endpoint.Hub().Go
 	return s
 }
