@@ -83,6 +83,8 @@ func (o options) validate() error {
 		{"deliveries", o.deliveries, 1, 100_000_000},
 		{"window", o.window, 1, 1000},
 		{"acks", o.acked, ackConnections, 100_000_000},
+		{"backend-events", o.backendEvents, backendConnections, 100_000_000},
+		{"round-trips", o.roundTrips, 1, 100_000_000},
 	} {
 		if n.value < n.min || n.value > n.max {
 			return fmt.Errorf("-%s %d: want %d to %d", n.flag, n.value, n.min, n.max)
@@ -103,6 +105,8 @@ func main() {
 	flag.IntVar(&o.deliveries, "deliveries", o.deliveries, "deliveries counted for each figure")
 	flag.IntVar(&o.window, "window", o.window, "broadcasts in flight")
 	flag.IntVar(&o.acked, "acks", o.acked, "acked events counted for each figure")
+	flag.IntVar(&o.backendEvents, "backend-events", o.backendEvents, "events counted for each figure of backends")
+	flag.IntVar(&o.roundTrips, "round-trips", o.roundTrips, "round trips of polling that are counted")
 	flag.DurationVar(&o.settle, "settle", o.settle, "idle time before memory is read; 30s sees one heartbeat on every connection")
 	flag.DurationVar(&o.timeout, "timeout", o.timeout, "bound on the whole run")
 	flag.StringVar(&o.peers, "peers", o.peers, "peers to run, comma-separated")
