@@ -37,6 +37,7 @@ type sayer func(format string, args ...any)
 
 func newBench(ctx context.Context, o options, dir string, progress io.Writer) (*bench, error) {
 	b := &bench{options: o, dir: dir, progress: progress, failed: map[string]bool{}, begin: time.Now()}
+	load := firstWord("/proc/loadavg") // builds add to it
 	var err error
 	if b.chosenPeers, err = choosePeers(o.peers); err != nil {
 		return nil, err
@@ -59,7 +60,7 @@ func newBench(ctx context.Context, o options, dir string, progress io.Writer) (*
 	if b.tools, err = build(ctx, o, dir, progress); err != nil {
 		return nil, err
 	}
-	b.report = newReport(ctx, o) // after the npm packages are there
+	b.report = newReport(ctx, o, load) // after the npm packages are there
 	return b, nil
 }
 

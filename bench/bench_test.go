@@ -170,6 +170,14 @@ func TestMarkdown(t *testing.T) {
 	if strings.Contains(out.String(), colTotal) {
 		t.Error("a diagnostic figure is shown")
 	}
+	if strings.Contains(out.String(), busyNote) {
+		t.Error("a quiet machine is called busy")
+	}
+	out.Reset()
+	r.busy = true
+	if r.writeMarkdown(&out); !strings.HasSuffix(out.String(), busyNote) {
+		t.Error("a busy machine is called quiet")
+	}
 }
 
 func TestPlot(t *testing.T) {

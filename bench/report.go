@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -21,10 +22,15 @@ type report struct {
 	mu      sync.Mutex
 	tables  []*table
 	setting string
+	busy    bool // other work kept the processors busy when the run began
 }
 
-func newReport(ctx context.Context, o options) *report {
-	return &report{tables: newTables(o), setting: describe(ctx)}
+// newReport returns an empty report. load is the machine's load average before the run.
+func newReport(ctx context.Context, o options, load string) *report {
+	processes, _ := strconv.ParseFloat(load, 64)
+	return &report{
+		tables: newTables(o), setting: describe(ctx, load), busy: processes > float64(runtime.NumCPU()),
+	}
 }
 
 // figure returns a figure by its column's name.
@@ -50,7 +56,7 @@ func (r *report) add(column, row string, sample float64) {
 }
 
 // describe describes the machine and the versions.
-func describe(ctx context.Context) string {
+func describe(ctx context.Context, load string) string {
 	processor := "unknown processor"
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		for line := range strings.Lines(string(text)) {
@@ -63,7 +69,7 @@ func describe(ctx context.Context) string {
 	return strings.Join([]string{
 		time.Now().UTC().Format(time.DateOnly),
 		fmt.Sprintf("%d × %s, Linux %s", runtime.NumCPU(), processor, firstWord("/proc/sys/kernel/osrelease")),
-		"load average before the run: " + firstWord("/proc/loadavg"),
+		"load average before the run: " + load,
 		fmt.Sprintf("%s, Node %s", runtime.Version(), output(ctx, ".", "node", "--version")),
 		fmt.Sprintf("socket.io %s with bufferutil %s", npmVersion(ctx, "socket.io"), npmVersion(ctx, "bufferutil")),
 		fmt.Sprintf("gorilla/websocket %s, centrifuge %s, nbio %s", goVersion(ctx, "github.com/gorilla/websocket"),
@@ -146,7 +152,15 @@ func (r *report) writeMarkdown(w io.Writer) {
 		t.writeMarkdown(w)
 	}
 	fmt.Fprintf(w, "\nTaken on %s.\n", r.setting)
+	if r.busy {
+		fmt.Fprint(w, busyNote)
+	}
 }
+
+const busyNote = `
+**Other work kept the machine busy.** All processes had to share its processors and caches with that, so that CPU times and waiting
+times are several times those of a quiet machine. Compare them with each other only. Memory does not depend on it.
+`
 
 func (t *table) writeMarkdown(w io.Writer) {
 	var shown []*figure
