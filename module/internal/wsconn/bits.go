@@ -11,6 +11,7 @@ var errCompressedBit = errors.New("websocket: RSV1 set on a control frame or a c
 type bitChecker struct {
 	part   framePart
 	broken bool   // a frame had the bit where it must not be; nothing more is of use
+	open   bool   // the last frame of the message is still to come
 	wider  int8   // how many bytes of the size are still to come
 	skip   uint64 // how many bytes of no interest come before part
 	size   uint64 // of the frame, as far as it has come
@@ -24,6 +25,11 @@ const (
 	secondByte
 	sizeByte
 )
+
+// betweenMessages reports whether all frames that have begun have ended, and the message.
+func (c *bitChecker) betweenMessages() bool {
+	return c.part == firstByte && c.skip == 0 && !c.open && !c.broken
+}
 
 // check returns how many bytes come before a frame with a bit that it must not have, and
 // false if there is such a frame.
@@ -56,6 +62,10 @@ func misplaced(first byte) bool {
 func (c *bitChecker) next(b byte) {
 	switch c.part {
 	case firstByte:
+		if isControl := b&8 != 0; !isControl {
+			const fin = 0x80
+			c.open = b&fin == 0
+		}
 		c.part = secondByte
 		return
 	case secondByte:

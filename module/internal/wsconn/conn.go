@@ -27,10 +27,12 @@ const closeTimeout = 5 * time.Second
 // Conn is one WebSocket. One goroutine calls Read, Drain and Release, unless Serve does. All
 // other methods may be called concurrently, and never block.
 type Conn struct {
-	stream  stream
-	reader  reader
-	serving serving
-	closeBy atomic.Int64 // when the peer's time to end is over, in Unix nanoseconds; 0: not set
+	stream   stream
+	reader   *reader // nil while no message has begun; of the reading goroutine
+	deflates bool
+	onPong   func() // nil: pongs are of no interest
+	serving  serving
+	closeBy  atomic.Int64 // when the peer's time to end is over, in Unix nanoseconds; 0: not set
 }
 
 // Run has read called by a goroutine that may take as long as the connection lasts. At
@@ -54,7 +56,7 @@ func (c *Conn) Run(read func()) {
 
 // Deflates reports whether the peer has negotiated compression. If it has, it takes what
 // Deflate returns.
-func (c *Conn) Deflates() bool { return c.reader.inflating != nil }
+func (c *Conn) Deflates() bool { return c.deflates }
 
 // Unread reports whether the peer has sent something that waits to be read, as far as
 // that can be known.
@@ -68,7 +70,7 @@ func (c *Conn) Unread() bool { return unread(c.stream.conn) }
 // which may be long after the call. maxPayload must not block.
 func (c *Conn) Read(maxPayload func() int64) (opcode int, payload []byte, err error) {
 	for {
-		if !c.reader.buffered() {
+		if !c.buffered() {
 			if err := c.stream.await(); err != nil {
 				return 0, nil, err
 			}
@@ -80,13 +82,29 @@ func (c *Conn) Read(maxPayload func() int64) (opcode int, payload []byte, err er
 	}
 }
 
+// buffered reports whether the reader has bytes of which no message was made yet.
+func (c *Conn) buffered() bool { return c.reader != nil && c.reader.buffered() }
+
 // next is Read when there is input. It fails with errNoMessage if that has no message.
 func (c *Conn) next(maxPayload func() int64) (opcode int, payload []byte, err error) {
+	c.needReader()
 	opcode, payload, err = c.reader.next(maxPayload)
-	if err != nil && Violation(err) {
+	switch {
+	case err == nil || err == errNoMessage: //nolint:errorlint // it is never wrapped
+		if c.reader.atRest() {
+			c.reader.release()
+			c.reader = nil
+		}
+	case Violation(err):
 		c.Close(closeCode(err), "", false)
 	}
 	return opcode, payload, err
+}
+
+func (c *Conn) needReader() {
+	if c.reader == nil {
+		c.reader = readerOf(&c.stream, c.deflates, c.onPong)
+	}
 }
 
 // Send writes whole frames in order, or queues what the kernel does not take. The frames
@@ -131,7 +149,7 @@ func (c *Conn) Ping() error { return c.Send(Frame(websocket.PingMessage)) }
 
 // OnPong sets what the reading goroutine calls for every pong frame. It must be set
 // before the first Read.
-func (c *Conn) OnPong(f func()) { c.reader.onPong = f }
+func (c *Conn) OnPong(f func()) { c.onPong = f }
 
 // Close sends a close frame behind what is queued, or, with discard, in its place. A
 // code of 0 sends a frame without one, as Socket.IO's server does. The reader goes on
@@ -179,6 +197,7 @@ func (c *Conn) Release() {
 func (c *Conn) Drain() {
 	c.stream.batch.Close() // what the last input caused does not wait for this peer
 	c.SetReadDeadline(c.deadline())
+	c.needReader()
 	if Violation(c.reader.skip()) {
 		c.drainRaw()
 	}

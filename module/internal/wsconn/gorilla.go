@@ -39,9 +39,12 @@ import (
 //     as long as the connection is idle: Read ends that by noMessage.
 //   - After an error, NextReader returns it again and finally panics: the reader is not
 //     used any more then.
+//   - After a Write that has failed, nothing is read any more: such a reader has no rest.
+//   - A message that is compressed can end, as its data says, before its frames do: atRest.
+//   - A Conn and its buffer take 900 bytes, and know nothing of a connection between two
+//     messages: a connection has them only while it reads one. See reader.
 
-// frameBuffer is the size of the buffer that gorilla reads through. It is kept while the
-// connection is idle.
+// frameBuffer is the size of the buffer that gorilla reads through.
 const frameBuffer = 257
 
 // An upgrader makes the Conn of a server.
@@ -62,9 +65,8 @@ var handshakeRequest = &http.Request{Method: http.MethodGet, Header: http.Header
 // answers holds the buffers of the answers that nobody gets.
 var answers = sync.Pool{New: func() any { return bufio.NewWriterSize(io.Discard, 256) }}
 
-// init makes a reader of what comes from a source.
-func (r *reader) init(s source, inflates bool) error {
-	r.source = s
+// init makes a reader that has no source yet.
+func (r *reader) init(inflates bool) *reader {
 	r.buffer = bufio.NewReaderSize(r, frameBuffer)
 	u := &upgrader
 	if inflates {
@@ -74,12 +76,12 @@ func (r *reader) init(s source, inflates bool) error {
 	defer answers.Put(writer)
 	ws, err := u.Upgrade(hijacked{r, bufio.ReadWriter{Reader: r.buffer, Writer: writer}}, handshakeRequest, nil)
 	if err != nil {
-		return fmt.Errorf("making a WebSocket: %w", err)
+		panic(err) // handshakeRequest is as it should be
 	}
 	writer.Reset(io.Discard) // gorilla leaves the connection in it
 	r.ws = ws
 	ws.SetPongHandler(r.ponged)
-	return nil
+	return r
 }
 
 // noMessage is an empty message. gorilla is given it in place of none, and nobody gets it.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -20,7 +21,8 @@ type bareConn struct {
 	input     io.Reader
 	largest   int // that was read at once
 	written   []string
-	deadlines int // for writing
+	fails     error // of writes
+	deadlines int   // for writing
 	closed    bool
 }
 
@@ -31,7 +33,7 @@ func (c *bareConn) Read(p []byte) (int, error) {
 
 func (c *bareConn) Write(p []byte) (int, error) {
 	c.written = append(c.written, string(p))
-	return len(p), nil
+	return len(p), c.fails
 }
 
 func (c *bareConn) SetDeadline(time.Time) error      { return nil }
@@ -97,6 +99,13 @@ func TestGorilla(t *testing.T) {
 		_, _, _ = ws.NextReader()
 		if len(conn.written) != 2 || conn.written[0] != "\x8a\x01x" || conn.written[1] != "\x88\x02"+closePayload(1000, "") || conn.deadlines != 2 {
 			t.Errorf("wrote %q, with %d deadlines", conn.written, conn.deadlines)
+		}
+	})
+	t.Run("reads nothing after a write that has failed", func(t *testing.T) {
+		ws, conn := bare(t, string(masked(fin|ping, "x"))+string(masked(fin|Text, "y")), frameBuffer)
+		conn.fails = os.ErrDeadlineExceeded // a temporary error
+		if _, _, err := ws.NextReader(); err == nil {
+			t.Error("goes on")
 		}
 	})
 	t.Run("limits what is not inflated", func(t *testing.T) {

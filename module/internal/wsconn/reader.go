@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 
 	"github.com/gorilla/websocket"
 )
@@ -24,6 +25,9 @@ type source interface {
 
 // A reader reads messages from the bytes of a source. One goroutine calls its methods.
 // gorilla/websocket parses the frames; gorilla.go says what that takes.
+//
+// A connection has a reader while it reads a message, and lets it go when it is at rest. The
+// connections that have something to read share as many.
 type reader struct {
 	net.Conn // nil; see gorilla.go
 
@@ -34,6 +38,46 @@ type reader struct {
 	maxPayload func() int64    // of a message; nil until the first is asked for
 	onPong     func()          // nil: pongs are of no interest
 	phase      phase
+}
+
+// readers are at rest, and have no source: without compression, and with it.
+var (
+	readers          = sync.Pool{New: func() any { return new(reader).init(false) }}
+	inflatingReaders = sync.Pool{New: func() any { return new(reader).init(true) }}
+)
+
+func poolOf(inflates bool) *sync.Pool {
+	if inflates {
+		return &inflatingReaders
+	}
+	return &readers
+}
+
+// readerOf returns a reader of what comes from a source, where a message begins.
+func readerOf(s source, inflates bool, onPong func()) *reader {
+	r := poolOf(inflates).Get().(*reader)
+	r.source, r.onPong = s, onPong
+	return r
+}
+
+// atRest reports whether all that has come was read, and was whole messages. Then another
+// source may have the reader. It is asked only after a call of next without an error.
+func (r *reader) atRest() bool {
+	return !r.buffered() && (r.inflating == nil || r.inflating.bits.betweenMessages())
+}
+
+// release lets another source have a reader that is at rest.
+func (r *reader) release() {
+	r.forget()
+	poolOf(r.inflating != nil).Put(r)
+}
+
+func (r *reader) forget() {
+	r.source, r.maxPayload, r.onPong = nil, nil, nil
+	r.buffer.Reset(r) // an error may have come with the last bytes; the source has it again
+	if r.inflating != nil {
+		*r.inflating = inflating{}
+	}
 }
 
 // A phase is what gorilla reads at the moment.

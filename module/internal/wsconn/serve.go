@@ -33,7 +33,7 @@ func (c *Conn) Serve(maxPayload func() int64, r Receiver) {
 	if c.stream.parks {
 		c.stream.out.OnFail(c.rouse)
 	}
-	if c.stream.parks && !c.reader.buffered() {
+	if c.stream.parks && !c.buffered() {
 		if awake, _ := c.stream.awaitOrPark(c); !awake {
 			return
 		} // an error comes again
@@ -75,7 +75,7 @@ func (c *Conn) end() {
 // receive reports whether it has left the connection to the loop. If not, it has ended.
 func (c *Conn) receive() (parked bool) {
 	for {
-		if !c.reader.buffered() {
+		if !c.buffered() {
 			awake, err := c.stream.awaitOrPark(c)
 			if !awake {
 				return true

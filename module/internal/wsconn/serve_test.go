@@ -101,7 +101,7 @@ func (s *served) taken(t testing.TB) {
 	until(t, "the server to read", func() bool { return !s.conn.Unread() })
 }
 
-// parked waits until the connection has no goroutine.
+// parked waits until the connection has no goroutine, no reader and no buffer.
 func (s *served) parked(t testing.TB) {
 	t.Helper()
 	until(t, "the connection to be left to the loop", func() bool { return isParked(s.conn) })
@@ -110,7 +110,7 @@ func (s *served) parked(t testing.TB) {
 func isParked(c *Conn) bool {
 	c.stream.mu.Lock()
 	defer c.stream.mu.Unlock()
-	return c.stream.parked
+	return c.stream.parked && c.reader == nil && !c.stream.buffered()
 }
 
 func until(t testing.TB, what string, done func() bool) {

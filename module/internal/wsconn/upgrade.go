@@ -92,13 +92,9 @@ func upgradeStream(w http.ResponseWriter, r *http.Request, a *answer, o Options)
 // its handshake. The peer may have sent something already.
 func newConn(conn net.Conn, early []byte, a *answer, o Options, send func(*Conn) error) (*Conn, error) {
 	_ = conn.SetDeadline(time.Time{}) // the server's deadlines were for the request
-	c := new(Conn)
+	c := &Conn{deflates: a.deflates}
 	c.stream.init(conn, early, o)
-	err := c.reader.init(&c.stream, a.deflates)
-	if err == nil {
-		err = send(c)
-	}
-	if err != nil {
+	if err := send(c); err != nil {
 		_ = conn.Close()
 		c.stream.out.Wait()
 		return nil, err
