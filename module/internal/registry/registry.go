@@ -22,6 +22,7 @@ type Registry[C Conn] struct {
 	mu     sync.RWMutex
 	conns  map[C]struct{}
 	closed bool
+	storm  storm
 
 	running sync.WaitGroup // connections and their goroutines, until Done
 }
@@ -39,6 +40,7 @@ func (r *Registry[C]) Add(c C) bool {
 		r.conns = make(map[C]struct{})
 	}
 	r.conns[c] = struct{}{}
+	r.storm.add(len(r.conns))
 	r.running.Add(1)
 	return true
 }
@@ -109,6 +111,7 @@ const pollInterval = 10 * time.Millisecond
 // the rest at once, busy or not.
 func (r *Registry[C]) Close(ctx context.Context, o DrainOptions[C]) error {
 	r.Stop()
+	defer r.storm.stop()
 	r.drain(ctx, o)
 	finished := make(chan struct{})
 	go func() { // ends with the last connection
