@@ -17,10 +17,9 @@ import (
 // input reads from a connection. Over a plain one, it holds no buffer while it waits.
 type input struct {
 	pending
-	raw    syscall.RawConn       // the descriptor, over TLS that of the connection below; nil: unknown
-	try    func(fd uintptr) bool // attempt, bound only once; nil: over TLS
-	secure *tls.Conn             // nil: none
-	err    error                 // of the last attempt
+	raw    syscall.RawConn // the descriptor, over TLS that of the connection below; nil: unknown
+	secure *tls.Conn       // nil: none
+	empty  bool            // the last read of a plain connection has left nothing in it
 }
 
 // open sets what is read from. It reports whether the loop can watch that.
@@ -38,24 +37,35 @@ func (in *input) open(conn net.Conn) (watchable bool) {
 	if err != nil {
 		return false
 	}
-	in.raw = raw
-	if in.secure == nil {
-		in.try = in.attempt
-	}
+	in.raw, in.empty = raw, true // a client waits for the answer to its handshake
 	return readiness.Available
 }
 
+// polls reports whether the connection has a descriptor of its own, as TLS has not.
+func (in *input) polls() bool { return in.raw != nil && in.secure == nil }
+
 // fill waits until something can be read, and reads it. It does nothing if the connection
-// has no descriptor of its own, as over TLS.
+// has no descriptor of its own.
 func (in *input) fill() error {
-	if in.try == nil {
+	if !in.polls() {
 		return nil
 	}
-	in.err = nil
-	if err := in.raw.Read(in.try); err != nil {
-		return err
+	a := attempts.Get().(*attempt)
+	err := in.raw.Read(a.waiting)
+	return a.end(in, err)
+}
+
+// poll is fill, but does not wait. If nothing is there, the error is a time-out. It does not
+// look if the last read has left nothing: then it is for the loop to tell that more has come.
+func (in *input) poll() error {
+	if in.empty {
+		in.empty = false
+		return os.ErrDeadlineExceeded
 	}
-	return in.err
+	a := attempts.Get().(*attempt)
+	a.err = os.ErrDeadlineExceeded
+	err := in.raw.Control(a.once)
+	return a.end(in, err)
 }
 
 // read is fill, but over TLS it reads, too.
@@ -73,48 +83,46 @@ func (in *input) read() error {
 	return err
 }
 
-// polls reports whether poll may be called.
-func (in *input) polls() bool { return in.try != nil }
-
-// poll reads what is there. If nothing is, the error is a time-out.
-func (in *input) poll() error {
-	p := polls.Get().(*poll)
-	defer polls.Put(p)
-	p.in, p.done, in.err = in, false, nil
-	err := in.raw.Control(p.run)
-	p.in = nil
-	switch {
-	case err != nil:
-		return err
-	case !p.done:
-		return os.ErrDeadlineExceeded
-	}
-	return in.err
+// An attempt is one read(2), or several until there is something. It is pooled with its bound
+// methods, which would be garbage otherwise.
+type attempt struct {
+	got     pending
+	err     error
+	waiting func(fd uintptr) (done bool) // read, for RawConn.Read
+	once    func(fd uintptr)             // read, for RawConn.Control
 }
 
-// A poll is pooled with its bound method, which would be garbage otherwise.
-type poll struct {
-	in   *input
-	done bool
-	run  func(fd uintptr)
-}
-
-var polls = sync.Pool{New: func() any {
-	p := new(poll)
-	p.run = func(fd uintptr) { p.done = p.in.attempt(fd) }
-	return p
+var attempts = sync.Pool{New: func() any {
+	a := new(attempt)
+	a.waiting = a.read
+	a.once = func(fd uintptr) { a.read(fd) }
+	return a
 }}
 
-// attempt is one read(2). It returns false if there was nothing to read, and is called
-// again when there is something.
-func (in *input) attempt(fd uintptr) (done bool) {
+// end keeps what has been read. The error is that of the connection, which comes first, or of
+// the attempt.
+func (a *attempt) end(in *input, err error) error {
+	if err == nil {
+		err = a.err
+	}
+	if a.got.buffered() {
+		in.pending, err = a.got, nil
+		in.empty = a.got.end < inputSize
+	}
+	a.got, a.err = pending{}, nil
+	attempts.Put(a)
+	return err
+}
+
+// read returns false if there was nothing to read, and is called again when there is something.
+func (a *attempt) read(fd uintptr) (done bool) {
 	buffer := inputs.Get().(*[inputSize]byte)
 	n, err := syscall.Read(int(fd), buffer[:])
 	for errors.Is(err, syscall.EINTR) {
 		n, err = syscall.Read(int(fd), buffer[:])
 	}
 	if n > 0 {
-		in.pending = pending{buffer: buffer, end: n}
+		a.got = pending{buffer: buffer, end: n}
 		return true
 	}
 	inputs.Put(buffer)
@@ -122,9 +130,9 @@ func (in *input) attempt(fd uintptr) (done bool) {
 	case errors.Is(err, syscall.EAGAIN):
 		return false
 	case err == nil:
-		in.err = io.EOF
+		a.err = io.EOF
 	default:
-		in.err = err
+		a.err = err
 	}
 	return true
 }

@@ -18,17 +18,19 @@ var loop readiness.Loop
 // waiting is how a stream waits between two messages. The goroutine that reads is the only
 // one that uses the fields which mu does not guard.
 type waiting struct {
-	parks   bool          // the connection may be left to the loop
-	roused  bool          // the loop says that there is input, and nobody has looked yet
-	hot     bool          // the goroutine stays until the connection has been silent for hotTime
 	arrived time.Duration // when the last input came, while hot
 	woken   time.Duration // when the loop last woke the stream; 0: never
 
-	mu      sync.Mutex // taken before the loop's
-	parked  bool       // there is no goroutine
-	bounded bool       // the connection has the deadline that SetReadDeadline has set
-	lent    bool       // the connection has a deadline, which ends no wait but await's own
-	watch   readiness.Watch
+	mu    sync.Mutex // taken before the loop's; guards what follows, up to lent
+	watch readiness.Watch
+
+	parked  bool // there is no goroutine
+	bounded bool // the connection has the deadline that SetReadDeadline has set
+	lent    bool // the connection has a deadline, which ends no wait but await's own
+
+	parks  bool // the connection may be left to the loop
+	roused bool // the loop says that there is input, and nobody has looked yet
+	hot    bool // the goroutine stays until the connection has been silent for hotTime
 }
 
 // started is where time is counted from.
