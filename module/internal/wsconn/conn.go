@@ -91,7 +91,7 @@ func (c *Conn) next(maxPayload func() int64) (opcode int, payload []byte, err er
 	opcode, payload, err = c.reader.next(maxPayload)
 	switch {
 	case err == nil || err == errNoMessage: //nolint:errorlint // it is never wrapped
-		if c.reader.atRest() {
+		if c.stream.parks && c.reader.atRest() {
 			c.reader.release()
 			c.reader = nil
 		}
@@ -101,10 +101,18 @@ func (c *Conn) next(maxPayload func() int64) (opcode int, payload []byte, err er
 	return opcode, payload, err
 }
 
+// needReader gets a reader. Only connections that have no goroutine while they are idle share
+// readers.
 func (c *Conn) needReader() {
-	if c.reader == nil {
-		c.reader = readerOf(&c.stream, c.deflates, c.onPong)
+	switch {
+	case c.reader != nil:
+		return
+	case c.stream.parks:
+		c.reader = poolOf(c.deflates).Get().(*reader)
+	default:
+		c.reader = new(reader).init(c.deflates)
 	}
+	c.reader.source, c.reader.onPong = &c.stream, c.onPong
 }
 
 // Send writes whole frames in order, or queues what the kernel does not take. The frames

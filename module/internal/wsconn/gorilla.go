@@ -42,7 +42,7 @@ import (
 //   - After a Write that has failed, nothing is read any more: such a reader has no rest.
 //   - A message that is compressed can end, as its data says, before its frames do: atRest.
 //   - A Conn and its buffer take 900 bytes, and know nothing of a connection between two
-//     messages: a connection has them only while it reads one. See reader.
+//     messages: one that is idle need not have them. See reader.
 
 // frameBuffer is the size of the buffer that gorilla reads through.
 const frameBuffer = 257

@@ -26,8 +26,8 @@ type source interface {
 // A reader reads messages from the bytes of a source. One goroutine calls its methods.
 // gorilla/websocket parses the frames; gorilla.go says what that takes.
 //
-// A connection has a reader while it reads a message, and lets it go when it is at rest. The
-// connections that have something to read share as many.
+// A connection that the loop watches has a reader while it reads a message, and lets it go when
+// it is at rest. The connections that have something to read share as many.
 type reader struct {
 	net.Conn // nil; see gorilla.go
 
@@ -51,13 +51,6 @@ func poolOf(inflates bool) *sync.Pool {
 		return &inflatingReaders
 	}
 	return &readers
-}
-
-// readerOf returns a reader of what comes from a source, where a message begins.
-func readerOf(s source, inflates bool, onPong func()) *reader {
-	r := poolOf(inflates).Get().(*reader)
-	r.source, r.onPong = s, onPong
-	return r
 }
 
 // atRest reports whether all that has come was read, and was whole messages. Then another
