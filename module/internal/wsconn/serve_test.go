@@ -29,8 +29,9 @@ type recorder struct {
 }
 
 func (r *recorder) Receive(_ *Conn, opcode int, payload []byte) bool {
+	last := r.stop.Load() // the test may set it when it has the message
 	r.got <- fmt.Sprint(opcode, " ", string(payload))
-	return !r.stop.Load()
+	return !last
 }
 
 func (r *recorder) Fail(err error) { r.failed <- err }
