@@ -132,18 +132,26 @@ func (p *poller) roundTrip(bare bool) error {
 	}
 	want := fmt.Sprintf("43%d[]", p.sent)
 	p.sent++
-	for string(body) != want {
-		if string(body) != "2" {
-			return fmt.Errorf("got %q, want ack %s", body, want)
+	for acked := false; ; {
+		for packet := range strings.SplitSeq(string(body), "\x1e") {
+			switch packet {
+			case want:
+				acked = true
+			case "2":
+				if _, err := p.do(&p.post, http.MethodPost, "3"); err != nil {
+					return fmt.Errorf("answering a heartbeat: %w", err)
+				}
+			default:
+				return fmt.Errorf("got %q, want ack %s", body, want)
+			}
 		}
-		if _, err := p.do(&p.post, http.MethodPost, "3"); err != nil {
-			return fmt.Errorf("answering a heartbeat: %w", err)
+		if acked {
+			return nil
 		}
 		if body, err = p.do(&p.get, http.MethodGet, ""); err != nil {
 			return err
 		}
 	}
-	return nil
 }
 
 // pollingSettle is the pause before memory is read with idle polling sessions. They have no
