@@ -72,6 +72,12 @@ func (b Broadcast) Emit(ctx context.Context, event string, args ...Arg) error {
 // other nodes, or nil. The error is ErrSealed or ErrLocalOnly.
 func (b Broadcast) deliver(m *Message, batch *Batch, remote []byte) error {
 	n := b.namespace
+	var own *Batch
+	defer func() {
+		if own != nil {
+			own.Close()
+		}
+	}()
 	defer n.order.lock(&b.to)()
 	if n.sealed.Load() {
 		return ErrSealed
@@ -95,6 +101,13 @@ func (b Broadcast) deliver(m *Message, batch *Batch, remote []byte) error {
 	}
 	recipients := recipientLists.Get().(*[]*Socket)
 	*recipients = b.chooseRecipients(r, m, (*recipients)[:0])
+	if batch == nil && len(*recipients) > 1 {
+		// It is written once the locks are free. Others broadcast to the same sockets meanwhile, and
+		// what a socket gets from them before its turn leaves in the same write.
+		own = new(Batch)
+		own.Open()
+		batch = own
+	}
 	for _, s := range *recipients {
 		if s.recovery != nil {
 			s.recovery.delivered(r)

@@ -4,13 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 
+	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
@@ -359,4 +363,50 @@ func TestBroadcastsDoNotDeadlock(t *testing.T) {
 	if got := len(m.client.events()); got != 1200 {
 		t.Errorf("%d events, want 1200", got)
 	}
+}
+
+// A broadcast to several sockets is written in one go once it has been delivered to all of them.
+func TestBroadcastGathers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		far, near := net.Pipe()
+		defer far.Close()
+		out := outbox.New(near, func() int { return 1000 }, nil)
+		e := open(hub(t, realtime.Options{}), realtime.Policy{})
+		members := []*member{join(t, e, "red"), join(t, e, "red"), join(t, e, "red")}
+		delivered := 0
+		for _, m := range members {
+			m.client.onDeliver = func(*realtime.Message) error {
+				switch delivered++; delivered {
+				case 1:
+					return out.SendIn(m.client.batches[0], []byte("event"))
+				case len(members):
+					synctest.Wait()
+					if out.Queued() == 0 || !out.Idle() {
+						t.Error("it was not held back")
+					}
+				}
+				return nil
+			}
+		}
+		got := make([]byte, 5)
+		read := make(chan error)
+		go func() {
+			_, err := io.ReadFull(far, got)
+			read <- err
+		}()
+		if err := e.Hub().Namespace("/").To("red").Emit(t.Context(), "event"); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-read; err != nil || string(got) != "event" {
+			t.Errorf("got %q: %v", got, err)
+		}
+		batch := members[0].client.batches[0]
+		for _, m := range members {
+			if batch == nil || m.client.batches[0] != batch {
+				t.Error("it has several batches, or none")
+			}
+		}
+		near.Close()
+		out.Wait()
+	})
 }
