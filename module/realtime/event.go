@@ -24,7 +24,12 @@ type Event struct {
 	answerer Answerer
 	answered atomic.Bool
 	input    batchContext // what handlers get, if the event came by HandleEventIn
-	later    func(context.Context) error
+
+	policy  *Policy
+	release func() // of the policy
+	later   func(context.Context) error
+	open    bool         // FinishLater has been called
+	ends    atomic.Int32 // of an open event: 2 once the handler has returned and Finish has
 }
 
 // An Answerer sends a client the answer to its event.
@@ -47,6 +52,35 @@ func (e *Event) HoldIn(batch *Batch) { e.batch = batch }
 // reports the event as handled. An error of rest counts as the handler's. The handler's settings
 // stay in use until rest returns.
 func (e *Event) Later(rest func(ctx context.Context) error) { e.later = rest }
+
+// FinishLater has the event go on when HandleEvent has returned, without a goroutine that waits for
+// it: until somebody calls Finish or Resume, which must happen once, and may happen before
+// HandleEvent returns. The handler reports the event as handled. Until the event is finished, it is
+// in no other way different from one of Later. FinishLater reports false if the hub has been closed:
+// then the handler uses Later.
+func (e *Event) FinishLater() bool {
+	e.open = e.Socket.namespace.hub.workers.use()
+	return e.open
+}
+
+// Finish runs rest, as Later does, but at once, and finishes the event. Rest must not wait for
+// anything.
+func (e *Event) Finish(rest func(ctx context.Context) error) {
+	workers := e.Socket.namespace.hub.workers
+	defer workers.workers.Done()
+	if err := e.policy.callRest(e.Socket.namespace.hub.Context(), rest); err != nil {
+		e.policy.reject(e, err)
+	}
+	if e.ends.Add(1) == 2 {
+		e.release()
+		e.Socket.queue.release(workers, nil)
+	}
+}
+
+// Resume has Finish called with rest on a goroutine of the hub's. Rest may wait.
+func (e *Event) Resume(rest func(ctx context.Context) error) {
+	e.Socket.namespace.hub.workers.run(func() { e.Finish(rest) })
+}
 
 // reserved are the names that Socket.IO uses itself, which events cannot have.
 var reserved = map[string]bool{
@@ -84,34 +118,43 @@ func (s *Socket) handleEvent(ctx context.Context, e *Event) {
 		e.Ack = e.answer
 	}
 	workers := s.namespace.hub.workers
-	policy, release := s.endpoint.acquire()
+	e.policy, e.release = s.endpoint.acquire()
 	if !s.queue.acquire() {
 		Flush(ctx)
 		s.queue.waitForSpace(ctx)
 		e.keepArgs()
-		s.queue.add(workers, task{size: taskSize + len(e.Name) + sizeOf(e.Args), run: func() {
-			defer release()
-			if s.ended {
-				return
-			}
-			policy.handle(s.namespace.hub.Context(), e)
-			policy.finish(s.namespace.hub.Context(), e)
-		}})
+		s.queue.add(workers, task{size: taskSize + len(e.Name) + sizeOf(e.Args), run: e.runQueued})
 		return
 	}
 	if !s.ended {
-		policy.handle(ctx, e)
+		e.policy.handle(ctx, e)
 	}
-	if e.later == nil {
-		release()
+	switch {
+	case e.later != nil:
+		s.queue.release(workers, func() {
+			defer e.release()
+			e.policy.finish(s.namespace.hub.Context(), e)
+		})
+	case e.handlerDone():
+		e.release()
 		s.queue.release(workers, nil)
-		return
 	}
-	s.queue.release(workers, func() {
-		defer release()
-		policy.finish(s.namespace.hub.Context(), e)
-	})
 }
+
+// runQueued handles an event that has waited in the queue. It reports false if the event goes on.
+func (e *Event) runQueued() (ended bool) {
+	if s := e.Socket; !s.ended {
+		e.policy.handle(s.namespace.hub.Context(), e)
+		e.policy.finish(s.namespace.hub.Context(), e)
+	}
+	if ended = e.handlerDone(); ended {
+		e.release()
+	}
+	return ended
+}
+
+// handlerDone notes that the handlers have returned. It reports whether nobody else ends the event.
+func (e *Event) handlerDone() bool { return !e.open || e.ends.Add(1) == 2 }
 
 // keepArgs makes the arguments a copy.
 func (e *Event) keepArgs() {
@@ -151,15 +194,14 @@ func errorArgs(problem *Error) []Arg {
 func (p *Policy) handle(ctx context.Context, e *Event) {
 	for _, handler := range p.Handlers {
 		handled, err := p.callEvent(ctx, handler, e)
+		if err == nil && handled {
+			return
+		}
+		e.later, e.open = nil, false
 		if err != nil {
-			e.later = nil
 			p.reject(e, err)
 			return
 		}
-		if handled {
-			return
-		}
-		e.later = nil
 	}
 	p.reject(e, &Error{Code: "unhandled_event", Message: "nothing handles an event of this name here"})
 }
@@ -169,7 +211,7 @@ func (p *Policy) finish(ctx context.Context, e *Event) {
 	if e.later == nil {
 		return
 	}
-	if err := p.callLater(ctx, e); err != nil {
+	if err := p.callRest(ctx, e.later); err != nil {
 		p.reject(e, err)
 	}
 }

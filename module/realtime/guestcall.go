@@ -32,9 +32,10 @@ func (p *Policy) callEvent(ctx context.Context, h Handler, e *Event) (handled bo
 	return h.HandleEvent(ctx, e)
 }
 
-func (p *Policy) callLater(ctx context.Context, e *Event) (err error) {
+// callRest calls what a handler does once HandleEvent has returned.
+func (p *Policy) callRest(ctx context.Context, rest func(context.Context) error) (err error) {
 	defer p.catchPanic("Later", &err)
-	return e.later(ctx)
+	return rest(ctx)
 }
 
 func (p *Policy) callDisconnect(ctx context.Context, h Handler, s *Socket, reason string) {

@@ -4,43 +4,65 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
 // maxIdle is how many workers of a pool wait for another task.
 const maxIdle = 32
 
-// A pool runs tasks that may take a while, each on a goroutine of its own. It keeps up to
-// maxIdle of these goroutines for later tasks: a request to a backend needs a deep stack, and
-// growing a new one costs more than everything else that an event costs here.
+// A pool runs tasks that may take a while. Each is begun at once, whatever the others wait for.
+//
+// A worker is a goroutine, and up to maxIdle workers stay for later tasks: a request to a backend
+// needs a deep stack, and growing a new one costs more than everything else that an event costs
+// here. To wake one takes longer than most tasks that wait for nothing. So workers are woken one
+// after the other: each wakes the next one if there are tasks left by then.
 type pool struct {
-	ctx   context.Context // idle workers end with it
-	tasks chan func()     // idle workers receive from it
-	idle  atomic.Int32    // how many there are
+	ctx  context.Context // idle workers end with it
+	wake chan struct{}   // an idle worker receives from it; it has room for all of them
 
 	mu      sync.Mutex
+	tasks   taskList
+	waking  bool // a worker has been woken, and has not taken a task yet
+	idle    int  // workers that wait, and have not been woken
 	closed  bool
-	workers sync.WaitGroup
+	workers sync.WaitGroup // and what else close waits for
 }
 
-func newPool(ctx context.Context) *pool { return &pool{ctx: ctx, tasks: make(chan func())} }
+func newPool(ctx context.Context) *pool {
+	return &pool{ctx: ctx, wake: make(chan struct{}, maxIdle)}
+}
 
 // run starts a task and does not wait for it. A closed pool has the caller do it.
 func (p *pool) run(task func()) {
-	select {
-	case p.tasks <- task:
-	default:
-		if p.addWorker() {
-			go p.work(task) // close joins it
-		} else {
-			task()
-		}
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		task()
+		return
 	}
+	defer p.mu.Unlock()
+	p.tasks.add(task)
+	p.wakeWorker()
 }
 
-// addWorker reports false if the pool is closed.
-func (p *pool) addWorker() bool {
+// wakeWorker wakes a worker if there are tasks and none is about to take them. The caller holds the
+// mutex.
+func (p *pool) wakeWorker() {
+	switch {
+	case p.waking || p.tasks.empty():
+		return
+	case p.idle > 0:
+		p.idle--
+		p.wake <- struct{}{}
+	default:
+		p.workers.Add(1)
+		go p.work() // close joins it
+	}
+	p.waking = true
+}
+
+// use has close wait until workers.Done is called. It reports false if the pool is closed.
+func (p *pool) use() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.closed {
@@ -49,26 +71,44 @@ func (p *pool) addWorker() bool {
 	return !p.closed
 }
 
-func (p *pool) work(task func()) {
+func (p *pool) work() {
 	defer p.workers.Done()
-	for task != nil {
-		task()
-		task = p.next()
+	for woken := true; woken; woken = p.await() {
+		p.mu.Lock()
+		p.waking = false
+		for !p.tasks.empty() {
+			task := p.tasks.take()
+			p.wakeWorker()
+			p.mu.Unlock()
+			task()
+			p.mu.Lock()
+		}
+		stays := p.idle < maxIdle
+		if stays {
+			p.idle++
+		}
+		p.mu.Unlock()
+		if !stays {
+			return
+		}
 	}
 }
 
-// next waits for another task. It returns nil if the worker is to end.
-func (p *pool) next() (task func()) {
-	defer p.idle.Add(-1)
-	if p.idle.Add(1) > maxIdle {
-		return nil
-	}
+// await waits until the worker is woken. It reports false if the worker is to end.
+func (p *pool) await() (woken bool) {
 	select {
-	case task = <-p.tasks:
-		return task
+	case <-p.wake:
+		return true
 	case <-p.ctx.Done():
-		return nil
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.idle == 0 { // all have been woken, this one too
+		<-p.wake
+		return true
+	}
+	p.idle--
+	return false
 }
 
 var errTasksRunning = errors.New("handlers are still running")
@@ -90,4 +130,27 @@ func (p *pool) close(timeout time.Duration) error {
 	case <-time.After(timeout):
 		return errTasksRunning
 	}
+}
+
+// A taskList has tasks in order. The zero value is empty.
+type taskList struct {
+	tasks []func()
+	first int // those before it have been taken
+}
+
+func (l *taskList) empty() bool { return l.first == len(l.tasks) }
+
+func (l *taskList) add(task func()) {
+	if l.first > len(l.tasks)/2 {
+		n := copy(l.tasks, l.tasks[l.first:])
+		clear(l.tasks[n:])
+		l.tasks, l.first = l.tasks[:n], 0
+	}
+	l.tasks = append(l.tasks, task)
+}
+
+func (l *taskList) take() (task func()) {
+	task, l.tasks[l.first] = l.tasks[l.first], nil
+	l.first++
+	return task
 }

@@ -9,6 +9,12 @@ import (
 	"time"
 )
 
+func (p *pool) idleWorkers() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.idle
+}
+
 // A pool runs all of its tasks at once, and keeps only maxIdle workers for the next ones.
 func TestPoolKeepsFewWorkers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -27,18 +33,18 @@ func TestPoolKeepsFewWorkers(t *testing.T) {
 			for range tasks {
 				<-started
 			}
-			if n := p.idle.Load(); n != 0 {
+			if n := p.idleWorkers(); n != 0 {
 				t.Errorf("%d workers are idle while tasks run", n)
 			}
 			close(finish)
 			synctest.Wait()
-			if n := p.idle.Load(); n != maxIdle {
+			if n := p.idleWorkers(); n != maxIdle {
 				t.Errorf("%d workers are idle, want %d", n, maxIdle)
 			}
 		}
 		cancel()
 		synctest.Wait()
-		if n := p.idle.Load(); n != 0 {
+		if n := p.idleWorkers(); n != 0 {
 			t.Errorf("%d workers are idle after the context has ended", n)
 		}
 		ran := false

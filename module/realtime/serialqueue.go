@@ -28,8 +28,8 @@ type serialQueue struct {
 
 // A task waits in a serial queue.
 type task struct {
-	run  func()
-	size int // bytes that it holds
+	run  func() (ended bool) // if it goes on, whoever ends it releases the queue
+	size int                 // bytes that it holds
 }
 
 // acquire reports whether the queue was free. If so, the caller owns it until release.
@@ -69,15 +69,14 @@ func (q *serialQueue) drain(first func()) {
 	}
 	for {
 		next, ok := q.next()
-		if !ok {
+		if !ok || !next() {
 			return
 		}
-		next()
 	}
 }
 
 // next takes the first task. If there is none, it frees the queue and reports false.
-func (q *serialQueue) next() (run func(), ok bool) {
+func (q *serialQueue) next() (run func() (ended bool), ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.tasks) == 0 {
@@ -106,8 +105,9 @@ func (q *serialQueue) add(p *pool, t task) {
 	}
 	q.busy = true
 	q.mu.Unlock()
-	t.run()
-	q.release(p, nil)
+	if t.run() {
+		q.release(p, nil)
+	}
 }
 
 // waitForSpace returns when there is space for another task, or ctx ends.

@@ -243,9 +243,10 @@ func (s *Socket) finishDisconnect(why string) {
 	s.namespace.hub.removeIfUnused(s.namespace)
 	s.failAcks()
 	policy, release := s.endpoint.acquire()
-	s.queue.add(s.namespace.hub.workers, task{run: func() {
+	s.queue.add(s.namespace.hub.workers, task{run: func() bool {
 		defer release()
 		policy.announceDisconnect(s, why, disconnected)
+		return true
 	}})
 }
 

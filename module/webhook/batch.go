@@ -16,13 +16,25 @@ const typeBatch = "batch"
 type batched struct {
 	request   *request
 	attempt   int
-	done      chan outcome // what became of it; it has room for one
+	asker     asker // whom its outcome is for
 	gathering *gathering
-	in        *batch // nil while it waits, and if it is sent alone; guarded by the mutex of batches
+	in        *batch // nil while it waits; guarded by the mutex of batches, like gone
+	gone      bool   // nobody waits for its outcome
 
-	state batchedState      // guarded by the mutex of in
-	ended func(failed bool) // says so to the meter
+	state batchedState // guarded by the mutex of in
+	began time.Time    // set when it is sent
 }
+
+// An asker waits for the outcome of an attempt.
+type asker interface {
+	// take takes the outcome, once. It does not wait for anything.
+	take(o outcome)
+}
+
+// outcomes is the asker of a goroutine that receives from it. It has room for one.
+type outcomes chan outcome
+
+func (c outcomes) take(o outcome) { c <- o }
 
 // A batchedState says whether a message of a batch has been answered.
 type batchedState int
@@ -37,7 +49,6 @@ const (
 type outcome struct {
 	reply *reply
 	err   error
-	alone trip // not 0: it is sent now, in a request of its own
 }
 
 // size is about how many bytes of a request a message takes.
@@ -46,14 +57,15 @@ func (m *batched) size() int { return len(m.request.data) + 128 }
 // A batch is a request with several messages. Each is answered by itself. When nobody waits
 // for an answer any more, the request ends.
 type batch struct {
-	site      site
 	gathering *gathering
 	trip      trip
 	ctx       context.Context
 	cancel    context.CancelFunc
 
+	meter     *Meter
+
 	messages []*batched
-	byID     map[string]*batched
+	byID     map[string]*batched // nil if there is only one
 
 	mu   sync.Mutex
 	open int         // messages that are
@@ -66,12 +78,17 @@ const endTime = time.Second
 // newBatch makes a batch of messages, which is on its way from now on. The caller holds the
 // mutex of batches.
 func newBatch(g *gathering, messages []*batched, meter *Meter) *batch {
-	b := &batch{site: g.site, gathering: g, trip: g.trip, messages: messages, byID: make(map[string]*batched, len(messages)), open: len(messages)}
+	b := &batch{gathering: g, trip: g.trip, meter: meter, messages: messages, open: len(messages)}
 	b.ctx, b.cancel = context.WithCancel(context.Background()) // it ends with post
+	if len(messages) > 1 {
+		b.byID = make(map[string]*batched, len(messages))
+	}
+	began := meter.begin(len(messages))
 	for _, m := range messages {
-		m.in = b
-		m.ended = meter.begin(m.request.kind)
-		b.byID[m.request.id] = m
+		m.in, m.began = b, began
+		if b.byID != nil {
+			b.byID[m.request.id] = m
+		}
 	}
 	return b
 }
@@ -115,8 +132,8 @@ func (b *batch) settle(m *batched, r *reply, err error) batchedState {
 	}
 	b.mu.Unlock()
 	if before == open {
-		m.ended(err != nil || r.status >= 500)
-		m.done <- outcome{reply: r, err: err}
+		b.meter.end(m.request.kind, m.began, err != nil || r.status >= 500)
+		m.asker.take(outcome{r, err})
 	}
 	return before
 }
@@ -136,20 +153,21 @@ func (b *batch) settled() bool {
 	return b.open == 0
 }
 
-// leave says that nobody waits for a message any more.
-func (b *batch) leave(m *batched, cause error) outcome {
+// leave says that nobody waits for a message any more. It reports false if the message has been
+// answered.
+func (b *batch) leave(m *batched, cause error) (o outcome, ok bool) {
 	b.mu.Lock()
 	if m.state == answered {
 		b.mu.Unlock()
-		return <-m.done
+		return outcome{}, false
 	}
 	m.state = left
 	if b.open--; b.open == 0 {
 		b.cancel()
 	}
 	b.mu.Unlock()
-	m.ended(true)
-	return outcome{err: &failure{sentUnknown, fmt.Errorf("asking backend: %w", cause)}}
+	b.meter.end(m.request.kind, m.began, true)
+	return outcome{err: &failure{sentUnknown, fmt.Errorf("asking backend: %w", cause)}}, true
 }
 
 // errNoLine is the error of a message that the answer to a batch leaves out.

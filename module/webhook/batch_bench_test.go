@@ -69,8 +69,9 @@ func BenchmarkBatch(b *testing.B) {
 				messages := make([]*batched, size)
 				var done sync.WaitGroup
 				for i := range messages {
-					messages[i] = &batched{request: newRequest(typeEvent, data, peer), attempt: 1, done: make(chan outcome, 1)}
-					done.Go(func() { (<-messages[i].done).reply.release() })
+					answer := make(outcomes, 1)
+					messages[i] = &batched{request: newRequest(typeEvent, data, peer), attempt: 1, asker: answer}
+					done.Go(func() { (<-answer).reply.release() })
 				}
 				h.batches.post(newBatch(g, messages, h.options.Meter))
 				done.Wait()

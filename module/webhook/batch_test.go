@@ -817,10 +817,10 @@ func FuzzBatchAnswer(f *testing.F) {
 	}
 	h := New(Options{URL: "http://backend/realtime", Batch: DefaultBatch}, new(Queue))
 	f.Fuzz(func(t *testing.T, text string, cut int, lines bool) {
-		outcomes := func(parts ...string) string {
+		outcomesOf := func(parts ...string) string {
 			all := make([]*batched, 2)
 			for i := range all {
-				all[i] = &batched{request: &request{id: fmt.Sprint("msg_", i), kind: typeEvent}, done: make(chan outcome, 1)}
+				all[i] = &batched{request: &request{id: fmt.Sprint("msg_", i), kind: typeEvent}, asker: make(outcomes, 1)}
 			}
 			b := newBatch(new(gathering), all, new(Meter))
 			defer b.cancel()
@@ -839,7 +839,7 @@ func FuzzBatchAnswer(f *testing.F) {
 			a.end(err)
 			var got strings.Builder
 			for _, m := range all {
-				o := <-m.done
+				o := <-m.asker.(outcomes)
 				if o.err != nil {
 					fmt.Fprintln(&got, o.err)
 					continue
@@ -853,7 +853,7 @@ func FuzzBatchAnswer(f *testing.F) {
 			return got.String()
 		}
 		cut = min(max(0, cut), len(text))
-		if whole, parts := outcomes(text), outcomes(text[:cut], text[cut:]); whole != parts {
+		if whole, parts := outcomesOf(text), outcomesOf(text[:cut], text[cut:]); whole != parts {
 			t.Errorf("%q becomes\n%s, and cut at %d\n%s", text, whole, cut, parts)
 		}
 	})

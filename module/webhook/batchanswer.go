@@ -47,11 +47,11 @@ func (a *batchAnswer) begin(status int, header http.Header) io.Writer {
 // Write implements io.Writer. What is answered by lines that come together leaves together.
 func (a *batchAnswer) Write(p []byte) (int, error) {
 	in := newHeld()
-	defer in.release()
 	rest := p
 	for {
 		line, after, ended := bytes.Cut(rest, []byte{'\n'})
 		if len(a.partial)+len(line) > maxLine {
+			in.release()
 			return 0, wrong("has a line of more than %d bytes", maxLine)
 		}
 		if !ended {
@@ -65,9 +65,10 @@ func (a *batchAnswer) Write(p []byte) (int, error) {
 		a.take(line, in)
 		rest = after
 	}
+	in.release() // before the next batch begins, which has more to take then
 	// If nothing is missing, the request is about to end, and its goroutine sends the next batch.
 	if len(rest) < len(p) && !a.batch.settled() {
-		a.batches.start(a.batches.over(a.batch.gathering, a.batch.trip))
+		a.batches.startNext(a.batch.gathering, a.batch.trip)
 	}
 	return len(p), nil
 }

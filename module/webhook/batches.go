@@ -50,6 +50,8 @@ type site struct {
 	secure bool
 }
 
+func siteOf(peer realtime.Peer) site { return site{peer.Host, peer.Secure} }
+
 // A gathering has the messages about clients of a site that wait. Its fields are guarded by
 // the mutex of batches.
 type gathering struct {
@@ -71,40 +73,47 @@ func newBatches(b *Handler, most int) *batches {
 
 // send makes one attempt. It returns when the message itself has been answered.
 func (b *batches) send(ctx context.Context, r *request, attempt int) (*reply, error) {
-	g, t, m := b.enter(r, attempt)
-	if m != nil {
-		var o outcome
-		select {
-		case o = <-m.done:
-		case <-ctx.Done():
-			o = b.leave(m, context.Cause(ctx))
-		}
-		if o.alone == 0 {
-			return o.reply, o.err
-		}
-		t = o.alone
+	done := make(outcomes, 1)
+	m := &batched{request: r, attempt: attempt, asker: done}
+	if t := b.enter(m); t != 0 {
+		defer b.startNext(m.gathering, t)
+		return b.handler.sendAlone(ctx, r, attempt)
 	}
-	defer func() { b.start(b.over(g, t)) }()
-	return b.handler.sendAlone(ctx, r, attempt)
+	select {
+	case o := <-done:
+		return o.reply, o.err
+	case <-ctx.Done():
+	}
+	o, left := b.leave(m, context.Cause(ctx))
+	if !left {
+		o = <-done
+	}
+	return o.reply, o.err
 }
 
-// enter has a message wait. If it can be sent at once, there is no m, and the trip must be
-// given to over.
-func (b *batches) enter(r *request, attempt int) (g *gathering, t trip, m *batched) {
+// enter has a message wait. If it can be sent at once, it does not wait: the caller sends it, on
+// the trip that is not 0 then, and calls startNext after that.
+func (b *batches) enter(m *batched) trip {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	g = b.at(site{r.peer.Host, r.peer.Secure})
+	g := b.at(siteOf(m.request.peer))
+	m.gathering = g
 	if g.arrived() && len(g.waiting) == 0 {
-		return g, b.depart(g), nil
+		return b.depart(g)
 	}
-	m = &batched{request: r, attempt: attempt, gathering: g, done: make(chan outcome, 1)}
+	b.enterLocked(m)
+	return 0
+}
+
+// enterLocked has a message wait. The caller holds the mutex, and has set the gathering.
+func (b *batches) enterLocked(m *batched) {
+	g := m.gathering
 	g.waiting = append(g.waiting, m)
 	g.size += m.size()
 	if len(g.waiting) >= b.most || g.size >= maxBatchBytes {
 		g.trip = 0 // nothing is gained by waiting for it
 	}
 	b.startLocked(b.next(g))
-	return g, 0, m
 }
 
 // at returns what gathers at a site. The caller holds the mutex.
@@ -141,6 +150,10 @@ func (g *gathering) arrived() bool {
 func (b *batches) over(g *gathering, t trip) *batch {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	return b.overLocked(g, t)
+}
+
+func (b *batches) overLocked(g *gathering, t trip) *batch {
 	if g.trip != t {
 		return nil
 	}
@@ -148,8 +161,8 @@ func (b *batches) over(g *gathering, t trip) *batch {
 	return b.next(g)
 }
 
-// next returns what is to be sent now, if messages wait and no request is on its way. If
-// there is only one, its own goroutine sends it. The caller holds the mutex.
+// next returns what is to be sent now, if messages wait and no request is on its way. The caller
+// holds the mutex.
 func (b *batches) next(g *gathering) *batch {
 	arrived := g.arrived()
 	switch {
@@ -169,14 +182,10 @@ func (b *batches) next(g *gathering) *batch {
 		b.wake(g, left)
 		return nil
 	}
-	t := b.depart(g)
+	b.depart(g)
 	messages := g.take(b.most)
 	if len(g.waiting) > 0 {
 		b.wake(g, onTheWay)
-	}
-	if len(messages) == 1 {
-		messages[0].done <- outcome{alone: t}
-		return nil
 	}
 	return newBatch(g, messages, b.handler.options.Meter)
 }
@@ -217,38 +226,34 @@ func (b *batches) tick(g *gathering) {
 	}
 }
 
-// leave ends the wait of a message whose time is over.
-func (b *batches) leave(m *batched, cause error) outcome {
+// leave ends the wait of a message whose time is over. It reports false if the message has been
+// answered.
+func (b *batches) leave(m *batched, cause error) (o outcome, ok bool) {
 	b.mu.Lock()
-	g := m.gathering
-	if i := slices.Index(g.waiting, m); i >= 0 {
-		g.waiting = slices.Delete(g.waiting, i, i+1)
-		g.size -= m.size()
-		b.startLocked(b.next(g))
+	in, g := m.in, m.gathering
+	m.gone = true
+	if in == nil && g != nil {
+		if i := slices.Index(g.waiting, m); i >= 0 {
+			g.waiting = slices.Delete(g.waiting, i, i+1)
+			g.size -= m.size()
+			b.startLocked(b.next(g))
+		}
 	}
-	in := m.in
 	b.mu.Unlock()
 	if in != nil {
 		return in.leave(m, cause)
 	}
-	select {
-	case o := <-m.done: // it could be sent just now
-		b.start(b.over(g, o.alone))
-	default:
-	}
-	return outcome{err: &failure{sentNo, fmt.Errorf("waiting for a batch: %w", cause)}}
+	return outcome{err: &failure{sentNo, fmt.Errorf("waiting for a batch: %w", cause)}}, true
 }
 
-// start begins to send a batch. It may be nil.
-func (b *batches) start(next *batch) {
-	if next == nil {
-		return
-	}
+// startNext says that a request is not on its way any more, and begins to send the next batch.
+func (b *batches) startNext(g *gathering, t trip) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.startLocked(next)
+	b.startLocked(b.overLocked(g, t))
 }
 
+// startLocked begins to send a batch. It may be nil. The caller holds the mutex.
 func (b *batches) startLocked(next *batch) {
 	if next == nil {
 		return
@@ -307,15 +312,22 @@ func (b *batches) addIdle(n int) bool {
 	return true
 }
 
-// post sends a batch, and gives its messages their answers.
+// post sends a batch, and gives its messages their answers. A message that is alone has a request
+// of its own.
 func (b *batches) post(m *batch) {
 	h := b.handler
+	if only := m.messages[0]; len(m.messages) == 1 {
+		r, err := h.sendOnce(m.ctx, only.request, only.attempt)
+		m.settle(only, r, err)
+		m.close()
+		return
+	}
 	at := time.Now()
 	a := &batchAnswer{batches: b, batch: m}
-	done := h.options.Meter.beginBatch()
-	peer := realtime.Peer{Host: m.site.host, Secure: m.site.secure}
+	s := m.gathering.site
+	peer := realtime.Peer{Host: s.host, Secure: s.secure}
 	err := h.post(withPeer(m.ctx, peer), &post{id: newMessageID(), at: at, body: m.body(at), peer: peer}, a.begin)
-	done(err != nil || a.reply.status >= 500)
+	h.options.Meter.countBatch(at, err != nil || a.reply.status >= 500)
 	if !m.close() {
 		h.notices.write(typeBatch, []string{"it goes on after the last line"})
 	}

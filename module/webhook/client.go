@@ -25,25 +25,33 @@ const (
 // ask sends a request until the backend has received it, or ctx ends. Where nobody knows
 // whether it has been received, the options decide whether it is sent again.
 func (b *Handler) ask(ctx context.Context, r *request) (*reply, error) {
+	answer, err := b.send(ctx, r, 1)
+	if err != nil {
+		return b.askAgain(ctx, r, err)
+	}
+	return answer, nil
+}
+
+// askAgain is ask for a request whose first attempt has failed.
+func (b *Handler) askAgain(ctx context.Context, r *request, failed error) (answer *reply, err error) {
 	received := false // perhaps, by an attempt so far
-	for attempt, wait := 1, firstWait; ; attempt, wait = attempt+1, min(2*wait, lastWait) {
-		answer, err := b.send(ctx, r, attempt)
-		if err == nil {
-			return answer, nil
-		}
-		again := b.again(err)
-		if f, ok := errors.AsType[*failure](err); ok {
+	for attempt, wait := 2, firstWait; ; attempt, wait = attempt+1, min(2*wait, lastWait) {
+		again := b.again(failed)
+		if f, ok := errors.AsType[*failure](failed); ok {
 			if received = received || f.sent == sentUnknown; received {
 				f.sent = sentUnknown
 			}
 		}
 		if !again {
-			return answer, err
+			return nil, failed
 		}
 		select {
 		case <-time.After(wait/2 + mathrand.N(wait/2)):
 		case <-ctx.Done():
-			return nil, err
+			return nil, failed
+		}
+		if answer, failed = b.send(ctx, r, attempt); failed == nil {
+			return answer, nil
 		}
 	}
 }
@@ -105,16 +113,19 @@ func (b *Handler) send(ctx context.Context, r *request, attempt int) (*reply, er
 
 // sendAlone makes one attempt, by a request of the message's own.
 func (b *Handler) sendAlone(ctx context.Context, r *request, attempt int) (*reply, error) {
-	end := b.options.Meter.begin(r.kind)
+	began := b.options.Meter.begin(1)
+	answer, err := b.sendOnce(ctx, r, attempt)
+	b.options.Meter.end(r.kind, began, err != nil || answer.status >= 500)
+	return answer, err
+}
+
+// sendOnce is sendAlone for a message that the meter knows.
+func (b *Handler) sendOnce(ctx context.Context, r *request, attempt int) (*reply, error) {
 	at := time.Now()
 	answer := new(reply)
 	err := b.post(withPeer(ctx, r.peer), &post{r.id, at, r.body(attempt, at), r.peer, r.header}, answer.begin)
 	if err != nil {
-		err = failureOf(err, answer.status != 0)
-	}
-	end(err != nil || answer.status >= 500)
-	if err != nil {
-		return nil, err
+		return nil, failureOf(err, answer.status != 0)
 	}
 	b.heed(answer)
 	return answer, nil

@@ -208,7 +208,9 @@ func (b *Handler) HandleEvent(_ context.Context, e *realtime.Event) (handled boo
 	if len(b.options.Events) > 0 && !b.options.Events.Match(e.Name) {
 		return false, nil
 	}
-	e.Later(func(ctx context.Context) error { return b.handle(ctx, e) })
+	if b.batches == nil || !b.batches.handle(e) {
+		e.Later(func(ctx context.Context) error { return b.handle(ctx, e) })
+	}
 	return true, nil
 }
 
@@ -220,6 +222,12 @@ func (b *Handler) handle(ctx context.Context, e *realtime.Event) error {
 	defer b.events.end(limited)
 	reply, err := b.ask(limited, newEvent(e))
 	defer reply.release()
+	return b.conclude(ctx, e, reply, err)
+}
+
+// conclude does what follows from the reply to an event, or from the error that came instead. It
+// waits for nothing.
+func (b *Handler) conclude(ctx context.Context, e *realtime.Event, reply *reply, err error) error {
 	if err == nil {
 		b.logCause(reply, typeEvent, e.Socket.Namespace().Name(), e.Name)
 		if refusal := reply.eventError(); refusal != nil {

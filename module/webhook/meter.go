@@ -27,28 +27,28 @@ func (m *Meter) Read() (inFlight int, latencies map[string]Latency) {
 	return m.inFlight, maps.Clone(m.kinds)
 }
 
-// begin counts a message as in flight until end is called.
-func (m *Meter) begin(kind string) (end func(failed bool)) {
-	began := time.Now()
+// begin counts messages as in flight until end is called for each. It returns when they began.
+func (m *Meter) begin(messages int) (began time.Time) {
+	began = time.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.inFlight++
-	return func(failed bool) {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.inFlight--
-		m.add(kind, began, failed)
-	}
+	m.inFlight += messages
+	return began
 }
 
-// beginBatch counts a batch when end is called. Its messages count by themselves.
-func (m *Meter) beginBatch() (end func(failed bool)) {
-	began := time.Now()
-	return func(failed bool) {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.add(typeBatch, began, failed)
-	}
+// end counts a message that has ended.
+func (m *Meter) end(kind string, began time.Time, failed bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.inFlight--
+	m.add(kind, began, failed)
+}
+
+// countBatch counts a batch that has ended. Its messages count by themselves.
+func (m *Meter) countBatch(began time.Time, failed bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.add(typeBatch, began, failed)
 }
 
 // add counts what has ended. The caller holds the mutex.

@@ -72,8 +72,7 @@ func newSlots(total int) *slots {
 // ctx's end. The name is that of an event.
 func (s *slots) take(ctx context.Context, c class, name string) error {
 	s.mu.Lock()
-	if len(s.queues[c].queues[name]) == 0 && s.hasRoom(c, name) {
-		s.occupy(c, name)
+	if s.takeFree(c, name) {
 		s.mu.Unlock()
 		return nil
 	}
@@ -92,6 +91,23 @@ func (s *slots) take(ctx context.Context, c class, name string) error {
 	}
 	s.queues[c].remove(name, w)
 	return context.Cause(ctx)
+}
+
+// tryTake takes a slot if there is one, and reports whether there was.
+func (s *slots) tryTake(c class, name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.takeFree(c, name)
+}
+
+// takeFree takes a slot, unless others of the name wait for one, or there is none. The caller holds
+// the mutex.
+func (s *slots) takeFree(c class, name string) bool {
+	if len(s.queues[c].queues[name]) > 0 || !s.hasRoom(c, name) {
+		return false
+	}
+	s.occupy(c, name)
+	return true
 }
 
 // give gives a slot back.
