@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -275,6 +276,7 @@ func (b *batches) run(next *batch) {
 	for next != nil {
 		g, t := next.gathering, next.trip
 		b.post(next)
+		b.gatherMore(g)
 		if next = b.over(g, t); next == nil {
 			next = b.await()
 		}
@@ -284,6 +286,21 @@ func (b *batches) run(next *batch) {
 	if b.running--; b.running == 0 && b.ended != nil {
 		close(b.ended)
 		b.ended = nil
+	}
+}
+
+// gatherMore lets messages come that are about to: clients that have their acks now may have sent
+// the next events already. If nothing else is to do, it returns at once.
+func (b *batches) gatherMore(g *gathering) {
+	for before := -1; ; {
+		b.mu.Lock()
+		n := len(g.waiting)
+		b.mu.Unlock()
+		if n <= before || n >= b.most {
+			return
+		}
+		before = n
+		runtime.Gosched()
 	}
 }
 
