@@ -101,7 +101,7 @@ func TestDo(t *testing.T) {
 				finished.Add(1)
 			})
 			synctest.Wait()
-			if n := h.workers.idle.Load(); n != 1 {
+			if n := h.workers.idleWorkers(); n != 1 {
 				t.Errorf("%d workers are idle after a task, want 1", n)
 			}
 		}
@@ -112,4 +112,67 @@ func TestDo(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// A pool wakes one worker after the other: those that wait already suffice for short tasks.
+func TestPoolWakesOneAfterAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		p := newPool(ctx)
+		finish := make(chan struct{})
+		for range 3 {
+			p.run(func() { <-finish })
+		}
+		synctest.Wait()
+		close(finish)
+		synctest.Wait()
+		var ran atomic.Int32
+		p.mu.Lock()
+		for range 10 {
+			p.tasks.add(func() { ran.Add(1) })
+			p.wakeWorker()
+		}
+		if p.idle != 2 {
+			t.Errorf("%d of 3 workers have been woken at once", 3-p.idle)
+		}
+		p.mu.Unlock()
+		synctest.Wait()
+		if ran.Load() != 10 {
+			t.Errorf("%d of 10 tasks ran", ran.Load())
+		}
+		cancel()
+		synctest.Wait()
+		if n := p.idleWorkers(); n != 0 {
+			t.Errorf("%d workers are idle after the context has ended", n)
+		}
+	})
+}
+
+// A list of tasks keeps their order, and does not grow while as many are taken as are added.
+func TestTaskList(t *testing.T) {
+	var l taskList
+	next, want := 0, 0
+	add := func() {
+		n := next
+		next++
+		l.add(func() {
+			if n != want {
+				t.Errorf("task %d runs instead of %d", n, want)
+			}
+			want++
+		})
+	}
+	for range 5 {
+		add()
+	}
+	for range 1000 {
+		add()
+		l.take()()
+	}
+	for !l.empty() {
+		l.take()()
+	}
+	if want != next || cap(l.tasks) > 64 {
+		t.Errorf("%d of %d tasks ran, of a list for %d", want, next, cap(l.tasks))
+	}
 }

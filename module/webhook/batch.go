@@ -2,11 +2,14 @@ package webhook
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/rawjson"
 )
 
 // typeBatch is the type of a request that has several messages.
@@ -62,7 +65,7 @@ type batch struct {
 	ctx       context.Context
 	cancel    context.CancelFunc
 
-	meter     *Meter
+	meter *Meter
 
 	messages []*batched
 	byID     map[string]*batched // nil if there is only one
@@ -118,6 +121,17 @@ func (b *batch) body(at time.Time) []byte {
 		text = append(text, '}')
 	}
 	return append(text, `]}`...)
+}
+
+// message returns the message whose id a JSON value is; nil if there is none.
+func (b *batch) message(id json.RawMessage) *batched {
+	if len(id) > 2 && id[0] == '"' {
+		if m := b.byID[string(id[1:len(id)-1])]; m != nil { // which needs no allocation
+			return m
+		}
+	}
+	text, _ := rawjson.Unquote(id)
+	return b.byID[text]
 }
 
 // settle gives a message what became of it, if it is open, and returns what it was before.

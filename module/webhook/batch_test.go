@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -508,6 +509,59 @@ func TestBatchIsFull(t *testing.T) {
 			t.Errorf("it sends a %s of %d bytes", s.Type, len(s.text))
 		}
 		w.none()
+	})
+}
+
+// TestNoGoroutines: events that gather, or are in a batch, hold no goroutine.
+func TestNoGoroutines(t *testing.T) {
+	inBatches(t, Options{}, func(t *testing.T, w *batchWorld) {
+		w.send("first")
+		w.next()
+		before := runtime.NumGoroutine()
+		for range 50 {
+			w.send("e")
+		}
+		if more := runtime.NumGoroutine() - before; more > 0 {
+			t.Errorf("50 events hold %d goroutines", more)
+		}
+		time.Sleep(onTheWay)
+		if batch := w.next(); len(batch.Messages) != 50 {
+			t.Errorf("it sends %s", batch.text)
+		}
+		if more := runtime.NumGoroutine() - before; more > 1 { // which sends it
+			t.Errorf("50 events in a batch hold %d goroutines", more)
+		}
+	})
+}
+
+// TestAnswerPanics: if what follows from one line fails badly, the others are not affected.
+func TestAnswerPanics(t *testing.T) {
+	inBatches(t, Options{}, func(_ *testing.T, w *batchWorld) {
+		w.send("first")
+		c := w.connect()
+		c.socket.HandleEvent(w.t.Context(), "0", nil, func(*realtime.Batch, ...realtime.Arg) error { panic("by the ack") })
+		ack := w.send("1")
+		w.next().acks("")
+		w.next().streams().writes(acked(0), acked(1)).ends(nil)
+		w.is(ack, "[1]")
+		again := w.sendBy(c, "again")
+		w.next().acks("2")
+		w.is(again, "[2]")
+	})
+}
+
+// TestGone: a message whose time is over before it could wait is not sent.
+func TestGone(t *testing.T) {
+	inBatches(t, Options{}, func(t *testing.T, w *batchWorld) {
+		m := &batched{request: &request{kind: typeEvent}}
+		if _, left := w.backend.batches.leave(m, errTimeout); !left {
+			t.Error("it has been answered")
+		}
+		w.backend.batches.gather(m)
+		w.none()
+		if n := len(w.backend.batches.sites); n > 0 {
+			t.Errorf("%d sites are kept", n)
+		}
 	})
 }
 

@@ -95,6 +95,9 @@ func (a *batchAnswer) end(err error) {
 			rest = func() (*reply, error) { return nil, bad }
 		}
 	}
+	if a.batch.settled() {
+		return
+	}
 	for _, m := range a.batch.messages {
 		r, err := rest()
 		a.settle(m, r, err)
@@ -151,20 +154,21 @@ func (a *batchAnswer) take(line []byte, in *held) {
 		a.ignore("it is no JSON object", "")
 		return
 	}
-	id, status, body := "", json.RawMessage(nil), json.RawMessage(nil)
+	var id, status, body json.RawMessage
 	for name, value := range rawjson.Members(line) {
 		switch {
 		case rawjson.Named(name, "id"):
-			id, _ = rawjson.Unquote(value)
+			id = value
 		case rawjson.Named(name, "status"):
 			status = value
 		case rawjson.Named(name, "body"):
 			body = value
 		}
 	}
-	m := a.batch.byID[id]
+	m := a.batch.message(id)
 	if m == nil {
-		a.ignore("the batch has no message with this id", id)
+		text, _ := rawjson.Unquote(id)
+		a.ignore("the batch has no message with this id", text)
 		return
 	}
 	r, err := a.replyOf(status, body), error(nil)
@@ -174,7 +178,7 @@ func (a *batchAnswer) take(line []byte, in *held) {
 		r.held = in.use()
 	}
 	if a.settle(m, r, err) == answered {
-		a.ignore("the message has an answer already", id)
+		a.ignore("the message has an answer already", m.request.id)
 	}
 }
 

@@ -5,8 +5,8 @@
 //
 //   - handler.go: from events to requests, and what is done with the answers
 //   - request.go, signature.go, client.go, streamer.go: what is sent, and how
-//   - batches.go, batch.go, batchanswer.go, held.go: messages that go together, and what
-//     becomes of each
+//   - batches.go, batch.go, batchanswer.go, pendingevent.go, held.go: messages that go
+//     together, and what becomes of each
 //   - answer.go, reader.go, expiry.go, bounds.go: what backends answer
 //   - reply.go: what becomes of answers that are not good
 //   - slots.go, pause.go, deadlines.go: how many requests there may be, and until when

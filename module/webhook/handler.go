@@ -264,7 +264,6 @@ func (b *Handler) do(ctx context.Context, e *realtime.Event, a *answer, in *held
 		defer in.release()
 	}
 	if in != nil {
-		ctx = realtime.WithBatch(ctx, &in.batch)
 		e.HoldIn(&in.batch)
 	}
 	if len(a.Data) > 0 {
@@ -273,6 +272,9 @@ func (b *Handler) do(ctx context.Context, e *realtime.Event, a *answer, in *held
 	}
 	s.Leave(a.Leave...)
 	s.Join(b.joinable(s.Namespace(), s.ID(), a.Join)...)
+	if in != nil && len(a.Emit) > 0 {
+		ctx = realtime.WithBatch(ctx, &in.batch)
+	}
 	if err := a.emit(ctx, s); err != nil {
 		b.options.Logger.Error("answer to socket.event cannot be done",
 			zap.String("socket", s.ID()), zap.String("event", e.Name), zap.Error(err))

@@ -37,7 +37,7 @@ func newRequest(kind string, data json.RawMessage, peer realtime.Peer) *request 
 
 const messagePrefix = "msg_"
 
-func newMessageID() string { return messagePrefix + randid.New() }
+func newMessageID() string { return randid.WithPrefix(messagePrefix) }
 
 func peerOf(h *realtime.Handshake) realtime.Peer {
 	return realtime.Peer{ClientIP: h.ClientIP, Host: h.Host, Secure: h.Secure}

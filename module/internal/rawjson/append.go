@@ -30,6 +30,9 @@ func appendEscaped(dst []byte, text string) []byte {
 
 // AppendObject appends an object whose members are valid JSON, in the order of their names.
 func AppendObject(dst []byte, members map[string]json.RawMessage) []byte {
+	if len(members) == 0 { // as most often; to sort nothing would take allocations
+		return append(dst, "{}"...)
+	}
 	dst = append(dst, '{')
 	for i, name := range slices.Sorted(maps.Keys(members)) {
 		if i > 0 {
