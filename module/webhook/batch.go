@@ -60,7 +60,8 @@ func (m *batched) size() int { return len(m.request.data) + 128 }
 // A batch is a request with several messages. Each is answered by itself. When nobody waits
 // for an answer any more, the request ends.
 type batch struct {
-	gathering *gathering
+	site      site
+	gathering *gathering // where its messages have waited; in use for another site, perhaps
 	trip      trip
 	ctx       context.Context
 	cancel    context.CancelFunc
@@ -81,7 +82,7 @@ const endTime = time.Second
 // newBatch makes a batch of messages, which is on its way from now on. The caller holds the
 // mutex of batches.
 func newBatch(g *gathering, messages []*batched, meter *Meter) *batch {
-	b := &batch{gathering: g, trip: g.trip, meter: meter, messages: messages, open: len(messages)}
+	b := &batch{site: g.site, gathering: g, trip: g.trip, meter: meter, messages: messages, open: len(messages)}
 	b.ctx, b.cancel = context.WithCancel(context.Background()) // it ends with post
 	if len(messages) > 1 {
 		b.byID = make(map[string]*batched, len(messages))

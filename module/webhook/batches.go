@@ -341,8 +341,7 @@ func (b *batches) post(m *batch) {
 	}
 	at := time.Now()
 	a := &batchAnswer{batches: b, batch: m}
-	s := m.gathering.site
-	peer := realtime.Peer{Host: s.host, Secure: s.secure}
+	peer := realtime.Peer{Host: m.site.host, Secure: m.site.secure}
 	err := h.post(withPeer(m.ctx, peer), &post{id: newMessageID(), at: at, body: m.body(at), peer: peer}, a.begin)
 	h.options.Meter.countBatch(at, err != nil || a.reply.status >= 500)
 	if !m.close() {
