@@ -19,7 +19,8 @@ const typeBatch = "batch"
 type batched struct {
 	request   *request
 	attempt   int
-	asker     asker // whom its outcome is for
+	asker     asker           // whom its outcome is for
+	ctx       context.Context // nobody waits for the outcome when it has ended
 	gathering *gathering
 	in        *batch // nil while it waits; guarded by the mutex of batches, like gone
 	gone      bool   // nobody waits for its outcome

@@ -553,11 +553,22 @@ func TestAnswerPanics(t *testing.T) {
 // TestGone: a message whose time is over before it could wait is not sent.
 func TestGone(t *testing.T) {
 	inBatches(t, Options{}, func(t *testing.T, w *batchWorld) {
-		m := &batched{request: &request{kind: typeEvent}}
+		m := &batched{request: &request{kind: typeEvent}, ctx: t.Context()}
 		if _, left := w.backend.batches.leave(m, errTimeout); !left {
 			t.Error("it has been answered")
 		}
 		w.backend.batches.gather(m)
+		w.none()
+		if n := len(w.backend.batches.sites); n > 0 {
+			t.Errorf("%d sites are kept", n)
+		}
+		// One whose time ends while it waits, before anybody has noticed.
+		w.send("first")
+		s := w.next()
+		ctx, cancel := context.WithCancel(t.Context())
+		w.backend.batches.gather(&batched{request: &request{kind: typeEvent, peer: w.connect().socket.Peer()}, ctx: ctx})
+		cancel()
+		s.acks("1")
 		w.none()
 		if n := len(w.backend.batches.sites); n > 0 {
 			t.Errorf("%d sites are kept", n)

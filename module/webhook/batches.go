@@ -75,7 +75,7 @@ func newBatches(b *Handler, most int) *batches {
 // send makes one attempt. It returns when the message itself has been answered.
 func (b *batches) send(ctx context.Context, r *request, attempt int) (*reply, error) {
 	done := make(outcomes, 1)
-	m := &batched{request: r, attempt: attempt, asker: done}
+	m := &batched{request: r, attempt: attempt, asker: done, ctx: ctx}
 	if t := b.enter(m); t != 0 {
 		defer b.startNext(m.gathering, t)
 		return b.handler.sendAlone(ctx, r, attempt)
@@ -183,16 +183,26 @@ func (b *batches) next(g *gathering) *batch {
 		b.wake(g, left)
 		return nil
 	}
-	b.depart(g)
 	messages := g.take(b.most)
+	if len(messages) == 0 {
+		return b.next(g) // nothing waits any more
+	}
+	b.depart(g)
 	if len(g.waiting) > 0 {
 		b.wake(g, onTheWay)
 	}
 	return newBatch(g, messages, b.handler.options.Meter)
 }
 
-// take removes the first messages, as many as a batch can have.
+// take removes the first messages, as many as a batch can have, and those whose time is over.
 func (g *gathering) take(most int) []*batched {
+	g.waiting = slices.DeleteFunc(g.waiting, func(m *batched) bool {
+		over := m.ctx.Err() != nil
+		if over {
+			g.size -= m.size()
+		}
+		return over
+	})
 	n, size := 0, 0
 	for n < min(len(g.waiting), most) && (n == 0 || size+g.waiting[n].size() <= maxBatchBytes) {
 		size += g.waiting[n].size()

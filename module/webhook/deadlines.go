@@ -48,7 +48,7 @@ func (d *deadlines) beginPending(parent context.Context, p *pendingEvent) {
 	if p.next = c.pending; p.next != nil {
 		p.next.previous = p
 	}
-	p.ends, c.pending = c, p
+	p.ends, p.ctx, c.pending = c, c, p
 }
 
 // use is begin for a caller that holds the mutex.
