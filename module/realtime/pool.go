@@ -12,7 +12,7 @@ const maxIdle = 32
 
 // A pool runs tasks that may take a while. Each is begun at once, whatever the others wait for.
 //
-// A worker is a goroutine, and up to maxIdle workers stay for later tasks: a request to a backend
+// A worker is a goroutine, and up to maxIdle workers are kept for later tasks: a request to a backend
 // needs a deep stack, and growing a new one costs more than everything else that an event costs
 // here. To wake one takes longer than most tasks that wait for nothing. So workers are woken one
 // after the other: each wakes the next one if there are tasks left by then.
@@ -83,12 +83,12 @@ func (p *pool) work() {
 			task()
 			p.mu.Lock()
 		}
-		stays := p.idle < maxIdle
-		if stays {
+		remains := p.idle < maxIdle
+		if remains {
 			p.idle++
 		}
 		p.mu.Unlock()
-		if !stays {
+		if !remains {
 			return
 		}
 	}
