@@ -175,15 +175,15 @@ func TestStreamExit(t *testing.T) {
 // follow the new configuration.
 func TestStreamReload(t *testing.T) {
 	t.Parallel()
-	s, c, address := harness.StartWithTLSSite(t, "", relaySite(""))
-	var wires []*harness.WebSocket
+	s, c, address := harness.StartWithTLSSite(t, "", relaySite("ping 24s 120s"))
+	var wires []*harness.WebSocket // on a busy machine, long may pass until they are read, and answer a ping
 	for i := range 4 {
 		for _, s.StreamDialer = range harness.StreamDialers(t, address) { // new connections: the last server is closing the old ones
 			wires = append(wires, harness.ConnectWebSocket(t, s), harness.ConnectUpgraded(t, s))
 		}
 		next := c
-		ping := fmt.Sprintf("ping %ds 20s", 25+i)
-		next.Site, next.More = relaySite(ping), strings.Replace(c.More, "handler echo", "handler echo\n"+ping, 1)
+		ping := fmt.Sprintf("ping %ds 120s", 25+i)
+		next.Site, next.More = relaySite(ping), strings.Replace(c.More, "ping 24s 120s", ping, 1)
 		s.MustReload(next)
 		for _, w := range wires {
 			w.CheckAlive()
