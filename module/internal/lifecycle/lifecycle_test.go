@@ -141,6 +141,7 @@ func TestClientSends(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newClient()
 		c.start(0)
+		time.Sleep(time.Second / 2) // so that no message is handled at the very time of a check
 		for range 100 {
 			time.Sleep(time.Second)
 			c.Hold()
