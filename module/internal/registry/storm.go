@@ -21,7 +21,7 @@ const (
 // would keep that: the runtime collects when the heap has grown, or else after two minutes, and
 // gives pages back only later. So when a storm is over, the runtime is told to do both.
 //
-// The zero value is calm.
+// The zero value has seen none.
 type storm struct {
 	free func() // nil: debug.FreeOSMemory
 
