@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-realtime/caddy-realtime/module/publish"
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
 // API is the HTTP API, by which backends emit events, move sockets between rooms and ask who is
@@ -88,14 +89,13 @@ func (e *endpoint) newAPI(s *settings) *publish.Handler {
 		Path:     s.api.path(),
 		Keys:     s.apiKeys,
 		Answers:  &e.answers,
-		Stats:    e.hub.fillStats,
 		ClientIP: clientIP,
 		Logger:   s.logger.With(zap.String("protocol", "api")),
 	})
 }
 
-// fillStats adds the figures of the hub's endpoints to those that the API reports.
-func (h *hub) fillStats(stats *publish.Stats) {
+// fillStats adds the figures of the hub's endpoints to those of the hub.
+func (h *hub) fillStats(stats *realtime.Stats) {
 	stats.Connections = h.connections()
 	stats.Transports = h.transports()
 	for _, e := range h.all() {
@@ -107,12 +107,12 @@ func (h *hub) fillStats(stats *publish.Stats) {
 }
 
 // fillBackend adds the figures of the endpoint's backend, if it has one.
-func (e *endpoint) fillBackend(stats *publish.Stats) {
+func (e *endpoint) fillBackend(stats *realtime.Stats) {
 	if r := e.current.Load(); r == nil || r.settings.backend == nil {
 		return
 	}
 	if stats.Backend == nil {
-		stats.Backend = &publish.BackendStats{Requests: make(map[string]publish.RequestStats)}
+		stats.Backend = &realtime.BackendStats{Requests: make(map[string]realtime.RequestStats)}
 	}
 	inFlight, latencies := e.meter.Read()
 	stats.Backend.InFlight += inFlight

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
-	"github.com/caddy-realtime/caddy-realtime/module/publish"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
@@ -119,12 +118,12 @@ func TestAPI(t *testing.T) {
 		t.Errorf("the client got %s: what had been answered is done once", got)
 	}
 
-	var stats publish.Stats
+	var stats realtime.Stats
 	status, answer := after.call("GET", "/api/realtime/stats", "")
 	if err := json.Unmarshal([]byte(answer), &stats); err != nil || status != http.StatusOK {
 		t.Fatal(status, answer, err)
 	}
-	if stats.Connections != 1 || stats.Sockets != 1 || stats.Transports["websocket"] != 1 || stats.Hub != "default" || stats.Queues != (publish.Queues{}) || stats.Backend != nil {
+	if stats.Connections != 1 || stats.Sockets != 1 || stats.Transports["websocket"] != 1 || stats.Hub != "default" || stats.Queues != (realtime.QueueStats{}) || stats.Backend != nil {
 		t.Errorf("stats %s", answer)
 	}
 }
@@ -173,9 +172,9 @@ func TestAPIQueues(t *testing.T) {
 	}
 }`, port, newKey))
 	b := backend{t, port, newKey}
-	queues := func() publish.Queues {
+	queues := func() realtime.QueueStats {
 		t.Helper()
-		var stats publish.Stats
+		var stats realtime.Stats
 		status, answer := b.call("GET", "/api/stats", "")
 		if err := json.Unmarshal([]byte(answer), &stats); err != nil || status != http.StatusOK {
 			t.Fatal(status, answer, err)
@@ -219,7 +218,7 @@ func TestAPIQueues(t *testing.T) {
 		if err := conn.Close(); err != nil {
 			t.Error(err)
 		}
-		for deadline := time.Now().Add(testcaddy.Patience); queues() != (publish.Queues{}); {
+		for deadline := time.Now().Add(testcaddy.Patience); queues() != (realtime.QueueStats{}); {
 			if time.Now().After(deadline) {
 				t.Fatalf("%s: the queues are %+v when everybody has gone", name, queues())
 			}
@@ -243,7 +242,7 @@ func TestAPIQueues(t *testing.T) {
 	if status, answer := b.call("GET", path, ""); status != http.StatusOK || !strings.Contains(answer, "news") {
 		t.Fatal(status, answer)
 	}
-	if q := queues(); q != (publish.Queues{}) {
+	if q := queues(); q != (realtime.QueueStats{}) {
 		t.Errorf("the queues are %+v", q)
 	}
 }

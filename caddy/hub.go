@@ -52,7 +52,9 @@ func newHub(key hubKey, broker cluster.Broker, all *generations) (*hub, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &hub{Hub: h, key: key, brokerName: brokerName, generations: all, endpoints: make(map[string]*endpoint)}, nil
+	wrapped := &hub{Hub: h, key: key, brokerName: brokerName, generations: all, endpoints: make(map[string]*endpoint)}
+	h.SetStats(wrapped.fillStats)
+	return wrapped, nil
 }
 
 // processLogger returns the logger of what outlives a configuration.

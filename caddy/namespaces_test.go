@@ -40,7 +40,7 @@ func TestReloadWithoutNamespace(t *testing.T) {
 	offset := offsetOf(t, strings.Replace(receive(t, away), "/tenant-7,", "", 1))
 	_ = away.Close()
 	known := func(connected bool) int {
-		return len(hubOf(t, "fewer").Lookup("/tenant-7").Find(realtime.Query{ConnectedOnly: connected}))
+		return len(hubOf(t, "fewer").Lookup("/tenant-7").Find(realtime.Selector{ConnectedOnly: connected}))
 	}
 	for deadline := time.Now().Add(testcaddy.Patience); known(true) != 1; time.Sleep(time.Millisecond) { // until the sockets are read again
 		if time.Now().After(deadline) {

@@ -78,5 +78,5 @@ func (h *Handler) run(ctx context.Context, place string, data []byte) (any, *Pro
 		}
 		return h.broadcast(ctx, e)
 	}
-	return h.change(command, place+"."+command, *bodies[command])
+	return h.change(ctx, command, place+"."+command, *bodies[command])
 }

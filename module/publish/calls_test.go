@@ -130,14 +130,14 @@ func TestManyRecipients(t *testing.T) {
 		if page.Cursor == "" {
 			break
 		}
-		if len(page.Sockets) != PageSize {
+		if len(page.Sockets) != realtime.MaxPage {
 			t.Errorf("a page has %d sockets", len(page.Sockets))
 		}
 		cursor = "&cursor=" + url.QueryEscape(page.Cursor)
 		clients[pages].socket.HandleDisconnect("transport close")
 		a.connect("/", "late", "room")
 		// The one that the cursor names goes, too.
-		if last, ok := a.hub.Namespace("/").Socket(page.Sockets[PageSize-1].ID); ok && pages == 3 {
+		if last, ok := a.hub.Namespace("/").Socket(page.Sockets[realtime.MaxPage-1].ID); ok && pages == 3 {
 			last.HandleDisconnect("transport close")
 		}
 	}
@@ -345,7 +345,7 @@ func TestListings(t *testing.T) {
 			t.Errorf("%s: %s, want %s", path, got.body, want)
 		}
 	}
-	var stats Stats
+	var stats realtime.Stats
 	a.get("stats", &stats)
 	if stats.Hub != "hub" || stats.Node != "node" || stats.Sockets != 4 || stats.Rooms != 4 {
 		t.Errorf("stats %+v", stats)
@@ -376,19 +376,6 @@ func TestManyRooms(t *testing.T) {
 	want := named("room", 2500)
 	slices.Sort(want)
 	equal(t, "rooms", names, want)
-}
-
-// Whatever an entry is called, its place is found again.
-func FuzzCursor(f *testing.F) {
-	f.Add("a", "/")
-	f.Add("", "\x00é\"")
-	f.Fuzz(func(t *testing.T, first, second string) {
-		p := place{strings.ToValidUTF8(first, "?"), strings.ToValidUTF8(second, "?")}
-		if got, problem := parseCursor(p.cursor()); problem != nil || got != p {
-			t.Errorf("%q became %q: %v", p, got, problem)
-		}
-		_, _ = parseCursor(first)
-	})
 }
 
 // TestAnswersExpand has clients name the one attachment of their answer as often as

@@ -132,7 +132,7 @@ func (h *Handler) broadcast(ctx context.Context, e *emission.Emission) (any, *Pr
 	return answer, nil
 }
 
-// request sends an event and waits for the acks of this node's clients.
+// request sends an event and waits for the acks of its clients.
 func (h *Handler) request(ctx context.Context, e *emission.Emission, wait time.Duration) (any, *Problem) {
 	b, problem := h.prepare(e)
 	if problem != nil {
@@ -142,9 +142,7 @@ func (h *Handler) request(ctx context.Context, e *emission.Emission, wait time.D
 	if e.Nobody() {
 		return answer, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	answers, missing, err := b.Request(ctx, MaxAckSockets, e.Event, e.Args...)
+	got, err := b.Request(ctx, wait, MaxAckSockets, e.Event, e.Args...)
 	switch {
 	case errors.Is(err, realtime.ErrSealed):
 		return nil, errClosing
@@ -154,18 +152,16 @@ func (h *Handler) request(ctx context.Context, e *emission.Emission, wait time.D
 		return nil, badField("%v", err)
 	}
 	size := 0
-	for _, a := range answers {
+	answer.Missing = append(answer.Missing, got.Missing...)
+	for _, a := range got.Answers {
 		// A client may refer to one attachment many times. Each becomes a copy here.
 		args := realtime.AppendInlineArgs(nil, a.Args)
 		if size += len(args); size > maxResponses {
 			size -= len(args)
-			missing = append(missing, a.Socket)
+			answer.Missing = append(answer.Missing, a.Socket)
 			continue
 		}
-		answer.Responses = append(answer.Responses, response{a.Socket.ID(), args})
-	}
-	for _, s := range missing {
-		answer.Missing = append(answer.Missing, s.ID())
+		answer.Responses = append(answer.Responses, response{a.Socket, args})
 	}
 	return answer, nil
 }

@@ -43,9 +43,6 @@ type Options struct {
 	// Answers are the answers to requests with an Idempotency-Key. A handler that replaces
 	// another one has the same. Default: none.
 	Answers *Answers
-	// Stats fills in the figures that the hub does not know. It must not block.
-	// Default: they stay zero.
-	Stats func(*Stats)
 	// ClientIP returns the address of a request's client, for the log. Default: the
 	// peer's.
 	ClientIP func(*http.Request) string
@@ -76,6 +73,9 @@ func NewHandler(endpoint *realtime.Endpoint, o Options) *Handler {
 	}
 	return &Handler{endpoint: endpoint, options: o, base: strings.Split(strings.TrimRight(o.Path, "/"), "/")}
 }
+
+// nodes returns the nodes that calls are about.
+func (h *Handler) nodes() realtime.Nodes { return h.endpoint.Hub().Nodes() }
 
 // A call is one call of the API.
 type call struct {

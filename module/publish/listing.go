@@ -2,61 +2,11 @@ package publish
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/json"
+	"errors"
 	"net/http"
-	"slices"
-	"strings"
-	"time"
 
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
-
-// PageSize is how many entries a page of a listing has at most.
-const PageSize = 1000
-
-// A place is where an entry is in the order of a listing. The order does not depend on
-// what comes and goes. So somebody who reads page after page sees everything that is
-// there all the time, and nothing twice.
-type place [2]string
-
-func (p place) compare(other place) int { return slices.Compare(p[:], other[:]) }
-
-// cursor returns the text by which a caller asks for what follows the place.
-func (p place) cursor() string {
-	text, err := json.Marshal(p)
-	if err != nil {
-		panic(err) // strings
-	}
-	return base64.RawURLEncoding.EncodeToString(text)
-}
-
-func parseCursor(text string) (place, *Problem) {
-	var p []string
-	data, err := base64.RawURLEncoding.DecodeString(text)
-	if err != nil || json.Unmarshal(data, &p) != nil || len(p) != len(place{}) {
-		return place{}, problemf(http.StatusBadRequest, "bad_parameter", "cursor takes what the page before says, as it is")
-	}
-	return place(p), nil
-}
-
-// turn returns the page that follows a cursor, and the next cursor, which is "" on the
-// last page. It reorders entries.
-func turn[T any](entries []T, at func(T) place, cursor string) ([]T, string, *Problem) {
-	if cursor != "" {
-		last, problem := parseCursor(cursor)
-		if problem != nil {
-			return nil, "", problem
-		}
-		entries = slices.DeleteFunc(entries, func(e T) bool { return at(e).compare(last) <= 0 })
-	}
-	slices.SortFunc(entries, func(a, b T) int { return at(a).compare(at(b)) })
-	if len(entries) <= PageSize {
-		return entries, "", nil
-	}
-	entries = entries[:PageSize]
-	return entries, at(entries[PageSize-1]).cursor(), nil
-}
 
 // A socketPage is a page of the listing of sockets.
 type socketPage struct {
@@ -64,56 +14,40 @@ type socketPage struct {
 	Cursor  string        `json:"cursor,omitempty"`
 }
 
+// A socketEntry is a socket whose user is null if there is none.
 type socketEntry struct {
-	ID          string                     `json:"id"`
-	Session     string                     `json:"session"`
-	Node        string                     `json:"node"`
-	Namespace   string                     `json:"namespace"`
-	User        *string                    `json:"user"`
-	Rooms       []string                   `json:"rooms"`
-	Data        map[string]json.RawMessage `json:"data"`
-	ConnectedAt time.Time                  `json:"connected_at"`
+	realtime.SocketInfo
+	User *string `json:"user"`
 }
 
-func (h *Handler) sockets(_ context.Context, r *request) (int, any, *Problem) {
+func (h *Handler) sockets(ctx context.Context, r *request) (int, any, *Problem) {
 	w, problem := whereOf(r.query)
 	if problem != nil {
 		return 0, nil, problem
 	}
-	sockets, problem := h.choose(w, true)
-	if problem != nil {
+	nodes, selector := h.nodes(), w.selector(h.endpoint)
+	selector.ConnectedOnly = true
+	if problem := h.checkServed(ctx, nodes, &selector); problem != nil {
 		return 0, nil, problem
 	}
-	sockets, cursor, problem := turn(sockets, func(s *realtime.Socket) place { return place{s.ID(), s.Namespace().Name()} }, r.query["cursor"])
-	if problem != nil {
-		return 0, nil, problem
+	found, err := nodes.Sockets(ctx, selector, realtime.Page{Cursor: r.query["cursor"]})
+	if err != nil {
+		return 0, nil, badPage(err)
 	}
-	page := socketPage{make([]socketEntry, len(sockets)), cursor}
-	for i, s := range sockets {
-		page.Sockets[i] = h.describe(s)
+	page := socketPage{make([]socketEntry, len(found.Sockets)), found.Cursor}
+	for i, s := range found.Sockets {
+		page.Sockets[i].SocketInfo = s
+		if s.User != "" {
+			page.Sockets[i].User = &s.User
+		}
 	}
 	return http.StatusOK, page, nil
 }
 
-func (h *Handler) describe(s *realtime.Socket) socketEntry {
-	e := socketEntry{
-		ID:          s.ID(),
-		Session:     s.Session(),
-		Node:        h.endpoint.Hub().Node(),
-		Namespace:   s.Namespace().Name(),
-		Rooms:       s.Rooms(),
-		Data:        s.Data(),
-		ConnectedAt: s.ConnectedAt().UTC().Truncate(time.Millisecond),
+// badPage returns the problem of a page that cannot be had.
+func badPage(err error) *Problem {
+	if errors.Is(err, realtime.ErrBadCursor) {
+		return problemf(http.StatusBadRequest, "bad_parameter", "cursor takes what the page before says, as it is")
 	}
-	if user := s.User(); user != "" {
-		e.User = &user
-	}
-	if e.Rooms == nil {
-		e.Rooms = []string{}
-	}
-	slices.SortFunc(e.Rooms, strings.Compare)
-	if e.Data == nil {
-		e.Data = map[string]json.RawMessage{}
-	}
-	return e
+	return problemf(http.StatusInternalServerError, "internal", "%v", err)
 }

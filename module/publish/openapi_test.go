@@ -349,10 +349,11 @@ func TestOpenAPI(t *testing.T) {
 		equal(t, name, fields, properties)
 	}
 
-	a := serve(t, Options{Stats: func(s *Stats) {
+	a := serve(t, Options{}, realtime.Options{Broker: brokenBroker{}})
+	a.hub.SetStats(func(s *realtime.Stats) {
 		s.Connections, s.Transports = 1, map[string]int{"polling": 1}
-		s.Backend = &BackendStats{Requests: map[string]RequestStats{"socket.event": {Count: 1, Total: time.Millisecond / 2, Max: time.Millisecond / 2}}}
-	}}, realtime.Options{Broker: brokenBroker{}})
+		s.Backend = &realtime.BackendStats{Requests: map[string]realtime.RequestStats{"socket.event": {Count: 1, Total: time.Millisecond / 2, Max: time.Millisecond / 2}}}
+	})
 	a.connect("/", "u1", "room").answer = []realtime.Arg{realtime.String("yes")}
 	bodies := map[string]string{
 		"emit":               `{"namespace":"/","to":["room"],"users":["u1"],"except":["nobody"],"event":"e","args":[1,{"$binary":"AQID"}],"volatile":true}`,

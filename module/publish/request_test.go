@@ -77,7 +77,7 @@ func FuzzRequest(f *testing.F) {
 			}
 		}
 		for name := range changes {
-			if _, problem := h.change(name, "", body); problem == nil {
+			if _, problem := h.change(t.Context(), name, "", body); problem == nil {
 				schema := "#/components/schemas/" + strings.ToUpper(name[:1]) + name[1:]
 				if err := valid(d.schema(t, schema), string(body)); err != nil {
 					t.Errorf("%s: taken, and yet %v", name, err)

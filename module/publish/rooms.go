@@ -3,49 +3,50 @@ package publish
 import (
 	"context"
 	"net/http"
-	"slices"
+
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// A roomPage is a page of the listing of rooms.
+// A roomPage is a page of the listing of rooms. The rooms of single sockets are not listed.
 type roomPage struct {
-	Rooms  []roomEntry `json:"rooms"`
-	Cursor string      `json:"cursor,omitempty"`
+	Rooms  []realtime.RoomInfo `json:"rooms"`
+	Cursor string              `json:"cursor,omitempty"`
 }
 
-// A roomEntry is a room with sockets of this node. The rooms of single sockets are not
-// listed.
-type roomEntry struct {
-	Namespace string `json:"namespace"`
-	Room      string `json:"room"`
-	Sockets   int    `json:"sockets"`
-}
-
-func (h *Handler) rooms(_ context.Context, r *request) (int, any, *Problem) {
+func (h *Handler) rooms(ctx context.Context, r *request) (int, any, *Problem) {
 	w, problem := whereOf(r.query)
 	if problem != nil {
 		return 0, nil, problem
 	}
-	namespaces, problem := h.namespaces(w.namespace)
+	selector, problem := h.served(w)
 	if problem != nil {
 		return 0, nil, problem
 	}
-	rooms := []roomEntry{}
-	for _, n := range namespaces {
-		for room, sockets := range n.Rooms() {
-			rooms = append(rooms, roomEntry{n.Name(), room, sockets})
-		}
+	found, err := h.nodes().Rooms(ctx, selector, realtime.Page{Cursor: r.query["cursor"]})
+	if err != nil {
+		return 0, nil, badPage(err)
 	}
-	rooms, cursor, problem := turn(rooms, func(e roomEntry) place { return place{e.Namespace, e.Room} }, r.query["cursor"])
-	return http.StatusOK, roomPage{rooms, cursor}, problem
+	return http.StatusOK, roomPage{found.Rooms, found.Cursor}, nil
 }
 
-// presence is who is in a room, on this node.
+// served returns the selector of the sockets for which the conditions hold in the namespaces that
+// the endpoint serves.
+func (h *Handler) served(w *where) (realtime.Selector, *Problem) {
+	selector := w.selector(h.endpoint)
+	selector.Scope.Endpoint = ""
+	if w.namespace != nil {
+		return selector, h.checkNamespace(*w.namespace)
+	}
+	return selector, nil
+}
+
+// presence is who is in a room.
 type presence struct {
 	Users   []string `json:"users"`   // each once, in order
 	Sockets int      `json:"sockets"` // including those without a user
 }
 
-func (h *Handler) presence(_ context.Context, r *request) (int, any, *Problem) {
+func (h *Handler) presence(ctx context.Context, r *request) (int, any, *Problem) {
 	name, ok := r.query["namespace"]
 	if !ok {
 		name = defaultSpace
@@ -53,20 +54,18 @@ func (h *Handler) presence(_ context.Context, r *request) (int, any, *Problem) {
 	if problem := checkName("room", r.room); problem != nil {
 		return 0, nil, problem
 	}
-	namespaces, problem := h.namespaces(&name)
+	selector, problem := h.served(&where{room: &r.room, namespace: &name})
 	if problem != nil {
 		return 0, nil, problem
 	}
-	answer := presence{Users: []string{}}
-	for _, n := range namespaces { // one, or none if nobody has ever been there
-		for _, s := range n.Members(r.room) {
-			answer.Sockets++
-			if user := s.User(); user != "" {
-				answer.Users = append(answer.Users, user)
-			}
-		}
+	selector.ConnectedOnly = true
+	found, err := h.nodes().Presence(ctx, selector)
+	if err != nil {
+		return 0, nil, problemf(http.StatusInternalServerError, "internal", "%v", err)
 	}
-	slices.Sort(answer.Users)
-	answer.Users = slices.Compact(answer.Users)
+	answer := presence{found.Users, found.Sockets}
+	if answer.Users == nil {
+		answer.Users = []string{}
+	}
 	return http.StatusOK, answer, nil
 }

@@ -3,6 +3,7 @@ package publish
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 
 	"go.uber.org/zap"
@@ -14,10 +15,10 @@ import (
 type change interface {
 	// members returns the members of its body, without "where".
 	members() members
-	// check reports what is wrong with the change, for these sockets.
-	check(sockets []*realtime.Socket) *Problem
-	// apply changes one socket, and reports whether it did.
-	apply(*realtime.Socket) bool
+	// check reports what is wrong with the change.
+	check() *Problem
+	// apply changes the sockets that are selected.
+	apply(context.Context, realtime.Nodes, realtime.Selector) (realtime.Changed, error)
 }
 
 // changes are all changes, by the names of their commands.
@@ -30,19 +31,19 @@ var changes = map[string]func() change{
 
 // changed is the answer to a change.
 type changed struct {
-	Sockets int `json:"sockets"` // of this node, with those whose clients may come back
+	Sockets int `json:"sockets"` // with those whose clients may come back
 }
 
 // command returns the function that serves a change's call.
 func command(name string) func(*Handler, context.Context, *request) (int, any, *Problem) {
-	return func(h *Handler, _ context.Context, r *request) (int, any, *Problem) {
-		answer, problem := h.change(name, "", r.body)
+	return func(h *Handler, ctx context.Context, r *request) (int, any, *Problem) {
+		answer, problem := h.change(ctx, name, "", r.body)
 		return http.StatusOK, answer, problem
 	}
 }
 
-// change applies a change to the sockets of this node, and of no other.
-func (h *Handler) change(name, place string, data []byte) (any, *Problem) {
+// change applies a change.
+func (h *Handler) change(ctx context.Context, name, place string, data []byte) (any, *Problem) {
 	c := changes[name]()
 	var conditions json.RawMessage
 	fields := c.members()
@@ -54,27 +55,36 @@ func (h *Handler) change(name, place string, data []byte) (any, *Problem) {
 	if problem != nil {
 		return nil, problem
 	}
-	sockets, problem := h.choose(w, false)
-	if problem != nil {
+	nodes, selector := h.nodes(), w.selector(h.endpoint)
+	if problem := h.checkServed(ctx, nodes, &selector); problem != nil {
 		return nil, problem
 	}
-	if problem := c.check(sockets); problem != nil {
+	if problem := c.check(); problem != nil {
 		return nil, problem
 	}
-	var answer changed
-	for _, s := range sockets {
-		if c.apply(s) {
-			answer.Sockets++
-		}
+	// The change is for all sockets, even if the caller hangs up.
+	done, err := c.apply(context.WithoutCancel(ctx), nodes, selector)
+	if err != nil {
+		return nil, changeProblem(err)
 	}
-	if h.endpoint.Hub().Sealed() {
-		return nil, errSealed // Recoverable sockets may have been saved already.
-	}
-	if d, ok := c.(*disconnectChange); ok && answer.Sockets > 0 {
+	if d, ok := c.(*disconnectChange); ok && done.Sockets > 0 {
 		h.options.Logger.Info("sockets disconnected by the API",
-			zap.Int("sockets", answer.Sockets), zap.String("reason", d.reason))
+			zap.Int("sockets", done.Sockets), zap.String("reason", d.reason))
 	}
-	return answer, nil
+	return changed{done.Sockets}, nil
+}
+
+func changeProblem(err error) *Problem {
+	refused, ok := errors.AsType[*realtime.JoinError](err)
+	switch {
+	case errors.Is(err, realtime.ErrSealed):
+		return errSealed
+	case !ok:
+		return problemf(http.StatusInternalServerError, "internal", "%v", err)
+	case refused.Room != "":
+		return errReservedRoom(refused.Room)
+	}
+	return problemf(http.StatusBadRequest, "too_many_rooms", "the socket %s would be in more than %d rooms, which limits rooms allows", quote(refused.Socket), refused.Max)
 }
 
 // A joinChange makes sockets join rooms.
@@ -82,41 +92,20 @@ type joinChange struct{ rooms []string }
 
 func (j *joinChange) members() members { return members{"rooms": &j.rooms} }
 
-func (j *joinChange) check(sockets []*realtime.Socket) *Problem {
-	if problem := checkRooms(j.rooms); problem != nil {
-		return problem
-	}
-	seen := make(map[*realtime.Namespace]bool)
-	for _, s := range sockets {
-		if most := s.Endpoint().Limits().Rooms; !s.CanJoin(j.rooms, most) {
-			return problemf(http.StatusBadRequest, "too_many_rooms", "the socket %s would be in more than %d rooms, which limits rooms allows", quote(s.ID()), most)
-		}
-		if n := s.Namespace(); !seen[n] {
-			seen[n] = true
-			for _, room := range j.rooms {
-				if n.IsSocketRoom(room) {
-					return errReservedRoom(room)
-				}
-			}
-		}
-	}
-	return nil
-}
+func (j *joinChange) check() *Problem { return checkRooms(j.rooms) }
 
-func (j *joinChange) apply(s *realtime.Socket) bool {
-	s.Join(j.rooms...)
-	return true
+func (j *joinChange) apply(ctx context.Context, nodes realtime.Nodes, s realtime.Selector) (realtime.Changed, error) {
+	return nodes.Join(ctx, s, j.rooms...)
 }
 
 // A leaveChange makes sockets leave rooms.
 type leaveChange struct{ rooms []string }
 
-func (l *leaveChange) members() members                  { return members{"rooms": &l.rooms} }
-func (l *leaveChange) check([]*realtime.Socket) *Problem { return checkRooms(l.rooms) }
+func (l *leaveChange) members() members { return members{"rooms": &l.rooms} }
+func (l *leaveChange) check() *Problem  { return checkRooms(l.rooms) }
 
-func (l *leaveChange) apply(s *realtime.Socket) bool {
-	s.Leave(l.rooms...)
-	return true
+func (l *leaveChange) apply(ctx context.Context, nodes realtime.Nodes, s realtime.Selector) (realtime.Changed, error) {
+	return nodes.Leave(ctx, s, l.rooms...)
 }
 
 // maxRooms is how many rooms one command can name.
@@ -143,28 +132,29 @@ func (d *disconnectChange) members() members {
 	return members{"reason": &d.reason, "close": &d.closing}
 }
 
-func (d *disconnectChange) check([]*realtime.Socket) *Problem {
+func (d *disconnectChange) check() *Problem {
 	if d.reason == "" {
 		return nil
 	}
 	return checkName("reason", d.reason)
 }
 
-func (d *disconnectChange) apply(s *realtime.Socket) bool { return s.Disconnect(d.closing) == nil }
+func (d *disconnectChange) apply(ctx context.Context, nodes realtime.Nodes, s realtime.Selector) (realtime.Changed, error) {
+	return nodes.Disconnect(ctx, s, d.closing)
+}
 
 // A dataChange sets members of the data of sockets.
 type dataChange struct{ patch map[string]json.RawMessage }
 
 func (p *dataChange) members() members { return members{"patch": &p.patch} }
 
-func (p *dataChange) check([]*realtime.Socket) *Problem {
+func (p *dataChange) check() *Problem {
 	if p.patch == nil {
 		return badField("patch is missing")
 	}
 	return nil
 }
 
-func (p *dataChange) apply(s *realtime.Socket) bool {
-	s.SetData(p.patch)
-	return true
+func (p *dataChange) apply(ctx context.Context, nodes realtime.Nodes, s realtime.Selector) (realtime.Changed, error) {
+	return nodes.SetData(ctx, s, p.patch)
 }

@@ -1,14 +1,13 @@
 package publish
 
 import (
+	"context"
 	"net/http"
-	"slices"
 
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// A where selects sockets of this node: those that meet all conditions. A condition that
-// is nil is always met.
+// A where selects sockets: those that meet all conditions. A condition that is nil is always met.
 type where struct {
 	socket, user, room, namespace *string
 }
@@ -52,51 +51,34 @@ func (w *where) check(place string) *Problem {
 	return nil
 }
 
-// namespaces returns the namespaces that exist and that the endpoint serves: the one of
-// a name, or all if name is nil.
-func (h *Handler) namespaces(name *string) ([]*realtime.Namespace, *Problem) {
-	if name != nil {
-		if problem := h.checkNamespace(*name); problem != nil {
-			return nil, problem
+// selector returns the selector of an endpoint's sockets for which the conditions hold.
+func (w *where) selector(e *realtime.Endpoint) realtime.Selector {
+	list := func(condition *string) []string {
+		if condition == nil {
+			return nil
 		}
+		return []string{*condition}
 	}
-	return slices.DeleteFunc(h.endpoint.Hub().Namespaces(), func(n *realtime.Namespace) bool {
-		if name != nil {
-			return n.Name() != *name
-		}
-		return !h.endpoint.Allows(n.Name())
-	}), nil
+	return realtime.Selector{
+		Namespaces: list(w.namespace),
+		Sockets:    list(w.socket),
+		Users:      list(w.user),
+		Rooms:      list(w.room),
+		Scope:      e.Scope(),
+	}
 }
 
-// choose returns the selected sockets in no particular order: those that are connected,
-// and without connected also recoverable ones. It includes sockets of this endpoint in
-// namespaces that the endpoint does not serve any more: they connected before its
-// settings changed.
-func (h *Handler) choose(w *where, connected bool) ([]*realtime.Socket, *Problem) {
-	query := realtime.Query{ConnectedOnly: connected}
-	for condition, value := range map[*string]*string{&query.ID: w.socket, &query.User: w.user, &query.Room: w.room} {
-		if value != nil {
-			*condition = *value
-		}
+// checkServed reports a selector whose namespace the endpoint does not serve, unless sockets of
+// the endpoint are there: they connected before its settings changed.
+func (h *Handler) checkServed(ctx context.Context, nodes realtime.Nodes, s *realtime.Selector) *Problem {
+	if len(s.Namespaces) == 0 || h.endpoint.Allows(s.Namespaces[0]) {
+		return nil
 	}
-	var all []*realtime.Socket
-	unserved := w.namespace != nil && !h.endpoint.Allows(*w.namespace)
-	for _, n := range h.endpoint.Hub().Namespaces() {
-		if w.namespace != nil && n.Name() != *w.namespace {
-			continue
-		}
-		found := n.Find(query)
-		if !h.endpoint.Allows(n.Name()) {
-			own := func(s *realtime.Socket) bool { return s.Endpoint().Name() == h.endpoint.Name() }
-			unserved = unserved && !slices.ContainsFunc(n.Find(realtime.Query{}), own)
-			found = slices.DeleteFunc(found, func(s *realtime.Socket) bool { return !own(s) })
-		}
-		all = append(all, found...)
+	page, err := nodes.Sockets(ctx, realtime.Selector{Namespaces: s.Namespaces, Scope: s.Scope}, realtime.Page{Limit: 1})
+	if err != nil || len(page.Sockets) == 0 {
+		return errUnserved(s.Namespaces[0])
 	}
-	if unserved {
-		return nil, errUnserved(*w.namespace)
-	}
-	return all, nil
+	return nil
 }
 
 // errReservedRoom returns the problem of a room that nobody else can join.

@@ -2,14 +2,10 @@ package realtime
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"unsafe"
 )
-
-// ErrTooManySockets means that a request would go to more sockets than its caller allows.
-var ErrTooManySockets = errors.New("event is for too many sockets")
 
 // maxAnswers is how many bytes the answers to one request can take together. answerSize is about
 // how many an answer takes besides its arguments.
@@ -18,30 +14,10 @@ const (
 	answerSize = 2 * int(unsafe.Sizeof(Answer{}))
 )
 
-// An Answer is one client's ack of an event that went to many.
-type Answer struct {
-	Socket *Socket
-	Args   []Arg
-}
-
-// Request sends the event to at most maxSockets sockets and waits until each of their clients has
-// acked it, or ctx ends. It returns the answers in the order in which they came, and as missing the
-// sockets whose clients did not answer: they disconnected, were awaited for too many other acks, or
-// their answer would have brought the total above 16 MiB.
-//
-// Only the sockets of this node get the event, and clients that come back later do not. If there
-// are more than maxSockets, nobody gets it and the error is ErrTooManySockets. On a sealed hub it
-// is ErrSealed. Any other error means that the event is not valid. Like Socket.Request, it must not
-// be called from a Handler's method.
-func (b Broadcast) Request(ctx context.Context, maxSockets int, event string, args ...Arg) (answers []Answer, missing []*Socket, err error) {
-	n := b.namespace.current()
-	b.namespace = n
-	m, err := n.newMessage(event, args)
-	if err != nil {
-		return nil, nil, err
-	}
-	m.Volatile = b.volatile
-	m.Ack = n.acks.Add(1) // one number for all, so that the message is encoded once
+// collectAcks sends the message to at most maxSockets sockets of this node and waits until each of
+// their clients has acked it, or ctx ends. The error is ErrSealed or ErrTooManySockets.
+func (b Broadcast) collectAcks(ctx context.Context, m *Message, maxSockets int) (answers []Answer, missing []string, err error) {
+	m.Ack = b.namespace.acks.Add(1) // one number for all, so that the message is encoded once
 	c, err := b.sendRequest(m, maxSockets)
 	if err != nil {
 		return nil, nil, err
@@ -99,7 +75,7 @@ func (c *ackCollector) add(s *Socket, args []Arg, err error) {
 		return
 	}
 	c.size += size
-	c.answers = append(c.answers, Answer{s, compact(args)})
+	c.answers = append(c.answers, Answer{s.id, compact(args)})
 }
 
 // countDown records that one ack less is awaited.
@@ -111,16 +87,16 @@ func (c *ackCollector) countDown() {
 	}
 }
 
-func (c *ackCollector) result() (answers []Answer, missing []*Socket) {
+func (c *ackCollector) result() (answers []Answer, missing []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	answered := make(map[*Socket]struct{}, len(c.answers))
+	answered := make(map[string]struct{}, len(c.answers))
 	for _, a := range c.answers {
 		answered[a.Socket] = struct{}{}
 	}
 	for _, s := range c.sockets {
-		if _, ok := answered[s]; !ok {
-			missing = append(missing, s)
+		if _, ok := answered[s.id]; !ok {
+			missing = append(missing, s.id)
 		}
 	}
 	return slices.Clip(c.answers), missing

@@ -21,13 +21,10 @@ type requestOutcome struct {
 func ackCollector(ctx context.Context, b realtime.Broadcast, sockets int, event string) <-chan requestOutcome {
 	outcome := make(chan requestOutcome, 1)
 	go func() {
-		answers, missing, err := b.Request(ctx, sockets, event)
-		p := requestOutcome{err: err}
-		for _, a := range answers {
-			p.answers = append(p.answers, fmt.Sprint(a.Socket.ID(), texts(a.Args)))
-		}
-		for _, s := range missing {
-			p.missing = append(p.missing, s.ID())
+		got, err := b.Request(ctx, time.Hour, sockets, event)
+		p := requestOutcome{missing: got.Missing, err: err}
+		for _, a := range got.Answers {
+			p.answers = append(p.answers, fmt.Sprint(a.Socket, texts(a.Args)))
 		}
 		outcome <- p
 	}()

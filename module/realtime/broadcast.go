@@ -46,14 +46,36 @@ func (b Broadcast) Volatile() Broadcast {
 	return b
 }
 
+// A Sent says whom an event has been sent to.
+type Sent struct {
+	Sockets int // of this node, without those whose clients are away
+	Nodes   int // how many other nodes are told, which have sockets of their own or not
+}
+
 // Emit sends the event. It waits neither for recipients nor for other nodes. The error is ErrSealed
 // if nobody gets the event any more, and ErrLocalOnly if only the sockets of this node do. Any
 // other error means that the event is not valid. Emit uses ctx for its batch only.
 func (b Broadcast) Emit(ctx context.Context, event string, args ...Arg) error {
+	_, _, err := b.send(ctx, event, args)
+	return err
+}
+
+// Send is Emit, and says whom it has sent the event to.
+func (b Broadcast) Send(ctx context.Context, event string, args ...Arg) (Sent, error) {
+	sockets, told, err := b.send(ctx, event, args)
+	sent := Sent{Sockets: sockets}
+	if told {
+		sent.Nodes = b.namespace.hub.peers()
+	}
+	return sent, err
+}
+
+// send returns how many sockets of this node get the event, and whether other nodes are told.
+func (b Broadcast) send(ctx context.Context, event string, args []Arg) (sockets int, told bool, err error) {
 	b.namespace = b.namespace.current()
 	m, err := b.namespace.newMessage(event, args)
 	if err != nil {
-		return err
+		return 0, false, err
 	}
 	m.Volatile = b.volatile
 	if b.namespace.recovery.Load() != nil && m.recoverable() {
@@ -62,15 +84,16 @@ func (b Broadcast) Emit(ctx context.Context, event string, args ...Arg) error {
 	var remote []byte
 	if !b.local {
 		if remote, err = b.namespace.hub.publisher.encode(m, &b.to); err != nil {
-			return err
+			return 0, false, err
 		}
 	}
-	return b.deliver(m, batchOf(ctx), remote)
+	sockets, err = b.deliver(m, batchOf(ctx), remote)
+	return sockets, remote != nil && err == nil, err
 }
 
-// deliver gives the message to each recipient on this node once. Remote is the payload for the
-// other nodes, or nil. The error is ErrSealed or ErrLocalOnly.
-func (b Broadcast) deliver(m *Message, batch *Batch, remote []byte) error {
+// deliver gives the message to each recipient on this node once, and returns how many there were.
+// Remote is the payload for the other nodes, or nil. The error is ErrSealed or ErrLocalOnly.
+func (b Broadcast) deliver(m *Message, batch *Batch, remote []byte) (sockets int, err error) {
 	n := b.namespace
 	var own *Batch
 	defer func() {
@@ -80,11 +103,10 @@ func (b Broadcast) deliver(m *Message, batch *Batch, remote []byte) error {
 	}()
 	defer n.order.lock(&b.to)()
 	if n.sealed.Load() {
-		return ErrSealed
+		return 0, ErrSealed
 	}
 	// It is queued under the lock, so that a room has the same order on all nodes, and first, so
 	// that the other nodes do not wait for deliveries on this one.
-	var err error
 	if remote != nil {
 		err = n.hub.publisher.add(remote, m.Volatile)
 	}
@@ -114,9 +136,10 @@ func (b Broadcast) deliver(m *Message, batch *Batch, remote []byte) error {
 		}
 		_ = s.conn.Deliver(m, batch) // an error means that the client is being disconnected
 	}
+	sockets = len(*recipients)
 	clear(*recipients) // the pool must not keep sockets alive
 	recipientLists.Put(recipients)
-	return err
+	return sockets, err
 }
 
 var recipientLists = sync.Pool{New: func() any { return new([]*Socket) }}

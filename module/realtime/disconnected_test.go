@@ -163,7 +163,7 @@ func TestFind(t *testing.T) {
 		gone.disconnect("ping timeout")
 		brief.disconnect("ping timeout")
 		synctest.Wait()
-		check := func(q realtime.Query, want ...string) {
+		check := func(q realtime.Selector, want ...string) {
 			t.Helper()
 			names := []string{}
 			for _, s := range n.Find(q) {
@@ -172,39 +172,39 @@ func TestFind(t *testing.T) {
 			slices.Sort(names)
 			equal(t, fmt.Sprint(q), names, want)
 		}
-		check(realtime.Query{}, "brief", "gone", "here")
-		check(realtime.Query{User: "otto"}, "brief")
+		check(realtime.Selector{}, "brief", "gone", "here")
+		check(realtime.Selector{Users: []string{"otto"}}, "brief")
 		time.Sleep(2 * time.Second) // an expired socket is not recoverable
-		check(realtime.Query{}, "gone", "here")
-		check(realtime.Query{User: "anna"}, "gone", "here")
-		check(realtime.Query{User: "otto"})
-		check(realtime.Query{Room: "red"}, "gone", "here")
-		check(realtime.Query{Room: "blue"}, "gone")
-		check(realtime.Query{Room: goneID}, "gone")
-		check(realtime.Query{ID: hereID}, "here")
-		check(realtime.Query{ID: goneID, Room: "red", User: "anna"}, "gone")
-		check(realtime.Query{ID: goneID, Room: "green"})
-		check(realtime.Query{ID: goneID, User: "otto"})
-		check(realtime.Query{User: "anna", Room: "blue"}, "gone")
-		for _, s := range n.Find(realtime.Query{Room: "blue"}) {
+		check(realtime.Selector{}, "gone", "here")
+		check(realtime.Selector{Users: []string{"anna"}}, "gone", "here")
+		check(realtime.Selector{Users: []string{"otto"}})
+		check(realtime.Selector{Rooms: []string{"red"}}, "gone", "here")
+		check(realtime.Selector{Rooms: []string{"blue"}}, "gone")
+		check(realtime.Selector{Rooms: []string{goneID}}, "gone")
+		check(realtime.Selector{Sockets: []string{hereID}}, "here")
+		check(realtime.Selector{Sockets: []string{goneID}, Rooms: []string{"red"}, Users: []string{"anna"}}, "gone")
+		check(realtime.Selector{Sockets: []string{goneID}, Rooms: []string{"green"}})
+		check(realtime.Selector{Sockets: []string{goneID}, Users: []string{"otto"}})
+		check(realtime.Selector{Users: []string{"anna"}, Rooms: []string{"blue"}}, "gone")
+		for _, s := range n.Find(realtime.Selector{Rooms: []string{"blue"}}) {
 			s.Leave("blue")
 			s.Join("green", hereID)
 		}
-		check(realtime.Query{Room: "blue"})
-		check(realtime.Query{Room: "green"}, "gone")
-		check(realtime.Query{Room: hereID}, "here")
+		check(realtime.Selector{Rooms: []string{"blue"}})
+		check(realtime.Selector{Rooms: []string{"green"}}, "gone")
+		check(realtime.Selector{Rooms: []string{hereID}}, "here")
 		if sockets, rooms := a.Hub().Stats(); sockets != 1 || rooms != 2 { // staff and red
 			t.Errorf("%d sockets, %d rooms are there", sockets, rooms)
 		}
 		if _, ok := n.Socket(goneID); ok {
 			t.Error("a disconnected socket counts as connected")
 		}
-		for _, s := range n.Find(realtime.Query{ID: goneID}) {
+		for _, s := range n.Find(realtime.Selector{Sockets: []string{goneID}}) {
 			if err := s.Disconnect(false); err != nil {
 				t.Error(err)
 			}
 		}
-		check(realtime.Query{Room: "red"}, "here")
+		check(realtime.Selector{Rooms: []string{"red"}}, "here")
 		if n.IsSocketRoom(goneID) {
 			t.Error("an unrecoverable socket keeps its own room")
 		}

@@ -22,8 +22,10 @@
 //     peer.go, glob.go.
 //   - Events of clients: event.go, handler.go, guestcall.go, serialqueue.go, pool.go.
 //   - Events to clients: broadcast.go, target.go, message.go, arg.go, inline.go, order.go, batch.go,
-//     conn.go, memory.go. Their acks: ack.go, ackcollector.go.
+//     conn.go, memory.go. Their acks: ack.go, request.go, ackcollector.go.
 //   - Recovery of sockets: recoverystore.go, history.go, recoverystate.go, membershiplog.go,
 //     disconnected.go, recover.go, revocation.go. In another process: snapshot.go, fingerprint.go.
+//   - What is asked of all nodes: nodes.go, operation.go, selector.go, page.go. Each operation:
+//     socketinfo.go, change.go, roomlist.go, presence.go, nodestats.go, request.go.
 //   - Other nodes: publisher.go, remotebroadcast.go, remotenode.go.
 package realtime

@@ -96,6 +96,17 @@ func (e *Endpoint) Allows(namespace string) bool {
 	return policy.allows(namespace)
 }
 
+// Scope returns what the endpoint may reach in its hub.
+func (e *Endpoint) Scope() *Scope {
+	policy, release := e.acquire()
+	defer release()
+	namespaces := policy.Namespaces
+	if len(namespaces) == 0 {
+		namespaces = Globs{"/"}
+	}
+	return &Scope{Namespaces: namespaces, Endpoint: e.name}
+}
+
 // DisallowedSockets returns the endpoint's sockets on this node, recoverable ones included, whose
 // namespace none of the policies allows.
 func (e *Endpoint) DisallowedSockets(policies ...*Policy) []*Socket {
@@ -104,7 +115,7 @@ func (e *Endpoint) DisallowedSockets(policies ...*Policy) []*Socket {
 		if slices.ContainsFunc(policies, func(p *Policy) bool { return p.allows(n.name) }) {
 			continue
 		}
-		for _, s := range n.Find(Query{}) {
+		for _, s := range n.Find(Selector{}) {
 			if s.endpoint.name == e.name { // a restored socket has another Endpoint of that name
 				sockets = append(sockets, s)
 			}

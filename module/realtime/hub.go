@@ -59,7 +59,10 @@ type Hub struct {
 	expiries     expiries
 	workers      *pool // runs what handlers do off the readers' goroutines
 
-	limits atomic.Pointer[Limits] // of events that are sent
+	limits    atomic.Pointer[Limits]       // of events that are sent
+	fillStats atomic.Pointer[func(*Stats)] // nil: nobody fills in more
+
+	others requester // the other nodes; nil if there are none
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -40,7 +41,7 @@ func TestLimits(t *testing.T) {
 		},
 		"socket": func(event string, args ...realtime.Arg) error { return m.Emit(t.Context(), event, args...) },
 		"request": func(event string, args ...realtime.Arg) error {
-			_, _, err := e.Hub().Namespace("/").To("nobody").Request(t.Context(), 1, event, args...)
+			_, err := e.Hub().Namespace("/").To("nobody").Request(t.Context(), time.Second, 1, event, args...)
 			return err
 		},
 	}

@@ -65,7 +65,7 @@ func TestRecoveryWaitsNotForever(t *testing.T) {
 		if recovered, err := c.connect(0); err != nil || recovered {
 			t.Fatalf("recovered %v, %v", recovered, err)
 		}
-		if found := a.Hub().Namespace("/").Find(realtime.Query{ID: id}); len(found) > 0 {
+		if found := a.Hub().Namespace("/").Find(realtime.Selector{Sockets: []string{id}}); len(found) > 0 {
 			t.Error("the old socket is still found")
 		}
 		close(answer)
@@ -162,7 +162,7 @@ func TestHalfOpenConcurrently(t *testing.T) {
 		})
 	}
 	connecting.Wait()
-	if found := a.Hub().Namespace("/").Find(realtime.Query{}); len(found) != 1 || found[0].ID() != id {
+	if found := a.Hub().Namespace("/").Find(realtime.Selector{}); len(found) != 1 || found[0].ID() != id {
 		t.Errorf("%d sockets are there", len(found))
 	}
 }
@@ -193,7 +193,7 @@ func TestConnectBeforeDisconnect(t *testing.T) {
 				Handlers: []realtime.Handler{guest{
 					connect: func(s *realtime.Socket) {
 						defer note(s, "connect")()
-						for _, other := range s.Namespace().Find(realtime.Query{User: s.User(), ConnectedOnly: true}) {
+						for _, other := range s.Namespace().Find(realtime.Selector{Users: []string{s.User()}, ConnectedOnly: true}) {
 							if other.ID() != s.ID() {
 								_ = other.Disconnect(true) // another handler may be faster
 							}

@@ -138,7 +138,7 @@ func (w *simulation) socket(i int) *realtime.Socket {
 	if c.last == nil {
 		return nil
 	}
-	found := w.ns.Find(realtime.Query{ID: c.last.ID()})
+	found := w.ns.Find(realtime.Selector{Sockets: []string{c.last.ID()}})
 	switch {
 	case len(found) == 0:
 		return nil

@@ -33,24 +33,48 @@ type remoteArg struct {
 }
 
 func newRemoteBroadcast(m *Message, to *target) remoteBroadcast {
-	remote := remoteBroadcast{
+	args, attachments := newRemoteArgs(m.Args)
+	return remoteBroadcast{
 		Namespace: m.Namespace,
 		Rooms:     to.rooms,
 		Users:     to.users,
 		Except:    to.except,
 		Volatile:  m.Volatile,
 		Event:     m.Event,
-		Args:      make([]remoteArg, len(m.Args)),
+		Args:      args,
 
-		Attachments: CollectAttachments(m.Args),
+		Attachments: attachments,
 	}
-	for i, arg := range m.Args {
-		remote.Args[i].JSON = arg.JSON
+}
+
+// newRemoteArgs returns arguments, and their binary parts apart from them.
+func newRemoteArgs(args []Arg) ([]remoteArg, Attachments) {
+	remote, attachments := make([]remoteArg, len(args)), CollectAttachments(args)
+	for i, arg := range args {
+		remote[i].JSON = arg.JSON
 		for _, part := range arg.Binary {
-			remote.Args[i].Binary = append(remote.Args[i].Binary, remote.Attachments.Index(part))
+			remote[i].Binary = append(remote[i].Binary, attachments.Index(part))
 		}
 	}
-	return remote
+	return remote, attachments
+}
+
+// argsOf is the inverse of newRemoteArgs. The error says what is wrong with what another node has sent.
+func argsOf(remote []remoteArg, attachments Attachments) ([]Arg, error) {
+	args := make([]Arg, len(remote))
+	for i, arg := range remote {
+		if len(arg.JSON) == 0 {
+			return nil, errors.New("an argument has no value")
+		}
+		args[i].JSON = arg.JSON
+		for _, n := range arg.Binary {
+			if n < 0 || n >= len(attachments) {
+				return nil, errors.New("an attachment is missing")
+			}
+			args[i].Binary = append(args[i].Binary, attachments[n])
+		}
+	}
+	return args, nil
 }
 
 // A header begins every message between nodes. The name of the node is in the cluster.Envelope.
@@ -148,7 +172,7 @@ func (h *Hub) receive(e cluster.Envelope) {
 // deliverRemote delivers a broadcast of another node to the sockets of this one.
 func (h *Hub) deliverRemote(remote *remoteBroadcast) error {
 	if remote.Namespace == "" {
-		return errors.New("it has no namespace")
+		return errNoNamespace
 	}
 	n := h.find(remote.Namespace)
 	if n == nil {
@@ -158,9 +182,11 @@ func (h *Hub) deliverRemote(remote *remoteBroadcast) error {
 	if err != nil {
 		return err
 	}
-	_ = Broadcast{namespace: n, to: remote.target()}.deliver(m, nil, nil) // an error means that the hub is sealed
+	_, _ = Broadcast{namespace: n, to: remote.target()}.deliver(m, nil, nil) // an error means that the hub is sealed
 	return nil
 }
+
+var errNoNamespace = errors.New("it has no namespace")
 
 func (h *Hub) warnInvalid(e cluster.Envelope, err error) {
 	h.logger.Warn("broker delivered an invalid broadcast", zap.String("node", e.Node), zap.Error(err))
@@ -171,18 +197,9 @@ func (r *remoteBroadcast) target() target { return target{r.Rooms, r.Users, r.Ex
 // message returns the message, which newMessage makes of its event and arguments, or an error if it
 // is not valid.
 func (r *remoteBroadcast) message(newMessage func(event string, args []Arg) (*Message, error)) (*Message, error) {
-	args := make([]Arg, len(r.Args))
-	for i, arg := range r.Args {
-		if len(arg.JSON) == 0 {
-			return nil, errors.New("an argument has no value")
-		}
-		args[i].JSON = arg.JSON
-		for _, n := range arg.Binary {
-			if n < 0 || n >= len(r.Attachments) {
-				return nil, errors.New("an attachment is missing")
-			}
-			args[i].Binary = append(args[i].Binary, r.Attachments[n])
-		}
+	args, err := argsOf(r.Args, r.Attachments)
+	if err != nil {
+		return nil, err
 	}
 	m, err := newMessage(r.Event, args)
 	if err != nil {

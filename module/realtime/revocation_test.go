@@ -32,11 +32,11 @@ func TestDisconnectClosing(t *testing.T) {
 			if err := sockets[0].Disconnect(closing); err != nil {
 				t.Error(err)
 			}
-			found := len(a.Hub().Namespace("/other").Find(realtime.Query{}))
+			found := len(a.Hub().Namespace("/other").Find(realtime.Selector{}))
 			if want := map[bool]int{false: 1, true: 0}[closing]; found != want {
 				t.Errorf("closing %v: %d sockets of the other namespace are recoverable, want %d", closing, found, want)
 			}
-			if n := len(a.Hub().Namespace("/").Find(realtime.Query{})); n != 1 {
+			if n := len(a.Hub().Namespace("/").Find(realtime.Selector{})); n != 1 {
 				t.Errorf("closing %v: %d sockets are recoverable, want only the other client's", closing, n)
 			}
 		})
@@ -106,7 +106,7 @@ func TestDisconnectClosingEarlierSessions(t *testing.T) {
 				if err := s.Disconnect(test.closing); err != nil {
 					t.Error(err)
 				}
-				if n := len(a.Hub().Namespace("/other").Find(realtime.Query{})); n != test.want {
+				if n := len(a.Hub().Namespace("/other").Find(realtime.Selector{})); n != test.want {
 					t.Errorf("%d sockets of the other namespace are recoverable, want %d", n, test.want)
 				}
 			})
@@ -139,7 +139,7 @@ func TestUnrecoverableAfterRestart(t *testing.T) {
 		if n, err := h.Restore(data); n != 1 || err != nil {
 			t.Fatalf("restored %d, %v", n, err)
 		}
-		away := h.Namespace("/").Find(realtime.Query{ID: id})[0]
+		away := h.Namespace("/").Find(realtime.Selector{Sockets: []string{id}})[0]
 		away.Join("early") // before there is an endpoint
 		open(h, realtime.Policy{
 			Limits:   realtime.Limits{Rooms: 3},

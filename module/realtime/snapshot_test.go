@@ -278,13 +278,13 @@ func TestSnapshotHasChanges(t *testing.T) {
 		}
 		synctest.Wait()
 		keptID := kept.last.ID()
-		for _, s := range a.Hub().Namespace("/").Find(realtime.Query{ID: keptID}) {
+		for _, s := range a.Hub().Namespace("/").Find(realtime.Selector{Sockets: []string{keptID}}) {
 			s.Leave("red")
 			s.Join("blue")
 			s.SetData(map[string]json.RawMessage{"a": raw("1")})
 			_ = s.Emit(t.Context(), "second")
 		}
-		for _, s := range a.Hub().Namespace("/").Find(realtime.Query{Room: "red"}) {
+		for _, s := range a.Hub().Namespace("/").Find(realtime.Selector{Rooms: []string{"red"}}) {
 			_ = s.Disconnect(false)
 		}
 		h := restart(t, a.Hub(), realtime.Recovery{Window: time.Minute})

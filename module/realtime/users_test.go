@@ -25,7 +25,7 @@ func TestUsers(t *testing.T) {
 
 	sockets := func(user string) []string {
 		ids := []string{}
-		for _, s := range h.Namespace("/").Find(realtime.Query{User: user, ConnectedOnly: true}) {
+		for _, s := range h.Namespace("/").Find(realtime.Selector{Users: []string{user}, ConnectedOnly: true}) {
 			ids = append(ids, s.ID())
 		}
 		slices.Sort(ids)

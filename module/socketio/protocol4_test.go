@@ -103,7 +103,7 @@ func TestRevision4Recovery(t *testing.T) {
 		t.Errorf("it is told %s", got)
 	}
 	socket.Close("transport close")
-	for deadline := time.Now().Add(time.Minute); len(namespace.Find(realtime.Query{})) > 0; runtime.Gosched() {
+	for deadline := time.Now().Add(time.Minute); len(namespace.Find(realtime.Selector{})) > 0; runtime.Gosched() {
 		if time.Now().After(deadline) {
 			t.Fatal("it is still remembered")
 		}

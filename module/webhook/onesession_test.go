@@ -17,7 +17,7 @@ import (
 type lonely struct{}
 
 func (lonely) HandleConnect(_ context.Context, s *realtime.Socket) {
-	for _, other := range s.Namespace().Find(realtime.Query{User: s.User(), ConnectedOnly: true}) {
+	for _, other := range s.Namespace().Find(realtime.Selector{Users: []string{s.User()}, ConnectedOnly: true}) {
 		if other.ID() != s.ID() {
 			_ = other.Disconnect(true) // another may be faster
 		}
@@ -106,7 +106,7 @@ func TestNoReturn(t *testing.T) {
 				s.HandleDisconnect("transport close")
 				if test.disconnect {
 					time.Sleep(test.after - 2*time.Second)
-					for _, s := range p.hub.Namespace("/").Find(realtime.Query{User: "u1"}) {
+					for _, s := range p.hub.Namespace("/").Find(realtime.Selector{Users: []string{"u1"}}) {
 						if err := s.Disconnect(false); err != nil {
 							t.Error(err)
 						}

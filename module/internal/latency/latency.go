@@ -24,19 +24,33 @@ func (s Stats) Plus(other Stats) Stats {
 	}
 }
 
-// MarshalJSON implements json.Marshaler. Instead of the total it writes the mean. Times are in
-// milliseconds.
+// statsJSON is the JSON of Stats. Instead of the total it has the mean. Times are in milliseconds.
+type statsJSON struct {
+	Count  uint64  `json:"count"`
+	Failed uint64  `json:"failed"`
+	MeanMS float64 `json:"mean_ms"`
+	MaxMS  float64 `json:"max_ms"`
+}
+
+// MarshalJSON implements json.Marshaler.
 func (s Stats) MarshalJSON() ([]byte, error) {
-	written := struct {
-		Count  uint64  `json:"count"`
-		Failed uint64  `json:"failed"`
-		MeanMS float64 `json:"mean_ms"`
-		MaxMS  float64 `json:"max_ms"`
-	}{Count: s.Count, Failed: s.Failed, MaxMS: milliseconds(s.Max)}
+	written := statsJSON{Count: s.Count, Failed: s.Failed, MaxMS: milliseconds(s.Max)}
 	if s.Count > 0 {
 		written.MeanMS = milliseconds(s.Total) / float64(s.Count)
 	}
 	return json.Marshal(written)
 }
 
+// UnmarshalJSON implements json.Unmarshaler.
+func (s *Stats) UnmarshalJSON(data []byte) error {
+	var read statsJSON
+	if err := json.Unmarshal(data, &read); err != nil {
+		return err
+	}
+	*s = Stats{Count: read.Count, Failed: read.Failed, Total: duration(read.MeanMS * float64(read.Count)), Max: duration(read.MaxMS)}
+	return nil
+}
+
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+func duration(ms float64) time.Duration { return time.Duration(ms * float64(time.Millisecond)) }

@@ -14,5 +14,9 @@ func TestStats(t *testing.T) {
 		if got, err := json.Marshal(s); err != nil || string(got) != want {
 			t.Errorf("%+v is written as %s, %v; want %s", s, got, err, want)
 		}
+		var read Stats
+		if err := json.Unmarshal([]byte(want), &read); err != nil || read != s {
+			t.Errorf("%s is read as %+v, %v; want %+v", want, read, err, s)
+		}
 	}
 }
