@@ -1,0 +1,210 @@
+package bus
+
+import (
+	"sync"
+	"time"
+)
+
+const (
+	// maxSenders is how many other nodes are tracked in one topic, and maxTracked in all topics
+	// together. Processes come and go, and a broker may invent any number.
+	maxSenders = maxMembers
+	maxTracked = 1 << 18
+
+	// maxAwaited is how many messages are awaited that heartbeats have told of. Beyond it no further
+	// ones are: only a hostile broker can bring that about.
+	maxAwaited = 1 << 16
+
+	// grace is how much later than a heartbeat a message may arrive that was published before it in
+	// another topic.
+	grace = 2 * time.Second
+)
+
+// A tracker finds messages of other nodes that are missing, and those that come twice, by their
+// numbers.
+type tracker struct {
+	mu      sync.Mutex
+	topics  map[Topic]map[string]*sender // those that this node is subscribed to; the senders by their names
+	all     int                          // senders
+	awaited []expectation                // in the order of their time
+}
+
+// A sender is what has come from one node in one topic.
+type sender struct {
+	incarnation string
+	received    uint64 // the last number received; 0 if there is none
+	accounted   uint64 // gaps up to this number have been reported, or are before this node's time
+	expected    uint64 // the last number that a heartbeat has told of
+	left        bool   // it has ended, and expected is its last number
+	heard       time.Time
+}
+
+// complete reports whether everything has come or been reported, up to a number.
+func (s *sender) complete(number uint64) bool { return max(s.received, s.accounted) >= number }
+
+// An expectation is a message that a heartbeat has told of and that has not come yet, or a node
+// that has left and is to be forgotten.
+type expectation struct {
+	topic  Topic
+	node   string
+	from   *sender
+	number uint64 // 0 to forget the node
+	until  time.Time
+}
+
+// A verdict is what a number says about a message.
+type verdict struct {
+	fresh bool // it has not come before
+	gap   bool // others before it are missing
+}
+
+func newTracker() *tracker { return &tracker{topics: make(map[Topic]map[string]*sender)} }
+
+// watch begins to track a topic.
+func (t *tracker) watch(topic Topic) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.topics[topic] == nil {
+		t.topics[topic] = make(map[string]*sender)
+	}
+}
+
+// reset forgets all numbers of a topic: the next ones may be any.
+func (t *tracker) reset(topic Topic) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.all -= len(t.topics[topic])
+	clear(t.topics[topic])
+}
+
+// unwatch ends the tracking of a topic.
+func (t *tracker) unwatch(topic Topic) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.all -= len(t.topics[topic])
+	delete(t.topics, topic)
+}
+
+// receive records the number of a message.
+func (t *tracker) receive(topic Topic, node, incarnation string, number uint64) verdict {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.topics[topic][node]
+	switch {
+	case s == nil:
+		if s = t.add(topic, node, incarnation); s == nil {
+			return verdict{fresh: true}
+		}
+	case s.incarnation != incarnation:
+		// Nobody knows what the former incarnation still had to say, unless it has told.
+		gap := !s.left || !s.complete(s.expected)
+		t.topics[topic][node] = &sender{incarnation: incarnation, received: number, heard: time.Now()}
+		return verdict{fresh: true, gap: gap}
+	case number <= s.received:
+		return verdict{}
+	case s.received == 0 && s.accounted == 0:
+	case number > max(s.received, s.accounted)+1:
+		s.received, s.heard = number, time.Now()
+		return verdict{fresh: true, gap: true}
+	}
+	s.received, s.heard = number, time.Now()
+	return verdict{fresh: true}
+}
+
+// add adds a node that is new in a topic, or has been dropped since it was silent for long. It
+// returns nil for a topic that is not tracked. The caller holds the mutex.
+func (t *tracker) add(topic Topic, node, incarnation string) *sender {
+	senders := t.topics[topic]
+	if senders == nil {
+		return nil
+	}
+	if len(senders) >= maxSenders || t.all >= maxTracked && len(senders) > 0 {
+		var oldest string
+		for name, s := range senders {
+			if oldest == "" || s.heard.Before(senders[oldest].heard) {
+				oldest = name
+			}
+		}
+		delete(senders, oldest)
+		t.all--
+	}
+	s := &sender{incarnation: incarnation, heard: time.Now()}
+	senders[node] = s
+	t.all++
+	return s
+}
+
+// expect records the last numbers that a node has given, which a heartbeat tells.
+func (t *tracker) expect(node, incarnation string, last map[Topic]uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for topic, number := range last {
+		senders := t.topics[topic]
+		if senders == nil {
+			continue // this node is not subscribed to it
+		}
+		s := senders[node]
+		switch {
+		case s == nil:
+			// They may have been published before this node was subscribed. Some may still arrive.
+			if s = t.add(topic, node, incarnation); s != nil {
+				s.accounted = number
+			}
+		case s.incarnation == incarnation && number > s.expected:
+			s.expected = number
+			if !s.complete(number) && len(t.awaited) < maxAwaited {
+				t.awaited = append(t.awaited, expectation{topic, node, s, number, time.Now().Add(grace)})
+			}
+		}
+	}
+}
+
+// leave records that an incarnation of a node has ended, which has told its last numbers. What is
+// in flight may still arrive.
+func (t *tracker) leave(node, incarnation string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for topic, senders := range t.topics {
+		if s := senders[node]; s != nil && s.incarnation == incarnation && !s.left {
+			s.left = true
+			if len(t.awaited) < maxAwaited {
+				t.awaited = append(t.awaited, expectation{topic: topic, node: node, from: s, until: time.Now().Add(grace)})
+			}
+		}
+	}
+}
+
+// forgetFormer drops all incarnations of a node but one.
+func (t *tracker) forgetFormer(node, incarnation string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, senders := range t.topics {
+		if s := senders[node]; s != nil && s.incarnation != incarnation {
+			delete(senders, node)
+			t.all--
+		}
+	}
+}
+
+// missing returns the expectations whose time is over, and whose messages have not come.
+func (t *tracker) missing(now time.Time) (missing []expectation) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := 0
+	for ; n < len(t.awaited) && !t.awaited[n].until.After(now); n++ {
+		e := t.awaited[n]
+		switch {
+		case t.topics[e.topic][e.node] != e.from:
+		case e.number == 0:
+			delete(t.topics[e.topic], e.node)
+			t.all--
+		case !e.from.complete(e.number):
+			e.from.accounted = e.number
+			missing = append(missing, e)
+		}
+	}
+	if t.awaited = t.awaited[n:]; len(t.awaited) == 0 {
+		t.awaited = nil
+	}
+	return missing
+}
