@@ -37,7 +37,7 @@ func (h *Handler) batch(ctx context.Context, r *request) (int, any, *Problem) {
 	ctx = realtime.WithBatch(ctx, &held)
 	answer := results{make([]any, len(commands))}
 	for i, data := range commands {
-		result, problem := h.run(ctx, fmt.Sprintf("commands[%d]", i), data)
+		result, problem := h.run(ctx, r, fmt.Sprintf("commands[%d]", i), data)
 		if problem != nil {
 			result = failure{problem}
 		}
@@ -46,8 +46,8 @@ func (h *Handler) batch(ctx context.Context, r *request) (int, any, *Problem) {
 	return http.StatusOK, answer, nil
 }
 
-// run does one command: an object whose only member is named after it.
-func (h *Handler) run(ctx context.Context, place string, data []byte) (any, *Problem) {
+// run does one command of a batch: an object whose only member is named after it.
+func (h *Handler) run(ctx context.Context, r *request, place string, data []byte) (any, *Problem) {
 	var emit json.RawMessage
 	bodies := map[string]*json.RawMessage{"emit": &emit}
 	fields := members{"emit": &emit}
@@ -76,7 +76,7 @@ func (h *Handler) run(ctx context.Context, place string, data []byte) (any, *Pro
 		if problem != nil {
 			return nil, problem
 		}
-		return h.broadcast(ctx, e)
+		return h.broadcast(ctx, r, e)
 	}
-	return h.change(ctx, command, place+"."+command, *bodies[command])
+	return h.change(ctx, h.nodes(r), command, place+"."+command, *bodies[command])
 }

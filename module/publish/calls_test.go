@@ -66,6 +66,16 @@ func TestEmit(t *testing.T) {
 		}
 	}
 
+	for body, want := range map[string]int{`"everyone":true`: 3, `"to":["a"]`: 2, `"to":[]`: 0} {
+		for _, query := range []string{"", "?local=1"} {
+			var answer emitted
+			a.post("emit"+query, `{"event":"e",`+body+`}`, http.StatusAccepted, &answer)
+			if answer.LocalSockets != want || answer.Nodes != 0 {
+				t.Errorf("%s: %+v", body, answer)
+			}
+		}
+	}
+
 	ids := make(map[string]bool)
 	for range 3 {
 		ids[a.emit(`{"event":"e","everyone":true}`)] = true
@@ -208,6 +218,18 @@ func TestChanges(t *testing.T) {
 		{`"room":"nobody"`, 0},
 		{`"namespace":"/"`, 2},
 		{`"namespace":"/tenant-9"`, 0},
+		{`"user":["u1","u2",7]`, 3},
+		{`"user":[]`, 0},
+		{`"user":[],"room":"a"`, 0},
+		{`"room":["a","` + id + `"]`, 3},
+		{`"socket":["` + id + `","nobody"]`, 1},
+		{`"namespace":["/","/tenant-1","/tenant-9"]`, 3},
+		{`"room":"a","except":["` + id + `"]`, 2},
+		{`"room":"a","except":["a"]`, 0},
+		{`"room":"a","except":[]`, 3},
+		{`"room":"a","not":{"user":"u1"}`, 1},
+		{`"room":"a","not":{"user":["u1","u2"],"namespace":"/"}`, 1},
+		{`"room":"a","not":{"user":[]}`, 3},
 	} {
 		a.change("data", `{"where":{`+test.where+`},"patch":{}}`, test.sockets)
 	}

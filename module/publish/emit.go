@@ -74,13 +74,17 @@ func parseEmission(where string, data []byte, limits realtime.Limits) (*emission
 
 // emitted is the answer to an emit.
 type emitted struct {
-	ID string `json:"id"`
+	ID           string `json:"id"`
+	LocalSockets int    `json:"local_sockets"` // of this node that get the event, without those whose clients are away
+	Nodes        int    `json:"nodes"`         // other ones that are told
 }
 
 // answered is the answer to an emit that awaits acks.
 type answered struct {
 	Responses []response `json:"responses"`
 	Missing   []string   `json:"missing"`
+
+	MissingNodes []string `json:"missing_nodes,omitempty"`
 }
 
 type response struct {
@@ -102,25 +106,25 @@ func (h *Handler) emit(ctx context.Context, r *request) (int, any, *Problem) {
 		return 0, nil, problem
 	}
 	if awaits {
-		answer, problem := h.request(ctx, e, wait)
+		answer, problem := h.request(ctx, r, e, wait)
 		return http.StatusOK, answer, problem
 	}
-	answer, problem := h.broadcast(ctx, e)
+	answer, problem := h.broadcast(ctx, r, e)
 	return http.StatusAccepted, answer, problem
 }
 
 // broadcast sends an event without awaiting acks.
-func (h *Handler) broadcast(ctx context.Context, e *emission.Emission) (any, *Problem) {
-	b, problem := h.prepare(e)
+func (h *Handler) broadcast(ctx context.Context, r *request, e *emission.Emission) (any, *Problem) {
+	b, problem := h.prepare(r, e)
 	if problem != nil {
 		return nil, problem
 	}
-	answer := emitted{randid.New()}
+	answer := emitted{ID: randid.New()}
 	if e.Nobody() {
 		return answer, nil
 	}
 	// The event is for all recipients, even if the caller hangs up.
-	err := b.Emit(context.WithoutCancel(ctx), e.Event, e.Args...)
+	sent, err := b.Send(context.WithoutCancel(ctx), e.Event, e.Args...)
 	switch {
 	case errors.Is(err, realtime.ErrSealed):
 		return nil, errClosing
@@ -129,16 +133,17 @@ func (h *Handler) broadcast(ctx context.Context, e *emission.Emission) (any, *Pr
 	case err != nil:
 		return nil, badField("%v", err)
 	}
+	answer.LocalSockets, answer.Nodes = sent.Sockets, sent.Nodes
 	return answer, nil
 }
 
 // request sends an event and waits for the acks of its clients.
-func (h *Handler) request(ctx context.Context, e *emission.Emission, wait time.Duration) (any, *Problem) {
-	b, problem := h.prepare(e)
+func (h *Handler) request(ctx context.Context, r *request, e *emission.Emission, wait time.Duration) (any, *Problem) {
+	b, problem := h.prepare(r, e)
 	if problem != nil {
 		return nil, problem
 	}
-	answer := answered{[]response{}, []string{}}
+	answer := answered{Responses: []response{}, Missing: []string{}}
 	if e.Nobody() {
 		return answer, nil
 	}
@@ -146,13 +151,15 @@ func (h *Handler) request(ctx context.Context, e *emission.Emission, wait time.D
 	switch {
 	case errors.Is(err, realtime.ErrSealed):
 		return nil, errClosing
+	case errors.Is(err, realtime.ErrTooLarge):
+		return nil, errTooLargeForNodes
 	case errors.Is(err, realtime.ErrTooManySockets):
 		return nil, problemf(http.StatusBadRequest, tooManySockets, "answers of at most %d sockets can be awaited; leave ack out, or name fewer", MaxAckSockets)
 	case err != nil:
 		return nil, badField("%v", err)
 	}
 	size := 0
-	answer.Missing = append(answer.Missing, got.Missing...)
+	answer.Missing, answer.MissingNodes = append(answer.Missing, got.Missing...), got.MissingNodes
 	for _, a := range got.Answers {
 		// A client may refer to one attachment many times. Each becomes a copy here.
 		args := realtime.AppendInlineArgs(nil, a.Args)
@@ -166,11 +173,15 @@ func (h *Handler) request(ctx context.Context, e *emission.Emission, wait time.D
 	return answer, nil
 }
 
-func (h *Handler) prepare(e *emission.Emission) (b realtime.Broadcast, problem *Problem) {
+func (h *Handler) prepare(r *request, e *emission.Emission) (b realtime.Broadcast, problem *Problem) {
 	if problem := h.checkNamespace(e.Namespace); problem != nil {
 		return b, problem
 	}
-	return e.Broadcast(h.endpoint.Hub().Lookup(e.Namespace)), nil
+	b = e.Broadcast(h.endpoint.Hub().Lookup(e.Namespace))
+	if r.local {
+		b = b.Local()
+	}
+	return b, nil
 }
 
 // checkNamespace reports a namespace that the endpoint does not serve.

@@ -51,9 +51,8 @@ type Options struct {
 	Logger *zap.Logger
 }
 
-// A Handler is the API of one endpoint. It reaches the sockets of the endpoint's hub on
-// this node, in the namespaces that the endpoint serves. Events that it emits reach the
-// other nodes, too.
+// A Handler is the API of one endpoint. It reaches the sockets of the endpoint's hub on all
+// nodes, in the namespaces that the endpoint serves.
 type Handler struct {
 	endpoint *realtime.Endpoint
 	options  Options
@@ -74,13 +73,18 @@ func NewHandler(endpoint *realtime.Endpoint, o Options) *Handler {
 	return &Handler{endpoint: endpoint, options: o, base: strings.Split(strings.TrimRight(o.Path, "/"), "/")}
 }
 
-// nodes returns the nodes that calls are about.
-func (h *Handler) nodes() realtime.Nodes { return h.endpoint.Hub().Nodes() }
+// nodes returns the nodes that a request is about.
+func (h *Handler) nodes(r *request) realtime.Nodes {
+	if r.local {
+		return h.endpoint.Hub().Nodes().Local()
+	}
+	return h.endpoint.Hub().Nodes()
+}
 
 // A call is one call of the API.
 type call struct {
 	method     string
-	parameters []string // of the query
+	parameters []string // of the query, besides "local"
 	serve      func(h *Handler, ctx context.Context, r *request) (status int, answer any, problem *Problem)
 }
 
@@ -89,6 +93,7 @@ type request struct {
 	body  []byte // of a POST: UTF-8
 	room  string // of the path
 	query map[string]string
+	local bool // it is about the node that answers, and no other
 }
 
 // calls are all calls, by their paths. The segment "{room}" stands for any.
@@ -125,7 +130,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	asked := &request{room: room}
 	var problem *Problem
-	if asked.query, problem = readQuery(r.URL, c.parameters); problem == nil && c.method == http.MethodPost {
+	if problem = asked.readQuery(r.URL, c.parameters); problem == nil && c.method == http.MethodPost {
 		asked.body, problem = readBody(w, r)
 	}
 	if problem != nil {
@@ -183,31 +188,28 @@ func (h *Handler) answer(r *http.Request, c call, asked *request) (status int, b
 	return h.options.Answers.once(key[0], fingerprint(r.URL, asked.body), do)
 }
 
-// readQuery returns the parameters of a URL. Other names than these are an error, and so
-// is a name that is there twice.
-func readQuery(u *url.URL, names []string) (map[string]string, *Problem) {
+// readQuery reads the parameters of a URL. Other names than these and "local" are an error, and
+// so is a name that is there twice.
+func (r *request) readQuery(u *url.URL, names []string) *Problem {
 	all, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
-		return nil, problemf(http.StatusBadRequest, "bad_parameter", "the query is not encoded as one")
+		return problemf(http.StatusBadRequest, "bad_parameter", "the query is not encoded as one")
 	}
-	query := make(map[string]string, len(all))
+	names = append(slices.Clip(names), "local")
+	r.query = make(map[string]string, len(all))
 	for name, values := range all {
 		switch {
 		case !slices.Contains(names, name):
-			return nil, problemf(http.StatusBadRequest, "unknown_parameter", "this call has no parameter %s; it has %s", quote(name), enumerate(names))
+			return problemf(http.StatusBadRequest, "unknown_parameter", "this call has no parameter %s; it has %s", quote(name), strings.Join(names, ", "))
 		case len(values) != 1 || values[0] == "":
-			return nil, problemf(http.StatusBadRequest, "bad_parameter", "%s takes one value; leave it out for none", name)
+			return problemf(http.StatusBadRequest, "bad_parameter", "%s takes one value; leave it out for none", name)
+		case name == "local" && values[0] != "1":
+			return problemf(http.StatusBadRequest, "bad_parameter", "local takes 1; leave it out for all nodes")
 		}
-		query[name] = values[0]
+		r.query[name] = values[0]
 	}
-	return query, nil
-}
-
-func enumerate(names []string) string {
-	if len(names) == 0 {
-		return "none"
-	}
-	return strings.Join(names, ", ")
+	_, r.local = r.query["local"]
+	return nil
 }
 
 // readBody returns the body of a POST. It accepts no type of content that a page of

@@ -10,8 +10,9 @@ import (
 
 // A socketPage is a page of the listing of sockets.
 type socketPage struct {
-	Sockets []socketEntry `json:"sockets"`
-	Cursor  string        `json:"cursor,omitempty"`
+	Sockets      []socketEntry `json:"sockets"`
+	Cursor       string        `json:"cursor,omitempty"`
+	MissingNodes []string      `json:"missing_nodes,omitempty"`
 }
 
 // A socketEntry is a socket whose user is null if there is none.
@@ -25,7 +26,7 @@ func (h *Handler) sockets(ctx context.Context, r *request) (int, any, *Problem) 
 	if problem != nil {
 		return 0, nil, problem
 	}
-	nodes, selector := h.nodes(), w.selector(h.endpoint)
+	nodes, selector := h.nodes(r), w.selector(h.endpoint)
 	selector.ConnectedOnly = true
 	if problem := h.checkServed(ctx, nodes, &selector); problem != nil {
 		return 0, nil, problem
@@ -34,7 +35,7 @@ func (h *Handler) sockets(ctx context.Context, r *request) (int, any, *Problem) 
 	if err != nil {
 		return 0, nil, badPage(err)
 	}
-	page := socketPage{make([]socketEntry, len(found.Sockets)), found.Cursor}
+	page := socketPage{make([]socketEntry, len(found.Sockets)), found.Cursor, found.MissingNodes}
 	for i, s := range found.Sockets {
 		page.Sockets[i].SocketInfo = s
 		if s.User != "" {

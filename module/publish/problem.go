@@ -15,9 +15,11 @@ type Problem struct {
 }
 
 var (
-	errUnauthorized = problemf(http.StatusUnauthorized, "unauthorized", "the header Authorization has none of the keys; it must be Bearer and a key of this endpoint")
-	errSealed       = problemf(http.StatusServiceUnavailable, "closing", "the server exits, and those who come back may not find what was done; send it again, to another one or in a moment")
-	errClosing      = problemf(http.StatusServiceUnavailable, "closing", "the server exits, and the event could reach nobody; send it again, to another one or in a moment")
+	errUnauthorized     = problemf(http.StatusUnauthorized, "unauthorized", "the header Authorization has none of the keys; it must be Bearer and a key of this endpoint")
+	errSealed           = problemf(http.StatusServiceUnavailable, "closing", "the server exits, and those who come back may not find what was done; send it again, to another one or in a moment")
+	errTooLargeForNodes = problemf(http.StatusRequestEntityTooLarge, "too_large", "other nodes take at most 900,000 bytes of it; name fewer at a time")
+
+	errClosing = problemf(http.StatusServiceUnavailable, "closing", "the server exits, and the event could reach nobody; send it again, to another one or in a moment")
 )
 
 func problemf(status int, code, format string, args ...any) *Problem {

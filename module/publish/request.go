@@ -20,7 +20,7 @@ const (
 )
 
 // members are the members that an object can have, and what they are read into: a
-// *string, *bool, *[]string, *json.RawMessage and so on.
+// *string, *bool, *[]string, *oneOrMore, *json.RawMessage and so on.
 type members map[string]any
 
 // read reads an object. Other members are an error, and so is null: a variable without a
@@ -56,14 +56,16 @@ func (m members) read(where string, data []byte) *Problem {
 // hundred of memory.
 func decode(value json.RawMessage, field any) (ok, tooMany bool) {
 	switch field := field.(type) {
-	case **string:
-		name, ok := rawjson.Text(value)
-		*field = &name
-		return ok, false
 	case *[]json.RawMessage:
 		list, err := rawjson.Split(value, MaxNames+1, maxNesting)
 		*field = list
 		return err == nil, errors.Is(err, rawjson.ErrElements)
+	case *oneOrMore:
+		if name, ok := rawjson.Text(value); ok {
+			*field = oneOrMore{name}
+			return true, false
+		}
+		return decode(value, (*[]string)(field))
 	case *[]string:
 		list, err := rawjson.Split(value, MaxNames+1, maxNesting)
 		if err != nil {
@@ -104,8 +106,8 @@ func kind(field any) string {
 	switch field.(type) {
 	case *string:
 		return "a string"
-	case **string:
-		return "a string or a number"
+	case *oneOrMore:
+		return "a string or a number, or an array of them"
 	case *bool:
 		return "true or false"
 	case *[]string:

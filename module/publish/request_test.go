@@ -42,6 +42,7 @@ func FuzzRequest(f *testing.F) {
 		`{"event":"e","event":"f"}`,
 		`{"event":"connect"}`,
 		`{"where":{"socket":"s","user":"u","room":"r","namespace":"/"},"rooms":["a"],"patch":{"a":null},"reason":"r","close":true}`,
+		`{"where":{"socket":["s",1],"user":[],"room":"r","except":["x"],"not":{"room":["a","b"],"namespace":"/"}},"rooms":["a"],"patch":{}}`,
 		`{"commands":[{"emit":{"event":"e"}},{"join":{"where":{"user":"u"},"rooms":["a"]}},{},[],null]}`,
 		`{"everyone":true,"args":[{"_placeholder":true,"num":0},{"$binary":"AA=="}],"event":"e"}`,
 		strings.Repeat(`{"where":`, 100),
@@ -77,7 +78,7 @@ func FuzzRequest(f *testing.F) {
 			}
 		}
 		for name := range changes {
-			if _, problem := h.change(t.Context(), name, "", body); problem == nil {
+			if _, problem := h.change(t.Context(), a.hub.Nodes(), name, "", body); problem == nil {
 				schema := "#/components/schemas/" + strings.ToUpper(name[:1]) + name[1:]
 				if err := valid(d.schema(t, schema), string(body)); err != nil {
 					t.Errorf("%s: taken, and yet %v", name, err)

@@ -31,19 +31,20 @@ var changes = map[string]func() change{
 
 // changed is the answer to a change.
 type changed struct {
-	Sockets int `json:"sockets"` // with those whose clients may come back
+	Sockets      int      `json:"sockets"` // with those whose clients may come back
+	MissingNodes []string `json:"missing_nodes,omitempty"`
 }
 
 // command returns the function that serves a change's call.
 func command(name string) func(*Handler, context.Context, *request) (int, any, *Problem) {
 	return func(h *Handler, ctx context.Context, r *request) (int, any, *Problem) {
-		answer, problem := h.change(ctx, name, "", r.body)
+		answer, problem := h.change(ctx, h.nodes(r), name, "", r.body)
 		return http.StatusOK, answer, problem
 	}
 }
 
 // change applies a change.
-func (h *Handler) change(ctx context.Context, name, place string, data []byte) (any, *Problem) {
+func (h *Handler) change(ctx context.Context, nodes realtime.Nodes, name, place string, data []byte) (any, *Problem) {
 	c := changes[name]()
 	var conditions json.RawMessage
 	fields := c.members()
@@ -55,7 +56,7 @@ func (h *Handler) change(ctx context.Context, name, place string, data []byte) (
 	if problem != nil {
 		return nil, problem
 	}
-	nodes, selector := h.nodes(), w.selector(h.endpoint)
+	selector := w.selector(h.endpoint)
 	if problem := h.checkServed(ctx, nodes, &selector); problem != nil {
 		return nil, problem
 	}
@@ -71,7 +72,7 @@ func (h *Handler) change(ctx context.Context, name, place string, data []byte) (
 		h.options.Logger.Info("sockets disconnected by the API",
 			zap.Int("sockets", done.Sockets), zap.String("reason", d.reason))
 	}
-	return changed{done.Sockets}, nil
+	return changed{done.Sockets, done.MissingNodes}, nil
 }
 
 func changeProblem(err error) *Problem {
@@ -79,6 +80,8 @@ func changeProblem(err error) *Problem {
 	switch {
 	case errors.Is(err, realtime.ErrSealed):
 		return errSealed
+	case errors.Is(err, realtime.ErrTooLarge):
+		return errTooLargeForNodes
 	case !ok:
 		return problemf(http.StatusInternalServerError, "internal", "%v", err)
 	case refused.Room != "":
