@@ -48,10 +48,11 @@ var arrows = map[string][]string{
 	"module/realtime":   {"module/cluster", "module/cluster/bus", "module/internal/..."},
 	"module/origin":     {"module/internal/..."},
 
-	"module/cluster":             {},
-	"module/cluster/bus":         {"module/cluster", "module/internal/..."},
-	"module/cluster/membroker":   {"module/cluster"},
-	"module/cluster/clustertest": {"module/cluster"},
+	"module/cluster":              {},
+	"module/cluster/bus":          {"module/cluster", "module/internal/..."},
+	"module/cluster/membroker":    {"module/cluster", "module/cluster/internal/..."},
+	"module/cluster/clustertest":  {"module/cluster"},
+	"module/cluster/internal/...": {"module/cluster", "module/cluster/internal/..."},
 
 	"module/internal/...": {"module/internal/..."},
 

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/caddy-realtime/caddy-realtime/module/cluster"
+	"github.com/caddy-realtime/caddy-realtime/module/cluster/internal/queue"
 )
 
 // Options limit what waits for a slow subscriber. What exceeds either limit is dropped, and the
@@ -19,22 +20,12 @@ type Options struct {
 	QueueBytes int
 }
 
-func (o Options) withDefaults() Options {
-	if o.Queue <= 0 {
-		o.Queue = 16 << 10
-	}
-	if o.QueueBytes <= 0 {
-		o.QueueBytes = 16 << 20
-	}
-	return o
-}
-
 // A Broker is a [cluster.Broker] and a [cluster.ListenerCounter]. It connects all who share it, and
 // the Brokers made of it by Peer. It does not copy payloads, and runs a goroutine only while
 // envelopes wait.
 type Broker struct {
-	options Options
-	bus     *bus
+	limits queue.Limits
+	bus    *bus
 
 	// Guarded by bus.mu.
 	closed        bool
@@ -45,16 +36,17 @@ type Broker struct {
 
 // New returns a Broker that is not connected to any other.
 func New(o Options) *Broker {
-	return newBroker(o.withDefaults(), &bus{topics: make(map[string][]*subscription)})
+	limits := queue.Limits{Count: o.Queue, Bytes: o.QueueBytes}
+	return newBroker(limits, &bus{topics: make(map[string][]*subscription)})
 }
 
-func newBroker(o Options, bus *bus) *Broker {
-	return &Broker{options: o, bus: bus, subscriptions: make(map[*subscription]struct{})}
+func newBroker(limits queue.Limits, bus *bus) *Broker {
+	return &Broker{limits: limits, bus: bus, subscriptions: make(map[*subscription]struct{})}
 }
 
 // Peer returns a new Broker with the same options that is connected to b and to all that b is
 // connected to: another node in the same process. Each must be closed.
-func (b *Broker) Peer() *Broker { return newBroker(b.options, b.bus) }
+func (b *Broker) Peer() *Broker { return newBroker(b.limits, b.bus) }
 
 // Publish implements [cluster.Broker]. It does not wait.
 func (b *Broker) Publish(ctx context.Context, e cluster.Envelope) error {
@@ -68,7 +60,7 @@ func (b *Broker) Publish(ctx context.Context, e cluster.Envelope) error {
 		return cluster.ErrClosed
 	}
 	for _, s := range b.bus.topics[e.Topic] {
-		s.enqueue(e)
+		s.queue.Add(e)
 	}
 	return nil
 }
@@ -78,7 +70,7 @@ func (b *Broker) Subscribe(ctx context.Context, topic string, receive func(clust
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	s := &subscription{broker: b, topic: topic, receive: receive}
+	s := &subscription{broker: b, topic: topic, queue: queue.New(b.limits, topic, receive)}
 	b.bus.mu.Lock()
 	defer b.bus.mu.Unlock()
 	if b.closed {

@@ -5,107 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
-	"strings"
 	"testing"
-	"testing/synctest"
 
 	"github.com/caddy-realtime/caddy-realtime/module/cluster"
 )
-
-// A subscriber that takes one envelope at a time receives gaps in place of those that do not fit.
-func TestOverflow(t *testing.T) {
-	tests := []struct {
-		name    string
-		options Options
-		steps   string // a number publishes so many bytes; "take" lets receive return
-		want    string
-	}{
-		{"fits", Options{Queue: 3}, "1 2 3 take take take", "1 2 3"},
-		{"the newest is lost", Options{Queue: 2}, "1 2 3 4 take take take 5", "1 2 gap 5"},
-		{"room in between", Options{Queue: 2}, "1 2 3 take take 4 take take", "1 2 gap 4"},
-		{"two gaps", Options{Queue: 1}, "1 2 3 take take 4 5 6 take take 7", "1 gap 4 gap 7"},
-		{"at the end", Options{Queue: 1}, "1 2 take take", "1 gap"},
-		{"bytes", Options{QueueBytes: 10}, "6 5 3 take take take 1", "6 5 gap 1"},
-		{"larger than the limit", Options{QueueBytes: 10}, "100 take 100 take", "100 100"},
-		{"larger than the limit in a queue", Options{QueueBytes: 10}, "9 100 1 take take take 2", "9 100 gap 2"},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				// The envelope that receive has been called with does not count as waiting. So the first
-				// one, of 0 bytes, keeps receive busy.
-				b := New(test.options)
-				var got []string
-				take := make(chan struct{})
-				_, err := b.Subscribe(context.Background(), "topic", func(e cluster.Envelope) {
-					if len(got) > 0 || len(e.Payload) > 0 || e.Gap {
-						what := strconv.Itoa(len(e.Payload))
-						if e.Gap {
-							what = "gap"
-						}
-						got = append(got, what)
-					}
-					<-take
-				})
-				if err != nil {
-					t.Fatal(err)
-				}
-				publish := func(size int) {
-					if err := b.Publish(context.Background(), cluster.Envelope{Topic: "topic", Payload: make([]byte, size)}); err != nil {
-						t.Fatal(err)
-					}
-					synctest.Wait()
-				}
-				publish(0)
-				for step := range strings.FieldsSeq(test.steps) {
-					if step == "take" {
-						take <- struct{}{}
-						synctest.Wait()
-						continue
-					}
-					var size int
-					if _, err := fmt.Sscan(step, &size); err != nil {
-						t.Fatal(err)
-					}
-					publish(size)
-				}
-				close(take)
-				synctest.Wait()
-				b.Close()
-				if got := strings.Join(got, " "); got != test.want {
-					t.Errorf("received %s, want %s", got, test.want)
-				}
-			})
-		})
-	}
-}
-
-// An idle subscription holds no memory and has no goroutine: synctest fails if one is left.
-func TestIdleSubscriptionHoldsNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := New(Options{})
-		peer := b.Peer()
-		received := 0
-		for i := range 100 {
-			topic := strconv.Itoa(i)
-			if _, err := peer.Subscribe(context.Background(), topic, func(cluster.Envelope) { received++ }); err != nil {
-				t.Fatal(err)
-			}
-			if err := b.Publish(context.Background(), cluster.Envelope{Topic: topic, Payload: make([]byte, 1000)}); err != nil {
-				t.Fatal(err)
-			}
-			synctest.Wait()
-		}
-		if received != 100 {
-			t.Errorf("received %d, want 100", received)
-		}
-		for s := range peer.subscriptions {
-			if s.queue != nil || s.draining || s.waiting != 0 || s.bytes != 0 {
-				t.Fatalf("idle subscription keeps %d envelopes in %d places, counts %d and %d bytes", len(s.queue), cap(s.queue), s.waiting, s.bytes)
-			}
-		}
-	})
-}
 
 // A topic without subscriptions is forgotten: clients can make up any number of topics.
 func TestClosedSubscriptionHoldsNothing(t *testing.T) {
