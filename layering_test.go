@@ -52,6 +52,8 @@ var arrows = map[string][]string{
 	"module/cluster/bus":          {"module/cluster", "module/internal/..."},
 	"module/cluster/membroker":    {"module/cluster", "module/cluster/internal/..."},
 	"module/cluster/clustertest":  {"module/cluster"},
+	"module/cluster/netbroker":    {"module/cluster", "module/cluster/internal/...", "module/internal/..."},
+	"module/cluster/redisbroker":  {"module/cluster/netbroker", "module/internal/..."},
 	"module/cluster/internal/...": {"module/cluster", "module/cluster/internal/..."},
 
 	"module/internal/...": {"module/internal/..."},
@@ -91,7 +93,7 @@ type file struct {
 // testOnly are the packages that only tests import.
 var testOnly = []string{
 	"caddy/internal/testcaddy", "module/cluster/clustertest",
-	"module/internal/leak", "module/internal/scenario", "module/internal/wal/waltest", "test/harness",
+	"module/internal/leak", "module/internal/scenario", "module/internal/wal/waltest", "test/harness", "test/redisserver",
 }
 
 // violations returns what is wrong with the imports of a file. Tests may look
@@ -222,6 +224,8 @@ func TestLayeringCanFail(t *testing.T) {
 		{"module/plainws/server.go", module + "/module/socketio", true},
 		{"module/webhook/client.go", module + "/module/publish", true},
 		{"module/cluster/clustertest/load.go", module + "/module/cluster/membroker", true},
+		{"module/cluster/redisbroker/dial.go", module + "/module/cluster/membroker", true},
+		{"module/cluster/redisbroker/dial.go", module + "/test/redisserver", true},
 		{"module/publish/handler.go", module + "/module/cluster", true},
 		{"caddy/realtime/main.go", module + "/module/realtime", true},
 		{"bench/main.go", module + "/module/realtime", true},

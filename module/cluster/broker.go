@@ -16,6 +16,10 @@ import (
 // ErrClosed is what a Broker's methods return after its Close.
 var ErrClosed = errors.New("broker is closed")
 
+// ErrUnavailable is what Publish returns while a Broker has no connection. The error says why. The
+// envelope is not delivered, and may be published again later.
+var ErrUnavailable = errors.New("broker is not connected")
+
 // A Broker is one node's connection to all others. Brokers that are connected to one another share
 // their topics: what is published through any of them reaches the topic's subscriptions at all of
 // them, including the publishing one. A node recognizes its own envelopes by their Node.
@@ -37,7 +41,8 @@ var ErrClosed = errors.New("broker is closed")
 type Broker interface {
 	// Publish accepts e for delivery. It does not wait for subscribers. A networked broker may wait
 	// for room on its connection, until ctx is done. A nil error does not mean that anybody has
-	// received e.
+	// received e. While it has no connection, it returns an error at once, such as one that wraps
+	// ErrUnavailable.
 	//
 	// Once ctx is done, Publish returns ctx's error, and once the broker is closed ErrClosed. In
 	// both cases e is not delivered. The caller must never modify e.Payload afterwards: it is
@@ -48,7 +53,8 @@ type Broker interface {
 	// Subscribe calls receive with each envelope of the topic from now on: if a Publish begins
 	// after Subscribe has returned, on any of the connected brokers, its envelope is delivered. Ctx
 	// bounds the call only, not the subscription. A topic may have any number of subscriptions, and
-	// each gets all envelopes.
+	// each gets all envelopes. While the broker has no connection, Subscribe may return at once: the
+	// subscription then receives a gap when there is one again.
 	//
 	// Receive is called by one goroutine at a time for each subscription. It may call Publish and
 	// Subscribe. It must not call any Close, which would wait for it, and must not block for long:
@@ -80,4 +86,11 @@ type ListenerCounter interface {
 	//
 	// It is called for each broadcast, so it must not wait for the network.
 	Listeners(topic string) int
+}
+
+// A HealthReporter is a Broker that may lose its connection.
+type HealthReporter interface {
+	// Health returns nil while the broker is connected, and otherwise why it is not. The text has no
+	// secrets.
+	Health() error
 }

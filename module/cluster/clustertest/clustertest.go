@@ -23,8 +23,16 @@ import (
 // may run in parallel.
 func Run(t *testing.T, open func(t testing.TB, n int) []cluster.Broker) {
 	for _, c := range checks {
-		t.Run(c.name, func(t *testing.T) { c.on(t, open, 20*time.Second) })
+		t.Run(c.name, func(t *testing.T) { c.on(t, faultless(open), 20*time.Second) })
 	}
+}
+
+// An opener makes connected brokers, and says how to interrupt their messaging system.
+type opener = func(t testing.TB, n int) ([]cluster.Broker, Faults)
+
+// faultless is for checks that do not interrupt it.
+func faultless(open func(t testing.TB, n int) []cluster.Broker) opener {
+	return func(t testing.TB, n int) ([]cluster.Broker, Faults) { return open(t, n), Faults{} }
 }
 
 // A check is one part of the contract.
@@ -53,7 +61,7 @@ var checks = []check{
 }
 
 // on runs the check. It waits for each expected event for as long as timeout.
-func (c check) on(t testing.TB, open func(t testing.TB, n int) []cluster.Broker, timeout time.Duration) {
+func (c check) on(t testing.TB, open opener, timeout time.Duration) {
 	// Cleanups run last to first: this one runs after those that open registers.
 	present := goleak.IgnoreCurrent()
 	t.Cleanup(func() {
@@ -66,11 +74,11 @@ func (c check) on(t testing.TB, open func(t testing.TB, n int) []cluster.Broker,
 		}
 	})
 
-	brokers := open(t, c.brokers)
+	brokers, faults := open(t, c.brokers)
 	if len(brokers) != c.brokers {
 		t.Fatalf("open made %d brokers, want %d", len(brokers), c.brokers)
 	}
-	trial := &trial{TB: t, brokers: brokers, timeout: timeout}
+	trial := &trial{TB: t, brokers: brokers, faults: faults, timeout: timeout}
 	t.Cleanup(trial.closeAll)
 	c.run(trial)
 }

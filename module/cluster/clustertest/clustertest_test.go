@@ -34,32 +34,47 @@ func open(t *testing.T, fault func(*faulty)) func(t testing.TB, n int) []cluster
 
 func TestRunPassesForCorrectBroker(t *testing.T) { Run(t, open(t, nil)) }
 
+func TestRunFaultsPassesForCorrectBroker(t *testing.T) { RunFaults(t, openFailing(t, nil)) }
+
 func TestEveryFaultIsDetected(t *testing.T) {
 	for _, f := range faults {
 		t.Run(f.check+"/"+f.name, func(t *testing.T) {
-			i := slices.IndexFunc(checks, func(c check) bool { return c.name == f.check })
-			if i < 0 {
-				t.Fatalf("no check is named %q", f.check)
-			}
-			// Some faults only show when goroutines run in a certain order.
-			var failures []string
-			for range 5 {
-				if failures = try(t, checks[i], open(t, f.fault)); len(failures) > 0 {
-					break
-				}
-			}
-			if len(failures) == 0 {
-				t.Error("the check passes")
-			}
-			t.Log(strings.Join(failures, "\n"))
+			expectFailure(t, checks, f.check, faultless(open(t, f.fault)))
+		})
+	}
+	for _, f := range outageFaults {
+		t.Run(f.check+"/"+f.name, func(t *testing.T) {
+			expectFailure(t, faultChecks, f.check, openFailing(t, f.fault))
 		})
 	}
 }
 
+// expectFailure fails if a check of faulty brokers passes.
+func expectFailure(t *testing.T, checks []check, name string, open opener) {
+	i := slices.IndexFunc(checks, func(c check) bool { return c.name == name })
+	if i < 0 {
+		t.Fatalf("no check is named %q", name)
+	}
+	// Some faults only show when goroutines run in a certain order.
+	var failures []string
+	for range 5 {
+		if failures = try(t, checks[i], open); len(failures) > 0 {
+			break
+		}
+	}
+	if len(failures) == 0 {
+		t.Error("the check passes")
+	}
+	t.Log(strings.Join(failures, "\n"))
+}
+
 func TestEveryCheckHasFault(t *testing.T) {
-	for _, c := range checks {
+	for _, c := range slices.Concat(checks, faultChecks) {
 		seen := false
 		for _, f := range faults {
+			seen = seen || f.check == c.name
+		}
+		for _, f := range outageFaults {
 			seen = seen || f.check == c.name
 		}
 		if !seen {
@@ -69,7 +84,7 @@ func TestEveryCheckHasFault(t *testing.T) {
 }
 
 // try runs a check and returns its failures.
-func try(t *testing.T, c check, open func(testing.TB, int) []cluster.Broker) []string {
+func try(t *testing.T, c check, open opener) []string {
 	r := &recorder{TB: t}
 	inGoroutine := func(act func()) {
 		done := make(chan struct{})

@@ -86,3 +86,48 @@ func (in *inbox) expectAlone(t testing.TB) {
 		t.Errorf("%s: receive was called by two goroutines at once", in.name)
 	}
 }
+
+// due returns the number after the last one of a publisher.
+func (in *inbox) due(publisher string) int {
+	for _, e := range slices.Backward(in.all()) {
+		if !e.Gap && e.Node == publisher {
+			return numberOf(e.Payload) + 1
+		}
+	}
+	return 0
+}
+
+// endsWithGap reports whether a gap came after the last envelope of a publisher.
+func (in *inbox) endsWithGap(publisher string) bool {
+	for _, e := range slices.Backward(in.all()) {
+		if e.Gap || e.Node == publisher {
+			return e.Gap
+		}
+	}
+	return false
+}
+
+// expectExcused fails if an envelope is missing without a gap in its place, came twice, or not in
+// order. It returns how many are missing, and how many gaps there are.
+func (in *inbox) expectExcused(t testing.TB, topic string) (lost, gaps int) {
+	t.Helper()
+	next := make(map[string]int)
+	gapOf := make(map[string]int) // how many gaps there were when the node was last heard
+	for _, e := range in.all() {
+		if e.Gap {
+			if e.Node != "" || e.Topic != topic || len(e.Payload) != 0 {
+				t.Errorf("gap with more than its topic: %+v", e)
+			}
+			gaps++
+			continue
+		}
+		number := numberOf(e.Payload)
+		if number < next[e.Node] || number > next[e.Node] && gapOf[e.Node] == gaps {
+			t.Fatalf("%s: number %d of %s where %d is due, and no gap between", in.name, number, e.Node, next[e.Node])
+		}
+		lost += number - next[e.Node]
+		next[e.Node] = number + 1
+		gapOf[e.Node] = gaps
+	}
+	return lost, gaps
+}

@@ -14,6 +14,7 @@ import (
 type trial struct {
 	testing.TB
 	brokers []cluster.Broker
+	faults  Faults
 	timeout time.Duration
 }
 
