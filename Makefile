@@ -23,6 +23,7 @@ deps: test/node_modules/.package-lock.json test/openapi/node_modules/.package-lo
 	@command -v gcc >/dev/null || { echo "The race detector needs a C compiler: installing Debian's gcc"; $(APT) gcc libc6-dev; }
 	@/usr/bin/python3 -c 'import socketio, requests, websocket' 2>/dev/null || { echo "A client in Python is tested, too: installing Debian's python3-socketio"; $(APT) python3-socketio python3-requests python3-websocket; }
 	@command -v curl >/dev/null && command -v openssl >/dev/null || { echo "The docs' commands are run: installing Debian's curl and openssl"; $(APT) curl ca-certificates openssl; }
+	@command -v redis-server >/dev/null || { echo "Brokers are tested with Redis: installing Debian's redis-server"; $(APT) redis-server; }
 	@test -x /usr/bin/chromium || { echo "The chat is tested in a browser: installing Debian's chromium"; $(APT) chromium; }
 
 APT = command -v apt-get >/dev/null || { echo "no apt-get here: install it by hand" >&2; exit 1; }; \
