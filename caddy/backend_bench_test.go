@@ -6,14 +6,12 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/gorilla/websocket"
 
 	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
 )
@@ -46,32 +44,7 @@ http://127.0.0.1:%d {
 	}
 	defer func() { _ = caddy.Stop() }()
 
-	event := func(b *testing.B) func() {
-		target := url.URL{Scheme: "ws", Host: fmt.Sprintf("127.0.0.1:%d", port), Path: "/socket.io/", RawQuery: "EIO=4&transport=websocket"}
-		conn, response, err := websocket.DefaultDialer.Dial(target.String(), nil)
-		if err != nil {
-			b.Fatal(err)
-		}
-		_ = response.Body.Close()
-		b.Cleanup(func() { _ = conn.Close() })
-		exchange := func(text, want string) {
-			if err := conn.WriteMessage(websocket.TextMessage, []byte(text)); err != nil {
-				b.Error(err)
-			}
-			for {
-				_, data, err := conn.ReadMessage()
-				if err != nil {
-					b.Error(err)
-					return
-				}
-				if bytes.HasPrefix(data, []byte(want)) {
-					return
-				}
-			}
-		}
-		exchange("40", "40")
-		return func() { exchange(`421["order:create",{"sku":"x","count":3}]`, `431[{"ok":true}]`) }
-	}
+	event := func(b *testing.B) func() { return connectAsker(b, port) }
 	ask := event(b)
 	for len(asked) > 0 {
 		<-asked // the connect

@@ -7,14 +7,12 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/gorilla/websocket"
 
 	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
 )
@@ -66,32 +64,9 @@ func benchmarkBatches(b *testing.B, more string, clients int) {
 		b.Fatal(err)
 	}
 	defer func() { _ = caddy.Stop() }()
-	target := url.URL{Scheme: "ws", Host: fmt.Sprintf("127.0.0.1:%d", port), Path: "/socket.io/", RawQuery: "EIO=4&transport=websocket"}
 	var all []func()
 	for range clients {
-		conn, response, err := websocket.DefaultDialer.Dial(target.String(), nil)
-		if err != nil {
-			b.Fatal(err)
-		}
-		_ = response.Body.Close()
-		defer func() { _ = conn.Close() }()
-		exchange := func(text, want string) {
-			if err := conn.WriteMessage(websocket.TextMessage, []byte(text)); err != nil {
-				b.Error(err)
-			}
-			for {
-				_, data, err := conn.ReadMessage()
-				if err != nil {
-					b.Error(err)
-					return
-				}
-				if bytes.HasPrefix(data, []byte(want)) {
-					return
-				}
-			}
-		}
-		exchange("40", "40")
-		all = append(all, func() { exchange(`421["order:create",{"sku":"x","count":3}]`, `431[{"ok":true}]`) })
+		all = append(all, connectAsker(b, port))
 	}
 	left := make(chan struct{}, b.N)
 	for range b.N {
