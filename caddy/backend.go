@@ -439,6 +439,11 @@ const maxBatch = 1000
 // after the header.
 const maxBuffered = 1 << 20
 
+// batchBuffer is how many bytes a connection buffers where batches are sent: most of them leave in one
+// write then. What does not fit takes further writes, and net/http allocates 32 KiB for these each
+// time.
+const batchBuffer = 32 << 10
+
 // proxy returns the handler that a URL is short for.
 func (b *Backend) proxy(target *url.URL) json.RawMessage {
 	type object = map[string]any
@@ -447,6 +452,9 @@ func (b *Backend) proxy(target *url.URL) json.RawMessage {
 		"max_idle_conns_per_host": cmp.Or(b.Concurrency, webhook.DefaultConcurrency),
 		"idle_timeout":            "2m",
 	}}
+	if b.Batch != 0 {
+		transport["write_buffer_size"] = batchBuffer
+	}
 	// A buffered body leaves in one write with the header. It costs no more memory: the body is
 	// there anyway.
 	proxy := object{"handler": "reverse_proxy", "transport": transport, "request_buffers": maxBuffered}
