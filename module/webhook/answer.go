@@ -31,7 +31,7 @@ type answer struct {
 	Disconnect *disconnection
 	Refusal    *problem // in a reply whose status says that all is well
 
-	oddities []string // what is not done, or not as it is written
+	reader // has noted what is not done, or not as it is written
 }
 
 // A disconnection makes the client leave, or, with Close, ends its connection.
@@ -69,11 +69,9 @@ func parseValid(kind string, body []byte) (*answer, error) {
 	if kind == typeConnect {
 		known = connectAnswerMembers
 	}
-	r := new(reader)
-	if err := r.members("", body, known, a); err != nil {
+	if err := a.members("", body, known, a); err != nil {
 		return nil, err
 	}
-	a.oddities = r.oddities
 	return a, nil
 }
 

@@ -35,7 +35,7 @@ func (a *batchAnswer) begin(status int, header http.Header) io.Writer {
 	if !a.reply.good() {
 		return &a.reply
 	}
-	media, _, _ := mime.ParseMediaType(header.Get("Content-Type"))
+	media, _, _ := mime.ParseMediaType(a.reply.header.contentType)
 	switch media {
 	case "application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines":
 		a.lines = true

@@ -150,15 +150,13 @@ type post struct {
 // post sends a request, and passes the answer on while it comes. The error is that of the
 // transport.
 func (b *Handler) post(ctx context.Context, p *post, begin func(status int, header http.Header) io.Writer) error {
-	out, err := http.NewRequestWithContext(ctx, http.MethodPost, b.options.URL, bytes.NewReader(p.body))
-	if err != nil {
-		return fmt.Errorf("making request: %w", err)
+	if b.badURL != nil {
+		return fmt.Errorf("making request: %w", b.badURL)
 	}
+	out := b.blank.WithContext(ctx)
 	out.Header = b.header(p)
-	if out.Header["Idempotency-Key"] != nil || out.Header["X-Idempotency-Key"] != nil {
-		out.GetBody = nil // net/http would send it again by itself, though it may have been received
-	}
-	return stream(b.options.Transport, out, begin)
+	out.Body, out.ContentLength = io.NopCloser(bytes.NewReader(p.body)), int64(len(p.body))
+	return stream(b.options.Transport, out, p.body, begin)
 }
 
 // header returns the header of a request.

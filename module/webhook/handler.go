@@ -87,6 +87,9 @@ type Handler struct {
 	events  deadlines
 	batches *batches // nil: there are none
 
+	blank  *http.Request // a request without what each has of its own
+	badURL error         // why there is no blank; nil: there is
+
 	deliveries *deliveries // of the queue
 }
 
@@ -120,6 +123,7 @@ func New(o Options, queue *Queue) *Handler {
 
 		deliveries: newDeliveries(),
 	}
+	b.blank, b.badURL = http.NewRequest(http.MethodPost, o.URL, http.NoBody)
 	if o.Batch > 1 {
 		b.batches = newBatches(b, o.Batch)
 	}
@@ -220,7 +224,8 @@ var errUnavailable = &realtime.Error{Code: "backend_unavailable", Message: "the 
 func (b *Handler) handle(ctx context.Context, e *realtime.Event) error {
 	limited := b.events.begin(ctx)
 	defer b.events.end(limited)
-	reply, err := b.ask(limited, newEvent(e))
+	r := newEvent(e)
+	reply, err := b.ask(limited, &r)
 	defer reply.release()
 	return b.conclude(ctx, e, reply, err)
 }

@@ -12,6 +12,7 @@ type pendingEvent struct {
 	batched
 	batches *batches
 	event   *realtime.Event
+	message request
 	ends    *deadline
 
 	next, previous *pendingEvent // with the same deadline, whose deadlines guard them
@@ -28,8 +29,8 @@ func (b *batches) handle(e *realtime.Event) bool {
 		h.slots.give(events, e.Name)
 		return false
 	}
-	p := &pendingEvent{batched: batched{request: newEvent(e), attempt: 1}, batches: b, event: e}
-	p.asker = p
+	p := &pendingEvent{batches: b, event: e, message: newEvent(e)}
+	p.batched = batched{request: &p.message, attempt: 1, asker: p}
 	h.events.beginPending(e.Socket.Namespace().Hub().Context(), p)
 	b.gather(&p.batched)
 	return true

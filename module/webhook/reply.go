@@ -20,9 +20,16 @@ import (
 type reply struct {
 	status int
 	body   []byte
-	valid  bool // the body is JSON, in UTF-8, without white space around it
-	header http.Header
-	held   *held // which has what the answer sends; nil: it leaves at once
+	valid  bool         // the body is JSON, in UTF-8, without white space around it
+	header *replyHeader // those of one batch share it
+	held   *held        // which has what the answer sends; nil: it leaves at once
+}
+
+// A replyHeader is what is used of a reply's header.
+type replyHeader struct{ contentType, location, retryAfter, authenticate string }
+
+func newReplyHeader(h http.Header) *replyHeader {
+	return &replyHeader{h.Get("Content-Type"), h.Get("Location"), h.Get("Retry-After"), h.Get("WWW-Authenticate")}
 }
 
 // release says that everything in the reply has been done. r may be nil.
@@ -34,7 +41,7 @@ func (r *reply) release() {
 
 // begin and Write keep an answer that comes.
 func (r *reply) begin(status int, header http.Header) io.Writer {
-	r.status, r.header = status, header
+	r.status, r.header = status, newReplyHeader(header)
 	return r
 }
 
@@ -123,7 +130,7 @@ func (r *reply) eventError() error {
 // retryAfter returns for how long the backend wants no request, at most a bound; 0 if it
 // does not say.
 func (r *reply) retryAfter(most time.Duration) time.Duration {
-	text := strings.TrimSpace(r.header.Get("Retry-After"))
+	text := strings.TrimSpace(r.header.retryAfter)
 	if text == "" {
 		return 0
 	}
@@ -145,7 +152,7 @@ func (b *Handler) logCause(r *reply, kind, namespace, event string) {
 		return
 	}
 	fields := []zap.Field{zap.String("type", kind), zap.String("namespace", namespace), zap.Int("status", r.status), zap.String("url", b.options.URL),
-		zap.String("content_type", r.header.Get("Content-Type")), zap.String("likely_cause", cause)}
+		zap.String("content_type", r.header.contentType), zap.String("likely_cause", cause)}
 	if event != "" {
 		fields = append(fields, zap.String("event", event))
 	}
@@ -159,8 +166,8 @@ func (b *Handler) logCause(r *reply, kind, namespace, event string) {
 // redirect returns where the reply points to, without the query, which may be
 // secret; nil if nowhere.
 func (r *reply) redirect() *url.URL {
-	to, err := url.Parse(r.header.Get("Location"))
-	if err != nil || r.header.Get("Location") == "" {
+	to, err := url.Parse(r.header.location)
+	if err != nil || r.header.location == "" {
 		return nil
 	}
 	to.RawQuery, to.Fragment = "", ""
@@ -183,12 +190,12 @@ func (r *reply) cause(asked string) string {
 	if p := parseProblem(r.body); p.Code != "" || p.Message != "" {
 		return ""
 	}
-	media, _, _ := mime.ParseMediaType(r.header.Get("Content-Type"))
+	media, _, _ := mime.ParseMediaType(r.header.contentType)
 	html := page || media == "text/html" || media == "application/xhtml+xml"
 	switch {
 	case r.status <= 399:
 		return r.redirectCause(asked)
-	case r.status == http.StatusUnauthorized && r.header.Get("WWW-Authenticate") != "":
+	case r.status == http.StatusUnauthorized && r.header.authenticate != "":
 		return "something before the route asks for a login, such as basic auth or a framework's guard: let the path through without"
 	case r.status == 419, r.status == http.StatusForbidden && html:
 		return "a check against cross-site request forgery (CSRF), or a firewall, before the route: exempt the path from it"

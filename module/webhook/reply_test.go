@@ -105,12 +105,12 @@ func TestRetryAfter(t *testing.T) {
 			time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat):       0,
 			time.Now().Add(time.Hour).UTC().Format(http.TimeFormat):        time.Minute,
 		} {
-			r := &reply{header: http.Header{"Retry-After": {text}}}
+			r := &reply{header: &replyHeader{retryAfter: text}}
 			if got := r.retryAfter(time.Minute); got != want {
 				t.Errorf("%q is %v, want %v", text, got, want)
 			}
 		}
-		if got := new(reply).retryAfter(time.Minute); got != 0 {
+		if got := (&reply{header: new(replyHeader)}).retryAfter(time.Minute); got != 0 {
 			t.Errorf("without the header it is %v", got)
 		}
 	})

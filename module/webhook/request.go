@@ -158,7 +158,7 @@ func queryOf(h *realtime.Handshake) map[string]any {
 	return query
 }
 
-func newEvent(e *realtime.Event) *request {
+func newEvent(e *realtime.Event) request {
 	s := e.Socket
 	data := make([]byte, 0, 512) // as most are
 	text := func(before, value string) { data = rawjson.AppendString(append(data, before...), value) }
@@ -187,9 +187,7 @@ func newEvent(e *realtime.Event) *request {
 	data = realtime.AppendInlineArgs(data, e.Args)
 	data = append(data, `,"wants_ack":`...)
 	data = strconv.AppendBool(data, e.Ack != nil)
-	r := newRequest(typeEvent, append(data, '}'), s.Peer())
-	r.event = e.Name
-	return r
+	return request{id: newMessageID(), kind: typeEvent, event: e.Name, data: append(data, '}'), peer: s.Peer()}
 }
 
 func stateOf(s *realtime.Socket) map[string]json.RawMessage {

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"bytes"
 	"io"
 	"net/http"
 	"sync"
@@ -11,14 +12,20 @@ import (
 type Streamer interface {
 	// Stream sends a request, and returns when its answer has ended. It calls begin with the
 	// answer's status and header, and writes the body to what begin returns, until that fails.
-	// The error is one of RoundTrip, or says why the answer is not whole.
+	// Begin does not keep the header. The error is one of RoundTrip, or says why the answer is not
+	// whole.
 	Stream(r *http.Request, begin func(status int, header http.Header) io.Writer) error
 }
 
-// stream sends a request by any transport.
-func stream(transport http.RoundTripper, r *http.Request, begin func(status int, header http.Header) io.Writer) error {
+// stream sends a request with a body by any transport.
+func stream(transport http.RoundTripper, r *http.Request, body []byte, begin func(status int, header http.Header) io.Writer) error {
 	if s, ok := transport.(Streamer); ok {
 		return s.Stream(r, begin)
+	}
+	// With an idempotency key, net/http would send the request again by itself, though it may have
+	// been received.
+	if r.Header["Idempotency-Key"] == nil && r.Header["X-Idempotency-Key"] == nil {
+		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	}
 	in, err := transport.RoundTrip(r) // follows no redirect
 	if err != nil {

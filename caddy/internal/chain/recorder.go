@@ -54,7 +54,7 @@ func (w *recorder) writeHeader(status int) {
 	}
 	w.status = status
 	if status != statusCanceled || w.ctx.Err() == nil {
-		w.body = w.begin(status, w.header.Clone())
+		w.body = w.begin(status, w.header)
 	}
 }
 
@@ -115,7 +115,7 @@ type keptAnswer struct {
 
 // begin is that of a recorder.
 func (a *keptAnswer) begin(status int, header http.Header) io.Writer {
-	a.status, a.header = status, header
+	a.status, a.header = status, header.Clone() // handlers may change it later
 	return a
 }
 
