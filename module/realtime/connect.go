@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-
-	"github.com/caddy-realtime/caddy-realtime/module/internal/randid"
 )
 
 // Connect lets a client into the namespace, if the endpoint's namespaces and authenticators accept
@@ -43,7 +41,7 @@ func (n *Namespace) Authenticate(ctx context.Context, h *Handshake) (Identity, e
 		return Identity{}, ErrTooManyNamespaces
 	}
 	if h.SocketID == "" {
-		h.SocketID = randid.New()
+		h.SocketID = n.hub.newSocketID()
 	}
 	identity, err := policy.authenticate(ctx, n.name, h)
 	identity.authentication = policy.Authentication
@@ -71,7 +69,7 @@ func (n *Namespace) Accept(ctx context.Context, h *Handshake, identity Identity,
 		peer:      h.peer(),
 	}
 	if s.id == "" {
-		s.id = randid.New()
+		s.id = n.hub.newSocketID()
 	}
 	refused, err := n.hub.accept(s, n.name, &identity, policy)
 	if err != nil {

@@ -16,8 +16,8 @@
 //
 // Where to find what:
 //
-//   - Sockets: hub.go, namespaces.go, namespace.go, socket.go, socketset.go, rooms.go, users.go,
-//     expiry.go.
+//   - Sockets: hub.go, namespaces.go, namespace.go, socket.go, socketid.go, socketset.go, rooms.go,
+//     users.go, expiry.go.
 //   - Who may connect, and their limits: connect.go, auth.go, endpoint.go, limits.go, pending.go,
 //     peer.go, glob.go.
 //   - Events of clients: event.go, handler.go, guestcall.go, serialqueue.go, pool.go.

@@ -45,6 +45,7 @@ type Options struct {
 type Hub struct {
 	name   string
 	node   string
+	idTag  string // at the end of the ids of this node's sockets
 	broker cluster.Broker
 	logger *zap.Logger
 	// limited logs each message once a second at most. It is for messages that clients, or a broker
@@ -82,6 +83,7 @@ func NewHub(o Options) (*Hub, error) {
 	h := &Hub{
 		name:       o.Name,
 		node:       o.Node,
+		idTag:      newIDTag(),
 		broker:     o.Broker,
 		logger:     o.Logger,
 		recovery:   o.Recovery,

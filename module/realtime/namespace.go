@@ -82,7 +82,7 @@ func (n *Namespace) Rooms() map[string]int {
 	return counts
 }
 
-// IsSocketRoom reports whether a room is a socket's own, connected or recoverable, on this node.
+// IsSocketRoom reports whether a room is a socket's own, on any node, even if the socket is gone.
 // Another socket must not join it: it would get what is meant for that socket alone.
 func (n *Namespace) IsSocketRoom(room string) bool {
 	n.mu.RLock()
@@ -91,8 +91,13 @@ func (n *Namespace) IsSocketRoom(room string) bool {
 }
 
 func (n *Namespace) isSocketRoomLocked(room string) bool {
-	_, connected := n.sockets[room]
-	_, recoverable := n.disconnected.sockets[room]
+	return isSocketID(room) || n.hasIDLocked(room) // an id that this server has not made may be of any form
+}
+
+// hasIDLocked reports whether a socket of this node has an id, connected or recoverable.
+func (n *Namespace) hasIDLocked(id string) bool {
+	_, connected := n.sockets[id]
+	_, recoverable := n.disconnected.sockets[id]
 	return connected || recoverable
 }
 

@@ -247,7 +247,7 @@ func (r *recoveryStore) restoreSocket(s *socketSnapshot, fingerprints map[string
 	n, state := r.namespace, s.State.restore(r)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if r.states[state.pid] != nil || n.isSocketRoomLocked(s.ID) {
+	if r.states[state.pid] != nil || n.hasIDLocked(s.ID) {
 		return
 	}
 	if text := s.Authentication; text != "" {
