@@ -53,7 +53,8 @@ var arrows = map[string][]string{
 	"module/cluster/membroker":    {"module/cluster", "module/cluster/internal/..."},
 	"module/cluster/clustertest":  {"module/cluster"},
 	"module/cluster/netbroker":    {"module/cluster", "module/cluster/internal/...", "module/internal/..."},
-	"module/cluster/redisbroker":  {"module/cluster/netbroker", "module/internal/..."},
+	"module/cluster/natsbroker":   {"module/cluster/netbroker", "module/cluster/internal/...", "module/internal/..."},
+	"module/cluster/redisbroker":  {"module/cluster/netbroker", "module/cluster/internal/...", "module/internal/..."},
 	"module/cluster/internal/...": {"module/cluster", "module/cluster/internal/..."},
 
 	"module/internal/...": {"module/internal/..."},

@@ -94,7 +94,7 @@ func (b *Broker) connect(ctx context.Context, lose func(error)) (Conn, error) {
 	defer cancel()
 	conn, err := b.dial(dialing, Handler{Receive: b.receive, Lost: lose})
 	if err != nil {
-		return nil, err
+		return nil, firstCause(ctx, err)
 	}
 	b.mu.Lock()
 	for _, t := range b.topics {
@@ -103,13 +103,18 @@ func (b *Broker) connect(ctx context.Context, lose func(error)) (Conn, error) {
 	b.mu.Unlock()
 	if err := b.update(ctx, conn); err != nil {
 		conn.Close()
-		if cause := context.Cause(ctx); cause != nil {
-			return nil, cause
-		}
-		return nil, err
+		return nil, firstCause(ctx, err)
 	}
 	b.succeed(conn)
 	return conn, nil
+}
+
+// firstCause returns why ctx is done, of which err is a consequence; or err.
+func firstCause(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
 }
 
 // update makes the messaging system's subscriptions those of the topics that have changed.

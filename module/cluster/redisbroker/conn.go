@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 
+	"github.com/caddy-realtime/caddy-realtime/module/cluster/internal/sockets"
 	"github.com/caddy-realtime/caddy-realtime/module/cluster/netbroker"
 )
 
@@ -13,7 +14,7 @@ type conn struct {
 	prefix  string // of channels
 	servers []*server
 	shards  *shardMap // nil if there is one server
-	sockets *sockets
+	sockets *sockets.Sockets
 }
 
 // A channelFrame is a frame on its way to a channel.
@@ -64,7 +65,7 @@ func (c *conn) MaxFrame() int { return 0 }
 // Close implements [netbroker.Conn].
 func (c *conn) Close() {
 	// Otherwise, a server that does not answer would delay it.
-	c.sockets.close()
+	c.sockets.Close()
 	_ = c.each(func(_ int, s *server) error {
 		s.close()
 		return nil

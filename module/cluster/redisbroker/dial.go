@@ -9,19 +9,17 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/redis/rueidis"
 
+	"github.com/caddy-realtime/caddy-realtime/module/cluster/internal/sockets"
 	"github.com/caddy-realtime/caddy-realtime/module/cluster/netbroker"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/randid"
 )
 
 const (
-	// dialTimeout is how long a TCP connection may take, and answerTimeout how long the answers to
-	// the first commands.
-	dialTimeout   = time.Second
+	// answerTimeout is how long the answers to the first commands may take.
 	answerTimeout = 3 * time.Second
 
 	// sentinelInterval is how often the Sentinels are asked for the server, besides what they tell
@@ -50,9 +48,9 @@ type dialer struct {
 
 // dial implements [netbroker.Dialer].
 func (d *dialer) dial(ctx context.Context, h netbroker.Handler) (netbroker.Conn, error) {
-	c := &conn{prefix: d.prefix + ":", sockets: &sockets{open: make(map[net.Conn]struct{})}}
+	c := &conn{prefix: d.prefix + ":", sockets: new(sockets.Sockets)}
 	// The client's own functions know no context.
-	stop := context.AfterFunc(ctx, c.sockets.close)
+	stop := context.AfterFunc(ctx, c.sockets.Close)
 	defer stop()
 	err := d.connect(ctx, c, h)
 	if err == nil {
@@ -144,21 +142,21 @@ func (d *dialer) add(ctx context.Context, c *conn, client rueidis.Client, sharde
 	return nil
 }
 
-func (d *dialer) client(address string, s *sockets) (rueidis.Client, error) {
+func (d *dialer) client(address string, s *sockets.Sockets) (rueidis.Client, error) {
 	o := d.options(s)
 	o.InitAddress = []string{address}
 	o.ForceSingleClient = true
 	return rueidis.NewClient(o)
 }
 
-func (d *dialer) options(s *sockets) rueidis.ClientOption {
+func (d *dialer) options(s *sockets.Sockets) rueidis.ClientOption {
 	return rueidis.ClientOption{
 		Username:      d.username,
 		Password:      d.password,
 		TLSConfig:     d.tls,
 		ClientName:    clientName,
 		ClientSetInfo: rueidis.DisableClientSetInfo, // a user may not be allowed to
-		DialCtxFn:     s.dial,
+		DialCtxFn:     dialWith(s),
 		Dialer:        net.Dialer{Timeout: answerTimeout},
 		// Nothing is tried again here: what fails is the end of the connection.
 		DisableRetry:        true,
@@ -171,7 +169,7 @@ func (d *dialer) options(s *sockets) rueidis.ClientOption {
 	}
 }
 
-func (d *dialer) sentinelOptions(s *sockets) rueidis.ClientOption {
+func (d *dialer) sentinelOptions(s *sockets.Sockets) rueidis.ClientOption {
 	o := d.options(s)
 	o.InitAddress = slices.Clone(d.addresses)
 	o.Sentinel = rueidis.SentinelOption{
@@ -221,70 +219,23 @@ func askShards(ctx context.Context, client rueidis.Client, address string) (*sha
 	return parseShards(ranges, host)
 }
 
-// sockets are the TCP connections of a conn.
-type sockets struct {
-	mu     sync.Mutex
-	open   map[net.Conn]struct{}
-	closed bool
-}
-
-// dial dials a TCP or TLS connection.
-func (s *sockets) dial(ctx context.Context, address string, _ *net.Dialer, secure *tls.Config) (net.Conn, error) {
-	tcp, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "tcp", address)
-	if err != nil {
-		return nil, err
+// dialWith returns a function that dials TCP or TLS connections.
+func dialWith(s *sockets.Sockets) func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
+	return func(ctx context.Context, address string, _ *net.Dialer, secure *tls.Config) (net.Conn, error) {
+		tcp, err := s.Dial(ctx, address)
+		if err != nil || secure == nil {
+			return tcp, err
+		}
+		if secure.ServerName == "" {
+			secure = secure.Clone()
+			secure.ServerName, _, _ = net.SplitHostPort(address)
+		}
+		encrypted := tls.Client(tcp, secure)
+		handshake, cancel := context.WithTimeout(ctx, answerTimeout)
+		defer cancel()
+		if err := encrypted.HandshakeContext(handshake); err != nil {
+			return nil, errors.Join(err, tcp.Close())
+		}
+		return encrypted, nil
 	}
-	c := &socket{Conn: tcp, all: s}
-	if !s.add(c) {
-		return nil, errors.Join(net.ErrClosed, tcp.Close())
-	}
-	if secure == nil {
-		return c, nil
-	}
-	if secure.ServerName == "" {
-		secure = secure.Clone()
-		secure.ServerName, _, _ = net.SplitHostPort(address)
-	}
-	encrypted := tls.Client(c, secure)
-	handshake, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
-	if err := encrypted.HandshakeContext(handshake); err != nil {
-		return nil, errors.Join(err, c.Close())
-	}
-	return encrypted, nil
-}
-
-func (s *sockets) add(c net.Conn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return false
-	}
-	s.open[c] = struct{}{}
-	return true
-}
-
-// close closes all connections, and those that would be dialed later.
-func (s *sockets) close() {
-	s.mu.Lock()
-	s.closed = true
-	open := s.open
-	s.open = nil
-	s.mu.Unlock()
-	for c := range open {
-		_ = c.Close()
-	}
-}
-
-// A socket is one of the TCP connections.
-type socket struct {
-	net.Conn
-	all *sockets
-}
-
-func (c *socket) Close() error {
-	c.all.mu.Lock()
-	delete(c.all.open, c)
-	c.all.mu.Unlock()
-	return c.Conn.Close()
 }

@@ -1,0 +1,89 @@
+package natsbroker
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/caddy-realtime/caddy-realtime/module/cluster"
+	"github.com/caddy-realtime/caddy-realtime/module/cluster/clustertest"
+	"github.com/caddy-realtime/caddy-realtime/module/cluster/netbroker"
+)
+
+// timeout is how long a server may take to start.
+const timeout = 30 * time.Second
+
+// A natsServer is a NATS server in the test's process, which can be started again.
+type natsServer struct {
+	t       testing.TB
+	options server.Options
+	server  *server.Server
+}
+
+// startServer starts a server, until the end of the test.
+func startServer(t testing.TB, change func(*server.Options)) *natsServer {
+	t.Helper()
+	s := &natsServer{t: t, options: server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true}}
+	if change != nil {
+		change(&s.options)
+	}
+	s.start()
+	t.Cleanup(s.stop)
+	return s
+}
+
+func (s *natsServer) start() {
+	s.t.Helper()
+	options := s.options
+	started, err := server.NewServer(&options)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	started.Start()
+	if !started.ReadyForConnections(timeout) {
+		s.t.Fatal("the NATS server does not start")
+	}
+	s.server = started
+	s.options.Port = options.Port // the next time, too
+}
+
+func (s *natsServer) stop() {
+	s.server.Shutdown()
+	s.server.WaitForShutdown()
+}
+
+func (s *natsServer) url() string { return fmt.Sprintf("nats://127.0.0.1:%d", s.options.Port) }
+
+// opener returns a function that makes n brokers with options, and a prefix of their own. The first
+// is connected to the first URL, and so on.
+func opener(urls ...string) func(t testing.TB, n int) []cluster.Broker {
+	return func(t testing.TB, n int) []cluster.Broker {
+		var brokers []cluster.Broker
+		for i := range n {
+			b, err := New(Options{
+				Options: netbroker.Options{Queue: 2000}, // so that a slow subscriber loses something
+				URLs:    []string{urls[i%len(urls)]},
+				Prefix:  string(appendSubject(nil, t.Name())),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			brokers = append(brokers, b)
+		}
+		return brokers
+	}
+}
+
+func TestContract(t *testing.T) {
+	clustertest.Run(t, opener(startServer(t, nil).url()))
+}
+
+// The server is stopped, and started again.
+func TestRestart(t *testing.T) {
+	clustertest.RunFaults(t, func(t testing.TB, n int) ([]cluster.Broker, clustertest.Faults) {
+		s := startServer(t, nil)
+		return opener(s.url())(t, n), clustertest.Faults{Interrupt: s.stop, Restore: s.start}
+	})
+}
