@@ -6,8 +6,9 @@
 //   - app.go: the app "realtime", which holds the options of hubs; exit.go, recovery.go
 //   - handler.go: the HTTP handler "realtime", one configured endpoint; api.go, limits.go,
 //     health.go
-//   - backend.go, relay.go, jwt.go, placeholder.go, memorybroker.go: guest modules; guest.go:
-//     how guests are loaded; handshake.go, authentication.go: what guests may ask for
+//   - backend.go, relay.go, jwt.go, placeholder.go, memorybroker.go, redisbroker.go, natsbroker.go:
+//     guest modules; networkbroker.go: what brokers over a network share; guest.go: how guests are
+//     loaded; handshake.go, authentication.go: what guests may ask for
 //   - caddyfile.go and caddyfile_*.go: the syntax; positions.go, suggest.go: what errors say
 //
 // From a configuration to what runs:

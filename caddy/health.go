@@ -22,6 +22,7 @@ type healthDetails struct {
 	Transports map[string]int `json:"transports"`
 	Rooms      int            `json:"rooms"`
 	Broker     string         `json:"broker"`
+	Connected  *bool          `json:"broker_connected,omitempty"` // not of brokers without a connection
 	Draining   bool           `json:"draining"`
 	Handover   string         `json:"handover"` // see handover.Listeners.State
 }
@@ -34,6 +35,7 @@ func (h *hub) serveHealth(w http.ResponseWriter, r *http.Request, handover strin
 		return
 	}
 	draining := h.isDraining()
+	connected, lacking := h.brokerState()
 	var answer health
 	answer.WebSocket.Enabled = !draining
 	answer.WebSocket.Connections = h.connections()
@@ -46,6 +48,7 @@ func (h *hub) serveHealth(w http.ResponseWriter, r *http.Request, handover strin
 			Transports: h.transports(),
 			Rooms:      rooms,
 			Broker:     h.brokerName,
+			Connected:  connected,
 			Draining:   draining,
 			Handover:   handover,
 		}
@@ -56,7 +59,7 @@ func (h *hub) serveHealth(w http.ResponseWriter, r *http.Request, handover strin
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	if draining {
+	if draining || lacking {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
 	_, _ = w.Write(body)

@@ -26,6 +26,7 @@ type hubKey struct{ name, broker string }
 type hub struct {
 	*realtime.Hub
 	key         hubKey
+	broker      cluster.Broker
 	brokerName  string
 	generations *generations
 
@@ -52,7 +53,7 @@ func newHub(key hubKey, broker cluster.Broker, all *generations) (*hub, error) {
 	if err != nil {
 		return nil, err
 	}
-	wrapped := &hub{Hub: h, key: key, brokerName: brokerName, generations: all, endpoints: make(map[string]*endpoint)}
+	wrapped := &hub{Hub: h, key: key, broker: broker, brokerName: brokerName, generations: all, endpoints: make(map[string]*endpoint)}
 	h.SetStats(wrapped.fillStats)
 	return wrapped, nil
 }
@@ -134,6 +135,18 @@ func (h *hub) isReplaced() bool {
 		return !replaced
 	})
 	return replaced
+}
+
+// brokerState returns whether the broker is connected; nil if it has no connection. Lacking reports
+// that it is not, and that the configuration says that it must be.
+func (h *hub) brokerState() (connected *bool, lacking bool) {
+	reporter, ok := h.broker.(cluster.HealthReporter)
+	if !ok {
+		return nil, false
+	}
+	is := reporter.Health() == nil
+	must, ok := h.broker.(interface{ required() bool })
+	return &is, !is && ok && must.required()
 }
 
 // shut begins the end of the hub: its health says so, and it accepts no more connections.

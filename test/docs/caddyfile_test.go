@@ -20,6 +20,7 @@ var environment = map[string]string{
 	"REALTIME_KEY":    "0123456789abcdef0123456789abcdef",
 	"OLD_SECRET":      "whsec_ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=",
 	"OLD_KEY":         "fedcba9876543210fedcba9876543210",
+	"REDIS_PASSWORD":  "0123456789abcdef",
 	"JWT_SECRET":      "0123456789abcdef0123456789abcdef",
 }
 

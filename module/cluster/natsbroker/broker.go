@@ -37,8 +37,8 @@ type Options struct {
 	// Credentials is the path of a file with a user's JWT and seed. Default: none.
 	Credentials string
 
-	// TLS is the configuration of TLS. It is used with tls://, or if the server demands TLS. Default:
-	// the system's certificate authorities.
+	// TLS turns TLS on, as tls:// does, and configures it. Without it, TLS is used if the server
+	// demands it. Default: the system's certificate authorities.
 	TLS *tls.Config
 
 	// Prefix begins the subjects. Brokers with different prefixes do not hear one another. Default:
@@ -72,6 +72,7 @@ func New(o Options) (*netbroker.Broker, error) {
 		u.User = nil // the library's errors may have URLs
 		d.servers = append(d.servers, u.String())
 	}
+	d.secure = d.secure || d.tls != nil
 	if d.user != nil && d.credentials != "" {
 		return nil, errors.New("there are credentials, and a user in the URL; one of them is too many")
 	}

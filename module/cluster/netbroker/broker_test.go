@@ -194,8 +194,8 @@ func TestAway(t *testing.T) {
 		lines = append(lines, line.Message)
 	}
 	slices.Sort(lines)
-	away, again := "broker is away: this node and others do not hear of one another", "broker is connected again"
-	if want := []string{away, away, again, again}; !slices.Equal(lines, want) {
+	lost, again := "connection to the broker is lost: this node and others do not hear of one another", "connection to the broker is back"
+	if want := []string{again, again, lost, lost}; !slices.Equal(lines, want) {
 		t.Errorf("logged %q, want %q", lines, want)
 	}
 }

@@ -109,9 +109,9 @@ func (b *Broker) connect(ctx context.Context, lose func(error)) (Conn, error) {
 	return conn, nil
 }
 
-// firstCause returns why ctx is done, of which err is a consequence; or err.
+// firstCause returns err, or why ctx is done if err is no more than that.
 func firstCause(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); cause != nil {
+	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
 		return cause
 	}
 	return err
@@ -173,7 +173,7 @@ func (b *Broker) succeed(conn Conn) {
 	b.mu.Unlock()
 	b.publisher.connected(conn.MaxFrame())
 	if was == away {
-		b.logger.Info("broker is connected again")
+		b.logger.Info("connection to the broker is back")
 	}
 }
 
@@ -192,7 +192,7 @@ func (b *Broker) lose(why error) {
 	b.mu.Unlock()
 	b.publisher.lost(why)
 	if was != away {
-		b.logger.Error("broker is away: this node and others do not hear of one another", zap.Error(why))
+		b.logger.Error("connection to the broker is lost: this node and others do not hear of one another", zap.Error(why))
 	}
 }
 

@@ -35,8 +35,8 @@ type Options struct {
 	Username string
 	Password string
 
-	// TLS is the configuration of TLS. It is used with rediss:// only. Default: the system's
-	// certificate authorities.
+	// TLS turns TLS on, as rediss:// does, and configures it. Default: the system's certificate
+	// authorities.
 	TLS *tls.Config
 
 	// Prefix begins the names of all channels. Brokers with different prefixes do not hear one
@@ -44,7 +44,7 @@ type Options struct {
 	Prefix string
 
 	// Sentinel is the name under which Sentinels know the server. URLs are those of the Sentinels.
-	// With rediss://, TLS is used for the server, too.
+	// TLS is used for the Sentinels and the server, or for neither.
 	Sentinel string
 
 	// Sharded demands sharded publish/subscribe of a server that is not in a cluster, too. All
@@ -80,7 +80,7 @@ func New(o Options) (*netbroker.Broker, error) {
 	if o.Sentinel == "" && o.Username == "" && o.Password == "" {
 		d.username, d.password = d.sentinelUsername, d.sentinelPassword
 	}
-	if secure {
+	if secure || o.TLS != nil {
 		d.tls = &tls.Config{MinVersion: tls.VersionTLS12}
 		if o.TLS != nil {
 			d.tls = o.TLS.Clone()

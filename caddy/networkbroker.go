@@ -1,0 +1,183 @@
+package caddy
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-realtime/caddy-realtime/module/cluster/netbroker"
+)
+
+// NetworkBroker is what brokers over a network have in common.
+type NetworkBroker struct {
+	*netbroker.Broker `json:"-"`
+
+	// URLs are the servers. Global placeholders such as {env.REDIS_URL} are filled in when the
+	// configuration is loaded.
+	URLs []string `json:"urls"`
+
+	// Prefix begins all names at the servers. Hubs of the same name hear one another if their
+	// prefixes are the same, too. Default: caddy-realtime.
+	Prefix string `json:"prefix,omitempty"`
+
+	// TLS turns TLS on. Default: only where a URL says so.
+	TLS *BrokerTLS `json:"tls,omitempty"`
+
+	// Required makes Caddy refuse to start while the servers cannot be reached, and makes health
+	// answer 503 while the connection is lost. Default: false; clients of each node then hear of one
+	// another.
+	Required bool `json:"required,omitempty"`
+}
+
+// BrokerTLS configures TLS to a broker's servers.
+type BrokerTLS struct {
+	// CA are files with certificates in PEM. One of them must have signed the servers' certificates.
+	// Default: the system's certificate authorities.
+	CA []string `json:"ca,omitempty"`
+
+	// ClientCertificate and ClientKey are files in PEM that authenticate this node. Default: none.
+	ClientCertificate string `json:"client_certificate,omitempty"`
+	ClientKey         string `json:"client_key,omitempty"`
+
+	// ServerName is the name in the servers' certificates. Default: the host of the address.
+	ServerName string `json:"server_name,omitempty"`
+}
+
+// required reports whether health depends on the connection.
+func (b *NetworkBroker) required() bool { return b.Required }
+
+// provision returns what the library needs of the options, with placeholders filled in.
+func (b *NetworkBroker) provision(name string) (urls []string, secure *tls.Config, o netbroker.Options, err error) {
+	for _, url := range b.URLs {
+		if url, err = expand("broker "+name+": the URL", url); err != nil {
+			return nil, nil, o, err
+		}
+		urls = append(urls, url)
+	}
+	if b.TLS != nil {
+		if secure, err = b.TLS.config(); err != nil {
+			return nil, nil, o, fmt.Errorf("broker %s: tls: %w", name, err)
+		}
+	}
+	// The hub outlives the configuration, and its broker with it.
+	logger := processLogger().Named("broker." + name)
+	return urls, secure, netbroker.Options{Required: b.Required, Logger: logger}, nil
+}
+
+func (t *BrokerTLS) config() (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
+	if len(t.CA) > 0 {
+		c.RootCAs = x509.NewCertPool()
+	}
+	for _, file := range t.CA {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		if !c.RootCAs.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("%s has no certificate in PEM", file)
+		}
+	}
+	if t.ClientCertificate != "" || t.ClientKey != "" {
+		certificate, err := tls.LoadX509KeyPair(t.ClientCertificate, t.ClientKey)
+		if err != nil {
+			return nil, err
+		}
+		c.Certificates = []tls.Certificate{certificate}
+	}
+	return c, nil
+}
+
+// parse parses the URLs and the block of a broker. Own parses an option of the broker itself, and
+// reports whether it is one; names are those of all its own options. Check says what is wrong with
+// URLs without placeholders.
+func (b *NetworkBroker) parse(d *caddyfile.Dispenser, example string, names []string, own func(option string) (bool, error), check func(urls []string) error) error {
+	d.Next()
+	name := d.Val()
+	if b.URLs = d.RemainingArgs(); len(b.URLs) == 0 {
+		return d.Errf("broker %s takes the URL of a server, such as %s", name, example)
+	}
+	if !strings.Contains(strings.Join(b.URLs, ""), "{") {
+		if err := check(b.URLs); err != nil {
+			return d.Errf("broker %s: %w", name, err)
+		}
+	}
+	seen := make(map[string]bool)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option := d.Val()
+		if seen[option] {
+			return d.Errf("broker %s: %s is there already; write it once", name, option)
+		}
+		seen[option] = true
+		known, err := own(option)
+		if !known {
+			err = b.parseOption(d, name, option, names)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *NetworkBroker) parseOption(d *caddyfile.Dispenser, name, option string, names []string) error {
+	switch option {
+	case "prefix":
+		return parseWord(d, name, &b.Prefix)
+	case "required":
+		return parseFlag(d, name, &b.Required)
+	case "tls":
+		b.TLS = new(BrokerTLS)
+		return b.TLS.parse(d, name)
+	default:
+		all := slices.Concat(names, []string{"prefix", "required", "tls"})
+		return d.Errf("broker %s has no option %q%s; it has %s", name, option, didYouMean(option, all), strings.Join(all, ", "))
+	}
+}
+
+// parse parses the rest of the line, and a block.
+func (t *BrokerTLS) parse(d *caddyfile.Dispenser, name string) error {
+	if d.NextArg() {
+		return d.Errf("broker %s: tls takes no arguments; its block has ca, client_certificate and server_name", name)
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		switch option, args := d.Val(), d.RemainingArgs(); {
+		case option == "ca" && len(args) > 0:
+			t.CA = append(t.CA, args...)
+		case option == "client_certificate" && len(args) == 2:
+			t.ClientCertificate, t.ClientKey = args[0], args[1]
+		case option == "server_name" && len(args) == 1:
+			t.ServerName = args[0]
+		default:
+			return d.Errf("broker %s: tls has ca <file>..., client_certificate <certificate_file> <key_file> "+
+				"and server_name <name>", name)
+		}
+	}
+	return nil
+}
+
+// parseWord parses an option that has one argument.
+func parseWord(d *caddyfile.Dispenser, name string, field *string) error {
+	option := d.Val()
+	args := d.RemainingArgs()
+	if len(args) != 1 || args[0] == "" || args[0] == "{" {
+		return d.Errf("broker %s: %s takes one argument", name, option)
+	}
+	*field = args[0]
+	return nil
+}
+
+// parseFlag parses an option without arguments.
+func parseFlag(d *caddyfile.Dispenser, name string, field *bool) error {
+	option := d.Val()
+	if d.NextArg() {
+		return d.Errf("broker %s: %s takes no arguments", name, option)
+	}
+	*field = true
+	return nil
+}
