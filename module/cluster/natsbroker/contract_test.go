@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 
 	"github.com/caddy-realtime/caddy-realtime/module/cluster"
 	"github.com/caddy-realtime/caddy-realtime/module/cluster/clustertest"
@@ -86,4 +87,34 @@ func TestRestart(t *testing.T) {
 		s := startServer(t, nil)
 		return opener(s.url())(t, n), clustertest.Faults{Interrupt: s.stop, Restore: s.start}
 	})
+}
+
+func BenchmarkNATS(b *testing.B) { clustertest.Bench(b, opener(startServer(b, nil).url())) }
+
+// BenchmarkServer is the server's own time: from a publish over one connection, until the message
+// has come over another one.
+func BenchmarkServer(b *testing.B) {
+	s := startServer(b, nil)
+	dial := func() *nats.Conn {
+		conn, err := nats.Connect(s.url())
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(conn.Close)
+		return conn
+	}
+	publisher, subscriber := dial(), dial()
+	received := make(chan struct{}, 1)
+	if _, err := subscriber.Subscribe("bench", func(*nats.Msg) { received <- struct{}{} }); err != nil {
+		b.Fatal(err)
+	}
+	if err := subscriber.Flush(); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if err := publisher.Publish("bench", make([]byte, 220)); err != nil {
+			b.Fatal(err)
+		}
+		<-received
+	}
 }
