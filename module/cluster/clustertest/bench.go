@@ -60,7 +60,7 @@ func between(b *testing.B, open func(t testing.TB, n int) []cluster.Broker) (pub
 	tokens := make(chan struct{}, 2*window)
 	if _, err := brokers[1].Subscribe(b.Context(), "bench", func(e cluster.Envelope) {
 		if e.Gap {
-			b.Error("gap")
+			b.Errorf("a gap in %s", e.Topic)
 		}
 		tokens <- struct{}{}
 	}); err != nil {

@@ -4,11 +4,12 @@
 // it is lost, and then another one is made. The library's own reconnecting is off: it would send what
 // is published meanwhile in another order, or drop it.
 //
-// In a NATS cluster, a server confirms a subscription before the other servers know of it. What is
-// published through those within that time, of milliseconds, may not be delivered.
+// In a NATS cluster, a server confirms a subscription before the other servers know of it. So each
+// connection has others to those, which find out when they do. Between clusters that are connected
+// by gateways or leaf nodes, nothing waits for that.
 //
 //   - broker.go: options; subject.go: names
-//   - conn.go: a connection
+//   - conn.go: a connection; scouts.go: those to the other servers of a cluster
 package natsbroker
 
 import (

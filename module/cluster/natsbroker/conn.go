@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -55,13 +56,15 @@ func (d *dialer) dial(ctx context.Context, h netbroker.Handler) (netbroker.Conn,
 		subs:     make(map[string]*nats.Subscription),
 		probed:   make(chan string, 1),
 		closed:   make(chan struct{}),
+		options:  d.options(),
+		scouts:   newScouts(),
 	}
 	// The library's own functions know no context.
 	stop := context.AfterFunc(ctx, c.sockets.Close)
 	defer stop()
 	var err error
 	servers := strings.Join(slices.Concat(d.servers, d.discovered), ",")
-	if c.nats, err = nats.Connect(servers, d.options(ctx, c)...); err != nil {
+	if c.nats, err = nats.Connect(servers, slices.Concat(c.options, c.handlers(ctx))...); err != nil {
 		return nil, fmt.Errorf("connecting: %w", err)
 	}
 	c.sorted.Go(c.sort)
@@ -73,17 +76,17 @@ func (d *dialer) dial(ctx context.Context, h netbroker.Handler) (netbroker.Conn,
 	return c, nil
 }
 
-func (d *dialer) options(ctx context.Context, c *conn) []nats.Option {
+// handlers are options of the connection with the subscriptions.
+func (c *conn) handlers(ctx context.Context) []nats.Option {
 	lost := func(_ *nats.Conn, err error) {
 		if err == nil {
 			err = nats.ErrConnectionClosed
 		}
-		c.handler.Lost(err)
+		if !c.closing.Load() {
+			c.handler.Lost(err)
+		}
 	}
-	options := []nats.Option{
-		nats.Name(clientName),
-		nats.NoReconnect(),
-		nats.Timeout(answerTimeout),
+	return []nats.Option{
 		nats.SetCustomDialer(contextDialer{ctx, c.sockets}),
 		nats.DisconnectErrHandler(lost),
 		nats.ClosedHandler(func(conn *nats.Conn) { lost(conn, conn.LastError()) }),
@@ -95,6 +98,11 @@ func (d *dialer) options(ctx context.Context, c *conn) []nats.Option {
 			}
 		}),
 	}
+}
+
+// options are those of all connections.
+func (d *dialer) options() []nats.Option {
+	options := []nats.Option{nats.Name(clientName), nats.NoReconnect(), nats.Timeout(answerTimeout)}
 	if d.secure {
 		options = append(options, nats.Secure())
 	}
@@ -134,8 +142,11 @@ type conn struct {
 	handler netbroker.Handler
 	nats    *nats.Conn
 	sockets *sockets.Sockets
+	options []nats.Option // of other connections
+	scouts  *scouts
 
 	messages chan *nats.Msg // of all subscriptions
+	closing  atomic.Bool
 	closed   chan struct{}
 	sorted   sync.WaitGroup // the goroutine of sort
 
@@ -170,6 +181,9 @@ func (c *conn) receive(m *nats.Msg) {
 		case c.probed <- string(m.Data):
 		default: // nobody waits for it any more
 		}
+		return
+	}
+	if c.receiveScout(m) {
 		return
 	}
 	c.mu.Lock()
@@ -208,7 +222,10 @@ func (c *conn) Subscribe(ctx context.Context, topics []string) error {
 		subjects = append(subjects, subject)
 	}
 	c.mu.Unlock()
-	return c.subscribe(ctx, subjects...)
+	if err := c.subscribe(ctx, subjects...); err != nil {
+		return err
+	}
+	return c.awaitInterest(ctx)
 }
 
 func (c *conn) subscribe(ctx context.Context, subjects ...string) error {
@@ -271,9 +288,13 @@ func (c *conn) MaxFrame() int { return int(c.nats.MaxPayload()) }
 
 // Close implements [netbroker.Conn].
 func (c *conn) Close() {
+	c.closing.Store(true)
 	// Otherwise, a server that does not answer would delay it.
 	c.sockets.Close()
 	c.nats.Close()
+	for _, scout := range c.scouts.conns {
+		scout.Close()
+	}
 	close(c.closed)
 	c.sorted.Wait()
 }

@@ -2,6 +2,7 @@ package natsbroker
 
 import (
 	"fmt"
+	"net/url"
 	"testing"
 	"time"
 
@@ -86,6 +87,42 @@ func TestRestart(t *testing.T) {
 	clustertest.RunFaults(t, func(t testing.TB, n int) ([]cluster.Broker, clustertest.Faults) {
 		s := startServer(t, nil)
 		return opener(s.url())(t, n), clustertest.Faults{Interrupt: s.stop, Restore: s.start}
+	})
+}
+
+// startCluster starts three servers of a cluster.
+func startCluster(t testing.TB) (servers []*natsServer, urls []string) {
+	t.Helper()
+	var routes []*url.URL
+	for range 3 {
+		s := startServer(t, func(o *server.Options) {
+			o.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: server.RANDOM_PORT}
+			o.Routes = routes
+		})
+		routes = server.RoutesFromStr("nats://" + s.server.ClusterAddr().String())
+		servers, urls = append(servers, s), append(urls, s.url())
+	}
+	return servers, urls
+}
+
+// The brokers are connected to different servers of a cluster. Without scouts, "concurrent use"
+// fails.
+func TestCluster(t *testing.T) {
+	_, urls := startCluster(t)
+	clustertest.Run(t, opener(urls...))
+}
+
+// Two of three servers stop, so at least one broker has to move.
+func TestClusterLosesServers(t *testing.T) {
+	clustertest.RunOutage(t, func(t testing.TB, n int) ([]cluster.Broker, clustertest.Faults) {
+		servers, urls := startCluster(t)
+		return opener(urls...)(t, n), clustertest.Faults{
+			Interrupt: func() {
+				servers[0].stop()
+				servers[1].stop()
+			},
+			Restore: func() {},
+		}
 	})
 }
 

@@ -14,6 +14,7 @@ type Handler struct {
 	Receive func(topic string, frame []byte)
 
 	// Lost is told that the connection is of no use any more, and why. It may be called repeatedly.
+	// What Dialer reports, or is the consequence of Close, must not come here.
 	Lost func(why error)
 }
 

@@ -109,9 +109,9 @@ func (b *Broker) connect(ctx context.Context, lose func(error)) (Conn, error) {
 	return conn, nil
 }
 
-// firstCause returns err, or why ctx is done if err is no more than that.
+// firstCause returns why ctx is done, of which err is a consequence; or err.
 func firstCause(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
+	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
 	return err

@@ -64,6 +64,9 @@ func (c *conn) MaxFrame() int { return 0 }
 
 // Close implements [netbroker.Conn].
 func (c *conn) Close() {
+	for _, s := range c.servers {
+		s.closing.Store(true)
+	}
 	// Otherwise, a server that does not answer would delay it.
 	c.sockets.Close()
 	_ = c.each(func(_ int, s *server) error {

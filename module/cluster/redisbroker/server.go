@@ -28,6 +28,7 @@ type server struct {
 	probe        string       // the channel of probes
 	probes       int          // how many were sent
 	unsubscribed atomic.Int64 // how many channels are being unsubscribed
+	closing      atomic.Bool
 }
 
 // newServer takes over a client. Receive gets the messages of channels, but for probe, which only
@@ -57,7 +58,9 @@ func newServer(ctx context.Context, client rueidis.Client, sharded bool, probe s
 	s.ended = done
 	go func() {
 		defer close(done)
-		lost(<-ended)
+		if err := <-ended; !s.closing.Load() {
+			lost(err)
+		}
 	}()
 	if err := s.subscribe(ctx, []string{probe}); err != nil {
 		s.close()
@@ -145,6 +148,7 @@ func (s *server) sendProbe(ctx context.Context) error {
 
 // close closes both connections, and waits until no message is received any more.
 func (s *server) close() {
+	s.closing.Store(true)
 	s.dedicated.Close()
 	s.client.Close()
 	<-s.ended
