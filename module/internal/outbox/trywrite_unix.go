@@ -3,11 +3,12 @@
 package outbox
 
 import (
-	"errors"
 	"io"
 	"net"
 	"sync"
 	"syscall"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/nowait"
 )
 
 // A plainWriter writes to a connection with a file descriptor of its own.
@@ -56,24 +57,19 @@ var attempts = sync.Pool{New: func() any {
 }}
 
 // write returns true, "done", even if nothing was taken. After false, RawConn would wait
-// until the descriptor is writable.
+// until the descriptor is writable. A short write means that the kernel's buffer is full.
 func (a *attempt) write(fd uintptr) bool {
-	for len(a.p) > 0 {
-		n, err := syscall.Write(int(fd), a.p)
-		switch {
-		case errors.Is(err, syscall.EINTR):
-			continue
-		case errors.Is(err, syscall.EAGAIN):
-			return true
-		case err != nil:
-			a.err = err
-			return true
-		case n <= 0:
-			a.err = io.ErrUnexpectedEOF
-			return true
-		}
-		a.n += n
-		return true // a short write means that the kernel's buffer is full
+	if len(a.p) == 0 {
+		return true
 	}
+	n, errno := nowait.Write(fd, a.p)
+	switch {
+	case errno == syscall.EAGAIN:
+	case errno != 0:
+		a.err = errno
+	case n == 0:
+		a.err = io.ErrUnexpectedEOF
+	}
+	a.n = n
 	return true
 }

@@ -4,13 +4,13 @@ package wsconn
 
 import (
 	"crypto/tls"
-	"errors"
 	"io"
 	"net"
 	"os"
 	"sync"
 	"syscall"
 
+	"github.com/caddy-realtime/caddy-realtime/module/internal/nowait"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/readiness"
 )
 
@@ -117,22 +117,19 @@ func (a *attempt) end(in *input, err error) error {
 // read returns false if there was nothing to read, and is called again when there is something.
 func (a *attempt) read(fd uintptr) (done bool) {
 	buffer := inputs.Get().(*[inputSize]byte)
-	n, err := syscall.Read(int(fd), buffer[:])
-	for errors.Is(err, syscall.EINTR) {
-		n, err = syscall.Read(int(fd), buffer[:])
-	}
+	n, errno := nowait.Read(fd, buffer[:])
 	if n > 0 {
 		a.got = pending{buffer: buffer, end: n}
 		return true
 	}
 	inputs.Put(buffer)
-	switch {
-	case errors.Is(err, syscall.EAGAIN):
-		return false
-	case err == nil:
+	switch errno {
+	case 0:
 		a.err = io.EOF
+	case syscall.EAGAIN:
+		return false
 	default:
-		a.err = err
+		a.err = errno
 	}
 	return true
 }

@@ -1,0 +1,2 @@
+// Package nowait reads from sockets and writes to them without ever waiting.
+package nowait
