@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 
-.PHONY: test check formatted deps specifications chaos lint fuzz bench bench-check build
+.PHONY: test check formatted deps specifications chaos cluster lint fuzz bench bench-check build
 
 # All tests, under the race detector, with real clients and a real browser. It prints the
 # tests that take long, and every half minute what runs.
@@ -61,6 +61,10 @@ specifications: deps test/suites/node_modules/.package-lock.json
 # test runs the same tests at a smaller size, under the race detector.
 chaos: deps
 	CHAOS=full go test -run 'TestChaos' -count 1 -timeout 1h -v ./test
+
+# The tests of brokers with outages that last longer.
+cluster: deps
+	CLUSTER=full go test -count 1 -timeout 1h -v ./module/cluster/redisbroker ./module/cluster/natsbroker
 
 # The linters of .golangci.yml. The first run compiles them, which takes minutes.
 lint:

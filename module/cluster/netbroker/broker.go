@@ -15,6 +15,7 @@ package netbroker
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -55,8 +56,9 @@ type Broker struct {
 	end    sync.Once
 	linked sync.WaitGroup // the goroutine of link
 
+	started atomic.Bool
+
 	mu            sync.Mutex
-	started       bool
 	closed        bool
 	state         state
 	refused       error // why the first attempt failed, if a connection is required
@@ -177,10 +179,12 @@ func (b *Broker) refusal() error {
 
 // start starts the goroutine that connects, if it is not running.
 func (b *Broker) start() {
+	if b.started.Load() {
+		return
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.started && !b.closed {
-		b.started = true
+	if !b.closed && !b.started.Swap(true) {
 		b.linked.Go(b.link)
 	}
 }
