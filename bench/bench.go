@@ -44,8 +44,8 @@ func newBench(ctx context.Context, o options, dir string, progress io.Writer) (*
 	}
 	for group := range strings.SplitSeq(o.figures, ",") {
 		group = strings.TrimSpace(group)
-		if !slices.Contains(allGroups, group) {
-			return nil, fmt.Errorf("-figures %q: want some of %s", group, strings.Join(allGroups, ","))
+		if group != groupHeartbeats && !slices.Contains(allGroups, group) {
+			return nil, fmt.Errorf("-figures %q: want some of %s,%s", group, strings.Join(allGroups, ","), groupHeartbeats)
 		}
 		b.groups = append(b.groups, group)
 	}
@@ -73,6 +73,7 @@ func (b *bench) needsFiles() int {
 		connections int
 	}{
 		{groupMemory, b.connections}, {groupGrowth, b.many}, {groupConnect, b.all}, {groupFanOut, b.all}, {groupStorm, b.all},
+		{groupHeartbeats, b.held},
 	} {
 		if b.chosen(group.name) {
 			need = max(need, group.connections+ackConnections)
@@ -93,6 +94,9 @@ func (b *bench) runs(name string) bool {
 func (b *bench) round(ctx context.Context, number int) {
 	b.current = number
 	b.measureIdle(ctx)
+	if b.chosen(groupHeartbeats) {
+		b.heartbeats(ctx)
+	}
 	if slices.ContainsFunc([]string{groupConnect, groupFanOut, groupAcks, groupLatency, groupStorm}, b.chosen) {
 		for _, p := range turned(b.chosenPeers, number) {
 			b.try(ctx, p.name, "load", func(ctx context.Context, dir string, say sayer) error {
@@ -117,6 +121,17 @@ func (b *bench) round(ctx context.Context, number int) {
 			}
 			b.try(ctx, p.row, groupPolling, func(ctx context.Context, dir string, say sayer) error {
 				return b.measurePolling(ctx, p, dir, say)
+			})
+		}
+	}
+}
+
+// heartbeats measures the servers that ping as Socket.IO does, one after the other.
+func (b *bench) heartbeats(ctx context.Context) {
+	for _, p := range b.chosenPeers {
+		if p.name == peerRealtime || p.name == peerNode {
+			b.try(ctx, p.name, groupHeartbeats, func(ctx context.Context, dir string, say sayer) error {
+				return b.measureHeartbeats(ctx, p, dir, say)
 			})
 		}
 	}

@@ -230,3 +230,18 @@ func TestChoices(t *testing.T) {
 		t.Errorf("the tables are of %q, and -figures takes %q", groups, allGroups)
 	}
 }
+
+func TestHeartbeats(t *testing.T) {
+	var h heartbeats
+	start := time.Now()
+	one, other := h.observer(), h.observer()
+	for _, ping := range []struct {
+		observe func(time.Time)
+		after   int // seconds
+	}{{one, 3}, {other, 10}, {one, 28}, {other, 34}, {one, 54}} {
+		ping.observe(start.Add(time.Duration(ping.after) * time.Second))
+	}
+	if want := []time.Duration{0, -time.Second, time.Second}; !slices.Equal(h.late, want) || h.early != 1 {
+		t.Errorf("%v, %d early; want %v, 1 early", h.late, h.early, want)
+	}
+}

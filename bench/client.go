@@ -39,6 +39,9 @@ type client struct {
 	// is nil, a packet is an error.
 	onPacket atomic.Pointer[func(packet []byte) error]
 
+	// onHeartbeat, if not nil, gets the time of each heartbeat.
+	onHeartbeat atomic.Pointer[func(now time.Time)]
+
 	writing sync.Mutex // guards out and the order of writes
 	out     []byte
 	mask    [4]byte
@@ -194,6 +197,9 @@ func (c *client) handleFrames(data []byte) (rest []byte, err error) {
 
 func (c *client) handlePacket(packet []byte) error {
 	if string(packet) == c.heartbeat {
+		if observe := c.onHeartbeat.Load(); observe != nil {
+			(*observe)(time.Now())
+		}
 		return c.send([]byte(c.heartbeatAnswer))
 	}
 	if handle := c.onPacket.Load(); handle != nil {

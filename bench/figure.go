@@ -72,6 +72,10 @@ var allGroups = []string{
 	groupMemory, groupGrowth, groupFanOut, groupAcks, groupConnect, groupBackend, groupPolling, groupLatency, groupStorm,
 }
 
+// groupHeartbeats has no table: what it measures stands in the progress. It takes long, and so is
+// not among the default.
+const groupHeartbeats = "heartbeats"
+
 // newTables returns empty tables for the figures of a run.
 func newTables(o options) []*table {
 	return []*table{

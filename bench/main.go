@@ -37,6 +37,8 @@ type options struct {
 	backendEvents int           // the same on the way to a backend
 	roundTrips    int           // of polling
 	sessions      int           // idle ones of polling
+	held          int           // idle connections whose heartbeats are observed
+	hold          time.Duration // for how long
 	seconds       float64       // at a fixed rate
 	broadcastRate int           // a second
 	ackRate       int           // a second
@@ -55,6 +57,7 @@ var defaults = options{
 	members: 1000, all: 10_000, deliveries: 200_000, window: 4,
 	acked: 150_000, backendEvents: 20_000,
 	roundTrips: 20_000, sessions: 10_000,
+	held: 15_000, hold: 10 * time.Minute,
 	seconds: 4, broadcastRate: 20, ackRate: 5000,
 	settle: 30 * time.Second, timeout: 2 * time.Hour,
 	peers: peerNames(), figures: strings.Join(allGroups, ","),
@@ -67,6 +70,7 @@ var tiny = options{
 	members: 10, all: 20, deliveries: 60, window: 4,
 	acked: 2 * ackConnections, backendEvents: 2 * backendConnections,
 	roundTrips: 60, sessions: 60,
+	held: 20, hold: 100 * time.Millisecond,
 	seconds: 0.2, broadcastRate: 20, ackRate: 1000,
 	settle: 100 * time.Millisecond, timeout: 10 * time.Minute,
 	peers: peerNames(), figures: strings.Join(allGroups, ","),
@@ -85,13 +89,14 @@ func (o options) validate() error {
 		{"acks", o.acked, ackConnections, 100_000_000},
 		{"backend-events", o.backendEvents, backendConnections, 100_000_000},
 		{"round-trips", o.roundTrips, 1, 100_000_000},
+		{"held", o.held, 1, 100_000},
 	} {
 		if n.value < n.min || n.value > n.max {
 			return fmt.Errorf("-%s %d: want %d to %d", n.flag, n.value, n.min, n.max)
 		}
 	}
-	if o.settle < 0 || o.timeout <= 0 {
-		return errors.New("-settle and -timeout want durations above zero")
+	if o.settle < 0 || o.timeout <= 0 || o.hold <= 0 {
+		return errors.New("-settle, -timeout and -hold want durations above zero")
 	}
 	return nil
 }
@@ -107,10 +112,12 @@ func main() {
 	flag.IntVar(&o.acked, "acks", o.acked, "acked events counted for each figure")
 	flag.IntVar(&o.backendEvents, "backend-events", o.backendEvents, "events counted for each figure of backends")
 	flag.IntVar(&o.roundTrips, "round-trips", o.roundTrips, "round trips of polling that are counted")
+	flag.IntVar(&o.held, "held", o.held, "idle connections of the figure heartbeats")
+	flag.DurationVar(&o.hold, "hold", o.hold, "for how long the figure heartbeats holds them")
 	flag.DurationVar(&o.settle, "settle", o.settle, "idle time before memory is read; 30s sees one heartbeat on every connection")
 	flag.DurationVar(&o.timeout, "timeout", o.timeout, "bound on the whole run")
 	flag.StringVar(&o.peers, "peers", o.peers, "peers to run, comma-separated")
-	flag.StringVar(&o.figures, "figures", o.figures, "figures to take, comma-separated")
+	flag.StringVar(&o.figures, "figures", o.figures, "figures to take, comma-separated; heartbeats is not among those of the tables")
 	flag.StringVar(&o.caddy, "caddy", "", "a built binary to use instead of building ./caddy/realtime")
 	flag.BoolVar(&o.markdown, "markdown", false, "also print the tables as Markdown")
 	flag.StringVar(&o.docs, "docs", "", "also write the figures and their plot to benchmarks.md and benchmarks.svg in this directory")
