@@ -13,7 +13,7 @@ const maxInbox = 64 << 10
 // once it has been read, as by Socket.IO's own server. Its client may have paused polling to
 // move to WebSocket, and waits for that answer, while a message may take long: a CONNECT does
 // when a backend decides about it. Only a POST that ends the session is answered after that.
-// The session's lock guards an inbox.
+// The session's lock guards an inbox, which the session has only while something is in it.
 type inbox struct {
 	bodies  []body // the first is being handled
 	size    int    // bytes of the others
@@ -41,16 +41,13 @@ func (i *inbox) busy() bool { return i != nil && len(i.bodies) > 0 }
 
 // fits reports whether a body may be read; -1 stands for a length that is not known.
 func (i *inbox) fits(length int64) bool {
-	return len(i.bodies) == 0 || length >= 0 && int64(i.size)+length <= maxInbox
+	return !i.busy() || length >= 0 && int64(i.size)+length <= maxInbox
 }
 
 // awaitRoom waits until a body of a POST may be read. The client is held back meanwhile.
 func (s *Session) awaitRoom(length int64) {
 	s.life.Lock()
 	defer s.life.Unlock()
-	if s.inbox == nil {
-		s.inbox = &inbox{changed: sync.Cond{L: &s.life}}
-	}
 	for !s.inbox.fits(length) && !s.life.HasEndedLocked() {
 		s.inbox.changed.Wait()
 	}
@@ -71,12 +68,12 @@ func (s *Session) addBody(b body) (first bool) {
 	if s.life.HasEndedLocked() {
 		return false
 	}
-	i := s.inbox
-	i.bodies = append(i.bodies, b)
-	if len(i.bodies) > 1 {
+	if i := s.inbox; i != nil {
+		i.bodies = append(i.bodies, b)
 		i.size += len(b.data)
 		return false
 	}
+	s.inbox = &inbox{bodies: []body{b}, changed: sync.Cond{L: &s.life}}
 	s.server.sessions.Begin()
 	return true
 }
@@ -104,7 +101,7 @@ func (s *Session) nextBody() (b body, more bool) {
 	i.bodies = i.bodies[1:]
 	i.changed.Broadcast()
 	if len(i.bodies) == 0 {
-		i.bodies = nil
+		s.inbox = nil
 		return body{}, false
 	}
 	i.size -= len(i.bodies[0].data)
@@ -117,15 +114,6 @@ func (s *Session) awaitInbox() {
 	defer s.life.Unlock()
 	for s.inbox.busy() {
 		s.inbox.changed.Wait()
-	}
-}
-
-// dropInbox drops the inbox after the move to WebSocket, unless a POST is still under way.
-func (s *Session) dropInbox(p *polling) {
-	s.life.Lock()
-	defer s.life.Unlock()
-	if !p.posting {
-		s.inbox = nil
 	}
 }
 

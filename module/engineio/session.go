@@ -32,7 +32,7 @@ type Session struct {
 
 	life      lifecycle.Connection
 	candidate *candidate // the WebSocket that may become the transport
-	inbox     *inbox     // nil before the first POST, and after the move to WebSocket
+	inbox     *inbox     // nil if nothing is in it
 
 	id        string
 	server    *Server

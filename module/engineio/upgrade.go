@@ -124,7 +124,6 @@ func (s *Session) probe(c *candidate) {
 	s.server.options().Logger.Info("upgraded",
 		zap.String("session", s.id), zap.String("transport", webSocketName))
 	s.awaitInbox() // what has come by POST is handled before what comes over the WebSocket
-	s.dropInbox(c.from)
 	s.life.Serve(c.conn, s.server.payload)
 }
 
