@@ -90,17 +90,27 @@ func TestRestart(t *testing.T) {
 	})
 }
 
-// startCluster starts three servers of a cluster.
+// startCluster starts three servers of a cluster, which are connected to one another by one route
+// each when it returns: a route that came later would look like a goroutine that a broker has left.
 func startCluster(t testing.TB) (servers []*natsServer, urls []string) {
 	t.Helper()
 	var routes []*url.URL
 	for range 3 {
 		s := startServer(t, func(o *server.Options) {
-			o.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: server.RANDOM_PORT}
+			o.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: server.RANDOM_PORT, PoolSize: -1}
 			o.Routes = routes
 		})
 		routes = server.RoutesFromStr("nats://" + s.server.ClusterAddr().String())
 		servers, urls = append(servers, s), append(urls, s.url())
+	}
+	deadline := time.Now().Add(timeout)
+	for _, s := range servers {
+		for s.server.NumRoutes() != len(servers)-1 {
+			if time.Now().After(deadline) {
+				t.Fatal("the NATS servers do not connect to one another")
+			}
+			time.Sleep(time.Millisecond) // servers do not tell when they are connected
+		}
 	}
 	return servers, urls
 }
