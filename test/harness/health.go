@@ -17,6 +17,7 @@ type Health struct {
 	Rooms      int
 	Transports map[string]int
 	Draining   bool
+	Connected  bool `json:"broker_connected"`
 }
 
 // Health asks the health route.
