@@ -36,20 +36,22 @@ func NewCluster(t testing.TB, n int) *Cluster {
 func (c *Cluster) Wait(t testing.TB) {
 	t.Helper()
 	for _, s := range c.Servers {
-		s.WaitFor(func() bool {
-			info := s.Do("CLUSTER", "INFO")
-			return strings.Contains(info, "cluster_state:ok") &&
-				strings.Contains(info, fmt.Sprintf("cluster_known_nodes:%d", len(c.Servers)))
-		}, "the cluster is not complete")
+		s.WaitFor("CLUSTER INFO", "cluster_state:ok", "the cluster is not complete")
+		s.WaitFor("CLUSTER INFO", fmt.Sprintf("cluster_known_nodes:%d", len(c.Servers)), "the cluster is not complete")
 	}
 }
 
-// WaitFor waits until what holds. Redis tells nobody, so it is asked again and again.
-func (s *Server) WaitFor(what func() bool, otherwise string) {
+// WaitFor waits until the answer to a command contains a text. Redis tells nobody, so it is asked
+// again and again. It may close the connection meanwhile, as a replica does that becomes the master.
+func (s *Server) WaitFor(command, text, otherwise string) {
 	s.t.Helper()
-	for deadline := time.Now().Add(Timeout); !what(); time.Sleep(10 * time.Millisecond) { // as said above
+	for deadline := time.Now().Add(Timeout); ; time.Sleep(10 * time.Millisecond) { // as said above
+		answer, err := s.try(strings.Fields(command)...)
+		if err == nil && strings.Contains(answer, text) {
+			return
+		}
 		if time.Now().After(deadline) {
-			s.t.Fatal(otherwise)
+			s.t.Fatalf("%s: %q, %v", otherwise, answer, err)
 		}
 	}
 }

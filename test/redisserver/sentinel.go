@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
 )
 
@@ -22,12 +21,7 @@ func NewFailover(t testing.TB) *Failover {
 	configuration := fmt.Sprintf("sentinel monitor %[1]s 127.0.0.1 %[2]d 1\n"+
 		"sentinel down-after-milliseconds %[1]s 500\nsentinel failover-timeout %[1]s 5000\n", MasterName, master.Port)
 	sentinel := start(t, filepath.Join(t.TempDir(), "sentinel.conf"), configuration, []string{"--sentinel"})
-	replica.WaitFor(func() bool {
-		return strings.Contains(replica.Do("INFO", "replication"), "master_link_status:up")
-	}, "the replica does not follow the master")
-	sentinel.WaitFor(func() bool {
-		info := sentinel.Do("SENTINEL", "MASTERS")
-		return strings.Contains(info, "num-slaves\r\n$1\r\n1\r\n")
-	}, "the Sentinel does not find the replica")
+	replica.WaitFor("INFO replication", "master_link_status:up", "the replica does not follow the master")
+	sentinel.WaitFor("SENTINEL MASTERS", "num-slaves\r\n$1\r\n1\r\n", "the Sentinel does not find the replica")
 	return &Failover{Sentinel: sentinel, Master: master, Replica: replica}
 }

@@ -2,7 +2,6 @@ package redisbroker
 
 import (
 	"os"
-	"strings"
 	"testing"
 	"time"
 
@@ -72,9 +71,7 @@ func TestFailover(t *testing.T) {
 	clustertest.RunOutage(t, with(o, clustertest.Faults{
 		Interrupt: f.Master.Stop,
 		Restore: func() {
-			f.Replica.WaitFor(func() bool {
-				return strings.Contains(f.Replica.Do("ROLE"), "master")
-			}, "the replica does not become the master")
+			f.Replica.WaitFor("ROLE", "master", "the replica does not become the master")
 		},
 	}))
 }
