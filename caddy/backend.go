@@ -439,9 +439,8 @@ const maxBatch = 1000
 // after the header.
 const maxBuffered = 1 << 20
 
-// batchBuffer is how many bytes a connection buffers where batches are sent: most of them leave in one
-// write then. What does not fit takes further writes, and net/http allocates 32 KiB for these each
-// time.
+// batchBuffer is how many bytes a connection buffers where batches are sent: most leave in one
+// write then. For the further writes of what does not fit, net/http allocates 32 KiB each time.
 const batchBuffer = 32 << 10
 
 // proxy returns the handler that a URL is short for.
