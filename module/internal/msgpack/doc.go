@@ -5,8 +5,9 @@
 // stands for part N (see [rawjson.Placeholders]). If there are no parts, such an object is only an
 // object.
 //
-// The MessagePack is that of notepack.io, which Socket.IO's msgpack parser uses. It has
-// extensions of type 0 for undefined, dates and ArrayBuffers.
+// The MessagePack is that of notepack.io, which Socket.IO's msgpack parser and its adapters use.
+// Version 2 has extensions of type 0 for undefined, dates and ArrayBuffers. Version 3 writes dates as
+// timestamps.
 // https://github.com/msgpack/msgpack/blob/master/spec.md
 //
 // No function recurses, and none takes more memory than a small multiple of its input, whatever

@@ -45,6 +45,7 @@ const (
 	i32      = 0xd2
 	i64      = 0xd3
 	fixExt1  = 0xd4
+	fixExt4  = 0xd6
 	fixExt8  = 0xd7
 	str8     = 0xd9
 	str16    = 0xda
@@ -109,7 +110,7 @@ func readHead(data []byte, i int) (h head, next int) {
 		return head{kind: falseKind}, i
 	case truth:
 		return head{kind: trueKind}, i
-	case fixExt1, fixExt8, ext8, ext16, ext32:
+	case fixExt1, fixExt4, fixExt8, ext8, ext16, ext32:
 		return readExtension(first, data, i)
 	}
 	layout := layouts[first]
@@ -148,10 +149,18 @@ var layouts = [256]struct {
 	map16: {mapKind, 2}, map32: {mapKind, 4},
 }
 
-// readExtension reads an extension after its first byte. The extensions of notepack.io have type 0.
+// readExtension reads an extension after its first byte. Those of type -1 are timestamps, as the
+// specification says and notepack.io 3 writes them. Those of type 0 are of notepack.io 2.
 func readExtension(first byte, data []byte, i int) (h head, next int) {
 	width := 0 // of the length
+	length := uint64(0)
 	switch first {
+	case fixExt1:
+		length = 1
+	case fixExt4:
+		length = 4
+	case fixExt8:
+		length = 8
 	case ext8:
 		width = 1
 	case ext16:
@@ -159,20 +168,57 @@ func readExtension(first byte, data []byte, i int) (h head, next int) {
 	case ext32:
 		width = 4
 	}
-	if len(data)-i <= width || data[i+width] != 0 {
+	if len(data)-i <= width {
 		return head{}, i
 	}
-	length := bigEndian(data[i : i+width])
+	if width > 0 {
+		length = bigEndian(data[i : i+width])
+	}
+	kind := data[i+width]
 	i += width + 1
+	if length > uint64(len(data)-i) {
+		return head{}, i
+	}
+	content := data[i : i+int(length)]
 	switch {
-	case first == fixExt1 && len(data)-i >= 1:
+	case kind == timestamp:
+		return readTimestamp(content), i + int(length)
+	case kind != 0:
+		return head{}, i
+	case first == fixExt1:
 		return head{kind: undefinedKind}, i + 1
-	case first == fixExt8 && len(data)-i >= 8:
-		return head{dateKind, binary.BigEndian.Uint64(data[i:])}, i + 8
+	case first == fixExt8:
+		return head{dateKind, binary.BigEndian.Uint64(content)}, i + 8
 	case width > 0: // an ArrayBuffer: Node's encoder writes all binary data so, except Buffers
 		return sized(binaryKind, length, data, i)
 	}
 	return head{}, i
+}
+
+// timestamp is the type -1.
+const timestamp = 0xff
+
+// readTimestamp reads a timestamp of 32, 64 or 96 bits. Fractions of milliseconds are dropped. The
+// kind is invalid if it has another length.
+func readTimestamp(content []byte) head {
+	var seconds int64
+	var nanoseconds uint32
+	switch len(content) {
+	case 4:
+		seconds = int64(binary.BigEndian.Uint32(content))
+	case 8:
+		both := binary.BigEndian.Uint64(content)
+		seconds, nanoseconds = int64(both&(1<<34-1)), uint32(both>>34)
+	case 12:
+		nanoseconds = binary.BigEndian.Uint32(content)
+		seconds = int64(binary.BigEndian.Uint64(content[4:]))
+	default:
+		return head{}
+	}
+	if seconds < -maxDate || seconds > maxDate { // milliseconds would overflow
+		return head{dateKind, math.MaxInt64}
+	}
+	return head{dateKind, uint64(seconds*1000 + int64(nanoseconds)/1e6)}
 }
 
 // sized returns a head of a length. The kind is invalid if data is too short for the length.

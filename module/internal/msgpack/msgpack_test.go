@@ -93,6 +93,13 @@ func TestReadAs(t *testing.T) {
 		"d700 ffffffffffffffff": `"1969-12-31T23:59:59.999Z"`,
 		"d700 001eb208c2dc0000": `"+275760-09-13T00:00:00.000Z"`, "d700 ffe14df73d240000": `"-271821-04-20T00:00:00.000Z"`,
 		"d700 001eb208c2dc0001": `null`, "d700 8000000000000000": `null`,
+		// timestamps
+		"d6ff 00000000": `"1970-01-01T00:00:00.000Z"`, "d6ff ffffffff": `"2106-02-07T06:28:15.000Z"`,
+		"d7ff 1d53530065920080": `"2024-01-01T00:00:00.123Z"`, "d7ff 0000000000000000": `"1970-01-01T00:00:00.000Z"`,
+		"d7ff 1d535303ffffffff":            `"2514-05-30T01:53:03.123Z"`,
+		"c70cff 3b8b87c0 ffffffffffffffff": `"1969-12-31T23:59:59.999Z"`, "c704ff 00000001": `"1970-01-01T00:00:01.000Z"`,
+		"c70cff 00000000 000007dba8218000": `"+275760-09-13T00:00:00.000Z"`,
+		"c70cff 00000000 7fffffffffffffff": `null`, "c70cff 00000000 8000000000000000": `null`,
 	} {
 		if text, parts, err := toJSON(unhex(t, digits)); text != want || parts != nil || err != nil {
 			t.Errorf("%s is %s %x, %v; want %s", digits, text, parts, err, want)
@@ -185,8 +192,9 @@ func TestInvalid(t *testing.T) {
 		// keys that are not strings
 		"81 01 01", "81 c0 01", "81 90 01", "81 c40161 01", "81 d40000 01",
 		// other extensions, and too short ones
-		"d401 00", "d4ff 00", "d400", "d4", "d500 0000", "d600 00000000", "d6ff 00000000", "d7ff 0000000000000000", "d700 00000000000000",
-		"d800 " + strings.Repeat("00", 16), "c70101ff", "c70100", "c700", "c7", "c80000", "c9000000", "c7 0c ff 000000000000000000000000",
+		"d401 00", "d4ff 00", "d400", "d4", "d500 0000", "d600 00000000", "d6ff 000000", "d7ff 00000000000000", "d700 00000000000000",
+		"d6fe 00000000", "d7fe 0000000000000000", "d4ff 00", "c704ff 000000", "c705ff 0000000000", "c70cff 0000000000000000000000",
+		"d800 " + strings.Repeat("00", 16), "c70101ff", "c70100", "c700", "c7", "c80000", "c9000000", "c7 0c fe 000000000000000000000000",
 		// not UTF-8: overlong, surrogates, incomplete, single bytes
 		"a1ff", "a2c080", "a3eda080", "a2e282", "a180", "a4f4908080", "81 a1ff 01", "81 a1ff d40000",
 		// lengths beyond the end of the data
