@@ -42,6 +42,8 @@ var arrows = map[string][]string{
 	"module/webhook":  {"module/emission", "module/realtime", "module/origin", "module/internal/..."},
 	"module/publish":  {"module/emission", "module/realtime", "module/origin", "module/internal/..."},
 
+	"module/redisadapter": {"module/realtime", "module/cluster/redisbroker", "module/internal/..."},
+
 	"module/emission":   {"module/realtime"},
 	"module/engineio":   {"module/connection", "module/origin", "module/internal/..."},
 	"module/connection": {"module/origin", "module/internal/..."},
