@@ -13,6 +13,7 @@ type Broadcast struct {
 	to        target
 	local     bool
 	volatile  bool
+	copies    *copies // if it is another node's, and comes in several copies; nil otherwise
 }
 
 // To adds rooms. A socket in several of them gets the event once. The id of a socket is the name of
@@ -81,9 +82,9 @@ func (b Broadcast) send(ctx context.Context, event string, args []Arg) (sockets 
 	if b.namespace.recovery.Load() != nil && m.recoverable() {
 		m.Args = compact(m.Args)
 	}
-	var remote []byte
+	var remote *outgoing
 	if !b.local {
-		if remote, err = b.namespace.hub.publisher.encode(m, &b.to); err != nil {
+		if remote, err = b.namespace.hub.encode(m, &b.to); err != nil {
 			return 0, false, err
 		}
 	}
@@ -92,8 +93,8 @@ func (b Broadcast) send(ctx context.Context, event string, args []Arg) (sockets 
 }
 
 // deliver gives the message to each recipient on this node once, and returns how many there were.
-// Remote is the payload for the other nodes, or nil. The error is ErrSealed or ErrLocalOnly.
-func (b Broadcast) deliver(m *Message, batch *Batch, remote []byte) (sockets int, err error) {
+// Remote is what is published to the other nodes, or nil. The error is ErrSealed or ErrLocalOnly.
+func (b Broadcast) deliver(m *Message, batch *Batch, remote *outgoing) (sockets int, err error) {
 	n := b.namespace
 	var own *Batch
 	defer func() {
@@ -108,7 +109,7 @@ func (b Broadcast) deliver(m *Message, batch *Batch, remote []byte) (sockets int
 	// It is queued under the lock, so that a room has the same order on all nodes, and first, so
 	// that the other nodes do not wait for deliveries on this one.
 	if remote != nil {
-		err = n.hub.publisher.add(remote, m.Volatile)
+		err = n.hub.publish(remote, m.Volatile)
 	}
 	r := n.recovery.Load()
 	if r != nil && m.recoverable() {
@@ -153,5 +154,9 @@ func (b Broadcast) chooseRecipients(r *recoveryStore, m *Message, list []*Socket
 	if r != nil {
 		r.record(m, b.to)
 	}
-	return b.to.appendSockets(list, b.namespace)
+	list = b.to.appendSockets(list, b.namespace)
+	if b.copies != nil {
+		list = b.copies.choose(list, r)
+	}
+	return list
 }

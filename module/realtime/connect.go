@@ -85,6 +85,7 @@ func (n *Namespace) Accept(ctx context.Context, h *Handshake, identity Identity,
 
 // accept adds a socket to the namespace of a name, which is added if necessary.
 func (h *Hub) accept(s *Socket, name string, identity *Identity, p *Policy) (refused []string, err error) {
+	defer h.unwatch(h.watch(name, identity.Rooms))
 	for {
 		n, err := h.findOrAdd(name, p)
 		if err != nil {

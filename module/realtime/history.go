@@ -32,6 +32,7 @@ type record struct {
 	message *Message
 	to      target
 	at      time.Time
+	earlier []uint64 // the numbers of other copies of it; who has got any of them does not get this one
 }
 
 func newHistory() history { return history{epoch: randid.New()[:8]} }
@@ -52,6 +53,21 @@ func (h *history) floor() uint64 { return h.last - uint64(len(h.records)) }
 
 // after returns the records of all events after a number, which must not be below the floor.
 func (h *history) after(number uint64) []record { return h.records[number-h.floor():] }
+
+// at returns the record of the event with a number; nil if it is not held.
+func (h *history) at(number uint64) *record {
+	if floor := h.floor(); number > floor && number <= h.last {
+		return &h.records[number-floor-1]
+	}
+	return nil
+}
+
+// setEarlier says of which events the newest one is a copy.
+func (h *history) setEarlier(numbers []uint64) {
+	if r := h.at(h.last); r != nil {
+		r.earlier = numbers
+	}
+}
 
 // number returns the number of the event with an offset, held or not. It reports false for an
 // offset of another history.

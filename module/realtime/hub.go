@@ -4,17 +4,21 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/caddy-realtime/caddy-realtime/module/cluster"
+	"github.com/caddy-realtime/caddy-realtime/module/cluster/bus"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/randid"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/ratelog"
 )
+
+// closeTimeout is how long Hub.Close waits for handlers.
+const closeTimeout = 5 * time.Second
 
 // Options are the settings of a Hub.
 type Options struct {
@@ -52,18 +56,19 @@ type Hub struct {
 	// that is down, could repeat without end.
 	limited *zap.Logger
 
-	subscription cluster.Subscription
-	publisher    *publisher             // nil without a broker
-	remoteNodes  map[string]*remoteNode // by their names; only receive uses it
-	gaps         atomic.Uint64          // how often broadcasts of other nodes were missing
-	outbound     *outbox.Budget
-	expiries     expiries
-	workers      *pool // runs what handlers do off the readers' goroutines
+	bus        *bus.Bus                  // nil without a broker
+	others     requester                 // the other nodes; nil if there are none
+	broadcasts atomic.Uint64             // numbers those that are published in several copies
+	copies     copyTable                 // of those that come in several copies
+	gaps       atomic.Uint64             // how often broadcasts of other nodes were missing
+	restored   atomic.Pointer[time.Time] // when the state of an earlier process was; nil if never
+
+	outbound *outbox.Budget
+	expiries expiries
+	workers  *pool // runs what handlers do off the readers' goroutines
 
 	limits    atomic.Pointer[Limits]       // of events that are sent
 	fillStats atomic.Pointer[func(*Stats)] // nil: nobody fills in more
-
-	others requester // the other nodes; nil if there are none
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -105,13 +110,9 @@ func NewHub(o Options) (*Hub, error) {
 	}
 	h.limited = h.logger.WithOptions(zap.WrapCore(ratelog.New))
 	if h.broker != nil {
-		h.remoteNodes = make(map[string]*remoteNode)
-		h.publisher = newPublisher(h.broker, h.node, h.topic(), o.BrokerQueue, h.limited)
-		subscription, err := h.broker.Subscribe(context.Background(), h.topic(), h.receive)
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("subscribing to the broker: %w", err), h.Close())
+		if err := h.openBus(&o); err != nil {
+			return nil, errors.Join(err, h.Close())
 		}
-		h.subscription = subscription
 	}
 	return h, nil
 }
@@ -143,17 +144,6 @@ func (h *Hub) SetLimits(l Limits) {
 	h.limits.Store(&l)
 }
 
-// BrokerStats returns what has been sent to other nodes and received from them. It is zero without
-// a broker.
-func (h *Hub) BrokerStats() BrokerStats {
-	if h.publisher == nil {
-		return BrokerStats{}
-	}
-	stats := h.publisher.currentStats()
-	stats.Gaps = h.gaps.Load()
-	return stats
-}
-
 // Outbound returns the budget of the bytes that wait for the hub's clients.
 func (h *Hub) Outbound() *outbox.Budget { return h.outbound }
 
@@ -176,7 +166,7 @@ func (h *Hub) Do(task func()) {
 }
 
 // Close ends the hub's context and waits for handlers to return and for what still waits for the
-// broker to be published, for a few seconds each. Then it closes the subscription and the broker,
+// broker to be published, for a few seconds each. Then it leaves the other nodes, closes the broker
 // and drops the state of recoverable sockets. The servers that accepted the hub's sockets must have
 // been closed before. The error is the broker's, or says that handlers are still running.
 func (h *Hub) Close() error {
@@ -188,9 +178,5 @@ func (h *Hub) Close() error {
 	if h.broker == nil {
 		return err
 	}
-	h.publisher.close()
-	if h.subscription != nil { // nil if the broker has refused it
-		err = errors.Join(err, h.subscription.Close())
-	}
-	return errors.Join(err, h.broker.Close())
+	return errors.Join(err, h.closeBus())
 }

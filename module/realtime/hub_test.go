@@ -1,8 +1,10 @@
 package realtime_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"regexp"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -87,21 +89,25 @@ func TestSubscriptionRefused(t *testing.T) {
 	}
 }
 
-// A fakeBroker does what a test wants.
+// A fakeBroker does what a test wants. It delivers heartbeats to the publisher, and nothing else.
 type fakeBroker struct {
 	subscribeErr, publishErr, closeErr error
 
-	onPublish    func(context.Context, cluster.Envelope) error // nil accepts everything
+	onPublish    func(context.Context, cluster.Envelope) error // nil accepts everything; not for heartbeats
 	subscription *fakeSubscription
-	topic        string
-	receive      func(cluster.Envelope)
+	topic        string // of all nodes
 	closed       bool
 
 	mu        sync.Mutex
+	receivers map[string]func(cluster.Envelope) // by their topics
 	published []cluster.Envelope
 }
 
 func (b *fakeBroker) Publish(ctx context.Context, e cluster.Envelope) error {
+	if isOf(e, "heartbeat") || isOf(e, "leave") {
+		b.receive(e)
+		return nil
+	}
 	if b.onPublish != nil {
 		if err := b.onPublish(ctx, e); err != nil {
 			return err
@@ -113,22 +119,43 @@ func (b *fakeBroker) Publish(ctx context.Context, e cluster.Envelope) error {
 	return errors.Join(b.publishErr, ctx.Err())
 }
 
-// envelopes returns what has been published. A hub publishes on a goroutine, for which the caller
-// has waited.
+// isOf reports whether an envelope has a message of a kind.
+func isOf(e cluster.Envelope, kind string) bool {
+	return bytes.HasPrefix(e.Payload, []byte(`{"v":1,"kind":"`+kind+`"`))
+}
+
+// envelopes returns what has been published, without heartbeats. A hub publishes on a goroutine, for
+// which the caller has waited.
 func (b *fakeBroker) envelopes() []cluster.Envelope {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Clone(b.published)
 }
 
+// receive delivers an envelope, if the hub is subscribed to its topic.
+func (b *fakeBroker) receive(e cluster.Envelope) {
+	b.mu.Lock()
+	receive := b.receivers[e.Topic]
+	b.mu.Unlock()
+	if receive != nil {
+		receive(e)
+	}
+}
+
 func (b *fakeBroker) Subscribe(_ context.Context, topic string, receive func(cluster.Envelope)) (cluster.Subscription, error) {
 	if b.subscribeErr != nil {
 		return nil, b.subscribeErr
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.subscription == nil {
 		b.subscription = new(fakeSubscription)
 	}
-	b.topic, b.receive = topic, receive
+	if b.receivers == nil {
+		b.topic = topic
+		b.receivers = make(map[string]func(cluster.Envelope))
+	}
+	b.receivers[topic] = receive
 	return b.subscription, nil
 }
 
@@ -137,20 +164,35 @@ func (b *fakeBroker) Close() error {
 	return b.closeErr
 }
 
+// wire returns a message as nodes send it, from one object that has the members of its header, the
+// last of which is seq, and then those of its body.
+func wire(text string) []byte {
+	return seqMember.ReplaceAllFunc([]byte(text), func(seq []byte) []byte {
+		end := "}\n{"
+		if bytes.HasSuffix(seq, []byte("}")) {
+			end = "}\n"
+		}
+		return append(slices.Clone(seq[:len(seq)-1]), end...)
+	})
+}
+
+var seqMember = regexp.MustCompile(`"seq":\d+[,}]`)
+
+// read returns the inverse of wire.
+func read(payload []byte) []byte {
+	header, body, _ := bytes.Cut(payload, []byte("\n"))
+	if len(body) == 0 {
+		return header
+	}
+	return slices.Concat(bytes.TrimSuffix(header, []byte("}")), []byte(","), bytes.TrimPrefix(body, []byte("{")))
+}
+
 type fakeSubscription struct{ closed bool }
 
 func (s *fakeSubscription) Close() error {
 	s.closed = true
 	return nil
 }
-
-// A countingBroker is a broker that knows how many subscriptions a topic has.
-type countingBroker struct {
-	*fakeBroker
-	listeners int
-}
-
-func (b countingBroker) Listeners(string) int { return b.listeners }
 
 // Close ends the handlers' context and returns when they have returned.
 func TestCloseWaitsForHandlers(t *testing.T) {

@@ -82,8 +82,8 @@ func TestLimits(t *testing.T) {
 			args = append(args, fmt.Sprintf(`{"json":%s}`, a.JSON))
 		}
 		number++
-		b.receive(cluster.Envelope{Node: "there", Topic: b.topic, Payload: fmt.Appendf(nil,
-			`{"v":1,"kind":"broadcast","incarnation":"i","seq":%d,"namespace":"/","event":%q,"args":[%s]}`, number, test.event, strings.Join(args, ","))})
+		b.receive(cluster.Envelope{Node: "there", Topic: b.topic, Payload: wire(fmt.Sprintf(
+			`{"v":1,"kind":"broadcast","incarnation":"i","seq":%d,"namespace":"/","event":%q,"args":[%s]}`, number, test.event, strings.Join(args, ",")))})
 		if delivered := len(m.client.received()) > before; delivered != (test.limit == "") {
 			t.Errorf("from another node, %.20s with %d arguments: delivered %v", test.event, len(test.args), delivered)
 		}

@@ -31,7 +31,11 @@ type Namespace struct {
 }
 
 func newNamespace(hub *Hub, name string, recovery Recovery) *Namespace {
-	n := &Namespace{hub: hub, name: name, socketSet: newSocketSet(), disconnected: newSocketSet()}
+	var i *interest
+	if hub.bus != nil {
+		i = &interest{hub.bus, name}
+	}
+	n := &Namespace{hub: hub, name: name, socketSet: newSocketSet(i), disconnected: newSocketSet(i)}
 	n.setRecovery(recovery)
 	return n
 }
@@ -75,8 +79,8 @@ func (n *Namespace) Members(room string) []*Socket {
 func (n *Namespace) Rooms() map[string]int {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	counts := make(map[string]int, len(n.rooms))
-	for name, room := range n.rooms {
+	counts := make(map[string]int, len(n.rooms.named))
+	for name, room := range n.rooms.named {
 		counts[name] = len(room.members)
 	}
 	return counts
@@ -187,6 +191,7 @@ func roomsField(rooms []string) zap.Field {
 
 func (n *Namespace) join(s *Socket, rooms []string) (refused []string) {
 	limit := s.endpoint.Limits().Rooms
+	defer n.hub.unwatch(n.hub.watch(n.name, rooms))
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if s = n.holderLocked(s); s == nil {
@@ -221,7 +226,7 @@ func (n *Namespace) roomsOf(s *Socket) []string {
 func (n *Namespace) stats() (sockets, rooms int) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	return len(n.sockets), len(n.rooms)
+	return len(n.sockets), len(n.rooms.named)
 }
 
 // newMessage makes the message of every event that is sent. The error says what is wrong with the

@@ -3,8 +3,6 @@ package realtime
 import (
 	"context"
 	"encoding/json"
-
-	"github.com/caddy-realtime/caddy-realtime/module/cluster"
 )
 
 // Nodes are the nodes of a hub: all that share its rooms, or this one only. What is asked of them is
@@ -28,17 +26,14 @@ func (n Nodes) Local() Nodes {
 }
 
 // alone reports whether no other node is meant or there is none. Then nothing is encoded.
-func (n Nodes) alone() bool { return n.local || n.hub.others == nil || n.hub.others.peers() == 0 }
+func (n Nodes) alone() bool { return n.local || n.hub.peers() == 0 }
 
 // peers returns how many other nodes there are.
 func (h *Hub) peers() int {
-	if h.others != nil {
-		return h.others.peers()
+	if h.others == nil {
+		return 0
 	}
-	if counter, ok := h.broker.(cluster.ListenerCounter); ok {
-		return max(0, counter.Listeners(h.topic())-1)
-	}
-	return 0
+	return h.others.peers()
 }
 
 // A SocketPage is a page of a listing of sockets, in the order of their ids.

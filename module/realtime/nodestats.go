@@ -68,6 +68,9 @@ func (s BrokerStats) plus(other BrokerStats) BrokerStats {
 	s.Published += other.Published
 	s.Dropped += other.Dropped
 	s.Gaps += other.Gaps
+	s.Invalid += other.Invalid
+	s.Unknown += other.Unknown
+	s.Nodes = max(s.Nodes, other.Nodes)
 	return s
 }
 

@@ -100,7 +100,7 @@ func (state *recoveryState) missed(number uint64, records []record) []*Message {
 		}
 		to := &records[i].to
 		if (to.everyone() || slices.ContainsFunc(to.rooms, in) || to.hasUser(state.holder.user)) &&
-			!slices.ContainsFunc(to.except, in) {
+			!slices.ContainsFunc(to.except, in) && !state.hasCopy(records[i].earlier) {
 			missed = append(missed, records[i].message)
 		}
 	}

@@ -5,11 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	"go.uber.org/zap"
 
-	"github.com/caddy-realtime/caddy-realtime/module/cluster"
+	"github.com/caddy-realtime/caddy-realtime/module/cluster/bus"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/rawjson"
 )
 
@@ -77,120 +78,97 @@ func argsOf(remote []remoteArg, attachments Attachments) ([]Arg, error) {
 	return args, nil
 }
 
-// A header begins every message between nodes. The name of the node is in the cluster.Envelope.
-type header struct {
-	Version     int    `json:"v"`
-	Kind        string `json:"kind"`
-	Incarnation string `json:"incarnation"` // tells the process from earlier ones of the same node
+// kindBroadcast is the kind of a broadcastMessage on the bus.
+const kindBroadcast = "broadcast"
 
-	// Sequence numbers the messages of an incarnation, from 1. A number that is missing is a
-	// message that is missing.
-	Sequence uint64 `json:"seq,omitempty"`
-	// Lost means that a broadcast without a number is missing before this message.
-	Lost bool `json:"lost,omitempty"`
-}
-
-// messageVersion is the version of the format. Other versions are not read.
-const messageVersion = 1
-
-// The kinds of messages. Other kinds are ignored.
-const (
-	kindBroadcast = "broadcast"
-	kindLost      = "lost" // says only that broadcasts were lost
-)
-
-// A remoteMessage is a header and, if Kind is kindBroadcast, a broadcast.
-type remoteMessage struct {
-	header
+// A broadcastMessage is a broadcast as nodes publish it to one another.
+type broadcastMessage struct {
+	// ID tells a broadcast to rooms of several topics from others of the same node. There is a copy
+	// in each of the topics.
+	ID uint64 `json:"id,omitempty"`
 	remoteBroadcast
 }
 
-func (h *Hub) topic() string { return "broadcast/" + h.name }
-
-// begin returns the JSON of a header, without its closing brace.
-func (p *publisher) begin(kind string) []byte {
-	payload, err := json.Marshal(header{Version: messageVersion, Kind: kind, Incarnation: p.incarnation})
-	if err != nil {
-		panic(err) // cannot happen: strings and a number
-	}
-	return payload[:len(payload)-len("}")]
+// An outgoing is a broadcast that is to be published.
+type outgoing struct {
+	body   []byte
+	topics []bus.Topic
 }
 
-// encode returns the payload of a broadcast without its end, which publish appends. It returns nil
-// if no other node listens.
-func (p *publisher) encode(m *Message, to *target) ([]byte, error) {
-	if p == nil || p.isAlone() {
+// encode returns what is to be published of a broadcast; nil if there is no other node.
+func (h *Hub) encode(m *Message, to *target) (*outgoing, error) {
+	if h.bus == nil || h.bus.Skip() {
 		return nil, nil
 	}
-	payload := bytes.NewBuffer(make([]byte, 0, 256+m.textSize()+to.size()))
-	if err := rawjson.Encode(payload, remoteMessage{
-		header{Version: messageVersion, Kind: kindBroadcast, Incarnation: p.incarnation},
-		newRemoteBroadcast(m, to),
-	}); err != nil {
+	o := &outgoing{topics: to.topics(m.Namespace)}
+	message := broadcastMessage{remoteBroadcast: newRemoteBroadcast(m, to)}
+	if len(o.topics) > 1 {
+		message.ID = h.broadcasts.Add(1)
+	}
+	body := bytes.NewBuffer(make([]byte, 0, 256+m.textSize()+to.size()))
+	if err := rawjson.Encode(body, message); err != nil {
 		return nil, fmt.Errorf("encoding broadcast: %w", err)
 	}
-	return bytes.TrimSuffix(payload.Bytes(), []byte("}")), nil
+	o.body = body.Bytes()
+	return o, nil
 }
 
-// receive takes a message of another node from the broker, which calls it from one goroutine at a
-// time. The broker is not trusted: an invalid message is dropped and logged.
-func (h *Hub) receive(e cluster.Envelope) {
-	switch {
-	case e.Gap:
-		clear(h.remoteNodes) // the next of each may have any number
-		h.reportGap("the broker could not keep up")
-		return
-	case e.Node == h.node:
-		return
+// publish queues a broadcast for the other nodes. It does not wait. The error is ErrLocalOnly.
+func (h *Hub) publish(o *outgoing, volatile bool) error {
+	if err := h.bus.Publish(kindBroadcast, o.body, volatile, o.topics...); err != nil {
+		return ErrLocalOnly
 	}
-	if !utf8.Valid(e.Payload) { // it would break the connection of every client that gets it as text
-		h.warnInvalid(e, errors.New("it is not UTF-8"))
-		return
+	return nil
+}
+
+// receive takes a broadcast of another node from the bus. The broker is not trusted: the error says
+// what is not valid.
+func (h *Hub) receive(received bus.Message) error {
+	if !utf8.Valid(received.Body) { // it would break the connection of every client that gets it as text
+		return errNotUTF8
 	}
-	var remote remoteMessage
-	if err := json.Unmarshal(e.Payload, &remote); err != nil || remote.Version == 0 || remote.Sequence == 0 {
-		h.warnInvalid(e, err)
-		return
+	var message broadcastMessage
+	if err := json.Unmarshal(received.Body, &message); err != nil {
+		return err
 	}
-	if remote.Version != messageVersion {
-		h.warnInvalid(e, fmt.Errorf("it has version %d, not %d", remote.Version, messageVersion))
-		return
-	}
-	if fresh := h.track(e.Node, &remote.header); !fresh || remote.Kind != kindBroadcast {
-		return
-	}
-	err := h.deliverRemote(&remote.remoteBroadcast)
+	err := h.deliverRemote(&received, &message)
 	if _, beyond := errors.AsType[*LimitError](err); beyond {
 		// The other node has wider limits, and its clients have got it. Those of this node have
 		// missed it, and must not recover as though they had not.
-		h.reportGap("one exceeds this node's limits", zap.String("node", e.Node), zap.Error(err))
-	} else if err != nil {
-		h.warnInvalid(e, err)
+		h.reportGap("one exceeds this node's limits", zap.String("node", received.Node), zap.Error(err))
+		return nil
 	}
+	return err
 }
 
 // deliverRemote delivers a broadcast of another node to the sockets of this one.
-func (h *Hub) deliverRemote(remote *remoteBroadcast) error {
-	if remote.Namespace == "" {
+func (h *Hub) deliverRemote(received *bus.Message, message *broadcastMessage) error {
+	if message.Namespace == "" {
 		return errNoNamespace
 	}
-	n := h.find(remote.Namespace)
+	n := h.find(message.Namespace)
 	if n == nil {
 		return nil // it has no sockets here
 	}
-	m, err := remote.message(n.newMessage)
+	m, err := message.message(n.newMessage)
 	if err != nil {
 		return err
 	}
-	_, _ = Broadcast{namespace: n, to: remote.target()}.deliver(m, nil, nil) // an error means that the hub is sealed
+	b := Broadcast{namespace: n, to: message.target()}
+	if message.ID != 0 {
+		topics := b.to.topics(n.name)
+		b.to = b.to.part(n.name, received.Topic)
+		if b.to.everyone() {
+			return errors.New("its topic is not one of its rooms")
+		}
+		others := slices.DeleteFunc(topics, func(t bus.Topic) bool { return t == received.Topic || !h.bus.Receives(t) })
+		b.copies = h.copies.take(copyKey{received.Node, received.Incarnation, message.ID}, received.Topic, others)
+	}
+	_, _ = b.deliver(m, nil, nil) // an error means that the hub is sealed
 	return nil
 }
 
 var errNoNamespace = errors.New("it has no namespace")
-
-func (h *Hub) warnInvalid(e cluster.Envelope, err error) {
-	h.logger.Warn("broker delivered an invalid broadcast", zap.String("node", e.Node), zap.Error(err))
-}
 
 func (r *remoteBroadcast) target() target { return target{r.Rooms, r.Users, r.Except} }
 

@@ -2,8 +2,13 @@ package realtime
 
 import "slices"
 
-// rooms are the rooms that have members, by their names. The namespace guards them.
-type rooms map[string]*room
+// rooms are the rooms that have members. The namespace guards them.
+type rooms struct {
+	named    map[string]*room // by their names
+	interest *interest        // is told which rooms there are; nil if nobody is
+}
+
+func newRooms(i *interest) rooms { return rooms{make(map[string]*room), i} }
 
 // A room has its members in a list, in which those that joined one after the other stand one after
 // the other: a broadcast reads and writes their memory in that order.
@@ -23,7 +28,7 @@ var noMembers = new(room)
 
 // get returns a room, which is empty if nobody is in it.
 func (r rooms) get(name string) *room {
-	if room := r[name]; room != nil {
+	if room := r.named[name]; room != nil {
 		return room
 	}
 	return noMembers
@@ -60,10 +65,12 @@ func (r rooms) add(name string, s *Socket) bool {
 	if r.get(name).has(s) {
 		return false
 	}
-	if r[name] == nil {
-		r[name] = &room{name: name}
+	joined := r.named[name]
+	if joined == nil {
+		joined = &room{name: name}
+		r.named[name] = joined
+		r.interest.retain(name)
 	}
-	joined := r[name]
 	s.rooms = append(s.rooms, place{joined, len(joined.members)})
 	joined.members = append(joined.members, s)
 	return true
@@ -101,8 +108,9 @@ func (r rooms) vacate(p place) {
 	room.members = room.members[:last]
 	switch {
 	case last == 0:
-		delete(r, room.name)
+		delete(r.named, room.name)
 		room.members = nil
+		r.interest.release(room.name)
 	case last < cap(room.members)/4:
 		room.members = slices.Clone(room.members) // a list does not shrink by itself
 	}

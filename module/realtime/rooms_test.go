@@ -11,7 +11,7 @@ import (
 func TestRooms(t *testing.T) {
 	const sockets, names = 40, 6
 	random := rand.New(rand.NewPCG(1, 2))
-	set := make(rooms)
+	set := newRooms(nil)
 	all := make([]*Socket, sockets)
 	in := make([]map[string]bool, sockets)
 	for i := range all {
@@ -52,12 +52,12 @@ func checkRooms(t *testing.T, step int, set rooms, all []*Socket, in []map[strin
 			t.Fatalf("step %d: socket %d is in %v, want %v", step, i, got, in[i])
 		}
 		for _, place := range s.rooms {
-			if set[place.room.name] != place.room || place.room.members[place.index] != s {
+			if set.named[place.room.name] != place.room || place.room.members[place.index] != s {
 				t.Fatalf("step %d: socket %d is not in its place of room %s", step, i, place.room.name)
 			}
 		}
 	}
-	for name, room := range set {
+	for name, room := range set.named {
 		if len(room.members) == 0 {
 			t.Fatalf("step %d: room %s is empty", step, name)
 		}
@@ -70,7 +70,7 @@ func checkRooms(t *testing.T, step int, set rooms, all []*Socket, in []map[strin
 
 // A socket that has been removed is in no room, though it remembers its rooms.
 func TestRoomsForgetRemovedSocket(t *testing.T) {
-	set, s, other := make(rooms), new(Socket), new(Socket)
+	set, s, other := newRooms(nil), new(Socket), new(Socket)
 	set.add("a", s)
 	set.add("a", other)
 	set.removeAll(s)
@@ -85,7 +85,7 @@ func TestRoomsForgetRemovedSocket(t *testing.T) {
 // A room that was large holds no large list.
 func TestRoomShrinks(t *testing.T) {
 	const most = 1000
-	set, all := make(rooms), make([]*Socket, most)
+	set, all := newRooms(nil), make([]*Socket, most)
 	for i := range all {
 		all[i] = new(Socket)
 		set.add("a", all[i])

@@ -31,6 +31,7 @@ type namespaceSnapshot struct {
 type recordSnapshot struct {
 	remoteBroadcast           // without its namespace
 	At              time.Time `json:"at"`
+	Earlier         []uint64  `json:"earlier,omitempty"` // as that of a record
 }
 
 type socketSnapshot struct {
@@ -72,6 +73,9 @@ func (h *Hub) Seal() (data []byte, sockets int, err error) {
 	h.mu.Lock()
 	h.sealed = true // this includes namespaces that are added from now on
 	h.mu.Unlock()
+	if h.bus != nil {
+		h.bus.Leave()
+	}
 	s := snapshot{Version: snapshotVersion}
 	fingerprints := make(map[string]*fingerprint)
 	for _, n := range h.Namespaces() {
@@ -130,7 +134,7 @@ func (r *recoveryStore) snapshot(fingerprints map[string]*fingerprint) (s namesp
 	s.Records = make([]recordSnapshot, len(r.history.records))
 	for i := range r.history.records {
 		record := &r.history.records[i]
-		s.Records[i] = recordSnapshot{newRemoteBroadcast(record.message, &record.to), record.at}
+		s.Records[i] = recordSnapshot{newRemoteBroadcast(record.message, &record.to), record.at, record.earlier}
 		s.Records[i].Namespace = ""
 	}
 	return s, true
@@ -199,6 +203,9 @@ func (h *Hub) Restore(data []byte) (sockets int, err error) {
 			sockets += r.restoreAll(&one, fingerprints)
 		}
 		h.removeIfUnused(n)
+	}
+	if sockets > 0 {
+		h.markRestored()
 	}
 	return sockets, nil
 }
@@ -291,7 +298,8 @@ func (r *recoveryStore) restoreHistory(s *namespaceSnapshot) bool {
 			return false
 		}
 		restored.append(m, one.target())
-		restored.records[len(restored.records)-1].at = one.At
+		newest := &restored.records[len(restored.records)-1]
+		newest.at, newest.earlier = one.At, one.Earlier
 	}
 	r.namespace.mu.Lock()
 	defer r.namespace.mu.Unlock()

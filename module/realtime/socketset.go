@@ -7,8 +7,8 @@ type socketSet struct {
 	users   users
 }
 
-func newSocketSet() socketSet {
-	return socketSet{sockets: make(map[string]*Socket), rooms: make(rooms), users: make(users)}
+func newSocketSet(i *interest) socketSet {
+	return socketSet{sockets: make(map[string]*Socket), rooms: newRooms(i), users: make(users)}
 }
 
 func (set *socketSet) add(s *Socket) {

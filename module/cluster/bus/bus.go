@@ -206,6 +206,9 @@ func (b *Bus) Version() int { return b.members.version(b.version) }
 // Members returns the other nodes that live, sorted by their names.
 func (b *Bus) Members() []Member { return b.members.list() }
 
+// Peers returns how many other nodes live.
+func (b *Bus) Peers() int { return b.members.count() }
+
 // Away reports whether this node has not heard its own heartbeats for a while: the broker is away.
 func (b *Bus) Away() bool { return b.members.isAway() }
 
@@ -337,7 +340,7 @@ func (b *Bus) handle(topic Topic, node string, h *header, body []byte) error {
 		return b.receiveDeclaredLost(body)
 	case h.Kind == kindAnswer:
 		b.logRefusal(node, b.requests.receiveAnswer(node, h, body))
-	case h.Request != "" && (topic == All || topic.isNode()):
+	case h.Request != "" && (topic == All || topic.IsNode()):
 		b.serve(node, h, body)
 	case receive == nil:
 		b.unknown.Add(1)

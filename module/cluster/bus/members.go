@@ -325,6 +325,13 @@ func (m *members) version(own int) int {
 	return own
 }
 
+// count returns how many members live.
+func (m *members) count() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.living
+}
+
 // list returns the living members, sorted by their names.
 func (m *members) list() []Member {
 	m.mu.Lock()

@@ -146,7 +146,7 @@ func (p *publisher) topic(to Topic) *outTopic {
 			p.forgetNodes()
 		}
 		t = &outTopic{topic: to, name: p.names.of(to)}
-		if to.isNode() {
+		if to.IsNode() {
 			t.sequence, t.done = p.floor, p.floor
 		}
 		p.topics[to] = t
@@ -158,7 +158,7 @@ func (p *publisher) topic(to Topic) *outTopic {
 // on from the highest: those that still live find a gap, and take no new message for an old one.
 func (p *publisher) forgetNodes() {
 	for topic, t := range p.topics {
-		if topic.isNode() {
+		if topic.IsNode() {
 			p.floor = max(p.floor, t.sequence)
 			delete(p.topics, topic)
 		}

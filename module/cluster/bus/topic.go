@@ -3,7 +3,6 @@ package bus
 import (
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"net/url"
 	"strconv"
 	"strings"
@@ -26,18 +25,8 @@ func ShardTopic(shard int) Topic { return Topic(shardPrefix + strconv.Itoa(shard
 // NodeTopic returns the topic of one node.
 func NodeTopic(node string) Topic { return Topic(nodePrefix + node) }
 
-// Shard returns the shard of the topic. It reports false for other topics.
-func (t Topic) Shard() (shard int, ok bool) {
-	digits, ok := strings.CutPrefix(string(t), shardPrefix)
-	if !ok {
-		return 0, false
-	}
-	shard, err := strconv.Atoi(digits)
-	return shard, err == nil
-}
-
-// isNode reports whether the topic is a node's. Publishing to it tells other nodes nothing.
-func (t Topic) isNode() bool { return strings.HasPrefix(string(t), nodePrefix) }
+// IsNode reports whether the topic is a node's.
+func (t Topic) IsNode() bool { return strings.HasPrefix(string(t), nodePrefix) }
 
 // Shards is how many shards the rooms of a hub are spread over. All nodes must agree on it.
 const Shards = 16384
@@ -46,12 +35,18 @@ const Shards = 16384
 // room, its upper half folded onto the lower one by XOR, modulo Shards. All nodes must agree on it,
 // so it never changes.
 func Shard(namespace, room string) int {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(namespace)) // never returns an error
-	_, _ = h.Write([]byte{0})
-	_, _ = h.Write([]byte(room))
-	sum := h.Sum64()
+	sum := addFNV(addFNV(0xcbf29ce484222325, namespace)*fnvPrime, room) // the zero byte changes nothing before the multiplication
 	return int((sum ^ sum>>32) % Shards)
+}
+
+const fnvPrime = 0x100000001b3
+
+// addFNV adds a text to a hash. hash/fnv would take memory for each.
+func addFNV(sum uint64, text string) uint64 {
+	for i := range len(text) {
+		sum = (sum ^ uint64(text[i])) * fnvPrime
+	}
+	return sum
 }
 
 // maxName is how many bytes the name of a hub or of a node may have. So a topic never exceeds the

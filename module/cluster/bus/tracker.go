@@ -69,6 +69,13 @@ func (t *tracker) watch(topic Topic) {
 	}
 }
 
+// watches reports whether a topic is tracked.
+func (t *tracker) watches(topic Topic) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.topics[topic] != nil
+}
+
 // reset forgets all numbers of a topic: the next ones may be any.
 func (t *tracker) reset(topic Topic) {
 	t.mu.Lock()

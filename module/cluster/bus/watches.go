@@ -212,6 +212,9 @@ func (w *watches) giveUp(pending []*watch) (err error) {
 	return err
 }
 
+// Receives reports whether this node receives what is published to a topic, or is about to.
+func (b *Bus) Receives(t Topic) bool { return b.tracker.watches(t) }
+
 // Retain adds a reference to a shard without waiting, for a caller that holds locks. It is
 // confirmed already if the caller has watched it before and not unwatched it.
 func (b *Bus) Retain(shard int) {
