@@ -263,13 +263,13 @@ func TestMemoryBroker(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if h.brokerName != "memory" || b.Listeners("broadcast/named") != 1 || b.Listeners("other") != 0 {
-		t.Errorf("the broker %s has %d listeners", h.brokerName, b.Listeners("broadcast/named"))
+	if h.brokerName != "memory" || b.Listeners("named/all") != 1 || b.Listeners("other") != 0 {
+		t.Errorf("the broker %s has %d listeners", h.brokerName, b.Listeners("named/all"))
 	}
 	if err := h.Destruct(); err != nil {
 		t.Error(err)
 	}
-	if b.Listeners("broadcast/named") != 0 {
+	if b.Listeners("named/all") != 0 {
 		t.Error("the broker is not closed")
 	}
 	if names := guestNames("realtime.brokers"); !slices.Contains(strings.Split(names, ", "), "memory") {
