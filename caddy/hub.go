@@ -10,7 +10,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-realtime/caddy-realtime/module/cluster"
-	"github.com/caddy-realtime/caddy-realtime/module/cluster/membroker"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
@@ -40,8 +39,8 @@ type hub struct {
 // newHub returns a hub without endpoints. A nil broker is the one for a single node.
 func newHub(key hubKey, broker cluster.Broker, all *generations) (*hub, error) {
 	brokerName := "memory"
-	if broker == nil {
-		broker = membroker.New(membroker.Options{})
+	if _, single := broker.(*MemoryBroker); single {
+		broker = nil
 	} else if module, ok := broker.(caddy.Module); ok {
 		brokerName = module.CaddyModule().ID.Name()
 	}

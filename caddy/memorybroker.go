@@ -10,7 +10,8 @@ import (
 
 func init() { caddy.RegisterModule(new(MemoryBroker)) }
 
-// MemoryBroker is the broker for a single node. It is the default of hubs, and has no options.
+// MemoryBroker is the broker for a single node. It is the default of hubs, and has no options. It
+// reaches nobody, so hubs do not use what it implements.
 type MemoryBroker struct {
 	cluster.Broker `json:"-"`
 }
@@ -24,11 +25,6 @@ func (*MemoryBroker) CaddyModule() caddy.ModuleInfo {
 func (b *MemoryBroker) Provision(caddy.Context) error {
 	b.Broker = membroker.New(membroker.Options{})
 	return nil
-}
-
-// Listeners implements cluster.ListenerCounter.
-func (b *MemoryBroker) Listeners(topic string) int {
-	return b.Broker.(cluster.ListenerCounter).Listeners(topic)
 }
 
 // UnmarshalCaddyfile implements caddyfile.Unmarshaler. Syntax:
@@ -47,8 +43,7 @@ func (b *MemoryBroker) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // Interface guards
 var (
-	_ cluster.Broker          = (*MemoryBroker)(nil)
-	_ cluster.ListenerCounter = (*MemoryBroker)(nil)
-	_ caddy.Provisioner       = (*MemoryBroker)(nil)
-	_ caddyfile.Unmarshaler   = (*MemoryBroker)(nil)
+	_ cluster.Broker        = (*MemoryBroker)(nil)
+	_ caddy.Provisioner     = (*MemoryBroker)(nil)
+	_ caddyfile.Unmarshaler = (*MemoryBroker)(nil)
 )

@@ -3,9 +3,8 @@
 // A hub tells the hubs of other nodes what it broadcasts, through a [Broker]. Package membroker has
 // the broker of a single process. A broker does not know what the bytes mean.
 //
-// To write a broker for another messaging system, implement [Broker], and [ListenerCounter] if the
-// system can tell how many subscriptions a topic has. Then run clustertest.Run over it, which is
-// this contract as a test.
+// To write a broker for another messaging system, implement [Broker]. Then run clustertest.Run over
+// it, which is this contract as a test.
 package cluster
 
 import (
@@ -74,18 +73,6 @@ type Subscription interface {
 	// receive is not called any more, and envelopes that still waited are lost. It may be called
 	// concurrently and repeatedly, also after the broker's Close, and then returns nil.
 	Close() error
-}
-
-// A ListenerCounter is a Broker that knows how many subscriptions a topic has. It spares a hub the
-// encoding of broadcasts that no other node would receive.
-type ListenerCounter interface {
-	// Listeners returns how many subscriptions the topic has at all connected brokers, including
-	// this one, and 0 after Close. A subscription counts at the latest from the return of
-	// Subscribe, and at least until its Close begins. A broker that is not sure must return the
-	// higher number: one too high costs an envelope that nobody reads, one too low loses an event.
-	//
-	// It is called for each broadcast, so it must not wait for the network.
-	Listeners(topic string) int
 }
 
 // A HealthReporter is a Broker that may lose its connection.

@@ -57,7 +57,6 @@ var checks = []check{
 	{"payloads are kept", 2, keptPayloads},
 	{"slow subscriber", 2, slowSubscriber},
 	{"concurrent use", 3, concurrentUse},
-	{"listener count", 2, listenerCount},
 }
 
 // on runs the check. It waits for each expected event for as long as timeout.

@@ -22,7 +22,7 @@ func open(t *testing.T, fault func(*faulty)) func(t testing.TB, n int) []cluster
 			if i > 0 {
 				good = first.Peer()
 			}
-			b := &faulty{Broker: good, index: i, over: over, publish: good.Publish, subscribe: good.Subscribe, close: good.Close, listeners: good.Listeners}
+			b := &faulty{Broker: good, index: i, over: over, publish: good.Publish, subscribe: good.Subscribe, close: good.Close}
 			if fault != nil {
 				fault(b)
 			}

@@ -54,7 +54,7 @@ var faults = []struct {
 	{"delivery", "a topic without subscriptions is an error", func(b *faulty) {
 		publish := b.publish
 		b.publish = func(ctx context.Context, e cluster.Envelope) error {
-			if b.Broker.(cluster.ListenerCounter).Listeners(e.Topic) == 0 {
+			if b.Broker.(*membroker.Broker).Listeners(e.Topic) == 0 {
 				return errFault
 			}
 			return publish(ctx, e)
@@ -419,16 +419,5 @@ var faults = []struct {
 			runtime.Gosched()
 			return publish(ctx, e)
 		}
-	}},
-	{"listener count", "its own subscriptions are not counted", func(b *faulty) {
-		listeners := b.listeners
-		b.listeners = func(topic string) int { return max(listeners(topic)-1, 0) }
-	}},
-	{"listener count", "the other brokers' subscriptions are not counted", func(b *faulty) {
-		b.listeners = func(topic string) int { return min(b.Broker.(cluster.ListenerCounter).Listeners(topic), 1) }
-	}},
-	{"listener count", "a closed broker counts", func(b *faulty) {
-		listeners := b.listeners
-		b.listeners = func(topic string) int { return max(listeners(topic), 1) }
 	}},
 }

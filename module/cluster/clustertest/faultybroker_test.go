@@ -14,12 +14,10 @@ type faulty struct {
 	publish   func(ctx context.Context, e cluster.Envelope) error
 	subscribe func(ctx context.Context, topic string, receive func(cluster.Envelope)) (cluster.Subscription, error)
 	close     func() error
-	listeners func(topic string) int
 }
 
 func (b *faulty) Publish(ctx context.Context, e cluster.Envelope) error { return b.publish(ctx, e) }
 func (b *faulty) Close() error                                          { return b.close() }
-func (b *faulty) Listeners(topic string) int                            { return b.listeners(topic) }
 func (b *faulty) Subscribe(ctx context.Context, topic string, receive func(cluster.Envelope)) (cluster.Subscription, error) {
 	return b.subscribe(ctx, topic, receive)
 }

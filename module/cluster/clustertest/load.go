@@ -109,9 +109,6 @@ func concurrentUse(t *trial) {
 				if failed("subscribing", err) {
 					return
 				}
-				if counter, ok := broker.(cluster.ListenerCounter); ok {
-					counter.Listeners(topic)
-				}
 				err = broker.Publish(ctx, cluster.Envelope{Topic: topic, Payload: number(i, 0)})
 				if failed("closing a subscription", s.Close()) || failed("publishing", err) {
 					return
@@ -137,41 +134,4 @@ func concurrentUse(t *trial) {
 	for _, in := range steady {
 		in.expectInOrder(t, "steady", n, names...)
 	}
-}
-
-// listenerCount checks that Listeners never returns too few.
-func listenerCount(t *trial) {
-	const topic = "listeners"
-	expect := func(when string, least int) {
-		t.Helper()
-		for b, broker := range t.brokers {
-			if n := broker.(cluster.ListenerCounter).Listeners(topic); n < least {
-				t.Errorf("%s: %d listeners at broker %d, want %d", when, n, b, least)
-			}
-		}
-	}
-	if _, ok := t.brokers[0].(cluster.ListenerCounter); !ok {
-		t.Log("not a cluster.ListenerCounter")
-		return
-	}
-	t.subscribe(0, "another")
-	expect("at first", 0)
-	own := t.subscribe(0, topic)
-	expect("one subscription", 1)
-	others := t.subscribe(1, topic)
-	expect("one at each broker", 2)
-	more := t.subscribe(1, topic)
-	expect("two at one broker", 3)
-	t.closeSubscription(more.subscription)
-	expect("one closed", 2)
-	t.closeSubscription(own.subscription)
-	expect("only the other broker's", 1)
-	t.closeBroker(0)
-	if n := t.brokers[0].(cluster.ListenerCounter).Listeners(topic); n != 0 {
-		t.Errorf("closed: %d listeners, want 0", n)
-	}
-	if n := t.brokers[1].(cluster.ListenerCounter).Listeners(topic); n < 1 {
-		t.Errorf("the other closed: %d listeners, want 1", n)
-	}
-	t.closeSubscription(others.subscription)
 }

@@ -20,7 +20,7 @@ type Options struct {
 	QueueBytes int
 }
 
-// A Broker is a [cluster.Broker] and a [cluster.ListenerCounter]. It connects all who share it, and
+// A Broker is a [cluster.Broker]. It connects all who share it, and
 // the Brokers made of it by Peer. It does not copy payloads, and runs a goroutine only while
 // envelopes wait.
 type Broker struct {
@@ -81,7 +81,8 @@ func (b *Broker) Subscribe(ctx context.Context, topic string, receive func(clust
 	return s, nil
 }
 
-// Listeners implements [cluster.ListenerCounter]. The number is exact.
+// Listeners returns how many subscriptions a topic has at all connected brokers, this one included;
+// 0 after Close.
 func (b *Broker) Listeners(topic string) int {
 	b.bus.mu.RLock()
 	defer b.bus.mu.RUnlock()
@@ -108,8 +109,5 @@ func (b *Broker) Close() error {
 	return nil
 }
 
-// Interface guards.
-var (
-	_ cluster.Broker          = (*Broker)(nil)
-	_ cluster.ListenerCounter = (*Broker)(nil)
-)
+// Interface guard.
+var _ cluster.Broker = (*Broker)(nil)
