@@ -51,6 +51,7 @@ func (h *Hub) openBus(o *Options) error {
 		Broker:     o.Broker,
 		Hub:        h.name,
 		Node:       h.node,
+		Tag:        h.idTag,
 		QueueBytes: o.BrokerQueue,
 		Logger:     h.logger,
 		Receive:    map[string]func(bus.Message) error{kindBroadcast: h.receive},

@@ -46,6 +46,9 @@ type Options struct {
 	// Hub is the name of the hub: buses of one name are connected. Node is the name of this node
 	// among them, which no other must have. Each has 1 to 250 bytes.
 	Hub, Node string
+	// Tag is a short text by which others find this node in the ids that it makes, see Bus.Tagged. It
+	// has 16 bytes at most. Default: none.
+	Tag string
 	// QueueBytes is how many bytes may wait for the broker. Default: 16 MiB.
 	QueueBytes int
 	// Logger gets each message once a second at most. Default: none.
@@ -93,6 +96,7 @@ type Stats struct {
 type Bus struct {
 	broker  cluster.Broker
 	node    string
+	tag     string
 	names   names
 	version int // the newest that this node speaks
 	receive map[string]func(Message) error
@@ -132,6 +136,9 @@ func open(o Options, version int) (*Bus, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(o.Tag) > maxTag {
+		return nil, fmt.Errorf("the tag %q has more than %d bytes", o.Tag, maxTag)
+	}
 	logger := zap.NewNop()
 	if o.Logger != nil {
 		logger = o.Logger.WithOptions(zap.WrapCore(ratelog.New))
@@ -139,6 +146,7 @@ func open(o Options, version int) (*Bus, error) {
 	b := &Bus{
 		broker:    o.Broker,
 		node:      o.Node,
+		tag:       o.Tag,
 		names:     names,
 		version:   version,
 		receive:   maps.Clone(o.Receive),
@@ -205,6 +213,10 @@ func (b *Bus) Version() int { return b.members.version(b.version) }
 
 // Members returns the other nodes that live, sorted by their names.
 func (b *Bus) Members() []Member { return b.members.list() }
+
+// Tagged returns the name of the other node that lives and has a tag. It reports false if there is
+// none, or more than one.
+func (b *Bus) Tagged(tag string) (node string, ok bool) { return b.members.tagged(tag) }
 
 // Peers returns how many other nodes live.
 func (b *Bus) Peers() int { return b.members.count() }

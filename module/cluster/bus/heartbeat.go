@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"go.uber.org/zap"
@@ -12,7 +13,8 @@ import (
 
 // A heartbeat is the body of what a node publishes each second to All.
 type heartbeat struct {
-	Speaks int `json:"speaks"` // the newest version that the node speaks
+	Speaks int    `json:"speaks"` // the newest version that the node speaks
+	Tag    string `json:"tag,omitempty"`
 
 	// Last has the last number of each topic that the node has published to since the heartbeat
 	// before: a message may be lost that no other one follows.
@@ -65,7 +67,7 @@ func (b *Bus) tick() {
 // sendHeartbeat publishes a heartbeat, or the message of that kind that is the last one. Only one
 // goroutine calls it at a time. What waits in the queue does not delay it.
 func (b *Bus) sendHeartbeat(kind string) {
-	body := heartbeat{Speaks: b.version, Last: b.publisher.last(), Gap: b.skipped.Swap(false), Leaving: b.leaving.Load()}
+	body := heartbeat{Speaks: b.version, Tag: b.tag, Last: b.publisher.last(), Gap: b.skipped.Swap(false), Leaving: b.leaving.Load()}
 	h := header{Version: minVersion, Kind: kind, Incarnation: b.Incarnation(), Sequence: b.heartbeats + 1}
 	text, _ := json.Marshal(body) // cannot fail
 	ctx, cancel := context.WithTimeout(context.Background(), heartbeatInterval)
@@ -87,6 +89,9 @@ func (b *Bus) receiveHeartbeat(node string, h *header, body []byte) error {
 	var beat heartbeat
 	if err := json.Unmarshal(body, &beat); err != nil {
 		return err
+	}
+	if len(beat.Tag) > maxTag {
+		return errors.New("its tag is too long")
 	}
 	r := b.members.hear(node, h, &beat)
 	b.members.tell()

@@ -24,6 +24,9 @@ const (
 	// maxMembers is how many other nodes are known at a time, living and lost ones together.
 	maxMembers = 1000
 
+	// maxTag is how many bytes a tag may have.
+	maxTag = 16
+
 	// forgetAfter is how long a lost node is remembered, so that it is told when it comes back.
 	forgetAfter = 10 * time.Minute
 )
@@ -32,6 +35,7 @@ const (
 type Member struct {
 	Node        string
 	Incarnation string // changes when another process has the name, or the node was declared lost
+	Tag         string // see Options.Tag
 	Leaving     bool   // it has said that it is about to end
 }
 
@@ -84,6 +88,7 @@ type members struct {
 // A member is what is known of another node.
 type member struct {
 	incarnation string
+	tag         string
 	lost        bool
 	leaving     bool
 	speaks      int // the newest version that it speaks
@@ -168,7 +173,7 @@ func (m *members) hear(node string, h *header, beat *heartbeat) (r report) {
 	}
 	r.fresh = true
 	known.heard, known.leaving, known.heartbeat = time.Now(), beat.Leaving, max(known.heartbeat, h.Sequence)
-	known.speaks = max(beat.Speaks, minVersion)
+	known.speaks, known.tag = max(beat.Speaks, minVersion), beat.Tag
 	return r
 }
 
@@ -325,6 +330,22 @@ func (m *members) version(own int) int {
 	return own
 }
 
+// tagged returns the name of the only living member that has a tag.
+func (m *members) tagged(tag string) (node string, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for name, known := range m.known {
+		switch {
+		case known.lost || known.tag != tag || tag == "":
+		case ok:
+			return "", false
+		default:
+			node, ok = name, true
+		}
+	}
+	return node, ok
+}
+
 // count returns how many members live.
 func (m *members) count() int {
 	m.mu.Lock()
@@ -339,7 +360,7 @@ func (m *members) list() []Member {
 	living := make([]Member, 0, m.living)
 	for _, node := range slices.SortedFunc(maps.Keys(m.known), strings.Compare) {
 		if known := m.known[node]; !known.lost {
-			living = append(living, Member{node, known.incarnation, known.leaving})
+			living = append(living, Member{node, known.incarnation, known.tag, known.leaving})
 		}
 	}
 	return living

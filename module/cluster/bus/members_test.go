@@ -39,6 +39,35 @@ func TestJoinAndLeave(t *testing.T) {
 	})
 }
 
+// A node is found by its tag while it lives, unless another one has the same.
+func TestTags(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t)
+		a := c.joinAs("a", maxVersion, Options{Tag: "A"})
+		find := func(tag, want string) {
+			t.Helper()
+			synctest.Wait()
+			node, ok := a.Tagged(tag)
+			expect(t, "the node tagged "+tag, node, want)
+			expect(t, "it was found", ok, want != "")
+		}
+		b := c.joinAs("b", maxVersion, Options{Tag: "B"})
+		c.join("untagged")
+		find("B", "b")
+		find("A", "") // this node is not another one
+		find("", "")
+		twin := c.joinAs("twin", maxVersion, Options{Tag: "B"})
+		find("B", "")
+		b.Close()
+		find("B", "twin")
+		twin.link.setCut(true)
+		pass(20 * time.Second)
+		find("B", "")
+		_, err := Open(Options{Broker: c.broker, Hub: "hub", Node: "c", Tag: strings.Repeat("x", 17)})
+		expect(t, "a long tag is refused", err != nil, true)
+	})
+}
+
 // A node that is silent is lost after five seconds, but not if it has said that it is leaving.
 func TestLoss(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
