@@ -4,8 +4,11 @@ import (
 	"bufio"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/readiness"
 )
 
 // An endlessConn is a scriptConn whose script begins anew at its end.
@@ -106,6 +109,45 @@ func BenchmarkEcho(b *testing.B) {
 			<-e.done
 		})
 	}
+}
+
+// BenchmarkWake is BenchmarkEcho for a connection that is silent for so long between two messages
+// that the loop has to wake it for each.
+func BenchmarkWake(b *testing.B) {
+	if !readiness.Available {
+		b.Skip("nothing is woken")
+	}
+	near, far := tcp(b)
+	c := accept(b, near, 1000)
+	p := &peer{Conn: far, reader: bufio.NewReader(far)}
+	if _, err := http.ReadResponse(p.reader, nil); err != nil {
+		b.Fatal(err)
+	}
+	e := echoer{make(chan struct{})}
+	c.Serve(atMost(1000), e)
+	message := masked(fin|Text, strings.Repeat("x", 100))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := far.Write(message); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := p.read(); err != nil {
+			b.Fatal(err)
+		}
+		for !c.stream.forgetWake() {
+			runtime.Gosched()
+		}
+	}
+	far.Close()
+	<-e.done
+}
+
+// forgetWake makes the next wake the first one. It reports false if there is a goroutine.
+func (s *stream) forgetWake() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.woken = 0
+	return s.parked
 }
 
 // handshake is a request for a WebSocket with an offer of extensions.
