@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unique"
 )
 
 // A Handshake is what a connection remembers of the request that opened it. It keeps no
@@ -18,13 +19,17 @@ type Handshake struct {
 	RawQuery string // with the protocol's own parameters
 	Secure   bool   // whether the request came over TLS
 
-	headers []field
-	values  []field
+	headers int32   // how many of the fields are headers
+	fields  []field // the headers, and behind them the other values
 }
 
 // A field is one header or value. A few fields take a tenth of the memory of a map, and
 // every connection has some.
 type field struct{ name, value string }
+
+// shared returns a copy of what many requests have in common, such as the name of a browser. Most
+// connections then have the same copy: those that came between two garbage collections.
+func shared(s string) string { return unique.Make(s).Value() }
 
 // Options say what is kept of a request, besides the fields of a Handshake.
 type Options struct {
@@ -51,26 +56,27 @@ func New(r *http.Request, origin string, o Options) (h Handshake, ok bool) {
 	h = Handshake{
 		Time:     time.Now(),
 		ClientIP: strings.Clone(o.ClientIP(r)),
-		Origin:   strings.Clone(origin),
-		Host:     strings.Clone(r.Host),
-		Path:     strings.Clone(r.URL.Path),
+		Origin:   shared(origin),
+		Host:     shared(r.Host),
+		Path:     shared(r.URL.Path),
 		RawQuery: strings.Clone(r.URL.RawQuery),
 		Secure:   r.TLS != nil,
 	}
 	for _, name := range o.Headers {
 		for _, value := range r.Header.Values(name) {
-			h.headers = append(h.headers, field{name, strings.Clone(value)})
+			h.fields = append(h.fields, field{name, shared(value)})
 		}
 	}
+	h.headers = int32(len(h.fields))
 	for name, value := range values {
-		h.values = append(h.values, field{name, strings.Clone(value)})
+		h.fields = append(h.fields, field{name, strings.Clone(value)})
 	}
 	return h, true
 }
 
 // Get returns the first value of a header, and "" if none is kept.
 func (h *Handshake) Get(name string) string {
-	for _, f := range h.headers {
+	for _, f := range h.fields[:h.headers] {
 		if strings.EqualFold(f.name, name) {
 			return f.value
 		}
@@ -80,8 +86,8 @@ func (h *Handshake) Get(name string) string {
 
 // Header returns the headers that are kept. It makes a new map for each call.
 func (h *Handshake) Header() http.Header {
-	kept := make(http.Header, len(h.headers))
-	for _, f := range h.headers {
+	kept := make(http.Header, h.headers)
+	for _, f := range h.fields[:h.headers] {
 		kept.Add(f.name, f.value)
 	}
 	return kept
@@ -90,11 +96,12 @@ func (h *Handshake) Header() http.Header {
 // Values returns what else is kept, by name; nil if that is nothing. It makes a new map
 // for each call.
 func (h *Handshake) Values() map[string]string {
-	if len(h.values) == 0 {
+	values := h.fields[h.headers:]
+	if len(values) == 0 {
 		return nil
 	}
-	kept := make(map[string]string, len(h.values))
-	for _, f := range h.values {
+	kept := make(map[string]string, len(values))
+	for _, f := range values {
 		kept[f.name] = f.value
 	}
 	return kept
