@@ -52,6 +52,7 @@ var arrows = map[string][]string{
 
 	"module/cluster":              {},
 	"module/cluster/bus":          {"module/cluster", "module/internal/..."},
+	"module/cluster/stream":       {},
 	"module/cluster/membroker":    {"module/cluster", "module/cluster/internal/..."},
 	"module/cluster/clustertest":  {"module/cluster"},
 	"module/cluster/netbroker":    {"module/cluster", "module/cluster/internal/...", "module/internal/..."},
