@@ -13,6 +13,7 @@ package engineio
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -69,6 +70,9 @@ type Server struct {
 	// Go runs what a POST has brought, and does not wait for it. It must be set before the
 	// first request, if at all. Default: a new goroutine for each POST.
 	Go func(func())
+	// Elsewhere reaches the sessions of other nodes. It must be set before the first request, if
+	// at all. Default: there are none.
+	Elsewhere Elsewhere
 
 	options func() *Options
 	limit   func() int   // of what waits for one session; made once for all of them
@@ -78,6 +82,7 @@ type Server struct {
 	forget  func()         // makes the budget forget the sessions
 
 	sessions sessions
+	relays   registry.Registry[*wsconn.Relay] // WebSockets of other nodes' sessions
 }
 
 // NewServer returns a server that asks options for its settings whenever it
@@ -154,29 +159,26 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, release <-chan st
 	}
 
 	wantsWebSocket := wsconn.Requested(r)
-	var session *Session // nil: the request names none that is known
+	var session *Session // nil: the request names none that is known here
+	var owner http.RoundTripper
 	if p.hasSID {
-		session, _ = s.sessions.get(p.sid)
+		if session, _ = s.sessions.get(p.sid); session == nil {
+			owner = s.ownerOf(p.sid, r, o)
+		}
 	}
-	switch goesOn := session != nil && !wantsWebSocket; {
+	switch goesOn := (session != nil || owner != nil) && !wantsWebSocket; {
 	case !IsTransport(p.transport):
 		s.refuse(w, r, refusal.UnknownTransport)
 	case !goesOn && !o.serves(p.transport):
 		s.refuse(w, r, refusal.UnknownTransport, zap.String("reason", p.transport+" is not among the transports of socketio; the client must use "+strings.Join(o.Transports, " or ")))
 	case p.hasSID:
 		switch {
+		case owner != nil:
+			s.forward(w, r, p, owner, release)
 		case session == nil:
 			s.refuse(w, r, refusal.UnknownSession)
-		case wantsWebSocket != (p.transport == webSocketName), p.codec != session.codec:
-			s.refuse(w, r, refusal.BadRequest)
-		case wantsWebSocket:
-			session.serveUpgrade(w, r, p.base64)
-		case r.Method == http.MethodGet:
-			session.servePoll(w, r, release)
-		case r.Method == http.MethodPost:
-			session.servePost(w, r)
 		default:
-			s.refuse(w, r, refusal.BadRequest)
+			session.serve(w, r, p, release)
 		}
 	case r.Method != http.MethodGet && !wsconn.IsTunnel(r):
 		s.refuse(w, r, refusal.BadMethod)
@@ -194,6 +196,23 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, release <-chan st
 		s.openWebSocket(w, r, o, p)
 	default:
 		s.openPolling(w, r, o, p)
+	}
+}
+
+// serve handles a request that names the session.
+func (s *Session) serve(w http.ResponseWriter, r *http.Request, p parameters, release <-chan struct{}) {
+	wantsWebSocket := wsconn.Requested(r)
+	switch {
+	case wantsWebSocket != (p.transport == webSocketName), p.codec != s.codec:
+		s.server.refuse(w, r, refusal.BadRequest)
+	case wantsWebSocket:
+		s.serveUpgrade(w, r, p.base64)
+	case r.Method == http.MethodGet:
+		s.servePoll(w, r, release)
+	case r.Method == http.MethodPost:
+		s.servePost(w, r)
+	default:
+		s.server.refuse(w, r, refusal.BadRequest)
 	}
 }
 
@@ -279,16 +298,24 @@ func (s *Server) open(session *Session, o *Options) bool {
 }
 
 // Shut takes no more sessions.
-func (s *Server) Shut() { s.sessions.Stop() }
+func (s *Server) Shut() {
+	s.sessions.Stop()
+	s.relays.Stop()
+}
 
 // Close takes no more sessions and ends the open ones, spread evenly over the window, the
 // newest last. Sessions that are busy have a little longer. It returns when nothing of them
 // runs any more. When ctx is done, it ends the rest at once and returns ctx's error.
 func (s *Server) Close(ctx context.Context, window time.Duration) error {
 	defer s.forget()
-	return s.sessions.Close(ctx, registry.DrainOptions[*Session]{
+	relays := make(chan error, 1)
+	go func() {
+		relays <- s.relays.Close(ctx, registry.DrainOptions[*wsconn.Relay]{Window: window, Close: (*wsconn.Relay).Close})
+	}()
+	err := s.sessions.Close(ctx, registry.DrainOptions[*Session]{
 		Window: window,
 		Busy:   (*Session).busy,
 		Close:  func(session *Session) { session.Close(reason.ShuttingDown) },
 	})
+	return errors.Join(err, <-relays)
 }

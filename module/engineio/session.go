@@ -7,7 +7,6 @@ import (
 
 	"github.com/caddy-realtime/caddy-realtime/module/internal/lifecycle"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
-	"github.com/caddy-realtime/caddy-realtime/module/internal/randid"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
 )
 
@@ -43,7 +42,7 @@ type Session struct {
 
 // newSession returns a session whose transport the caller sets.
 func newSession(server *Server, handshake Handshake, c *codec) *Session {
-	s := &Session{id: randid.New(), server: server, handshake: handshake, codec: c}
+	s := &Session{id: server.newID(), server: server, handshake: handshake, codec: c}
 	s.life.Init((*owner)(s))
 	return s
 }

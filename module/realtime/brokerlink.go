@@ -9,6 +9,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-realtime/caddy-realtime/module/cluster/bus"
+	"github.com/caddy-realtime/caddy-realtime/module/cluster/forward"
+	"github.com/caddy-realtime/caddy-realtime/module/cluster/stream"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/randid"
 )
 
@@ -47,6 +49,7 @@ func (h *Hub) BrokerStats() BrokerStats {
 
 // openBus connects the hub to the other nodes.
 func (h *Hub) openBus(o *Options) error {
+	h.streams = stream.New(h.node)
 	b, err := bus.Open(bus.Options{
 		Broker:     o.Broker,
 		Hub:        h.name,
@@ -54,10 +57,18 @@ func (h *Hub) openBus(o *Options) error {
 		Tag:        h.idTag,
 		QueueBytes: o.BrokerQueue,
 		Logger:     h.logger,
-		Receive:    map[string]func(bus.Message) error{kindBroadcast: h.receive},
+		Receive: map[string]func(bus.Message) error{
+			kindBroadcast: h.receive,
+			stream.Kind:   func(m bus.Message) error { return h.streams.Receive(m.Node, m.Body) },
+		},
 		Gap: func(g bus.Gap) {
-			if !g.Topic.IsNode() { // broadcasts do not go to the topics of single nodes
+			switch {
+			case !g.Topic.IsNode():
 				h.reportGap(g.Why, zap.String("node", g.Node))
+			case g.Node != "": // broadcasts do not go to the topics of single nodes, but connections do
+				h.streams.Break(g.Node)
+			default:
+				h.streams.BreakAll()
 			}
 		},
 		Member: h.memberChanged,
@@ -67,6 +78,25 @@ func (h *Hub) openBus(o *Options) error {
 	}
 	h.bus = b
 	h.others = otherNodes{b}
+	h.streams.Use(func(node string, body []byte) error {
+		return b.Publish(stream.Kind, body, false, bus.NodeTopic(node))
+	}, func() (nodes []string) {
+		for _, m := range b.Members() {
+			nodes = append(nodes, m.Node)
+		}
+		return nodes
+	})
+	if len(o.ClusterKey) > 0 {
+		h.forwarder = forward.New(forward.Options{
+			Key:     o.ClusterKey,
+			Hub:     h.name,
+			Tag:     h.idTag,
+			Tagged:  b.Tagged,
+			Away:    b.Away,
+			Streams: h.streams,
+			Logger:  h.limited,
+		})
+	}
 	for kind := range remoteOperations {
 		b.Answer(kind, func(ctx context.Context, r bus.Request) ([]byte, error) {
 			return h.answer(ctx, r.Kind, r.Body)
@@ -80,6 +110,12 @@ const restorePeriod = 6 * time.Second
 
 // memberChanged is told of nodes that come and go.
 func (h *Hub) memberChanged(c bus.Change) {
+	switch c.What {
+	case bus.Left, bus.Lost:
+		h.streams.Break(c.Node)
+	case bus.DeclaredLost:
+		h.streams.BreakAll()
+	}
 	restored := h.restored.Load()
 	if c.What == bus.Joined && restored != nil && time.Since(*restored) < restorePeriod {
 		h.reportGap("another node was there while this one was restarted", zap.String("node", c.Node))
@@ -144,8 +180,23 @@ func (o otherNodes) request(ctx context.Context, kind string, body []byte) (answ
 	return all.Nodes, all.Missing
 }
 
+// Forwarder has the requests about a session answered by the node that owns it, whichever node they
+// reach. It is nil without a broker, or without Options.ClusterKey.
+func (h *Hub) Forwarder() *forward.Forwarder { return h.forwarder }
+
+// Forwarding returns how many requests are being passed on to other nodes and answered for them.
+func (h *Hub) Forwarding() int {
+	if h.streams == nil {
+		return 0
+	}
+	return h.streams.Len()
+}
+
 // closeBus says what is still to be said, and ends the connection to the other nodes.
 func (h *Hub) closeBus() error {
+	if h.forwarder != nil {
+		h.forwarder.Close()
+	}
 	if h.bus != nil {
 		h.bus.Close()
 	}

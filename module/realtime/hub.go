@@ -12,6 +12,8 @@ import (
 
 	"github.com/caddy-realtime/caddy-realtime/module/cluster"
 	"github.com/caddy-realtime/caddy-realtime/module/cluster/bus"
+	"github.com/caddy-realtime/caddy-realtime/module/cluster/forward"
+	"github.com/caddy-realtime/caddy-realtime/module/cluster/stream"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/randid"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/ratelog"
@@ -33,6 +35,10 @@ type Options struct {
 	// BrokerQueue is how many bytes may wait for the broker. Broadcasts beyond it reach the sockets
 	// of this node only. Default: 16 MiB.
 	BrokerQueue int
+	// ClusterKey is a secret that all nodes of the cluster have, and nobody else. With it, requests of
+	// a client that polls may reach any node: see Forwarder. Default: none, and they must reach the
+	// node that has opened its session.
+	ClusterKey []byte
 	// Recovery lets clients recover their sockets after a broken connection. Default: off.
 	Recovery Recovery
 	// MaxOutbound is how many bytes may wait for all clients of this node together. Beyond it, the
@@ -58,6 +64,8 @@ type Hub struct {
 
 	bus        *bus.Bus                  // nil without a broker
 	others     requester                 // the other nodes; nil if there are none
+	streams    *stream.Streams           // connections with other nodes; nil without a broker
+	forwarder  *forward.Forwarder        // nil without a broker or a key
 	broadcasts atomic.Uint64             // numbers those that are published in several copies
 	copies     copyTable                 // of those that come in several copies
 	gaps       atomic.Uint64             // how often broadcasts of other nodes were missing

@@ -13,6 +13,7 @@
 package socketio
 
 import (
+	"net/http"
 	"time"
 
 	"github.com/caddy-realtime/caddy-realtime/module/engineio"
@@ -64,5 +65,8 @@ func NewServer(endpoint *realtime.Endpoint, options func() *Options) *Server {
 	s.SetBudget(endpoint.Hub().Outbound())
 	s.Gate = endpoint.Pending()
 	s.Go = endpoint.Hub().Go
+	if f := endpoint.Hub().Forwarder(); f != nil {
+		s.Elsewhere = f.Endpoint(endpoint.Name(), http.HandlerFunc(s.ServeForwarded))
+	}
 	return s
 }

@@ -60,6 +60,12 @@ func Full(w http.ResponseWriter) {
 	http.Error(w, Crowded, http.StatusServiceUnavailable)
 }
 
+// Unreachable answers 503: the node that has the session cannot be reached.
+func Unreachable(w http.ResponseWriter) {
+	w.Header().Set("Retry-After", "1")
+	http.Error(w, "the node of the session cannot be reached", http.StatusServiceUnavailable)
+}
+
 // TooLarge answers 431: the request's URL and headers are larger than the server may keep.
 func TooLarge(w http.ResponseWriter) {
 	http.Error(w, "the URL and the headers are too large", http.StatusRequestHeaderFieldsTooLarge)

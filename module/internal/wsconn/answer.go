@@ -54,6 +54,7 @@ type answer struct {
 	subprotocol string // "" for none
 	deflates    bool   // permessage-deflate is accepted
 	window      bool   // the client has asked for the size of our window
+	agreed      string // extensions that another server has accepted, in the place of the above
 }
 
 // answerTo returns the answer to a request that checkRequest lets pass.
@@ -71,8 +72,8 @@ func answerTo(r *http.Request, compress bool) answer {
 func (a *answer) extensions() string {
 	const accepted = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 	switch {
-	case !a.deflates:
-		return ""
+	case a.agreed != "" || !a.deflates:
+		return a.agreed
 	case a.window: // RFC 7692, section 7.1.2.1
 		return fmt.Sprintf("%s; server_max_window_bits=%d", accepted, windowBits)
 	}
