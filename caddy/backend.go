@@ -257,7 +257,7 @@ func (b *Backend) identity() string {
 func (b *Backend) attach(e *endpoint) {
 	o := b.options
 	o.Meter = &e.meter
-	o.Hub = e.hub.Hub
+	o.Hub, o.Name = e.hub.Hub, e.name
 	if b.store != nil {
 		o.Storage = storeFor(b.store, b.identity()).Under(e.hub.Name()).Under("departures").Under(e.name)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caddy-realtime/caddy-realtime/test/harness"
+	"github.com/caddy-realtime/caddy-realtime/test/redisserver"
 )
 
 // connectMany connects clients by WebSocket, 20 at a time.
@@ -254,4 +255,42 @@ func TestEndpointComesBack(t *testing.T) {
 	}
 	s.MustReload(backendConfig(a.URL(), ""))
 	waitGone(t, a, clients)
+}
+
+// TestOtherNodeTells kills one of two servers with Redis between them. The other one tells the backend
+// of all of its sockets within 10 seconds, and when the killed one is started again, it tells nothing
+// that is new.
+func TestOtherNodeTells(t *testing.T) {
+	t.Parallel()
+	const clients = 200
+	redis := redisserver.New(t)
+	a := harness.NewBackend(t, "a")
+	c := backendConfig(a.URL(), "")
+	c.Global = "realtime {\n\tdrain 0s\n\tbroker redis " + redis.URL() + "\n}"
+	killed, other := harness.Start(t, harness.Shipped, c), harness.Start(t, harness.Shipped, c)
+	connectMany(t, killed, clients)
+	kept := connectMany(t, other, 1)[0]
+	killed.WaitStored(t, clients)
+	time.Sleep(2 * time.Second) // the other one learns at the same time
+	killed.Kill()
+	began := time.Now()
+	gone := waitGone(t, a, clients)
+	t.Logf("the backend knew of all %v after the kill, by %d requests", time.Since(began), len(gone))
+	other.Log.Wait(t, 0, "taking over what a lost node had still to tell the backend", "lost_with_it", clients)
+	killed.WriteConfig("Caddyfile", c)
+	mark := killed.Log.Mark()
+	killed.Run()
+	killed.Log.Wait(t, mark, "taking over what an earlier process had still to tell the backend", "lost_with_it", clients)
+	kept.Reset()
+	gone = waitGone(t, a, clients+1)
+	if got, want := countByReason(gone), map[string]int{"node_lost, transport close": clients, "network, transport close": 1}; !maps.Equal(got, want) {
+		t.Errorf("it was told %v, want %v", got, want)
+	}
+	sockets := make(map[string]bool)
+	for _, m := range harness.UniqueMessages(gone) {
+		if sockets[m.Data.Socket.ID] {
+			t.Error("it was told of a socket by two messages")
+		}
+		sockets[m.Data.Socket.ID] = true
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"go.uber.org/zap"
@@ -50,6 +51,12 @@ func (h *Hub) BrokerStats() BrokerStats {
 // openBus connects the hub to the other nodes.
 func (h *Hub) openBus(o *Options) error {
 	h.streams = stream.New(h.node)
+	backups := newBackups(h)
+	receive := map[string]func(bus.Message) error{
+		kindBroadcast: h.receive,
+		stream.Kind:   func(m bus.Message) error { return h.streams.Receive(m.Node, m.Body) },
+	}
+	maps.Copy(receive, backups.table.Receive())
 	b, err := bus.Open(bus.Options{
 		Broker:     o.Broker,
 		Hub:        h.name,
@@ -57,10 +64,7 @@ func (h *Hub) openBus(o *Options) error {
 		Tag:        h.idTag,
 		QueueBytes: o.BrokerQueue,
 		Logger:     h.logger,
-		Receive: map[string]func(bus.Message) error{
-			kindBroadcast: h.receive,
-			stream.Kind:   func(m bus.Message) error { return h.streams.Receive(m.Node, m.Body) },
-		},
+		Receive:    receive,
 		Gap: func(g bus.Gap) {
 			switch {
 			case !g.Topic.IsNode():
@@ -71,12 +75,17 @@ func (h *Hub) openBus(o *Options) error {
 				h.streams.BreakAll()
 			}
 		},
-		Member: h.memberChanged,
+		Member: func(c bus.Change) {
+			backups.table.MemberChanged(c)
+			h.memberChanged(c)
+		},
 	})
 	if err != nil {
 		return err
 	}
 	h.bus = b
+	h.backups = backups
+	backups.table.Start(b)
 	h.others = otherNodes{b}
 	h.streams.Use(func(node string, body []byte) error {
 		return b.Publish(stream.Kind, body, false, bus.NodeTopic(node))
@@ -198,6 +207,7 @@ func (h *Hub) closeBus() error {
 		h.forwarder.Close()
 	}
 	if h.bus != nil {
+		h.backups.table.Close()
 		h.bus.Close()
 	}
 	if err := h.broker.Close(); err != nil {

@@ -68,6 +68,7 @@ type Hub struct {
 	forwarder  *forward.Forwarder        // nil without a broker or a key
 	broadcasts atomic.Uint64             // numbers those that are published in several copies
 	copies     copyTable                 // of those that come in several copies
+	backups    *backups                  // nil without a broker
 	gaps       atomic.Uint64             // how often broadcasts of other nodes were missing
 	restored   atomic.Pointer[time.Time] // when the state of an earlier process was; nil if never
 

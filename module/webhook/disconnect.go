@@ -9,14 +9,15 @@ import (
 
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/timequeue"
-	"github.com/caddy-realtime/caddy-realtime/module/internal/wal"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// A disconnect is the message that a socket is gone, as it waits in a queue.
+// A disconnect is the message that a socket is gone, as it waits in a queue, or the one that it is
+// there after all.
 type disconnect struct {
 	timequeue.Entry[*disconnect] // due when the next attempt is
 
+	kind      string
 	id        string // of the message; "" until it is in a queue
 	hub       *realtime.Hub
 	socket    string
@@ -24,11 +25,11 @@ type disconnect struct {
 	user      *string
 	peer      realtime.Peer
 	hold      time.Duration   // how long the client may come back
-	data      json.RawMessage // a disconnectData, in which nobody is left
+	data      json.RawMessage // a disconnectData or recoveredData, in which nobody is left
 	attempts  int
 	giveUp    time.Time       // after which there is no attempt; zero before the first
 	kept      json.RawMessage // what the log keeps of data
-	record    *wal.Record     // nil: it does not outlive the process
+	record    record          // if there is none, it does not outlive the process
 }
 
 // disconnectData is what the backend is told.
@@ -53,6 +54,7 @@ type disconnectSocket struct {
 // newDisconnect returns the message with some data.
 func newDisconnect(hub *realtime.Hub, peer realtime.Peer, data *disconnectData) *disconnect {
 	d := &disconnect{
+		kind:      typeDisconnect,
 		hub:       hub,
 		socket:    data.Socket.ID,
 		namespace: data.Socket.Namespace,
@@ -61,8 +63,8 @@ func newDisconnect(hub *realtime.Hub, peer realtime.Peer, data *disconnectData) 
 		data:      encode(data),
 	}
 	d.Value = d
-	if d.kept = d.data; data.tooLarge() {
-		d.kept = encode(data.withoutState())
+	if d.kept = d.data; data.stateSize() > maxState {
+		d.kept = encode(data.withState(maxState))
 	}
 	return d
 }
@@ -136,18 +138,19 @@ func (d *disconnectData) nodeLost(at time.Time) {
 	}
 }
 
-// maxState is how many bytes a socket's state may have for the log to keep it.
-const maxState = 64 << 10
-
-func (d *disconnectData) tooLarge() bool {
+func (d *disconnectData) stateSize() int {
 	size := 0
 	for _, value := range d.State {
 		size += len(value)
 	}
-	return size > maxState
+	return size
 }
 
-func (d *disconnectData) withoutState() *disconnectData {
+// withState returns the data, without the state if that has more bytes than most.
+func (d *disconnectData) withState(most int) *disconnectData {
+	if d.stateSize() <= most {
+		return d
+	}
 	less := *d
 	less.State = map[string]json.RawMessage{}
 	return &less
@@ -175,7 +178,7 @@ func (d *disconnect) newRequest() *request {
 	data := make(json.RawMessage, 0, len(d.data)+10)
 	data = append(data, d.data[:len(d.data)-len(last)]...)
 	data = append(strconv.AppendInt(data, int64(left), 10), '}')
-	return &request{id: d.id, kind: typeDisconnect, data: data, peer: d.peer}
+	return &request{id: d.id, kind: d.kind, data: data, peer: d.peer}
 }
 
 // initiator returns who caused a disconnect.

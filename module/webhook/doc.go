@@ -12,6 +12,7 @@
 //   - slots.go, pause.go, deadlines.go: how many requests there may be, and until when
 //   - queue.go, queuesend.go, disconnect.go: messages about disconnects, and their retries
 //   - records.go, record.go, storage.go: how these messages outlive the process
+//   - backup.go, recovered.go: what other nodes tell, and what they have told by mistake
 //   - meter.go, notices.go, peer.go: figures, log lines that come once, whom a request is
 //     about
 package webhook

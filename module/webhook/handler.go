@@ -56,8 +56,12 @@ type Options struct {
 	// what it needs to tell of all sockets should the process be killed. Default: none,
 	// and they do not outlive the process.
 	Storage Storage
-	// Hub is where the sockets are. Required with Storage.
+	// Hub is where the sockets are. Required with Storage and with Name.
 	Hub *realtime.Hub
+	// Name tells the backend from others of the hub, the same on all nodes. With it, other nodes
+	// know what the backend needs to be told should this node be lost, and tell it then. Default:
+	// none, and they do not.
+	Name string
 	// Meter counts requests. Default: one that nobody reads.
 	Meter *Meter
 	// Logger gets a line about what goes wrong: of each kind one in a second at most,

@@ -30,7 +30,8 @@ var errFull = fmt.Errorf("%d wait already", maxWaiting)
 //
 // Where that backend has a Storage, messages outlive the process, too. So do records of
 // the sockets that are there: if the process is killed, the next one with the same
-// storage tells that they are gone.
+// storage tells that they are gone. Where the hub has other nodes, one of these does so, and
+// the backend gets the same messages from both, with the same ids.
 //
 // The zero value is empty. All methods may be called concurrently.
 type Queue struct {
@@ -60,7 +61,7 @@ func (q *Queue) Use(b *Handler) {
 		return
 	}
 	q.backend, q.inUse = b, true
-	q.records.use(&b.options, q.takeOver)
+	q.records.use(&b.options, q)
 	if !q.running {
 		q.running = true
 		q.wake = make(chan struct{}, 1)
@@ -262,14 +263,15 @@ func (q *Queue) lose(logger *zap.Logger, n int, why error) {
 		zap.Int("now", n), zap.Uint64("in_all", q.lost), zap.Error(why))
 }
 
-// takeOver adds the messages of a previous process, but for clients that are back.
+// takeOver adds the messages of a previous process or a lost node, but for clients that are
+// back, and for messages that are there already.
 func (q *Queue) takeOver(left []*disconnect) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	dropped := 0
 	for _, d := range left {
 		switch {
-		case q.records.isBack(d.socket):
+		case q.records.isBack(d.socket), q.records.hasMessage(d.id):
 		case q.waiting.Len() >= maxWaiting:
 			dropped++
 		default:

@@ -29,7 +29,7 @@ func (l *recorder) transport() http.RoundTripper {
 	return byApplication(func(m *message) (int, string) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		if m.Type == typeDisconnect {
+		if m.Type == typeDisconnect || m.Type == typeRecovered {
 			m.status = l.status
 			l.told = append(l.told, m)
 			l.times = append(l.times, time.Now())
@@ -84,7 +84,7 @@ func TestDisconnect(t *testing.T) {
 	} {
 		told := make(chan *message, 1)
 		w := serve(t, Options{}, func(m *message) (int, string) {
-			if m.Type == typeDisconnect {
+			if m.Type == typeDisconnect || m.Type == typeRecovered {
 				told <- m
 			}
 			return 200, `{"user":"u1","data":{"a":1}}`
@@ -105,7 +105,7 @@ func TestDisconnect(t *testing.T) {
 func TestAbandoned(t *testing.T) {
 	told := make(chan *message, 1)
 	w := serve(t, Options{}, func(m *message) (int, string) {
-		if m.Type == typeDisconnect {
+		if m.Type == typeDisconnect || m.Type == typeRecovered {
 			told <- m
 		}
 		return 200, `{"user":"u1","data":{"a":1}}`

@@ -144,7 +144,7 @@ func (b *Handler) tell(ctx context.Context, d *disconnect) (after time.Duration,
 	case reply.good():
 		return 0, nil
 	}
-	b.logCause(reply, typeDisconnect, d.namespace, "")
+	b.logCause(reply, d.kind, d.namespace, "")
 	if reply.status >= 400 && reply.refuses() {
 		b.options.Logger.Warn("backend refuses to be told of a disconnect, "+
 			"and will not be told again", zap.String("socket", d.socket), zap.Error(reply.err()))

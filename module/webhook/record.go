@@ -13,13 +13,26 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
-// What the log keeps, by the id of the message:
+// What the log and other nodes keep, by the id of the message:
 //
 //   - of a socket that is there, the message to be sent if the process is killed,
 //   - of a client that the backend let in and that has no socket yet, the same,
 //   - of a socket that is gone, the message that waits.
 
-// A recordValue is a value of the log.
+// A value is that of a record.
+type value interface {
+	wal.Value
+	realtime.BackupValue
+}
+
+const (
+	// maxState is how many bytes a socket's state may have for the log to keep it, and maxBackedState
+	// for other nodes.
+	maxState       = 64 << 10
+	maxBackedState = 4 << 10
+)
+
+// A recordValue is what is kept of a message.
 type recordValue struct {
 	due  time.Time // when the message is to be sent; zero: when the socket is gone
 	peer realtime.Peer
@@ -52,19 +65,33 @@ func (v recordValue) AppendJSON(b []byte) []byte {
 	return append(b, '}')
 }
 
-// value returns what the log keeps of a message.
-func (d *disconnect) value() wal.Value { return recordValue{d.Due, d.peer, d.kept} }
+// AppendBackup implements realtime.BackupValue.
+func (v recordValue) AppendBackup(b []byte) []byte {
+	if len(v.data) > maxBackedState {
+		data := new(disconnectData)
+		if err := json.Unmarshal(v.data, data); err != nil {
+			panic(err) // cannot happen: encode has written it
+		}
+		v.data = encode(data.withState(maxBackedState))
+	}
+	return v.AppendJSON(b)
+}
+
+// value returns what is kept of a message.
+func (d *disconnect) value() value { return recordValue{d.Due, d.peer, d.kept} }
 
 // A presentSocket is the value of a socket that is there. Its state is that of the
 // moment when it is written.
 type presentSocket struct{ *realtime.Socket }
 
 // AppendJSON implements wal.Value.
-func (s presentSocket) AppendJSON(b []byte) []byte {
-	data := dataOfSocket(s.Socket)
-	if data.tooLarge() {
-		data = data.withoutState()
-	}
+func (s presentSocket) AppendJSON(b []byte) []byte { return s.append(b, maxState) }
+
+// AppendBackup implements realtime.BackupValue.
+func (s presentSocket) AppendBackup(b []byte) []byte { return s.append(b, maxBackedState) }
+
+func (s presentSocket) append(b []byte, maxState int) []byte {
+	data := dataOfSocket(s.Socket).withState(maxState)
 	return recordValue{peer: s.Peer(), data: encode(data)}.AppendJSON(b)
 }
 
@@ -75,12 +102,13 @@ type acceptedClient struct {
 }
 
 // AppendJSON implements wal.Value.
-func (c *acceptedClient) AppendJSON(b []byte) []byte {
-	data := c.data
-	if data.tooLarge() {
-		data = data.withoutState()
-	}
-	return recordValue{peer: c.peer, data: encode(data)}.AppendJSON(b)
+func (c *acceptedClient) AppendJSON(b []byte) []byte { return c.append(b, maxState) }
+
+// AppendBackup implements realtime.BackupValue.
+func (c *acceptedClient) AppendBackup(b []byte) []byte { return c.append(b, maxBackedState) }
+
+func (c *acceptedClient) append(b []byte, maxState int) []byte {
+	return recordValue{peer: c.peer, data: encode(c.data.withState(maxState))}.AppendJSON(b)
 }
 
 // parseRecord returns the message that a record of a previous process is for. That

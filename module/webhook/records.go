@@ -19,34 +19,98 @@ const maxRecords = 2 * maxWaiting
 // and one of each message that waits in the queue. The message of a socket that is gone
 // takes over its record, and with it the id that backends know the message by.
 //
-// The records are in the storage of the backend in use. Without one, nothing is kept. The
-// zero value is empty. All methods may be called concurrently.
+// The records are in the storage of the backend in use, for the next process, and other
+// nodes have copies of them. Without a storage and other nodes, nothing is kept. The zero
+// value is empty. All methods may be called concurrently.
 type records struct {
 	mu      sync.Mutex
-	options Options                // of the backend in use, or of the last one that was
-	log     *wal.Log               // nil: nothing is kept
-	present map[string]*wal.Record // of sockets that are not gone, by the socket's id
-	back    map[string]bool        // sockets whose clients came back before the log was taken over
-	full    bool                   // present is, and the log has a line about it
+	options Options           // of the backend in use, or of the last one that was
+	log     *wal.Log          // nil: there is no storage
+	backup  *realtime.Backup  // nil: there are no other nodes
+	present map[string]record // of sockets that are not gone, by the socket's id
+	back    map[string]bool   // sockets whose clients came back before the log was taken over
+	full    bool              // present is, and the log has a line about it
 }
 
-// use has records kept in the storage of a backend. takeOver is called with the messages
-// that a previous process left there.
-func (r *records) use(backend *Options, takeOver func([]*disconnect)) {
+// A record is in the log, if there is one, and in the backup, with the same id. The zero value is
+// none.
+type record struct {
+	logged *wal.Record
+	backed *realtime.BackupRecord
+}
+
+// id returns the id of the message, "" if there is no record.
+func (r record) id() string {
+	switch {
+	case r.logged != nil:
+		return r.logged.ID()
+	case r.backed != nil:
+		return r.backed.ID()
+	}
+	return ""
+}
+
+// use has records kept in the storage of a backend, and on other nodes. q takes over what a
+// previous process left there, and what nodes left that were lost.
+func (r *records) use(backend *Options, q *Queue) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.options = *backend
+	if r.present == nil {
+		r.present = make(map[string]record)
+	}
+	if backend.Hub != nil && backend.Name != "" && r.backup == nil {
+		r.backup = backend.Hub.Backup(backend.Name)
+		r.backup.Use(backupUser{q})
+	}
 	if backend.Storage == nil {
 		return
 	}
 	if r.log == nil {
 		r.log = wal.New(wal.Options{
-			TakeOver: func(left []wal.Entry, lastAlive time.Time) { takeOver(r.parse(left, lastAlive)) },
-			Failed:   r.failed,
+			TakeOver: func(left []wal.Entry, lastAlive time.Time) {
+				messages, lost := r.parse(left, lastAlive)
+				r.logTakeOver("taking over what an earlier process had still to tell the backend", len(messages), lost, lastAlive)
+				q.takeOver(messages)
+			},
+			Failed: r.failed,
 		})
-		r.present = make(map[string]*wal.Record)
+		for id, one := range r.present { // they have been kept by other nodes only
+			one.logged = r.log.Put(one.id(), r.backup.Value(one.id()).(value))
+			r.present[id] = one
+		}
 	}
 	r.log.Use(backend.Storage, backend.Logger)
+}
+
+// keeps reports whether records are kept anywhere.
+func (r *records) keeps() bool { return r.log != nil || r.backup != nil }
+
+// The caller of these methods holds the mutex.
+
+// add keeps a new record, unless there are too many.
+func (r *records) add(id string, v value) (one record) {
+	if r.log != nil && r.log.Len() < maxRecords {
+		one.logged = r.log.Put(id, v)
+	}
+	if r.backup.Len() < maxRecords {
+		one.backed = r.backup.Put(id, v)
+	}
+	return one
+}
+
+func (r *records) set(one record, v value) {
+	if one.logged != nil && r.log != nil {
+		r.log.Update(one.logged, v)
+	}
+	r.backup.Update(one.backed, v)
+}
+
+func (r *records) remove(one record) {
+	if one.logged != nil && r.log != nil {
+		r.log.Delete(one.logged)
+	}
+	r.backup.Delete(one.backed)
 }
 
 // leave returns when nothing uses the storage of a backend any more. The records move to
@@ -96,7 +160,9 @@ func (r *records) close(ctx context.Context, replaced bool) error {
 func (r *records) reset() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.log, r.present, r.back, r.full = nil, nil, nil, false
+	r.backup.Use(nil)
+	r.backup.Clear()
+	r.log, r.backup, r.present, r.back, r.full = nil, nil, nil, nil, false
 }
 
 // failed logs that records could not be written.
@@ -116,16 +182,16 @@ func (r *records) accepted(namespace string, h *realtime.Handshake, a *answer) {
 // connected notes that a socket is there.
 func (r *records) connected(s *realtime.Socket) { r.setPresent(s.ID(), presentSocket{s}) }
 
-func (r *records) setPresent(id string, v wal.Value) {
+func (r *records) setPresent(id string, v value) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch record := r.present[id]; {
-	case r.log == nil:
-	case record != nil:
-		r.log.Update(record, v)
+	switch one, there := r.present[id]; {
+	case !r.keeps():
+	case there:
+		r.set(one, v)
 	case len(r.present) < maxWaiting:
-		if r.log.Len() < maxRecords {
-			r.present[id] = r.log.Put(newMessageID(), v)
+		if one := r.add(newMessageID(), v); one.id() != "" {
+			r.present[id] = one
 		}
 	case !r.full:
 		r.full = true
@@ -138,8 +204,8 @@ func (r *records) setPresent(id string, v wal.Value) {
 func (r *records) changed(s *realtime.Socket) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if record := r.present[s.ID()]; record != nil {
-		r.log.Update(record, presentSocket{s})
+	if one, there := r.present[s.ID()]; there {
+		r.set(one, presentSocket{s})
 	}
 }
 
@@ -147,7 +213,8 @@ func (r *records) changed(s *realtime.Socket) {
 func (r *records) has(id string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.present[id] != nil
+	_, there := r.present[id]
+	return there
 }
 
 // forget drops the record of a socket that is gone: the backend is not told.
@@ -159,52 +226,67 @@ func (r *records) forget(id string) {
 
 // deletePresent drops the record of a socket, if there is one. The caller holds the mutex.
 func (r *records) deletePresent(id string) {
-	if record := r.present[id]; record != nil {
-		r.log.Delete(record)
-		delete(r.present, id)
+	r.remove(r.present[id])
+	delete(r.present, id)
+}
+
+// renew gives the records of sockets that are there other ids, since a backend has been told by
+// the former ones that the sockets are gone. It returns these sockets, and the ids that there were
+// records of.
+func (r *records) renew(ids []string) (sockets []*realtime.Socket, alive []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, id := range ids {
+		v := r.backup.Value(id)
+		if v == nil {
+			continue
+		}
+		alive = append(alive, id)
+		s, ok := v.(presentSocket)
+		if !ok || r.present[s.ID()].id() != id {
+			continue
+		}
+		r.remove(r.present[s.ID()])
+		r.present[s.ID()] = r.add(newMessageID(), s)
+		sockets = append(sockets, s.Socket)
 	}
+	return sockets, alive
 }
 
 // put gives a message its id, and keeps a record of it: that of its socket, or a new one.
 func (r *records) put(d *disconnect) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if d.record = r.present[d.socket]; d.record != nil {
+	if one, there := r.present[d.socket]; there {
 		delete(r.present, d.socket)
-		d.id = d.record.ID()
-		r.log.Update(d.record, d.value())
+		d.id, d.record = one.id(), one
+		r.set(one, d.value())
 		return
 	}
 	d.id = newMessageID()
-	if r.log != nil && r.log.Len() < maxRecords {
-		d.record = r.log.Put(d.id, d.value())
-	}
+	d.record = r.add(d.id, d.value())
 }
 
-// putLeft keeps a record of a message that a previous process left, with the id that it
-// has.
+// putLeft keeps a record of a message that a previous process or another node left, with the
+// id that it has.
 func (r *records) putLeft(d *disconnect) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	d.record = r.log.Put(d.id, d.value())
+	d.record = r.add(d.id, d.value())
 }
 
 // update notes that a message is due at another time.
 func (r *records) update(d *disconnect) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if d.record != nil && r.log != nil {
-		r.log.Update(d.record, d.value())
-	}
+	r.set(d.record, d.value())
 }
 
 // delete drops the record of a message that will not be sent any more.
 func (r *records) delete(d *disconnect) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if d.record != nil && r.log != nil {
-		r.log.Delete(d.record)
-	}
+	r.remove(d.record)
 }
 
 // returned notes that a client has come back. It may not be known yet that it had been
@@ -222,22 +304,29 @@ func (r *records) returned(id string) {
 	r.back[id] = true
 }
 
+// hasMessage reports whether there is a record of an id, if there are other nodes.
+func (r *records) hasMessage(id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.backup.Value(id) != nil
+}
+
 // isBack reports whether the client of a message that a previous process left is there
 // again.
 func (r *records) isBack(id string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.present[id] != nil || r.back[id]
+	_, there := r.present[id]
+	return there || r.back[id]
 }
 
-// parse makes messages of the records that a previous process left, with the ids that
-// they had.
-func (r *records) parse(left []wal.Entry, lastAlive time.Time) []*disconnect {
+// parse makes messages of the records that a previous process or a lost node left, with the
+// ids that they had. It also returns how many are about sockets that were lost with it.
+func (r *records) parse(left []wal.Entry, lastAlive time.Time) (messages []*disconnect, lost int) {
 	r.mu.Lock()
 	hub, logger := r.options.Hub, r.options.Logger
 	r.mu.Unlock()
-	messages := make([]*disconnect, 0, len(left))
-	lost := 0
+	messages = make([]*disconnect, 0, len(left))
 	for _, e := range left {
 		d, wasThere, err := parseRecord(hub, e, lastAlive)
 		if err != nil {
@@ -250,9 +339,16 @@ func (r *records) parse(left []wal.Entry, lastAlive time.Time) []*disconnect {
 		}
 		messages = append(messages, d)
 	}
-	if len(messages) > 0 {
-		logger.Info("taking over what an earlier process had still to tell the backend",
-			zap.Int("lost_with_it", lost), zap.Int("gone_before", len(messages)-lost), zap.Time("last_alive", lastAlive))
+	return messages, lost
+}
+
+// logTakeOver logs what is taken over.
+func (r *records) logTakeOver(line string, messages, lost int, lastAlive time.Time) {
+	if messages == 0 {
+		return
 	}
-	return messages
+	r.mu.Lock()
+	logger := r.options.Logger
+	r.mu.Unlock()
+	logger.Info(line, zap.Int("lost_with_it", lost), zap.Int("gone_before", messages-lost), zap.Time("last_alive", lastAlive))
 }

@@ -19,6 +19,7 @@ const (
 	typeConnect    = "socket.connect"
 	typeEvent      = "socket.event"
 	typeDisconnect = "socket.disconnect"
+	typeRecovered  = "socket.recovered"
 )
 
 // A request is what the backend is asked or told, in one attempt or several.

@@ -190,7 +190,7 @@ export interface DisconnectRequest<Data = SocketData> extends Request {
     state: Data;
     /** In Socket.IO's words. */
     reason: string;
-    /** node_lost: the server was killed, and another one tells. */
+    /** node_lost: the server was killed, and another one tells, or its next start. */
     initiator: "client" | "server" | "network" | "limit" | "drain" | "admin" | "node_lost";
     duration_ms: number;
     /** Of the user. */
@@ -198,10 +198,25 @@ export interface DisconnectRequest<Data = SocketData> extends Request {
   };
 }
 
+/**
+ * Says that a socket is there, after a socket.disconnect with the initiator node_lost has said that it is gone: its server
+ * was cut off from the others, and not lost.
+ */
+export interface RecoveredRequest<Data = SocketData> extends Request {
+  type: "socket.recovered";
+  data: {
+    socket: DisconnectRequest["data"]["socket"];
+    state: Data;
+    /** Of the user, this one included. */
+    user_connections: number;
+  };
+}
+
 /** A message of a batch: what a request of its own has, but `v` and `timestamp`; `id` is what its webhook-id is. */
 export type BatchMessage<Events extends EventsMap = ClientToServerEvents, Data = SocketData> = { id: string } & (
   | Omit<EventRequest<Events, Data>, "v" | "timestamp">
   | Omit<DisconnectRequest<Data>, "v" | "timestamp">
+  | Omit<RecoveredRequest<Data>, "v" | "timestamp">
 );
 
 /** Several messages, as they come while another request is on its way. Only a backend for which batches are turned on gets them. */
@@ -231,7 +246,8 @@ export interface BatchAnswer<Body = EventAnswer | EventRefusal> {
 export type BackendRequest<Events extends EventsMap = ClientToServerEvents, Data = SocketData> =
   | ConnectRequest
   | EventRequest<Events, Data>
-  | DisconnectRequest<Data>;
+  | DisconnectRequest<Data>
+  | RecoveredRequest<Data>;
 
 /** Whom an event is for: rooms and users, or everyone. */
 export type Recipients =
