@@ -23,6 +23,8 @@ func (o *owner) Settings() lifecycle.Settings {
 	return lifecycle.Settings{PingInterval: options.PingInterval, PingTimeout: options.PingTimeout, Logger: options.Logger}
 }
 
+func (o *owner) Heartbeats() *lifecycle.Heartbeats { return &o.server.heartbeats }
+
 func (o *owner) Begin() { o.server.sessions.Begin() }
 
 func (o *owner) Done() { o.server.sessions.Done() }

@@ -20,6 +20,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-realtime/caddy-realtime/module/internal/lifecycle"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/refusal"
@@ -81,8 +82,9 @@ type Server struct {
 	budget  *outbox.Budget // of what waits for all sessions; nil: none
 	forget  func()         // makes the budget forget the sessions
 
-	sessions sessions
-	relays   registry.Registry[*wsconn.Relay] // WebSockets of other nodes' sessions
+	sessions   sessions
+	heartbeats lifecycle.Heartbeats
+	relays     registry.Registry[*wsconn.Relay] // WebSockets of other nodes' sessions
 }
 
 // NewServer returns a server that asks options for its settings whenever it

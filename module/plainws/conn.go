@@ -253,6 +253,8 @@ func (c *conn) Settings() lifecycle.Settings {
 	return lifecycle.Settings{PingInterval: o.PingInterval, PingTimeout: o.PingTimeout, Logger: o.Logger}
 }
 
+func (c *conn) Heartbeats() *lifecycle.Heartbeats { return &c.server.beats }
+
 func (c *conn) Begin() { c.server.conns.Begin() }
 
 func (c *conn) Done() { c.server.conns.Done() }

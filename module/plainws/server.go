@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-realtime/caddy-realtime/module/internal/handshake"
+	"github.com/caddy-realtime/caddy-realtime/module/internal/lifecycle"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/outbox"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/refusal"
@@ -36,6 +37,7 @@ type Server struct {
 	limit    func() int   // limits the bytes that wait for one connection; made once for all of them
 	payload  func() int64 // limits the size of a message
 	conns    registry.Registry[*conn]
+	beats    lifecycle.Heartbeats
 	forget   func() // takes the connections out of the hub's budget
 
 	// The keys of its frames among a message's encodings. They are made once, and not for

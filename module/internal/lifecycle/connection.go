@@ -2,7 +2,8 @@
 // handles its messages one at a time, finds out whether its client is still there, and ends once.
 //
 // An Engine.IO session and a plain WebSocket each contain a [Connection] and are its [Owner].
-// heartbeat.go finds out whether the client is there, reader.go reads a WebSocket.
+// heartbeat.go finds out whether the client is there, and heartbeats.go says when it has something
+// to do. reader.go reads a WebSocket.
 package lifecycle
 
 import (
@@ -24,6 +25,8 @@ type Owner interface {
 	Opened() time.Time
 	// Settings returns the settings of the moment.
 	Settings() Settings
+	// Heartbeats returns the heartbeats of the owner's server, always the same.
+	Heartbeats() *Heartbeats
 
 	// Begin says that something of the connection begins to run, and Done that it has
 	// finished. The server's Close waits for all that has begun.
@@ -141,7 +144,7 @@ func (c *Connection) EndLocked() bool {
 		return false
 	}
 	c.ended = true
-	c.heartbeat.stop()
+	c.stop()
 	return true
 }
 

@@ -1,18 +1,20 @@
 package lifecycle
 
-import "time"
+import (
+	"time"
 
-// A heartbeat finds out whether the client is still there. It has one timer. Where the server
-// pings, the timer runs until the next ping is due, or until the answer to one is late. Where
-// the client pings, it runs until the client's next ping is late.
+	"github.com/caddy-realtime/caddy-realtime/module/internal/timequeue"
+)
+
+// A heartbeat finds out whether the client is still there. Where the server pings, the next thing
+// to do is due when the next ping is, or when the answer to one is late. Where the client pings, it
+// is due when the client's next ping is late.
 type heartbeat struct {
-	timer       *time.Timer
-	due         time.Duration // when the timer fires, since the connection was opened
-	told        time.Duration // the interval that the client knows, and relies on; 0: none
+	next        timequeue.Entry[*Connection] // of the server's Heartbeats
+	told        time.Duration                // the interval that the client knows, and relies on; 0: none
 	clientPings bool
 	waiting     bool   // for a pong
 	extended    bool   // the wait has been extended
-	pinged      bool   // the client has pinged while the timer fired
 	before      uint32 // how many messages had been received when the wait began
 }
 
@@ -22,9 +24,8 @@ func (c *Connection) StartPingingLocked(told time.Duration) {
 	if c.ended {
 		return
 	}
-	interval := c.owner.Settings().PingInterval
-	c.told, c.due = told, c.age()+interval
-	c.timer = time.AfterFunc(interval, c.beat)
+	c.told = told
+	c.beatIn(c.owner.Settings().PingInterval)
 }
 
 // StartListeningLocked expects pings of the client from now on, in the interval that it was told.
@@ -33,34 +34,32 @@ func (c *Connection) StartListeningLocked(told time.Duration) {
 		return
 	}
 	c.told, c.clientPings = told, true
-	c.timer = time.AfterFunc(told+c.owner.Settings().PingTimeout, c.miss)
+	c.beatIn(told + c.owner.Settings().PingTimeout)
 }
 
-func (c *Connection) age() time.Duration { return time.Since(c.owner.Opened()) }
-
-// beatIn sets the timer.
+// beatIn has beat called after a time.
 func (c *Connection) beatIn(wait time.Duration) {
-	c.due = c.age() + wait
-	c.timer.Reset(wait)
+	c.owner.Heartbeats().set(c, time.Now().Add(wait))
 }
 
-func (h *heartbeat) stop() {
-	if h.timer != nil {
-		h.timer.Stop()
-	}
-}
+// stop has beat called no more.
+func (c *Connection) stop() { c.owner.Heartbeats().remove(c) }
 
-// beat is called by the timer.
+// beat is called when something is due, or was until a moment ago.
 func (c *Connection) beat() {
 	c.Lock()
 	defer c.Unlock()
-	c.BeatLocked()
+	if c.clientPings {
+		c.missLocked()
+	} else {
+		c.BeatLocked()
+	}
 }
 
 // BeatLocked does what is due, if anything is. The timer may be late on a busy machine, so
 // BeatLocked is also called before anything that must not come first.
 func (c *Connection) BeatLocked() {
-	late := c.age() - c.due
+	late := time.Since(c.next.Due)
 	if c.ended || late < 0 || c.clientPings {
 		return
 	}
@@ -108,22 +107,18 @@ func (c *Connection) Pong() {
 func (c *Connection) Pinged() {
 	c.Lock()
 	defer c.Unlock()
-	if !c.ended && !c.timer.Reset(c.told+c.owner.Settings().PingTimeout) {
-		c.pinged = true
+	if !c.ended {
+		c.beatIn(c.told + c.owner.Settings().PingTimeout)
 	}
 }
 
-// miss is called by the timer of a connection whose client pings.
-func (c *Connection) miss() {
-	c.Lock()
-	defer c.Unlock()
+// missLocked ends the connection if its client's ping is late.
+func (c *Connection) missLocked() {
 	switch {
-	case c.ended:
-	case c.pinged: // the timer was set again while it fired
-		c.pinged = false
+	case c.ended, time.Since(c.next.Due) < 0:
 	case c.handlesMessage():
 		// The client's messages are not being read, so its ping cannot be.
-		c.timer.Reset(c.owner.Settings().PingTimeout)
+		c.beatIn(c.owner.Settings().PingTimeout)
 	default:
 		c.owner.Expire(nil)
 	}

@@ -30,10 +30,11 @@ type client struct {
 
 	interval, timeout time.Duration
 	log               []string // guarded by the connection
+	heartbeats        *Heartbeats
 }
 
 func newClient() *client {
-	c := &client{opened: time.Now(), interval: 25 * time.Second, timeout: 20 * time.Second}
+	c := &client{heartbeats: new(Heartbeats), opened: time.Now(), interval: 25 * time.Second, timeout: 20 * time.Second}
 	c.Init(c)
 	c.running.Add(1)
 	return c
@@ -59,10 +60,11 @@ func (c *client) wait(t *testing.T, want ...string) {
 	}
 }
 
-func (c *client) ID() string        { return "id" }
-func (c *client) Opened() time.Time { return c.opened }
-func (c *client) Begin()            { c.running.Add(1) }
-func (c *client) Done()             { c.running.Done() }
+func (c *client) ID() string              { return "id" }
+func (c *client) Opened() time.Time       { return c.opened }
+func (c *client) Heartbeats() *Heartbeats { return c.heartbeats }
+func (c *client) Begin()                  { c.running.Add(1) }
+func (c *client) Done()                   { c.running.Done() }
 
 func (c *client) Settings() Settings {
 	return Settings{PingInterval: c.interval, PingTimeout: c.timeout, Logger: zap.NewNop()}
@@ -204,6 +206,64 @@ func TestClientPings(t *testing.T) {
 		c.Received()
 		c.Resume()
 		c.wait(t, "1m25s ping timeout", "1m25s told of ping timeout")
+	})
+}
+
+// TestPingedInTime: the client pings when the connection has just been taken out to be ended.
+func TestPingedInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newClient()
+		c.Lock()
+		c.StartListeningLocked(25 * time.Second)
+		c.Unlock()
+		time.Sleep(40 * time.Second)
+		c.Pinged()
+		c.beat()
+		c.wait(t, "1m25s ping timeout", "1m25s told of ping timeout")
+	})
+}
+
+// TestManyHeartbeats: each of many connections is pinged on time, also if it is due before all that
+// came earlier, and those that have ended are forgotten.
+func TestManyHeartbeats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shared := new(Heartbeats)
+		clients := make([]*client, 100)
+		for i := range clients {
+			c := newClient()
+			c.heartbeats = shared
+			c.interval, c.timeout = time.Duration(len(clients)-i)*time.Second, time.Second/2
+			c.answers = times(i % 3)
+			c.start(0)
+			clients[i] = c
+		}
+		for i, c := range clients {
+			if i%5 == 0 {
+				c.Lock()
+				c.end("forced close")
+				c.Unlock()
+			}
+		}
+		for i, c := range clients {
+			if i%5 == 0 {
+				c.wait(t, "0s forced close", "0s told of forced close")
+				continue
+			}
+			var want []string
+			due := time.Duration(0)
+			for range i%3 + 1 {
+				due += c.interval
+				want = append(want, fmt.Sprint(due, " ping"))
+			}
+			end := due + c.timeout
+			c.wait(t, append(want, fmt.Sprint(end, " ping timeout"), fmt.Sprint(end, " told of ping timeout"))...)
+		}
+		synctest.Wait()
+		shared.mu.Lock()
+		defer shared.mu.Unlock()
+		if n := shared.queue.Len(); n > 0 || !shared.fires.IsZero() {
+			t.Errorf("%d connections are left, and the timer fires at %v", n, shared.fires)
+		}
 	})
 }
 

@@ -14,7 +14,7 @@ type Queue[T any] struct{ entries entries[T] }
 // An Entry is a thing that may be in a queue, and in one at most. It is mostly a part
 // of what Value refers to. The zero value is in none.
 type Entry[T any] struct {
-	Due      time.Time // may be changed while the entry is in no queue, and before Fix
+	Due      time.Time // may be changed while the entry is in no queue, before Fix, and by Put
 	Value    T
 	position int // in the queue, from 1; 0: in none
 }
@@ -32,6 +32,16 @@ func (q *Queue[T]) First() *Entry[T] {
 
 // Push adds an entry that is in no queue.
 func (q *Queue[T]) Push(e *Entry[T]) { heap.Push(&q.entries, e) }
+
+// Put has an entry due at a time. The queue may have it already.
+func (q *Queue[T]) Put(e *Entry[T], due time.Time) {
+	e.Due = due
+	if e.position > 0 {
+		q.Fix(e)
+	} else {
+		q.Push(e)
+	}
+}
 
 // Remove removes an entry, if the queue has it.
 func (q *Queue[T]) Remove(e *Entry[T]) {

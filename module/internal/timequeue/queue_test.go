@@ -17,7 +17,11 @@ func TestQueue(t *testing.T) {
 		switch random.IntN(5) {
 		case 0, 1:
 			e := &Entry[int]{Due: due(), Value: i}
-			q.Push(e)
+			if i%2 == 0 {
+				q.Push(e)
+			} else {
+				q.Put(e, e.Due)
+			}
 			model = append(model, e)
 		case 2:
 			if e := q.First(); e != nil {
@@ -34,8 +38,12 @@ func TestQueue(t *testing.T) {
 		case 4:
 			if len(model) > 0 {
 				e := model[random.IntN(len(model))]
-				e.Due = due()
-				q.Fix(e)
+				if d := due(); i%2 == 0 {
+					q.Put(e, d)
+				} else {
+					e.Due = d
+					q.Fix(e)
+				}
 			}
 		}
 		if q.Len() != len(model) || len(q.All()) != len(model) {
