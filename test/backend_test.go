@@ -233,7 +233,7 @@ func TestBackendRestart(t *testing.T) {
 			n.Expect("ready", nil)
 			for range 3 {
 				a.Stop()
-				time.Sleep(2 * harness.StopPause) // in which some requests are repeated and fail
+				time.Sleep(harness.StopPause + time.Second) // at its end some requests are repeated and fail
 				a.Start()
 				n.Tell("progress")
 				n.Expect("progress", nil)

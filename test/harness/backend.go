@@ -128,7 +128,7 @@ func (b *Backend) Stop() {
 	b.Mu.Unlock()
 	for quiet := false; !quiet && ctx.Err() == nil; time.Sleep(10 * time.Millisecond) { // until the requests have ended
 		b.Mu.Lock()
-		quiet = time.Since(b.latest) > StopPause/2
+		quiet = time.Since(b.latest) > StopPause/5
 		b.Mu.Unlock()
 	}
 	if err := server.Shutdown(ctx); err != nil && !errors.Is(err, net.ErrClosed) {
@@ -136,8 +136,9 @@ func (b *Backend) Stop() {
 	}
 }
 
-// StopPause is how long clients shall send nothing to a backend that is about to stop.
-const StopPause = 2 * time.Second
+// StopPause is how long clients shall send nothing to a backend that is about to stop. That is long
+// enough for a busy machine: a request that comes while the listener closes is lost.
+const StopPause = 5 * time.Second
 
 // announceStop notes a request, and tells the client if the backend is about to stop.
 func (b *Backend) announceStop(header http.Header) {
