@@ -41,7 +41,8 @@ import (
 
 // Options are the settings of a Bus.
 type Options struct {
-	// Broker carries the messages. The bus does not close it.
+	// Broker carries the messages. The bus does not close it. Nil means that there are no other nodes,
+	// until SetBroker.
 	Broker cluster.Broker
 	// Hub is the name of the hub: buses of one name are connected. Node is the name of this node
 	// among them, which no other must have. Each has 1 to 250 bytes.
@@ -94,37 +95,37 @@ type Stats struct {
 // A Bus is one node's connection to the other nodes of its hub. All methods may be called
 // concurrently.
 type Bus struct {
-	broker  cluster.Broker
-	node    string
-	tag     string
-	names   names
-	version int // the newest that this node speaks
-	receive map[string]func(Message) error
-	gap     func(Gap)
-	logger  *zap.Logger
+	node       string
+	tag        string
+	names      names
+	queueBytes int
+	version    int // the newest that this node speaks
+	receive    map[string]func(Message) error
+	gap        func(Gap)
+	logger     *zap.Logger
 
-	publisher *publisher
-	tracker   *tracker
-	members   *members
-	watches   watches
-	requests  *requests
+	connection atomic.Pointer[connection] // nil without a broker; changed with swapping and mu held
+	tracker    *tracker
+	members    *members
+	watches    watches
+	requests   *requests
 
-	heartbeats uint64      // the number of the last one that was sent; only beat uses it, and Close after it
-	skipped    atomic.Bool // not everything has been published since the last heartbeat
-	leaving    atomic.Bool
-	beatNow    chan struct{}
+	skipped atomic.Bool // not everything has been published since the last heartbeat
+	leaving atomic.Bool
+	beatNow chan struct{}
 
 	invalid, unknown atomic.Uint64
 
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
-	beating sync.WaitGroup // the goroutine that sends heartbeats
-	running sync.WaitGroup // all other goroutines
+	running sync.WaitGroup // all goroutines but those of the connection
 	end     sync.Once
 
-	mu            sync.Mutex
-	incarnation   string
-	subscriptions []cluster.Subscription // of All and of this node's topic
+	swapping sync.Mutex // held while the broker changes, and by Close
+
+	mu          sync.Mutex
+	incarnation string
+	past        publisherStats // of former connections
 }
 
 // Open returns a bus that is subscribed to the topics of all nodes and of this one. The error says
@@ -144,18 +145,17 @@ func open(o Options, version int) (*Bus, error) {
 		logger = o.Logger.WithOptions(zap.WrapCore(ratelog.New))
 	}
 	b := &Bus{
-		broker:    o.Broker,
-		node:      o.Node,
-		tag:       o.Tag,
-		names:     names,
-		version:   version,
-		receive:   maps.Clone(o.Receive),
-		gap:       o.Gap,
-		logger:    logger,
-		publisher: newPublisher(o.Broker, names, o.Node, o.QueueBytes, logger),
-		tracker:   newTracker(),
-		requests:  newRequests(randid.New()[:8] + "."),
-		beatNow:   make(chan struct{}, 1),
+		node:       o.Node,
+		tag:        o.Tag,
+		names:      names,
+		queueBytes: o.QueueBytes,
+		version:    version,
+		receive:    maps.Clone(o.Receive),
+		gap:        o.Gap,
+		logger:     logger,
+		tracker:    newTracker(),
+		requests:   newRequests(randid.New()[:8] + "."),
+		beatNow:    make(chan struct{}, 1),
 	}
 	b.members = newMembers(o.Node, logger, func(c Change) {
 		if c.What == Lost || c.What == Left {
@@ -165,36 +165,22 @@ func open(o Options, version int) (*Bus, error) {
 			o.Member(c)
 		}
 	})
-	b.publisher.retries = b.members.isAway
 	b.watches = watches{bus: b, shards: make(map[int]*watch)}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
-	b.begin()
-	for _, topic := range []Topic{All, NodeTopic(b.node)} {
-		b.tracker.watch(topic)
-		s, err := b.subscribe(b.ctx, topic)
-		if err != nil {
-			b.cancel()
-			b.closeSubscriptions()
-			return nil, fmt.Errorf("subscribing to the broker: %w", err)
-		}
-		b.subscriptions = append(b.subscriptions, s)
+	if err := b.SetBroker(o.Broker); err != nil {
+		b.cancel()
+		return nil, err
 	}
-	beating, stop := context.WithCancel(b.ctx)
-	b.beating.Go(func() {
-		defer stop()
-		b.beat(beating)
-	})
 	return b, nil
 }
 
-// begin starts an incarnation.
-func (b *Bus) begin() {
-	incarnation := randid.New()[:8]
-	b.mu.Lock()
-	b.incarnation = incarnation
-	b.mu.Unlock()
-	b.publisher.begin(incarnation)
-	b.members.begin(incarnation)
+// beginLocked starts an incarnation, at a connection that may be nil. The caller holds the mutex.
+func (b *Bus) beginLocked(c *connection) {
+	b.incarnation = randid.New()[:8]
+	if c != nil {
+		c.publisher.begin(b.incarnation)
+	}
+	b.members.begin(b.incarnation)
 }
 
 // Node returns the name of this node.
@@ -222,18 +208,24 @@ func (b *Bus) Tagged(tag string) (node string, ok bool) { return b.members.tagge
 func (b *Bus) Peers() int { return b.members.count() }
 
 // Away reports whether this node has not heard its own heartbeats for a while: the broker is away.
-func (b *Bus) Away() bool { return b.members.isAway() }
+func (b *Bus) Away() bool { return b.connection.Load() != nil && b.members.isAway() }
 
 // Stats returns the counts.
 func (b *Bus) Stats() Stats {
-	queued, counts := b.publisher.queued()
-	return Stats{queued, counts.published, counts.dropped, b.invalid.Load(), b.unknown.Load()}
+	var queued int
+	var counts publisherStats
+	if c := b.connection.Load(); c != nil {
+		queued, counts = c.publisher.queued()
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return Stats{queued, b.past.published + counts.published, b.past.dropped + counts.dropped, b.invalid.Load(), b.unknown.Load()}
 }
 
 // Skip reports whether no other node lives. Then the caller need not publish what it has: nodes that
 // come later are told that something was skipped before they came. It is cheap.
 func (b *Bus) Skip() bool {
-	if !b.members.alone.Load() {
+	if b.connection.Load() != nil && !b.members.alone.Load() {
 		return false
 	}
 	if !b.skipped.Load() {
@@ -251,11 +243,13 @@ func (b *Bus) Skip() bool {
 // that is no error.
 func (b *Bus) Publish(kind string, body []byte, volatile bool, to ...Topic) error {
 	h := header{Version: b.Version(), Kind: kind}
-	var err error
+	var full error
 	for _, topic := range to {
-		err = errors.Join(err, b.publisher.add(topic, h, body, volatile))
+		if err := b.add(topic, h, body, volatile); err != nil && !errors.Is(err, errNoBroker) {
+			full = ErrQueueFull
+		}
 	}
-	return err
+	return full
 }
 
 // Leave says that this node is about to end: if it is silent from now on, it is not lost.
@@ -269,33 +263,26 @@ func (b *Bus) Leave() {
 // for to be sent. It returns when all goroutines have ended. Further calls wait for the first one.
 func (b *Bus) Close() {
 	b.end.Do(func() {
-		b.publisher.flush()
+		b.swapping.Lock()
+		defer b.swapping.Unlock()
+		c := b.connection.Load()
+		if c != nil {
+			c.publisher.flush()
+		}
 		b.watches.stop()
 		b.cancel()
-		b.beating.Wait()
-		b.sendHeartbeat(kindLeave)
-		b.publisher.cancel()
-		b.closeSubscriptions() // no request is served from now on
+		if c != nil {
+			b.disconnect(c) // no request is served from now on
+		}
 		b.running.Wait()
 		b.watches.close()
 	})
-}
-
-func (b *Bus) closeSubscriptions() {
-	for _, s := range b.subscriptions {
-		b.closeSubscription(s)
-	}
 }
 
 func (b *Bus) closeSubscription(s cluster.Subscription) {
 	if err := s.Close(); err != nil {
 		b.logger.Warn("closing a subscription", zap.Error(err))
 	}
-}
-
-// subscribe subscribes to a topic, which is tracked.
-func (b *Bus) subscribe(ctx context.Context, topic Topic) (cluster.Subscription, error) {
-	return b.broker.Subscribe(ctx, b.names.of(topic), func(e cluster.Envelope) { b.take(topic, e) })
 }
 
 // take takes an envelope from the broker.

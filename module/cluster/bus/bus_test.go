@@ -176,7 +176,7 @@ func TestVersions(t *testing.T) {
 
 		// A node that does not know yet that an old one has come speaks as before. It is skipped, and
 		// the gap is found.
-		if err := newest.publisher.add(All, header{Version: 2, Kind: "text"}, []byte("too new"), false); err != nil {
+		if err := newest.add(All, header{Version: 2, Kind: "text"}, []byte("too new"), false); err != nil {
 			t.Error(err)
 		}
 		newest.say(t, All, "next")

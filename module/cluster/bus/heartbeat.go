@@ -28,17 +28,17 @@ type heartbeat struct {
 }
 
 // beat sends heartbeats until ctx ends, and does what is due each second.
-func (b *Bus) beat(ctx context.Context) {
+func (b *Bus) beat(ctx context.Context, c *connection) {
 	ticker := time.NewTicker(heartbeatInterval)
 	defer ticker.Stop()
 	for {
-		b.sendHeartbeat(kindHeartbeat)
+		b.sendHeartbeat(c, kindHeartbeat)
 		select {
 		case <-ctx.Done():
 			return
 		case <-b.beatNow:
 		case <-ticker.C:
-			b.tick()
+			b.tick(c)
 		}
 	}
 }
@@ -52,8 +52,8 @@ func (b *Bus) beatSoon() {
 }
 
 // tick does what is due each second.
-func (b *Bus) tick() {
-	for _, lost := range b.members.check(b.heartbeats) {
+func (b *Bus) tick(c *connection) {
+	for _, lost := range b.members.check(c.heartbeats) {
 		b.logger.Warn("node is lost", zap.String("node", lost.Node))
 		b.declareLost(All, lost.Node, lost.Incarnation)
 	}
@@ -66,13 +66,17 @@ func (b *Bus) tick() {
 
 // sendHeartbeat publishes a heartbeat, or the message of that kind that is the last one. Only one
 // goroutine calls it at a time. What waits in the queue does not delay it.
-func (b *Bus) sendHeartbeat(kind string) {
-	body := heartbeat{Speaks: b.version, Tag: b.tag, Last: b.publisher.last(), Gap: b.skipped.Swap(false), Leaving: b.leaving.Load()}
-	h := header{Version: minVersion, Kind: kind, Incarnation: b.Incarnation(), Sequence: b.heartbeats + 1}
+func (b *Bus) sendHeartbeat(c *connection, kind string) {
+	incarnation, last := c.publisher.last()
+	body := heartbeat{Speaks: b.version, Tag: b.tag, Last: last, Leaving: b.leaving.Load()}
+	if kind == kindHeartbeat {
+		body.Gap = b.skipped.Swap(false)
+	}
+	h := header{Version: minVersion, Kind: kind, Incarnation: incarnation, Sequence: c.heartbeats + 1}
 	text, _ := json.Marshal(body) // cannot fail
 	ctx, cancel := context.WithTimeout(context.Background(), heartbeatInterval)
 	defer cancel()
-	err := b.broker.Publish(ctx, cluster.Envelope{Node: b.node, Topic: b.names.of(All), Payload: append(h.append(nil), text...)})
+	err := c.broker.Publish(ctx, cluster.Envelope{Node: b.node, Topic: b.names.of(All), Payload: append(h.append(nil), text...)})
 	if err != nil {
 		if body.Gap {
 			b.skipped.Store(true)
@@ -80,8 +84,8 @@ func (b *Bus) sendHeartbeat(kind string) {
 		b.logger.Warn("broker takes no heartbeat", zap.Error(err))
 		return
 	}
-	b.heartbeats++
-	b.publisher.told(body.Last)
+	c.heartbeats++
+	c.publisher.told(body.Last)
 }
 
 // receiveHeartbeat takes a heartbeat of another node.
@@ -143,7 +147,7 @@ type lostNode struct {
 
 func (b *Bus) declareLost(to Topic, node, incarnation string) {
 	body, _ := json.Marshal(lostNode{node, incarnation}) // cannot fail
-	_ = b.publisher.add(to, header{Version: minVersion, Kind: kindDeclaredLost}, body, true)
+	_ = b.add(to, header{Version: minVersion, Kind: kindDeclaredLost}, body, true)
 }
 
 // receiveDeclaredLost takes another node's opinion that a node is lost. If that is this one, it
@@ -157,7 +161,9 @@ func (b *Bus) receiveDeclaredLost(body []byte) error {
 		return nil
 	}
 	b.logger.Warn("other nodes have declared this one lost: it goes on as a new one")
-	b.begin()
+	b.mu.Lock()
+	b.beginLocked(b.connection.Load())
+	b.mu.Unlock()
 	b.skipped.Store(true) // what was lost of the former incarnation can no longer be told by numbers
 	b.members.declaredLost()
 	b.members.tell()

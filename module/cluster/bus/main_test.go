@@ -126,9 +126,21 @@ func (c *testCluster) join(name string) *testNode { return c.joinAs(name, maxVer
 
 func (c *testCluster) joinAs(name string, version int, o Options) *testNode {
 	c.t.Helper()
+	l := &link{Broker: c.broker.Peer()}
+	o.Broker = l
+	n := c.open(name, version, o)
+	n.link = l
+	return n
+}
+
+// alone opens the bus of a node without a broker.
+func (c *testCluster) alone(name string) *testNode { return c.open(name, maxVersion, Options{}) }
+
+func (c *testCluster) open(name string, version int, o Options) *testNode {
+	c.t.Helper()
 	core, logs := observer.New(zapcore.InfoLevel)
-	n := &testNode{link: &link{Broker: c.broker.Peer()}, logs: logs}
-	o.Broker, o.Hub, o.Node, o.Logger = n.link, "hub", name, zap.New(core)
+	n := &testNode{logs: logs}
+	o.Hub, o.Node, o.Logger = "hub", name, zap.New(core)
 	o.Receive = map[string]func(Message) error{"text": n.takeText}
 	o.Gap = func(g Gap) {
 		n.mu.Lock()

@@ -209,6 +209,24 @@ func (m *members) hearLeave(node, incarnation string) bool {
 	return true
 }
 
+// leaveAll has all members leave, since the broker has been replaced: it begins anew to find out who
+// lives. It returns those that lived.
+func (m *members) leaveAll() (left []Member) {
+	left = m.list()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for node, known := range m.known {
+		if known.lost {
+			delete(m.known, node)
+			continue
+		}
+		m.leave(node, known)
+	}
+	m.alone.Store(false)
+	m.heard, m.connected, m.resumeAfter, m.checked = time.Now(), time.Time{}, 0, time.Time{}
+	return left
+}
+
 // forgetLost drops lost nodes that were heard last before a time, or the one that was heard first
 // if the time is zero. It reports whether it has dropped any.
 func (m *members) forgetLost(before time.Time) (dropped bool) {

@@ -169,7 +169,7 @@ func TestStoppedProcess(t *testing.T) {
 		}
 		a.members.checked = a.members.checked.Add(-10 * time.Second)
 		a.members.mu.Unlock()
-		if lost := a.members.check(a.heartbeats); len(lost) > 0 {
+		if lost := a.members.check(a.connection.Load().heartbeats); len(lost) > 0 {
 			t.Errorf("lost: %v", lost)
 		}
 		pass(time.Minute)

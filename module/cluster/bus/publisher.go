@@ -271,16 +271,16 @@ func (p *publisher) finish(o outgoing, err error) {
 		zap.Uint64("dropped", p.stats.dropped), zap.Error(err))
 }
 
-// last returns the last number of each topic published to since the numbers that told was called
-// with.
-func (p *publisher) last() map[Topic]uint64 {
+// last returns the incarnation, and the last number of each topic published to since the numbers that
+// told was called with.
+func (p *publisher) last() (incarnation string, last map[Topic]uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	last := make(map[Topic]uint64, len(p.recent))
+	last = make(map[Topic]uint64, len(p.recent))
 	for t := range p.recent {
 		last[t.topic] = t.done
 	}
-	return last
+	return p.incarnation, last
 }
 
 // told records that a heartbeat with numbers of last has been published.

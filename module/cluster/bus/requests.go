@@ -109,10 +109,10 @@ func (b *Bus) Request(ctx context.Context, kind string, body []byte, to ...strin
 // send queues a request to nodes, which may be all there are.
 func (b *Bus) send(h *header, body []byte, nodes []string, all bool) (err error) {
 	if all && len(nodes) > 0 {
-		return b.publisher.add(All, *h, body, false)
+		return b.add(All, *h, body, false)
 	}
 	for _, node := range nodes {
-		err = errors.Join(err, b.publisher.add(NodeTopic(node), *h, body, false))
+		err = errors.Join(err, b.add(NodeTopic(node), *h, body, false))
 	}
 	return err
 }
@@ -318,7 +318,7 @@ func (b *Bus) answer(node string, request *header, result []byte) {
 		part := result[:min(len(result), answerPart)]
 		result = result[len(part):]
 		h.More = len(result) > 0
-		if b.publisher.add(NodeTopic(node), h, part, false) != nil || !h.More {
+		if b.add(NodeTopic(node), h, part, false) != nil || !h.More {
 			return
 		}
 		h.Part++
@@ -328,7 +328,7 @@ func (b *Bus) answer(node string, request *header, result []byte) {
 // refuse sends an answer that says why there is none.
 func (b *Bus) refuse(node string, request *header, why string) {
 	h := header{Version: b.Version(), Kind: kindAnswer, Request: request.Request, Error: why[:min(len(why), maxHeader/8)]}
-	_ = b.publisher.add(NodeTopic(node), h, nil, false)
+	_ = b.add(NodeTopic(node), h, nil, false)
 }
 
 // logRefusal logs why a node has not answered.

@@ -84,6 +84,14 @@ func (t *tracker) reset(topic Topic) {
 	clear(t.topics[topic])
 }
 
+// clear forgets everything.
+func (t *tracker) clear() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	clear(t.topics)
+	t.all, t.awaited = 0, nil
+}
+
 // unwatch ends the tracking of a topic.
 func (t *tracker) unwatch(topic Topic) {
 	t.mu.Lock()

@@ -36,35 +36,77 @@ type watches struct {
 	shards  map[int]*watch
 	waiting []*watch // to be subscribed
 	running int      // goroutines that subscribe
-	closed  bool
+
+	connected bool // there is a broker
+	closed    bool
 }
 
 // A watch is the subscription of a shard.
 type watch struct {
+	shard        int
 	topic        Topic
 	references   int
 	idle         time.Time // since when nobody has watched it
 	subscription cluster.Subscription
-	confirmed    chan struct{} // closed once there is a subscription
+	confirmed    chan struct{} // closed once there is a subscription, or no broker; nobody waits then
 	late         bool          // somebody has not waited for the confirmation
 }
+
+// noWait is the channel of watches without a broker.
+var noWait = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
 
 // add adds a reference to a shard, and begins to subscribe if nobody has. The caller holds the
 // mutex.
 func (w *watches) add(shard int) *watch {
 	one := w.shards[shard]
 	if one == nil {
-		one = &watch{topic: ShardTopic(shard), confirmed: make(chan struct{})}
+		one = &watch{shard: shard, topic: ShardTopic(shard), confirmed: noWait}
 		w.shards[shard] = one
-		w.bus.tracker.watch(one.topic)
-		w.waiting = append(w.waiting, one)
-		if w.running < subscribers && !w.closed {
-			w.running++
-			w.bus.running.Go(w.subscribe)
+		if w.connected {
+			w.demand(one)
 		}
 	}
 	one.references++
 	return one
+}
+
+// demand has a shard subscribed. The caller holds the mutex.
+func (w *watches) demand(one *watch) {
+	one.confirmed = make(chan struct{})
+	w.bus.tracker.watch(one.topic)
+	w.waiting = append(w.waiting, one)
+	if w.running < subscribers && !w.closed {
+		w.running++
+		w.bus.running.Go(w.subscribe)
+	}
+}
+
+// move has all shards subscribed at the bus's connection, which is new, or at none.
+func (w *watches) move(connected bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.connected, w.waiting = connected, nil
+	for shard, one := range w.shards {
+		if one.subscription != nil {
+			w.bus.running.Go(func() { w.bus.closeSubscription(one.subscription) })
+		} else if one.confirmed != noWait {
+			close(one.confirmed) // a gap follows
+		}
+		if !connected && one.references == 0 {
+			delete(w.shards, shard)
+			continue
+		}
+		// A goroutine may be about to subscribe the former one.
+		moved := &watch{shard: shard, topic: one.topic, references: one.references, idle: one.idle, confirmed: noWait, late: true}
+		w.shards[shard] = moved
+		if connected {
+			w.demand(moved)
+		}
+	}
 }
 
 // subscribe subscribes to the shards that wait for it.
@@ -87,8 +129,9 @@ func (w *watches) subscribe() {
 			w.bus.logger.Warn("broker refuses a subscription", zap.Error(err))
 		}
 		w.mu.Lock()
-		one.late = true // nobody waits for ever
-		w.waiting = append(w.waiting, one)
+		if one.late = true; w.isCurrent(one) { // nobody waits for ever
+			w.waiting = append(w.waiting, one)
+		}
 		w.mu.Unlock()
 		select {
 		case <-time.After(pause/2 + rand.N(pause)/2):
@@ -102,28 +145,46 @@ func (w *watches) subscribe() {
 func (w *watches) try(one *watch) error {
 	ctx, cancel := context.WithTimeout(w.bus.ctx, subscribeTimeout)
 	defer cancel()
-	subscription, err := w.bus.subscribe(ctx, one.topic)
+	c := w.bus.connection.Load()
+	if c == nil {
+		return nil // move has taken the shard out of those that wait
+	}
+	subscription, err := w.bus.subscribe(ctx, c, one.topic)
 	if err != nil {
 		return err
 	}
 	w.mu.Lock()
-	one.subscription = subscription
-	late := one.late
-	close(one.confirmed)
+	current, late := w.isCurrent(one) && w.bus.connection.Load() == c, one.late
+	if current {
+		one.subscription = subscription
+		close(one.confirmed)
+	}
 	w.mu.Unlock()
+	if !current {
+		w.bus.closeSubscription(subscription)
+		return nil
+	}
 	if late {
 		w.bus.reportGap(one.topic, "", "the broker was late to confirm a subscription")
 	}
 	return nil
 }
 
+// isCurrent reports whether a watch has not been replaced by move. The caller holds the mutex.
+func (w *watches) isCurrent(one *watch) bool { return w.shards[one.shard] == one }
+
 // release takes a reference back.
 func (w *watches) release(shard int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if one := w.shards[shard]; one != nil {
-		if one.references--; one.references == 0 {
+		one.references--
+		switch {
+		case one.references > 0:
+		case w.connected:
 			one.idle = time.Now()
+		default:
+			delete(w.shards, shard)
 		}
 	}
 }
@@ -184,7 +245,7 @@ func (b *Bus) Watch(ctx context.Context, shards ...int) error {
 			continue
 		default:
 		}
-		if b.members.isAway() {
+		if b.Away() {
 			return b.watches.giveUp(pending[i:])
 		}
 		select {
