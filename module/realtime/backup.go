@@ -71,14 +71,8 @@ const (
 	maxBackupValue = 64 << 10
 )
 
-// Backup returns the backup of a name, which is the same on all nodes. It returns nil for a hub
-// without a broker.
-func (h *Hub) Backup(name string) *Backup {
-	if h.backups == nil {
-		return nil
-	}
-	return h.backups.named(unique.Make(name))
-}
+// Backup returns the backup of a name, which is the same on all nodes.
+func (h *Hub) Backup(name string) *Backup { return h.backups.named(unique.Make(name)) }
 
 // Use names the user from now on; nil for none. Without one, no records of lost nodes are taken over
 // here, and it must have been taken back before anything that it uses ends.

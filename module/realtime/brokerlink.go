@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-realtime/caddy-realtime/module/cluster"
 	"github.com/caddy-realtime/caddy-realtime/module/cluster/bus"
 	"github.com/caddy-realtime/caddy-realtime/module/cluster/forward"
 	"github.com/caddy-realtime/caddy-realtime/module/cluster/stream"
@@ -30,12 +31,8 @@ type BrokerStats struct {
 	Nodes     int    `json:"nodes"`     // that live, this one included
 }
 
-// BrokerStats returns what has been sent to other nodes and received from them. Without a broker,
-// there is one node, and all else is zero.
+// BrokerStats returns what has been sent to other nodes and received from them.
 func (h *Hub) BrokerStats() BrokerStats {
-	if h.bus == nil {
-		return BrokerStats{Nodes: 1}
-	}
 	s := h.bus.Stats()
 	return BrokerStats{
 		Queued:    s.Queued,
@@ -48,7 +45,7 @@ func (h *Hub) BrokerStats() BrokerStats {
 	}
 }
 
-// openBus connects the hub to the other nodes.
+// openBus makes the bus, and connects it to the other nodes if there is a broker.
 func (h *Hub) openBus(o *Options) error {
 	h.streams = stream.New(h.node)
 	backups := newBackups(h)
@@ -58,7 +55,6 @@ func (h *Hub) openBus(o *Options) error {
 	}
 	maps.Copy(receive, backups.table.Receive())
 	b, err := bus.Open(bus.Options{
-		Broker:     o.Broker,
 		Hub:        h.name,
 		Node:       h.node,
 		Tag:        h.idTag,
@@ -67,6 +63,9 @@ func (h *Hub) openBus(o *Options) error {
 		Receive:    receive,
 		Gap: func(g bus.Gap) {
 			switch {
+			case !g.Topic.IsNode() && g.Node == "" && h.isRestoring() && h.bus.Peers() == 0:
+				// The shards of restored rooms are subscribed late. If there are other nodes,
+				// memberChanged is told of them.
 			case !g.Topic.IsNode():
 				h.reportGap(g.Why, zap.String("node", g.Node))
 			case g.Node != "": // broadcasts do not go to the topics of single nodes, but connections do
@@ -111,11 +110,16 @@ func (h *Hub) openBus(o *Options) error {
 			return h.answer(ctx, r.Kind, r.Body)
 		})
 	}
-	return nil
+	return b.SetBroker(o.Broker)
 }
 
 // restorePeriod is how long after Restore a node that is heard first may have been there before.
 const restorePeriod = 6 * time.Second
+
+func (h *Hub) isRestoring() bool {
+	restored := h.restored.Load()
+	return restored != nil && time.Since(*restored) < restorePeriod
+}
 
 // memberChanged is told of nodes that come and go.
 func (h *Hub) memberChanged(c bus.Change) {
@@ -125,22 +129,23 @@ func (h *Hub) memberChanged(c bus.Change) {
 	case bus.DeclaredLost:
 		h.streams.BreakAll()
 	}
-	restored := h.restored.Load()
-	if c.What == bus.Joined && restored != nil && time.Since(*restored) < restorePeriod {
+	if c.What == bus.Joined && h.isRestoring() {
 		h.reportGap("another node was there while this one was restarted", zap.String("node", c.Node))
 	}
 }
 
-// markRestored records that the hub has recoverable sockets of an earlier process. If there are
-// other nodes, their broadcasts in between are missing.
-func (h *Hub) markRestored() {
-	if h.bus == nil {
-		return
-	}
+// beginRestore is for a hub that is about to get recoverable sockets of an earlier process. Its caller
+// calls done with their number. If there are other nodes, their broadcasts in between are missing.
+func (h *Hub) beginRestore() (done func(sockets int)) {
 	now := time.Now()
 	h.restored.Store(&now)
-	if h.bus.Peers() > 0 {
-		h.reportGap("other nodes were there while this one was restarted")
+	return func(sockets int) {
+		switch {
+		case sockets == 0:
+			h.restored.Store(nil)
+		case h.bus.Peers() > 0:
+			h.reportGap("other nodes were there while this one was restarted")
+		}
 	}
 }
 
@@ -190,15 +195,29 @@ func (o otherNodes) request(ctx context.Context, kind string, body []byte) (answ
 }
 
 // Forwarder has the requests about a session answered by the node that owns it, whichever node they
-// reach. It is nil without a broker, or without Options.ClusterKey.
+// reach. It is nil without Options.ClusterKey.
 func (h *Hub) Forwarder() *forward.Forwarder { return h.forwarder }
 
 // Forwarding returns how many requests are being passed on to other nodes and answered for them.
-func (h *Hub) Forwarding() int {
-	if h.streams == nil {
-		return 0
+func (h *Hub) Forwarding() int { return h.streams.Len() }
+
+// SetBroker replaces the broker, and closes the former one. Nil is a single node. No connection is
+// closed for it, and sockets keep their rooms. Clients that were away cannot recover their sockets:
+// they may have missed what other nodes have sent meanwhile. What waits for the former broker is
+// published there, for a few seconds at most. The error is the new broker's, which is then closed;
+// nothing else has changed.
+func (h *Hub) SetBroker(b cluster.Broker) error {
+	h.brokerMu.Lock()
+	defer h.brokerMu.Unlock()
+	if err := h.bus.SetBroker(b); err != nil {
+		return errors.Join(err, closeBroker(b))
 	}
-	return h.streams.Len()
+	former := h.broker
+	h.broker = b
+	if err := closeBroker(former); err != nil {
+		h.logger.Warn("the former broker", zap.Error(err))
+	}
+	return nil
 }
 
 // closeBus says what is still to be said, and ends the connection to the other nodes.
@@ -206,11 +225,20 @@ func (h *Hub) closeBus() error {
 	if h.forwarder != nil {
 		h.forwarder.Close()
 	}
-	if h.bus != nil {
+	h.brokerMu.Lock()
+	defer h.brokerMu.Unlock()
+	if h.bus != nil { // it could be opened
 		h.backups.table.Close()
 		h.bus.Close()
 	}
-	if err := h.broker.Close(); err != nil {
+	return closeBroker(h.broker)
+}
+
+func closeBroker(b cluster.Broker) error {
+	if b == nil {
+		return nil
+	}
+	if err := b.Close(); err != nil {
 		return fmt.Errorf("closing the broker: %w", err)
 	}
 	return nil

@@ -56,19 +56,18 @@ type Hub struct {
 	name   string
 	node   string
 	idTag  string // at the end of the ids of this node's sockets
-	broker cluster.Broker
 	logger *zap.Logger
 	// limited logs each message once a second at most. It is for messages that clients, or a broker
 	// that is down, could repeat without end.
 	limited *zap.Logger
 
-	bus        *bus.Bus                  // nil without a broker
-	others     requester                 // the other nodes; nil if there are none
-	streams    *stream.Streams           // connections with other nodes; nil without a broker
-	forwarder  *forward.Forwarder        // nil without a broker or a key
-	broadcasts atomic.Uint64             // numbers those that are published in several copies
-	copies     copyTable                 // of those that come in several copies
-	backups    *backups                  // nil without a broker
+	bus        *bus.Bus
+	others     requester          // the other nodes
+	streams    *stream.Streams    // connections with other nodes
+	forwarder  *forward.Forwarder // nil without a key
+	broadcasts atomic.Uint64      // numbers those that are published in several copies
+	copies     copyTable          // of those that come in several copies
+	backups    *backups
 	gaps       atomic.Uint64             // how often broadcasts of other nodes were missing
 	restored   atomic.Pointer[time.Time] // when the state of an earlier process was; nil if never
 
@@ -81,6 +80,9 @@ type Hub struct {
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
+
+	brokerMu sync.Mutex // held while the broker changes
+	broker   cluster.Broker
 
 	recoveryMu sync.Mutex // held while recovery changes
 
@@ -118,10 +120,8 @@ func NewHub(o Options) (*Hub, error) {
 		h.logger = zap.NewNop()
 	}
 	h.limited = h.logger.WithOptions(zap.WrapCore(ratelog.New))
-	if h.broker != nil {
-		if err := h.openBus(&o); err != nil {
-			return nil, errors.Join(err, h.Close())
-		}
+	if err := h.openBus(&o); err != nil {
+		return nil, errors.Join(err, h.Close())
 	}
 	return h, nil
 }
@@ -184,8 +184,5 @@ func (h *Hub) Close() error {
 	h.outbound.Close()
 	defer h.SetRecovery(Recovery{})
 	err := h.workers.close(closeTimeout)
-	if h.broker == nil {
-		return err
-	}
 	return errors.Join(err, h.closeBus())
 }

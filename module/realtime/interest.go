@@ -36,7 +36,7 @@ func (i *interest) release(room string) {
 // watch is for a socket that is about to join rooms. It waits until the node receives what is sent
 // to them, and keeps it so until unwatch. The caller must hold no lock.
 func (h *Hub) watch(namespace string, rooms []string) (shards []int) {
-	if h.bus == nil || len(rooms) == 0 {
+	if len(rooms) == 0 {
 		return nil
 	}
 	for _, room := range rooms {

@@ -31,10 +31,7 @@ type Namespace struct {
 }
 
 func newNamespace(hub *Hub, name string, recovery Recovery) *Namespace {
-	var i *interest
-	if hub.bus != nil {
-		i = &interest{hub.bus, name}
-	}
+	i := &interest{hub.bus, name}
 	n := &Namespace{hub: hub, name: name, socketSet: newSocketSet(i), disconnected: newSocketSet(i)}
 	n.setRecovery(recovery)
 	return n

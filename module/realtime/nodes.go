@@ -30,9 +30,6 @@ func (n Nodes) alone() bool { return n.local || n.hub.peers() == 0 }
 
 // peers returns how many other nodes there are.
 func (h *Hub) peers() int {
-	if h.others == nil {
-		return 0
-	}
 	return h.others.peers()
 }
 

@@ -97,7 +97,7 @@ type outgoing struct {
 
 // encode returns what is to be published of a broadcast; nil if there is no other node.
 func (h *Hub) encode(m *Message, to *target) (*outgoing, error) {
-	if h.bus == nil || h.bus.Skip() {
+	if h.bus.Skip() {
 		return nil, nil
 	}
 	o := &outgoing{topics: to.topics(m.Namespace)}

@@ -73,9 +73,7 @@ func (h *Hub) Seal() (data []byte, sockets int, err error) {
 	h.mu.Lock()
 	h.sealed = true // this includes namespaces that are added from now on
 	h.mu.Unlock()
-	if h.bus != nil {
-		h.bus.Leave()
-	}
+	h.bus.Leave()
 	s := snapshot{Version: snapshotVersion}
 	fingerprints := make(map[string]*fingerprint)
 	for _, n := range h.Namespaces() {
@@ -193,6 +191,8 @@ func (h *Hub) Restore(data []byte) (sockets int, err error) {
 			return 0, fmt.Errorf("decoding snapshot: namespace %q: %w", one.Name, err)
 		}
 	}
+	done := h.beginRestore()
+	defer func() { done(sockets) }()
 	fingerprints := make(map[string]*fingerprint)
 	for _, one := range s.Namespaces {
 		n, err := h.findOrAdd(one.Name, new(Policy))
@@ -203,9 +203,6 @@ func (h *Hub) Restore(data []byte) (sockets int, err error) {
 			sockets += r.restoreAll(&one, fingerprints)
 		}
 		h.removeIfUnused(n)
-	}
-	if sockets > 0 {
-		h.markRestored()
 	}
 	return sockets, nil
 }
