@@ -17,7 +17,6 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/caddy/internal/drain"
 	"github.com/caddy-realtime/caddy-realtime/caddy/internal/handover"
 	"github.com/caddy-realtime/caddy-realtime/caddy/internal/storage"
-	"github.com/caddy-realtime/caddy-realtime/module/cluster"
 )
 
 func init() { caddy.RegisterModule(new(App)) }
@@ -42,8 +41,6 @@ type App struct {
 
 	ctx       caddy.Context
 	logger    *zap.Logger
-	keys      map[string]hubKey // of hubs that have options
-	brokers   map[string]cluster.Broker
 	store     *storage.Store // nil if there is no storage; storeless says why
 	storeless error
 
@@ -55,10 +52,10 @@ type App struct {
 type HubOptions struct {
 	// Broker carries broadcasts between the nodes of a cluster. Default: memory, for a single node.
 	//
-	// When a reload changes the broker or its options, there is a new hub, and the connections of
-	// the old one are closed. A broker is used as long as its hub lives, which is longer than one
-	// configuration. So its Provision must not connect, and it must have no Cleanup: the hub closes
-	// it.
+	// When a reload changes the broker or its options, the hub replaces its broker. No connection is
+	// closed for it, and clients that are away at that moment cannot recover their sockets. A broker
+	// is used as long as its hub has it, which is longer than one configuration. So its Provision
+	// must not connect, and it must have no Cleanup: it is closed when no hub has it.
 	BrokerRaw json.RawMessage `json:"broker,omitempty" caddy:"namespace=realtime.brokers inline_key=broker"`
 
 	// Recovery lets a client whose connection broke get its socket back, with the events that it
@@ -67,8 +64,8 @@ type HubOptions struct {
 
 	// Drain is the time over which the hub's connections are closed, one after the other, so that
 	// not all clients reconnect at once. It applies when Caddy exits, and when a reload removes
-	// their endpoint or changes the hub's broker. Connections that are busy get a tenth more. 0
-	// closes all connections at once. Default 10s.
+	// their endpoint. Connections that are busy get a tenth more. 0 closes all connections at once.
+	// Default 10s.
 	Drain *caddy.Duration `json:"drain,omitempty"`
 }
 
@@ -85,8 +82,6 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	a.ctx = ctx
 	a.logger = ctx.Logger()
-	a.keys = make(map[string]hubKey)
-	a.brokers = make(map[string]cluster.Broker)
 	a.generation = newGeneration()
 	a.exit = drain.New(ctx)
 	a.listeners = handover.New(a.logger, handoverPause)
@@ -106,7 +101,6 @@ func (a *App) Provision(ctx caddy.Context) error {
 		if err := options.Recovery.validate(); err != nil {
 			return fmt.Errorf("hub %q: %w", name, err)
 		}
-		a.keys[name] = hubKey{name, options.brokerKey()} // before loadBroker, which clears BrokerRaw
 		broker, err := a.loadBroker(options)
 		if err != nil {
 			return fmt.Errorf("hub %q: %w", name, err)
@@ -142,57 +136,25 @@ func (a *App) recovers() bool {
 	return false
 }
 
-// brokerKey returns a text that is different for another broker, or for other options of it.
-func (o *HubOptions) brokerKey() string {
-	if o.BrokerRaw == nil {
-		return memoryBroker
-	}
-	var options any
-	if err := json.Unmarshal(o.BrokerRaw, &options); err != nil {
-		return string(o.BrokerRaw)
-	}
-	key, err := json.Marshal(options) // with sorted members and without spaces
-	if err != nil {
-		return string(o.BrokerRaw)
-	}
-	return string(key)
-}
-
-// memoryBroker is the broker key of a hub without options.
-const memoryBroker = `{"broker":"memory"}`
-
-func (a *App) loadBroker(options *HubOptions) (cluster.Broker, error) {
-	if options.BrokerRaw == nil {
-		return nil, nil
-	}
-	guest, err := a.ctx.LoadModule(options, "BrokerRaw")
-	if err != nil {
-		return nil, fmt.Errorf("loading broker: %w", err)
-	}
-	broker, ok := guest.(cluster.Broker)
-	if !ok {
-		return nil, fmt.Errorf("the module %T in realtime.brokers is no cluster.Broker", guest)
-	}
-	return broker, nil
-}
-
 // hub returns the hub of a name. The hub lives as long as any configuration uses it.
 func (a *App) hub(name string) (*hub, error) {
 	if h, ok := a.hubs[name]; ok {
 		return h, nil
 	}
-	key, ok := a.keys[name]
-	if !ok {
-		key = hubKey{name, memoryBroker}
-	}
-	value, _, err := pool.LoadOrNew(key, func() (caddy.Destructor, error) {
-		return newHub(key, a.brokers[name], a.generations)
+	broker := a.brokers[name]
+	value, loaded, err := pool.LoadOrNew(hubKey(name), func() (caddy.Destructor, error) {
+		return newHub(name, broker, a.generations)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("hub %q: %w", name, err)
 	}
 	h := value.(*hub)
 	a.hubs[name] = h
+	if loaded && h.currentBroker().key != broker.key {
+		if err := broker.probe(a.ctx); err != nil {
+			return nil, fmt.Errorf("hub %q: %w", name, err)
+		}
+	}
 	return h, nil
 }
 
@@ -228,7 +190,8 @@ func (a *App) Start() error {
 	for _, h := range unused {
 		// In a hub that another configuration has, recovery changes when that one stops. Before, this
 		// configuration may still fail to start, and what a change of recovery drops would be lost.
-		h.SetRecovery(a.recovery[h.key.name])
+		h.setBroker(a.brokers[h.Name()], a.logger)
+		h.SetRecovery(a.recovery[h.Name()])
 		h.restore(a.storeOf(h), a.logger)
 	}
 	for _, r := range a.endpoints {
@@ -238,7 +201,7 @@ func (a *App) Start() error {
 			zap.String("endpoint", s.name),
 			zap.Strings("paths", s.paths()),
 			zap.String("hub", s.hubName),
-			zap.String("broker", r.hub.brokerName),
+			zap.String("broker", a.brokers[s.hubName].name()),
 			zap.String("version", Version()),
 		}
 		if s.backend != nil { // clients get 404 for these paths
@@ -303,8 +266,11 @@ func (a *App) Cleanup() error {
 	}
 	a.listeners.Release()
 	var failed error
-	for _, h := range a.hubs {
-		if _, err := pool.Delete(h.key); err != nil {
+	for name, b := range a.brokers {
+		failed = errors.Join(failed, b.close(a.hubs[name]))
+	}
+	for name := range a.hubs {
+		if _, err := pool.Delete(hubKey(name)); err != nil {
 			failed = errors.Join(failed, err)
 		}
 	}

@@ -44,7 +44,7 @@ func validate(t *testing.T, caddyfile string) error {
 
 // references returns how many configurations use a hub.
 func references(hub string) int {
-	n, _ := pool.References(hubKey{hub, memoryBroker})
+	n, _ := pool.References(hubKey(hub))
 	return n
 }
 

@@ -15,7 +15,7 @@
 //
 //   - settings.go: an endpoint's configuration, ready for use; it never changes
 //   - generation.go, reference.go: what one loaded configuration owns while it runs
-//   - hub.go, endpoint.go: what outlives configurations, with all connections
+//   - hub.go, hubbroker.go, endpoint.go: what outlives configurations, with all connections
 //   - serve.go: which part of an endpoint answers a request; forwarded.go: its scheme and host
 //   - snapshot.go: what recovery keeps when the process ends
 //   - hidden.go: warnings that other directives of a site hide an endpoint's paths

@@ -203,11 +203,8 @@ func (e *endpoint) isClosing() bool {
 }
 
 func (e *endpoint) whyClosed() string {
-	switch {
-	case e.hub.isDraining():
+	if e.hub.isDraining() {
 		return "the server exits"
-	case e.hub.isReplaced():
-		return "the configuration has another broker for their hub"
 	}
 	return "the configuration has the endpoint no more"
 }

@@ -286,7 +286,7 @@ func TestCloseInTime(t *testing.T) {
 // TestEndpointComesBack configures an endpoint again while the former endpoint of its name is still
 // closing, since a handler of its connections has not returned.
 func TestEndpointComesBack(t *testing.T) {
-	h, err := newHub(hubKey{"test", memoryBroker}, nil, new(generations))
+	h, err := newHub("test", hubBroker{}, new(generations))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -389,7 +389,7 @@ func TestServeHTTP(t *testing.T) {
 
 // TestHealthDraining asks for the health of a hub that drains.
 func TestHealthDraining(t *testing.T) {
-	h, err := newHub(hubKey{"exits", memoryBroker}, nil, new(generations))
+	h, err := newHub("exits", hubBroker{}, new(generations))
 	if err != nil {
 		t.Fatal(err)
 	}

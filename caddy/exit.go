@@ -70,7 +70,8 @@ func (a *App) finish() error {
 	var left []*hub
 	for _, h := range a.hubs {
 		if newest := a.generations.newestWith(h); newest != nil {
-			h.SetRecovery(newest.recovery[h.key.name])
+			h.setBroker(newest.brokers[h.Name()], a.logger)
+			h.SetRecovery(newest.recovery[h.Name()])
 		} else { // the hub keeps its options until its end
 			left = append(left, h)
 		}

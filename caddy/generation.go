@@ -18,6 +18,7 @@ import (
 type generation struct {
 	hubs       map[string]*hub              // by name; the pool counts the configuration for each
 	recovery   map[string]realtime.Recovery // the hubs' options, by name
+	brokers    map[string]hubBroker         // the same
 	endpoints  map[string]*reference        // by name, as handlers have registered them
 	references []*reference                 // those that endpoints have; guarded by generations
 	listeners  *handover.Listeners
@@ -33,6 +34,7 @@ func newGeneration() *generation {
 	return &generation{
 		hubs:      make(map[string]*hub),
 		recovery:  make(map[string]realtime.Recovery),
+		brokers:   make(map[string]hubBroker),
 		endpoints: make(map[string]*reference),
 		started:   make(chan struct{}),
 		stopping:  make(chan struct{}),
@@ -110,7 +112,7 @@ func (g *generations) newest() *generation {
 
 // newestWith returns the newest generation that has a hub; nil if there is none.
 func (g *generations) newestWith(h *hub) *generation {
-	return g.find(func(other *generation) bool { return other.hubs[h.key.name] == h })
+	return g.find(func(other *generation) bool { return other.hubs[h.Name()] == h })
 }
 
 func (g *generations) find(good func(*generation) bool) *generation {

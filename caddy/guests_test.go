@@ -182,9 +182,10 @@ func (a *testAuthenticator) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// A testBroker records in the diary when it is closed.
+// A testBroker records in the diary when it is closed, if it has been used.
 type testBroker struct {
 	Name string `json:"name,omitempty"`
+	used bool
 
 	*membroker.Broker `json:"-"`
 }
@@ -202,11 +203,14 @@ func (b *testBroker) Subscribe(ctx context.Context, topic string, receive func(c
 	if b.Name == "unreachable" {
 		return nil, errors.New("the broker is unreachable")
 	}
+	b.used = true
 	return b.Broker.Subscribe(ctx, topic, receive)
 }
 
 func (b *testBroker) Close() error {
-	lives.note("broker %s closed", b.Name)
+	if b.used {
+		lives.note("broker %s closed", b.Name)
+	}
 	return b.Broker.Close()
 }
 

@@ -47,7 +47,7 @@ func (h *hub) serveHealth(w http.ResponseWriter, r *http.Request, handover strin
 			Sockets:    sockets,
 			Transports: h.transports(),
 			Rooms:      rooms,
-			Broker:     h.brokerName,
+			Broker:     h.currentBroker().name(),
 			Connected:  connected,
 			Draining:   draining,
 			Handover:   handover,

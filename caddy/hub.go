@@ -9,7 +9,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
-	"github.com/caddy-realtime/caddy-realtime/module/cluster"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
@@ -17,42 +16,33 @@ import (
 // configurations that use them, and so do their connections.
 var pool = caddy.NewUsagePool()
 
-// A hubKey identifies a hub by its name and its broker. With another broker it is
-// another hub: the broker cannot be replaced while clients are connected.
-type hubKey struct{ name, broker string }
+// A hubKey is the name of a hub.
+type hubKey string
 
 // A hub is a realtime.Hub and the endpoints that lead to it.
 type hub struct {
 	*realtime.Hub
-	key         hubKey
-	broker      cluster.Broker
-	brokerName  string
 	generations *generations
 
+	brokerMu sync.Mutex // held while the broker changes
+
 	mu        sync.Mutex
+	broker    hubBroker
 	endpoints map[string]*endpoint
 	draining  bool
-
-	outdated bool // the store may have a snapshot that is out of date; for restore and save
 }
 
-// newHub returns a hub without endpoints. A nil broker is the one for a single node.
-func newHub(key hubKey, broker cluster.Broker, all *generations) (*hub, error) {
-	brokerName := "memory"
-	if _, single := broker.(*MemoryBroker); single {
-		broker = nil
-	} else if module, ok := broker.(caddy.Module); ok {
-		brokerName = module.CaddyModule().ID.Name()
-	}
+// newHub returns a hub without endpoints.
+func newHub(name string, broker hubBroker, all *generations) (*hub, error) {
 	h, err := realtime.NewHub(realtime.Options{
-		Name:   key.name,
-		Broker: broker,
+		Name:   name,
+		Broker: broker.forHub(),
 		Logger: processLogger(),
 	})
 	if err != nil {
 		return nil, err
 	}
-	wrapped := &hub{Hub: h, key: key, broker: broker, brokerName: brokerName, generations: all, endpoints: make(map[string]*endpoint)}
+	wrapped := &hub{Hub: h, broker: broker, generations: all, endpoints: make(map[string]*endpoint)}
 	h.SetStats(wrapped.fillStats)
 	return wrapped, nil
 }
@@ -123,29 +113,6 @@ func (h *hub) isDraining() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.draining
-}
-
-// isReplaced reports whether there is a hub of the same name with another broker.
-func (h *hub) isReplaced() bool {
-	replaced := false
-	pool.Range(func(key, _ any) bool {
-		other, isHub := key.(hubKey)
-		replaced = isHub && other.name == h.key.name && other != h.key
-		return !replaced
-	})
-	return replaced
-}
-
-// brokerState returns whether the broker is connected; nil if it has no connection. Lacking reports
-// that it is not, and that the configuration says that it must be.
-func (h *hub) brokerState() (connected *bool, lacking bool) {
-	reporter, ok := h.broker.(cluster.HealthReporter)
-	if !ok {
-		return nil, false
-	}
-	is := reporter.Health() == nil
-	must, ok := h.broker.(interface{ required() bool })
-	return &is, !is && ok && must.required()
 }
 
 // shut begins the end of the hub: its health says so, and it accepts no more connections.

@@ -32,6 +32,8 @@ type NetworkBroker struct {
 	// answer 503 while the connection is lost. Default: false; clients of each node then hear of one
 	// another.
 	Required bool `json:"required,omitempty"`
+
+	filled []string // what placeholders and files stand for
 }
 
 // BrokerTLS configures TLS to a broker's servers.
@@ -51,10 +53,21 @@ type BrokerTLS struct {
 // required reports whether health depends on the connection.
 func (b *NetworkBroker) required() bool { return b.Required }
 
+// filledIn returns what placeholders and files stood for when the broker was provisioned: another
+// password in the same file makes another broker.
+func (b *NetworkBroker) filledIn() string { return strings.Join(b.filled, "\x00") }
+
+// expand fills in the global placeholders of an option.
+func (b *NetworkBroker) expand(what, text string) (string, error) {
+	filled, err := expand(what, text)
+	b.filled = append(b.filled, filled)
+	return filled, err
+}
+
 // provision returns what the library needs of the options, with placeholders filled in.
 func (b *NetworkBroker) provision(name string) (urls []string, secure *tls.Config, o netbroker.Options, err error) {
 	for _, url := range b.URLs {
-		if url, err = expand("broker "+name+": the URL", url); err != nil {
+		if url, err = b.expand("broker "+name+": the URL", url); err != nil {
 			return nil, nil, o, err
 		}
 		urls = append(urls, url)
@@ -62,6 +75,10 @@ func (b *NetworkBroker) provision(name string) (urls []string, secure *tls.Confi
 	if b.TLS != nil {
 		if secure, err = b.TLS.config(); err != nil {
 			return nil, nil, o, fmt.Errorf("broker %s: tls: %w", name, err)
+		}
+		for _, file := range append(slices.Clone(b.TLS.CA), b.TLS.ClientCertificate, b.TLS.ClientKey) {
+			text, _ := os.ReadFile(file) // config has read it, or there is none
+			b.filled = append(b.filled, string(text))
 		}
 	}
 	// The hub outlives the configuration, and its broker with it.

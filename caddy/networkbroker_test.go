@@ -32,12 +32,12 @@ func TestBrokerAway(t *testing.T) {
 		}
 		return b
 	}
-	_, err := newHub(hubKey{"required", "redis"}, newBroker(true), new(generations))
+	_, err := newHub("required", hubBroker{newBroker(true), "redis"}, new(generations))
 	if err == nil || !strings.Contains(err.Error(), redis.Address()) || strings.Contains(err.Error(), "secret") {
 		t.Errorf("a hub that requires its broker: %v", err)
 	}
 
-	h, err := newHub(hubKey{"optional", "redis"}, newBroker(false), new(generations))
+	h, err := newHub("optional", hubBroker{newBroker(false), "redis"}, new(generations))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func TestBrokerRequired(t *testing.T) {
 	if err := b.Provision(caddy.Context{}); err != nil {
 		t.Fatal(err)
 	}
-	h, err := newHub(hubKey{"required", "redis"}, b, new(generations))
+	h, err := newHub("required", hubBroker{b, "redis"}, new(generations))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
-	"github.com/caddy-realtime/caddy-realtime/module/cluster/membroker"
 )
 
 // patched returns the JSON of a Caddyfile with members added, each at its path.
@@ -253,22 +252,19 @@ func TestModules(t *testing.T) {
 	}
 }
 
-// TestMemoryBroker checks that a hub with the broker memory is by itself: it encodes nothing for
-// other nodes.
+// TestMemoryBroker checks that a hub with the broker memory is by itself, as one without options.
 func TestMemoryBroker(t *testing.T) {
-	b := new(MemoryBroker)
-	if err := b.Provision(caddy.Context{}); err != nil {
-		t.Fatal(err)
-	}
-	h, err := newHub(hubKey{"named", memoryBroker}, b, new(generations))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if h.brokerName != "memory" || b.Broker.(*membroker.Broker).Listeners("named/all") != 0 {
-		t.Errorf("the broker %s has %d listeners", h.brokerName, b.Broker.(*membroker.Broker).Listeners("named/all"))
-	}
-	if err := h.Destruct(); err != nil {
-		t.Error(err)
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
+	defer cancel()
+	a := &App{ctx: ctx}
+	for _, raw := range []string{"", `{"broker":"memory"}`} {
+		options := new(HubOptions)
+		if raw != "" {
+			options.BrokerRaw = json.RawMessage(raw)
+		}
+		if b, err := a.loadBroker(options); b != (hubBroker{}) || b.name() != "memory" || err != nil {
+			t.Errorf("%q: %+v, %v", raw, b, err)
+		}
 	}
 	if names := guestNames("realtime.brokers"); !slices.Contains(strings.Split(names, ", "), "memory") {
 		t.Error(names)

@@ -43,10 +43,10 @@ func (b *RedisBroker) Provision(caddy.Context) error {
 	if o.URLs, o.TLS, o.Options, err = b.provision("redis"); err != nil {
 		return err
 	}
-	if o.Username, err = expand("broker redis: username", b.Username); err != nil {
+	if o.Username, err = b.expand("broker redis: username", b.Username); err != nil {
 		return err
 	}
-	if o.Password, err = expand("broker redis: password", b.Password); err != nil {
+	if o.Password, err = b.expand("broker redis: password", b.Password); err != nil {
 		return err
 	}
 	if b.Broker, err = redisbroker.New(o); err != nil {

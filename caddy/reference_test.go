@@ -15,7 +15,7 @@ import (
 
 func testEndpoint(t *testing.T) *endpoint {
 	t.Helper()
-	h, err := newHub(hubKey{"test", memoryBroker}, nil, new(generations))
+	h, err := newHub("test", hubBroker{}, new(generations))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +26,7 @@ func testEndpoint(t *testing.T) *endpoint {
 // use has an endpoint take the settings of a new configuration.
 func use(e *endpoint, s *settings) *reference {
 	g := newGeneration()
-	g.hubs[e.hub.key.name] = e.hub
+	g.hubs[e.hub.Name()] = e.hub
 	e.hub.generations.add(g)
 	r := newReference(g, s, e.hub, 0)
 	e.take(r)

@@ -3,6 +3,7 @@ package caddy
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/caddy-realtime/caddy-realtime/caddy/internal/testcaddy"
+	"github.com/caddy-realtime/caddy-realtime/test/redisserver"
 )
 
 // spread waits until connections are closed. They must be closed one after the other, over about
@@ -27,42 +29,63 @@ func spread(t *testing.T, conns []*websocket.Conn, began time.Time, window time.
 	}
 }
 
-// TestReplaceBroker reloads with another broker. The connections are closed, and their clients
-// reconnect to a hub with the new broker.
+// TestReplaceBroker reloads with other brokers. The connections stay, and so does the hub.
 func TestReplaceBroker(t *testing.T) {
 	lives.begin()
 	port := testcaddy.FreePort(t)
-	const window = 400 * time.Millisecond
 	site := fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\thub replaced\n\t}\n}\n", port)
-	reload := func(broker string) {
-		hub := map[string]string{"apps/realtime/hubs/replaced": fmt.Sprintf(`{"drain":"%v"%s}`, window, broker)}
-		if err := caddy.Load(patched(t, site, hub), true); err != nil {
-			t.Error(err)
-		}
+	reload := func(options string) error {
+		return caddy.Load(patched(t, site, map[string]string{"apps/realtime/hubs/replaced": options}), true)
 	}
 	load(t, site)
-	reload("")
-	conns := []*websocket.Conn{enter(t, port, "/socket.io/"), enter(t, port, "/socket.io/"), enter(t, port, "/socket.io/"), enter(t, port, "/socket.io/")}
-
-	// Writing the default broker changes nothing.
-	reload(`,"broker":{ "broker" : "memory" }`)
-	for _, conn := range conns {
+	conn := enter(t, port, "/socket.io/")
+	h := hubOf(t, "replaced")
+	for _, test := range []struct{ options, broker string }{
+		{`{}`, "memory"},
+		{`{"broker":{ "broker" : "memory" }}`, "memory"},
+		{`{"broker":{"broker":"test","name":"one"}}`, "test"},
+		{`{"broker":{"name":"one","broker":"test"}}`, "test"}, // the same
+		{`{"broker":{"broker":"test","name":"two"}}`, "test"},
+		{`{}`, "memory"},
+	} {
+		if err := reload(test.options); err != nil {
+			t.Fatalf("%s: %v", test.options, err)
+		}
 		alive(t, conn)
+		alive(t, enter(t, port, "/socket.io/"))
+		if got := hubOf(t, "replaced"); got != h || got.currentBroker().name() != test.broker {
+			t.Errorf("%s: the hub is another one: %t, with the broker %s", test.options, got != h, got.currentBroker().name())
+		}
 	}
-
-	reloaded, began := make(chan struct{}), time.Now()
-	go func() {
-		defer close(reloaded)
-		reload(`,"broker":{"broker":"test","name":"one"}`)
-	}()
-	spread(t, conns, began, window)
-	<-reloaded
-	alive(t, enter(t, port, "/socket.io/"))
-	reload(`,"broker":{"name":"one","broker":"test"}`) // the same
-	reload(`,"broker":{"broker":"test","name":"two"}`)
-	await(t, "broker one closed")
 	if n := hubs("replaced"); n != 1 {
 		t.Errorf("there are %d hubs", n)
+	}
+	for _, name := range []string{"one", "two"} {
+		await(t, "broker "+name+" closed")
+	}
+}
+
+// TestReplaceBrokerRequired reloads with a broker that is required and away. The configuration is
+// refused, and everything stays as it was. TestBrokerLives does so with one that cannot be used.
+func TestReplaceBrokerRequired(t *testing.T) {
+	redis := redisserver.New(t)
+	redis.Stop()
+	port := testcaddy.FreePort(t)
+	site := fmt.Sprintf("http://127.0.0.1:%d {\n\trealtime {\n\t\thub bound\n\t}\n}\n", port)
+	options := map[string]string{"apps/realtime/hubs/bound": `{"broker":{"broker":"redis","urls":["` + redis.URL() + `"],"required":true}}`}
+	load(t, site)
+	conn := enter(t, port, "/socket.io/")
+	if err := caddy.Load(patched(t, site, options), true); err == nil || !strings.Contains(err.Error(), redis.Address()) {
+		t.Errorf("a reload with a broker that is away: %v", err)
+	}
+	alive(t, conn)
+	redis.Start()
+	if err := caddy.Load(patched(t, site, options), true); err != nil {
+		t.Fatal(err)
+	}
+	alive(t, conn)
+	if name := hubOf(t, "bound").currentBroker().name(); name != "redis" {
+		t.Errorf("the broker is %s", name)
 	}
 }
 
@@ -108,7 +131,7 @@ func hubOf(t *testing.T, name string) *hub {
 	t.Helper()
 	var found *hub
 	pool.Range(func(key, value any) bool {
-		if key, ok := key.(hubKey); ok && key.name == name {
+		if key == any(hubKey(name)) {
 			found = value.(*hub)
 		}
 		return found == nil
@@ -123,7 +146,7 @@ func hubOf(t *testing.T, name string) *hub {
 func hubs(name string) int {
 	n := 0
 	pool.Range(func(key, _ any) bool {
-		if key, ok := key.(hubKey); ok && key.name == name {
+		if key == any(hubKey(name)) {
 			n++
 		}
 		return true

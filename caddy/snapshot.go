@@ -28,17 +28,15 @@ func storeFor(s *storage.Store, backends ...string) *storage.Store {
 }
 
 // save stores what clients need to recover their sockets. It is called when no
-// configuration has the hub any more; the hub refuses events from now on. For a hub
-// that has been replaced nothing is stored: its clients connect to the new hub, which
-// does not know their sockets. The store may be nil.
+// configuration has the hub any more; the hub refuses events from now on. The store may
+// be nil.
 func (h *hub) save(s *storage.Store, logger *zap.Logger) {
 	data, sockets, err := h.Seal()
 	ctx, cancel := context.WithTimeout(context.Background(), storageTime)
 	defer cancel()
 	switch {
 	case err != nil || s == nil:
-	case h.isReplaced() && !h.outdated:
-	case data == nil || h.isReplaced():
+	case data == nil:
 		// A process that ended while this one ran may have stored a snapshot.
 		err = h.store(s).Remove(ctx, snapshotName)
 	default:
@@ -63,7 +61,6 @@ func (h *hub) restore(s *storage.Store, logger *zap.Logger) {
 	ctx, cancel := context.WithTimeout(context.Background(), storageTime)
 	defer cancel()
 	data, found, err := h.store(s).Take(ctx, snapshotName)
-	h.outdated = err != nil // the snapshot may still be stored, and lacks what happens from now on
 	var sockets int
 	if found && err == nil {
 		sockets, err = h.Restore(data)

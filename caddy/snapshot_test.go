@@ -31,7 +31,7 @@ func (s *stubborn) Delete(ctx context.Context, key string) error {
 // since it lacks what happened in this process.
 func TestSnapshotOvertaken(t *testing.T) {
 	s := storage.On(&certmagic.FileStorage{Path: t.TempDir()})
-	h, err := newHub(hubKey{"overtaken", memoryBroker}, nil, new(generations))
+	h, err := newHub("overtaken", hubBroker{}, new(generations))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func TestSnapshotOvertaken(t *testing.T) {
 func TestSnapshotOutdated(t *testing.T) {
 	ctx := t.Context()
 	s := storage.On(&stubborn{Storage: &certmagic.FileStorage{Path: t.TempDir()}})
-	h, err := newHub(hubKey{"outdated", memoryBroker}, nil, new(generations))
+	h, err := newHub("outdated", hubBroker{}, new(generations))
 	if err != nil {
 		t.Fatal(err)
 	}
