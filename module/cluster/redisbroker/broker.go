@@ -8,6 +8,7 @@
 //   - broker.go: options; address.go: URLs
 //   - dial.go: which servers there are; server.go: the connections to one of them
 //   - shards.go: which server has a channel
+//   - channels.go: the channels of other software at the same servers
 package redisbroker
 
 import (
@@ -55,6 +56,14 @@ type Options struct {
 // New returns a broker that connects when it is used for the first time. The error says what is
 // wrong with the options, without secrets.
 func New(o Options) (*netbroker.Broker, error) {
+	d, err := newDialer(&o)
+	if err != nil {
+		return nil, err
+	}
+	return netbroker.New(d.dial, o.Options), nil
+}
+
+func newDialer(o *Options) (*dialer, error) {
 	d := &dialer{sentinel: o.Sentinel, sharded: o.Sharded, prefix: o.Prefix, username: o.Username, password: o.Password}
 	if d.prefix == "" {
 		d.prefix = DefaultPrefix
@@ -86,5 +95,5 @@ func New(o Options) (*netbroker.Broker, error) {
 			d.tls = o.TLS.Clone()
 		}
 	}
-	return netbroker.New(d.dial, o.Options), nil
+	return d, nil
 }

@@ -17,12 +17,6 @@ type conn struct {
 	sockets *sockets.Sockets
 }
 
-// A channelFrame is a frame on its way to a channel.
-type channelFrame struct {
-	channel string
-	bytes   []byte
-}
-
 // serverOf returns the index of the server that has a channel.
 func (c *conn) serverOf(channel string) int {
 	if c.shards == nil {
@@ -33,11 +27,11 @@ func (c *conn) serverOf(channel string) int {
 
 // Publish implements [netbroker.Conn].
 func (c *conn) Publish(ctx context.Context, frames []netbroker.Frame) error {
-	byServer := make([][]channelFrame, len(c.servers))
+	byServer := make([][]ChannelMessage, len(c.servers))
 	for _, f := range frames {
 		channel := c.prefix + f.Topic
 		i := c.serverOf(channel)
-		byServer[i] = append(byServer[i], channelFrame{channel, f.Bytes})
+		byServer[i] = append(byServer[i], ChannelMessage{channel, f.Bytes})
 	}
 	return c.each(func(i int, s *server) error { return s.publish(ctx, byServer[i]) })
 }

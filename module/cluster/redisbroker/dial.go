@@ -127,9 +127,9 @@ func (d *dialer) connectShards(ctx context.Context, c *conn, shards *shardMap, h
 
 // add adds the server of a client, which it takes over.
 func (d *dialer) add(ctx context.Context, c *conn, client rueidis.Client, sharded bool, h netbroker.Handler) error {
-	probe := d.prefix + "-probe:" + randid.New()
+	probe := d.newProbe()
 	for c.shards != nil && c.shards.server(probe) != len(c.servers) {
-		probe = d.prefix + "-probe:" + randid.New() // until it is a channel of this server
+		probe = d.newProbe() // until it is a channel of this server
 	}
 	receive := func(channel, message string) {
 		h.Receive(strings.TrimPrefix(channel, c.prefix), []byte(message))
@@ -141,6 +141,9 @@ func (d *dialer) add(ctx context.Context, c *conn, client rueidis.Client, sharde
 	c.servers = append(c.servers, s)
 	return nil
 }
+
+// newProbe returns the name of a channel that nobody else uses.
+func (d *dialer) newProbe() string { return d.prefix + "-probe:" + randid.New() }
 
 func (d *dialer) client(address string, s *sockets.Sockets) (rueidis.Client, error) {
 	o := d.options(s)

@@ -70,11 +70,11 @@ func newServer(ctx context.Context, client rueidis.Client, sharded bool, probe s
 }
 
 // publish sends frames in order, and returns when the server has taken them all.
-func (s *server) publish(ctx context.Context, frames []channelFrame) error {
+func (s *server) publish(ctx context.Context, frames []ChannelMessage) error {
 	for batch := range slices.Chunk(frames, maxPipeline) {
 		commands := make(rueidis.Commands, 0, len(batch))
 		for _, f := range batch {
-			commands = append(commands, s.publishCommand(f.channel, rueidis.BinaryString(f.bytes)))
+			commands = append(commands, s.publishCommand(f.Channel, rueidis.BinaryString(f.Bytes)))
 		}
 		for _, answer := range s.client.DoMulti(ctx, commands...) {
 			if err := answer.Error(); err != nil {
@@ -111,6 +111,11 @@ func (s *server) subscribe(ctx context.Context, channels []string) error {
 		}
 	}
 	return nil
+}
+
+// subscribePattern is subscribe for all channels whose names match.
+func (s *server) subscribePattern(ctx context.Context, pattern string) error {
+	return s.dedicated.Do(ctx, s.dedicated.B().Psubscribe().Pattern(pattern).Build()).Error()
 }
 
 func (s *server) unsubscribe(ctx context.Context, channels []string) error {
