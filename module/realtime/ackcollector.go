@@ -2,8 +2,10 @@ package realtime
 
 import (
 	"context"
+	"math"
 	"slices"
 	"sync"
+	"time"
 	"unsafe"
 )
 
@@ -33,15 +35,49 @@ func (b Broadcast) collectAcks(ctx context.Context, m *Message, maxSockets int) 
 	return answers, missing, nil
 }
 
+// CollectLocal sends the event to the sockets of this node, and does not wait. Before, it calls begin
+// with their number; afterwards, it calls each with every ack that comes within a time. Neither may
+// block or use the hub, and each may be called concurrently. The error is ErrSealed, or says that the
+// event is not valid; then neither is called.
+func (b Broadcast) CollectLocal(wait time.Duration, begin func(sockets int), each func(Answer), event string, args ...Arg) error {
+	b.namespace = b.namespace.current()
+	m, err := b.namespace.newMessage(event, args)
+	if err != nil {
+		return err
+	}
+	m.Volatile = b.volatile
+	m.Ack = b.namespace.acks.Add(1)
+	ctx, cancel := context.WithTimeout(b.namespace.hub.ctx, wait)
+	c := &ackCollector{done: make(chan struct{}), begin: begin, each: each, cancel: cancel}
+	if err := b.deliverRequest(c, m, math.MaxInt); err != nil {
+		cancel()
+		return err
+	}
+	context.AfterFunc(ctx, func() {
+		for _, s := range c.sockets {
+			s.forgetAck(m.Ack)
+		}
+	})
+	return nil
+}
+
 // sendRequest delivers the message and returns the collector of its acks.
 func (b Broadcast) sendRequest(m *Message, maxSockets int) (*ackCollector, error) {
+	c := &ackCollector{done: make(chan struct{})}
+	return c, b.deliverRequest(c, m, maxSockets)
+}
+
+func (b Broadcast) deliverRequest(c *ackCollector, m *Message, maxSockets int) error {
 	defer b.namespace.order.lock(&b.to)()
 	if b.namespace.sealed.Load() {
-		return nil, ErrSealed
+		return ErrSealed
 	}
-	c := &ackCollector{done: make(chan struct{}), sockets: b.chooseRecipients(nil, m, nil)}
+	c.sockets = b.chooseRecipients(nil, m, nil)
 	if len(c.sockets) > maxSockets {
-		return nil, ErrTooManySockets
+		return ErrTooManySockets
+	}
+	if c.begin != nil {
+		c.begin(len(c.sockets))
 	}
 	c.awaited = len(c.sockets) + 1 // one for this function, so that done closes at its end at the earliest
 	for _, s := range c.sockets {
@@ -52,13 +88,16 @@ func (b Broadcast) sendRequest(m *Message, maxSockets int) (*ackCollector, error
 		_ = s.conn.Deliver(m, nil) // a client that cannot get it is being disconnected
 	}
 	c.countDown()
-	return c, nil
+	return nil
 }
 
 // An ackCollector collects the clients' acks of one event.
 type ackCollector struct {
 	sockets []*Socket
 	done    chan struct{} // closed when no ack is awaited any more
+	begin   func(sockets int)
+	each    func(Answer) // gets the answers, if it is not nil, and they are not kept
+	cancel  func()       // called when done is closed; may be nil
 
 	mu      sync.Mutex
 	awaited int
@@ -68,6 +107,12 @@ type ackCollector struct {
 
 func (c *ackCollector) add(s *Socket, args []Arg, err error) {
 	defer c.countDown()
+	if c.each != nil {
+		if err == nil {
+			c.each(Answer{s.id, args})
+		}
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	size := answerSize + sizeOf(args)
@@ -84,6 +129,9 @@ func (c *ackCollector) countDown() {
 	defer c.mu.Unlock()
 	if c.awaited--; c.awaited == 0 {
 		close(c.done)
+		if c.cancel != nil {
+			c.cancel()
+		}
 	}
 }
 

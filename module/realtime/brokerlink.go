@@ -34,7 +34,7 @@ type BrokerStats struct {
 // BrokerStats returns what has been sent to other nodes and received from them.
 func (h *Hub) BrokerStats() BrokerStats {
 	s := h.bus.Stats()
-	return BrokerStats{
+	stats := BrokerStats{
 		Queued:    s.Queued,
 		Published: s.Published,
 		Dropped:   s.Dropped,
@@ -43,6 +43,10 @@ func (h *Hub) BrokerStats() BrokerStats {
 		Unknown:   s.Unknown,
 		Nodes:     1 + h.bus.Peers(),
 	}
+	if b := h.bridged(); b != nil {
+		stats = stats.plus(b.Stats())
+	}
+	return stats
 }
 
 // openBus makes the bus, and connects it to the other nodes if there is a broker.
@@ -148,6 +152,9 @@ func (h *Hub) beginRestore() (done func(sockets int)) {
 		}
 	}
 }
+
+// ReportGap says that events which a bridge had for the sockets of this node may be missing, and why.
+func (h *Hub) ReportGap(why string) { h.reportGap(why) }
 
 // reportGap logs that broadcasts of another node may be missing, and makes sure that no client
 // recovers as though it had missed nothing.

@@ -90,6 +90,10 @@ func (c *change) run(_ context.Context, h *Hub) (changeResult, error) {
 	return result, nil
 }
 
+func (c *change) bridged(ctx context.Context, b Bridge) (changeResult, bool) {
+	return changeBridged(ctx, b, c)
+}
+
 // refusal returns why the sockets may not join rooms; nil if they may.
 func refusal(sockets []*Socket, rooms []string) *JoinError {
 	seen := make(map[*Namespace]bool)

@@ -27,5 +27,6 @@
 //     disconnected.go, recover.go, revocation.go. In another process: snapshot.go, fingerprint.go.
 //   - What is asked of all nodes: nodes.go, operation.go, selector.go, page.go. Each operation:
 //     socketinfo.go, change.go, roomlist.go, presence.go, nodestats.go, request.go.
+//   - Servers of other kinds: bridge.go.
 //   - Other nodes: brokerlink.go, remotebroadcast.go, routes.go, interest.go, copies.go, backup.go.
 package realtime

@@ -71,6 +71,7 @@ type Hub struct {
 	gaps       atomic.Uint64             // how often broadcasts of other nodes were missing
 	restored   atomic.Pointer[time.Time] // when the state of an earlier process was; nil if never
 
+	bridge   atomic.Pointer[Bridge] // nil if there is none
 	outbound *outbox.Budget
 	expiries expiries
 	workers  *pool // runs what handlers do off the readers' goroutines
@@ -175,14 +176,15 @@ func (h *Hub) Do(task func()) {
 }
 
 // Close ends the hub's context and waits for handlers to return and for what still waits for the
-// broker to be published, for a few seconds each. Then it leaves the other nodes, closes the broker
-// and drops the state of recoverable sockets. The servers that accepted the hub's sockets must have
-// been closed before. The error is the broker's, or says that handlers are still running.
+// broker to be published, for a few seconds each. Then it closes the bridge, leaves the other nodes,
+// closes the broker and drops the state of recoverable sockets. The servers that accepted the hub's
+// sockets must have been closed before. The error is the broker's, or says that handlers are still running.
 func (h *Hub) Close() error {
 	h.cancel()
 	h.expiries.close()
 	h.outbound.Close()
 	defer h.SetRecovery(Recovery{})
 	err := h.workers.close(closeTimeout)
+	h.SetBridge(nil)
 	return errors.Join(err, h.closeBus())
 }

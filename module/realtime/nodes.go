@@ -8,7 +8,7 @@ import (
 // Nodes are the nodes of a hub: all that share its rooms, or this one only. What is asked of them is
 // done by each to its own sockets, and their results are put together. A node that does not answer
 // within a few seconds, or cannot do what it is asked, never makes the others fail: the result names
-// it among its missing nodes.
+// it among its missing nodes. The servers of a [Bridge] are asked, too, and count as one node.
 //
 // Nodes is a value. All methods may be called concurrently.
 type Nodes struct {
@@ -25,8 +25,8 @@ func (n Nodes) Local() Nodes {
 	return n
 }
 
-// alone reports whether no other node is meant or there is none. Then nothing is encoded.
-func (n Nodes) alone() bool { return n.local || n.hub.peers() == 0 }
+// alone reports whether nobody else is meant or there is nobody else: no other node and no bridge.
+func (n Nodes) alone() bool { return n.local || n.hub.peers() == 0 && n.hub.bridged() == nil }
 
 // peers returns how many other nodes there are.
 func (h *Hub) peers() int {

@@ -113,6 +113,9 @@ func (*stats) run(_ context.Context, h *Hub) (statsResult, error) {
 	return statsResult{s}, nil
 }
 
+// bridged implements operation. The servers of a bridge have no such figures.
+func (*stats) bridged(context.Context, Bridge) (statsResult, bool) { return nil, true }
+
 func (*stats) checkResult(r *statsResult) error {
 	if len(*r) != 1 {
 		return errors.New("it is not the figures of one node")

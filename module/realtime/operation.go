@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -49,6 +50,10 @@ type operation[R any] interface {
 	// kind names the operation to other nodes.
 	kind() string
 
+	// bridged does the operation on the servers of the bridge. It is not complete if one of them has
+	// perhaps not done it.
+	bridged(ctx context.Context, b Bridge) (result R, complete bool)
+
 	// check reports what is wrong with an operation that has come from another node.
 	check() error
 
@@ -77,45 +82,65 @@ func perform[R any](ctx context.Context, nodes Nodes, timeout time.Duration, op 
 		result, err = op.run(ctx, h)
 		return result, nil, err
 	}
-	var body bytes.Buffer
-	if err := rawjson.Encode(&body, op); err != nil {
-		return result, nil, fmt.Errorf("encoding operation: %w", err)
-	}
-	if body.Len() > maxOperation {
-		return result, nil, ErrTooLarge
-	}
 	wait, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	type reply struct {
-		answers map[string][]byte
-		missing []string
+	others, err := startElsewhere(wait, h, op)
+	if err != nil {
+		return result, nil, err
 	}
-	replies := make(chan reply, 1)
-	go func() {
-		answers, missing := h.others.request(wait, op.kind(), body.Bytes())
-		replies <- reply{answers, missing}
-	}()
 	own, err := op.run(ctx, h)
 	if err != nil {
 		cancel()
 	}
-	others := <-replies // the goroutine has ended
+	results, missing := others()
 	if err != nil {
 		return result, nil, err
 	}
-	results := []R{own}
-	missing = others.missing
-	for _, node := range slices.Sorted(maps.Keys(others.answers)) {
-		r, err := decodeResult(op, others.answers[node])
-		if err != nil {
-			h.limited.Warn("another node's answer is not valid", zap.String("node", node), zap.String("kind", op.kind()), zap.Error(err))
-			missing = append(missing, node)
-			continue
-		}
-		results = append(results, r)
-	}
 	slices.Sort(missing)
-	return op.merge(results), slices.Compact(missing), nil
+	return op.merge(append([]R{own}, results...)), slices.Compact(missing), nil
+}
+
+// startElsewhere has the other nodes and the servers of the bridge do an operation. The function that
+// it returns waits for their results. It must be called.
+func startElsewhere[R any](ctx context.Context, h *Hub, op operation[R]) (wait func() (results []R, missing []string), err error) {
+	var running sync.WaitGroup
+	var answers map[string][]byte
+	var missing []string
+	if h.peers() > 0 {
+		var body bytes.Buffer
+		if err := rawjson.Encode(&body, op); err != nil {
+			return nil, fmt.Errorf("encoding operation: %w", err)
+		}
+		if body.Len() > maxOperation {
+			return nil, ErrTooLarge
+		}
+		running.Go(func() { answers, missing = h.others.request(ctx, op.kind(), body.Bytes()) })
+	}
+	var bridged R
+	complete := true
+	b := h.bridged()
+	if b != nil {
+		running.Go(func() { bridged, complete = op.bridged(ctx, b) })
+	}
+	return func() (results []R, all []string) {
+		running.Wait()
+		for _, node := range slices.Sorted(maps.Keys(answers)) {
+			r, err := decodeResult(op, answers[node])
+			if err != nil {
+				h.limited.Warn("another node's answer is not valid", zap.String("node", node), zap.String("kind", op.kind()), zap.Error(err))
+				missing = append(missing, node)
+				continue
+			}
+			results = append(results, r)
+		}
+		if b != nil {
+			results = append(results, bridged)
+		}
+		if !complete {
+			missing = append(missing, b.Name())
+		}
+		return results, missing
+	}, nil
 }
 
 var errNotUTF8 = errors.New("it is not UTF-8")

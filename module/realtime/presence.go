@@ -66,6 +66,15 @@ func (p *presence) run(_ context.Context, h *Hub) (presencePart, error) {
 	return part, nil
 }
 
+func (p *presence) bridged(ctx context.Context, b Bridge) (part presencePart, complete bool) {
+	if p.After != "" { // only the first part counts, and there are no users
+		return part, true
+	}
+	sockets, complete := findBridged(ctx, b, &p.Selector)
+	part.Sockets, part.Connections = len(sockets), len(sockets)
+	return part, complete
+}
+
 func (p *presence) checkResult(part *presencePart) error {
 	if part.Sockets < 0 || part.Connections < 0 {
 		return errors.New("it has a number below 0")

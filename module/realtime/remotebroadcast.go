@@ -92,15 +92,20 @@ type broadcastMessage struct {
 // An outgoing is a broadcast that is to be published.
 type outgoing struct {
 	body   []byte
-	topics []bus.Topic
+	topics []bus.Topic  // none if there is no other node
+	bridge func() error // passes it on to the servers of the bridge; nil if it is not for them
 }
 
-// encode returns what is to be published of a broadcast; nil if there is no other node.
+// encode returns what is to be published of a broadcast; nil if nobody else is there.
 func (h *Hub) encode(m *Message, to *target) (*outgoing, error) {
+	bridge := h.bridgeBroadcast(m, to)
 	if h.bus.Skip() {
-		return nil, nil
+		if bridge == nil {
+			return nil, nil
+		}
+		return &outgoing{bridge: bridge}, nil
 	}
-	o := &outgoing{topics: to.topics(m.Namespace)}
+	o := &outgoing{topics: to.topics(m.Namespace), bridge: bridge}
 	message := broadcastMessage{remoteBroadcast: newRemoteBroadcast(m, to)}
 	if len(o.topics) > 1 {
 		message.ID = h.broadcasts.Add(1)
@@ -113,12 +118,16 @@ func (h *Hub) encode(m *Message, to *target) (*outgoing, error) {
 	return o, nil
 }
 
-// publish queues a broadcast for the other nodes. It does not wait. The error is ErrLocalOnly.
-func (h *Hub) publish(o *outgoing, volatile bool) error {
-	if err := h.bus.Publish(kindBroadcast, o.body, volatile, o.topics...); err != nil {
-		return ErrLocalOnly
+// publish queues a broadcast for the other nodes and the bridge. It does not wait. The error is
+// ErrLocalOnly.
+func (h *Hub) publish(o *outgoing, volatile bool) (err error) {
+	if len(o.topics) > 0 && h.bus.Publish(kindBroadcast, o.body, volatile, o.topics...) != nil {
+		err = ErrLocalOnly
 	}
-	return nil
+	if o.bridge != nil && o.bridge() != nil {
+		err = ErrLocalOnly
+	}
+	return err
 }
 
 // receive takes a broadcast of another node from the bus. The broker is not trusted: the error says

@@ -18,7 +18,7 @@ const maxWait = 10 * time.Minute
 
 // An Answer is one client's ack of an event that went to many.
 type Answer struct {
-	Socket string // its id
+	Socket string // its id; "" if it is on a server of a Bridge, which does not tell
 	Args   []Arg
 }
 
@@ -175,6 +175,25 @@ func (r *ackRequest) run(ctx context.Context, h *Hub) (ackResult, error) {
 		result.Answers[i] = remoteAnswer(a)
 	}
 	return result, err
+}
+
+func (r *ackRequest) bridged(ctx context.Context, b Bridge) (result ackResult, complete bool) {
+	to := &r.own.to
+	if !bridges(b, r.message.Namespace, to) {
+		return result, true
+	}
+	if r.CountOnly {
+		sockets, complete := b.Sockets(ctx, r.message.Namespace, to.rooms, to.except)
+		result.Sockets = len(sockets)
+		return result, complete
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.Wait)
+	defer cancel()
+	answers, complete := b.Request(ctx, r.message, to.rooms, to.except)
+	for _, a := range answers[:min(len(answers), r.MaxSockets)] {
+		result.Answers = append(result.Answers, remoteAnswer(a))
+	}
+	return result, complete
 }
 
 func (r *ackRequest) checkResult(result *ackResult) error {

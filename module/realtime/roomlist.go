@@ -50,6 +50,21 @@ func (r *roomList) run(_ context.Context, h *Hub) (listing[RoomInfo], error) {
 	return newListing(rooms, r.After, r.Limit), nil
 }
 
+func (r *roomList) bridged(ctx context.Context, b Bridge) (listing[RoomInfo], bool) {
+	counts := make(map[position]int)
+	sockets, complete := findBridged(ctx, b, &Selector{Namespaces: r.Selector.Namespaces, Scope: r.Selector.Scope})
+	for _, s := range sockets {
+		for _, room := range s.Rooms {
+			counts[position{s.Namespace, room}]++
+		}
+	}
+	rooms := make([]RoomInfo, 0, len(counts))
+	for at, sockets := range counts {
+		rooms = append(rooms, RoomInfo{at[0], at[1], sockets})
+	}
+	return newListing(rooms, r.After, r.Limit), complete
+}
+
 func (r *roomList) checkResult(l *listing[RoomInfo]) error {
 	for _, room := range l.Entries {
 		if room.Sockets < 1 {

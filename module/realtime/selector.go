@@ -202,6 +202,18 @@ func (m *matcher) matches(s *Socket) bool {
 		(m.not == nil || !m.not.matches(s))
 }
 
+// matchesInfo reports whether the selector selects a socket of another kind of server, which has no
+// user and has connected by no endpoint.
+func (m *matcher) matchesInfo(i *SocketInfo) bool {
+	return m.namespaces.allow(i.Namespace) &&
+		m.sockets.allow(i.ID) &&
+		m.users.allow(i.User) &&
+		(!m.rooms.given || m.rooms.haveRoomOfInfo(i)) &&
+		(len(m.except.list) == 0 || !m.except.haveRoomOfInfo(i)) &&
+		(m.scope == nil || m.scope.Namespaces.Match(i.Namespace)) &&
+		(m.not == nil || !m.not.matchesInfo(i))
+}
+
 func (c *Scope) includes(s *Socket) bool {
 	return c.Endpoint != "" && c.Endpoint == s.endpoint.name || c.Namespaces.Match(s.namespace.name)
 }
@@ -251,4 +263,8 @@ func (n *names) haveRoomOf(s *Socket) bool {
 		}
 	}
 	return false
+}
+
+func (n *names) haveRoomOfInfo(i *SocketInfo) bool {
+	return n.have(i.ID) || slices.ContainsFunc(i.Rooms, n.have)
 }

@@ -93,6 +93,11 @@ func (f *fetch) run(_ context.Context, h *Hub) (listing[SocketInfo], error) {
 	return l, nil
 }
 
+func (f *fetch) bridged(ctx context.Context, b Bridge) (listing[SocketInfo], bool) {
+	sockets, complete := findBridged(ctx, b, &f.Selector)
+	return newListing(sockets, f.After, f.Limit), complete
+}
+
 func (f *fetch) checkResult(l *listing[SocketInfo]) error { return l.check(f.After, f.Limit) }
 
 func (f *fetch) merge(parts []listing[SocketInfo]) listing[SocketInfo] {
