@@ -18,6 +18,9 @@ func newChannels(key, namespace string) channels {
 	}
 }
 
+// responsesTo returns the channel of responses that are for one server only.
+func (c *channels) responsesTo(uid string) string { return c.responses + uid + "#" }
+
 // pattern matches the channels of broadcasts to the namespace and to its rooms. It matches those of
 // some other namespaces, too, if a name has wildcards or a #.
 func (c *channels) pattern() string { return c.broadcasts + "*" }

@@ -8,6 +8,8 @@
 //
 //   - message.go: JSON and MessagePack; packet.go: events and whom they are for
 //   - broadcast.go, request.go, response.go: what is published
+//   - adapter.go, link.go, queue.go: the member, and its connection
+//   - handle.go: what others publish; bridge.go, pending.go: what the hub asks of them
 //
 // Redis is not trusted: a message that is not valid is an error, and takes no more memory than a small
 // multiple of its size.
