@@ -42,6 +42,7 @@ func newHub(name string, broker hubBroker, all *generations) (*hub, error) {
 	if err != nil {
 		return nil, err
 	}
+	broker.openBridge(h)
 	wrapped := &hub{Hub: h, broker: broker, generations: all, endpoints: make(map[string]*endpoint)}
 	h.SetStats(wrapped.fillStats)
 	return wrapped, nil

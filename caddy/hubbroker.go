@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-realtime/caddy-realtime/module/cluster"
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
 // A hubBroker is a configuration's broker for a hub. The zero value is the one for a single node.
@@ -97,6 +98,17 @@ func (b hubBroker) probe(ctx context.Context) error {
 	return s.Close()
 }
 
+// A bridger is a broker that may connect its hub with servers of other kinds, too.
+type bridger interface{ openBridge(h *realtime.Hub) }
+
+// openBridge replaces the hub's connection with servers of other kinds by that of this broker.
+func (b hubBroker) openBridge(h *realtime.Hub) {
+	h.SetBridge(nil)
+	if own, ok := b.Broker.(bridger); ok {
+		own.openBridge(h)
+	}
+}
+
 // currentBroker returns the broker that the hub has now.
 func (h *hub) currentBroker() hubBroker {
 	h.mu.Lock()
@@ -118,6 +130,7 @@ func (h *hub) setBroker(b hubBroker, logger *zap.Logger) {
 		logger.Error("replacing the broker: the hub keeps the former one", append(fields, zap.Error(err))...)
 		return
 	}
+	b.openBridge(h.Hub)
 	h.mu.Lock()
 	h.broker = b
 	h.mu.Unlock()

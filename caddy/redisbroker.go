@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddy-realtime/caddy-realtime/module/cluster"
 	"github.com/caddy-realtime/caddy-realtime/module/cluster/redisbroker"
+	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
 func init() { caddy.RegisterModule(new(RedisBroker)) }
@@ -29,6 +30,12 @@ type RedisBroker struct {
 	// Sharded demands sharded publish/subscribe. A cluster from version 7.0 on is used that way
 	// without it. All nodes must agree on it. Default: false.
 	Sharded bool `json:"sharded,omitempty"`
+
+	// SocketIOAdapter connects namespaces with Socket.IO's own servers, which use an adapter for
+	// Redis, and with emitters. Default: none.
+	SocketIOAdapter *SocketIOAdapter `json:"socketio_adapter,omitempty"`
+
+	channels *redisbroker.ChannelDialer // nil without SocketIOAdapter
 }
 
 // CaddyModule returns the Caddy module information.
@@ -52,7 +59,21 @@ func (b *RedisBroker) Provision(caddy.Context) error {
 	if b.Broker, err = redisbroker.New(o); err != nil {
 		return fmt.Errorf("broker redis: %w", err)
 	}
-	return nil
+	if b.SocketIOAdapter == nil {
+		return nil
+	}
+	if err := b.SocketIOAdapter.validate(); err != nil {
+		return fmt.Errorf("broker redis: socketio_adapter: %w", err)
+	}
+	b.channels, err = redisbroker.NewChannelDialer(o)
+	return err
+}
+
+// openBridge implements bridger.
+func (b *RedisBroker) openBridge(h *realtime.Hub) {
+	if b.channels != nil {
+		b.SocketIOAdapter.open(h, b.channels, b.Prefix)
+	}
 }
 
 // UnmarshalCaddyfile implements caddyfile.Unmarshaler. Syntax:
@@ -62,6 +83,9 @@ func (b *RedisBroker) Provision(caddy.Context) error {
 //		password <password>
 //		sentinel <master>
 //		sharded
+//		socketio_adapter off|classic [<namespace>...] {
+//			key <key>
+//		}
 //		prefix   <prefix>
 //		required
 //		tls {
@@ -71,7 +95,7 @@ func (b *RedisBroker) Provision(caddy.Context) error {
 //		}
 //	}
 func (b *RedisBroker) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	names := []string{"username", "password", "sentinel", "sharded"}
+	names := []string{"username", "password", "sentinel", "sharded", "socketio_adapter"}
 	return b.parse(d, "redis://127.0.0.1:6379", names, func(option string) (bool, error) {
 		switch option {
 		case "username":
@@ -82,6 +106,10 @@ func (b *RedisBroker) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return true, parseWord(d, "redis", &b.Sentinel)
 		case "sharded":
 			return true, parseFlag(d, "redis", &b.Sharded)
+		case "socketio_adapter":
+			var err error
+			b.SocketIOAdapter, err = parseSocketIOAdapter(d)
+			return true, err
 		}
 		return false, nil
 	}, func(urls []string) error {
@@ -94,6 +122,7 @@ func (b *RedisBroker) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 var (
 	_ cluster.Broker         = (*RedisBroker)(nil)
 	_ cluster.HealthReporter = (*RedisBroker)(nil)
+	_ bridger                = (*RedisBroker)(nil)
 	_ caddy.Provisioner      = (*RedisBroker)(nil)
 	_ caddyfile.Unmarshaler  = (*RedisBroker)(nil)
 )
