@@ -64,9 +64,10 @@ specifications: deps test/suites/node_modules/.package-lock.json
 chaos: deps
 	CHAOS=full go test -run 'TestChaos' -count 1 -timeout 1h -v ./test
 
-# The tests of brokers with outages that last longer.
+# The tests of brokers and clusters with more load, and outages that last longer.
 cluster: deps
 	CLUSTER=full go test -count 1 -timeout 1h -v ./module/cluster/redisbroker ./module/cluster/natsbroker
+	CLUSTER=full go test -count 1 -timeout 1h -v -run TestCluster ./test
 
 # The linters of .golangci.yml. The first run compiles them, which takes minutes.
 lint:
