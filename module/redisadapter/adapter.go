@@ -65,6 +65,8 @@ type Adapter struct {
 	running sync.WaitGroup
 	away    bool // there was no connection at last; only link uses it
 
+	handling sync.Mutex // held while a message is handled
+
 	mu   sync.Mutex
 	conn *redisbroker.Channels // nil without a connection
 }

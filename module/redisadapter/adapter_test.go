@@ -328,6 +328,36 @@ func TestOutage(t *testing.T) {
 	}
 }
 
+// A bridge that is replaced is counted no more, and has answered what it was asked before.
+func TestReplaced(t *testing.T) {
+	server := redisserver.New(t)
+	a, b := newMember(t, server, "a"), newMember(t, server, "b")
+	here, there := a.connect(), b.connect()
+	for range 10 {
+		last := b.adapter
+		answered := make(chan bool)
+		go func() {
+			_, complete := a.adapter.Sockets(testContext(t), "/", nil, nil)
+			answered <- complete
+		}()
+		b.hub.SetBridge(nil)
+		if !<-answered {
+			t.Fatal("a server that leaves does not answer")
+		}
+		b.adapter = Open(b.hub, Options{Dialer: dialer(t, server), Namespaces: []string{"/"}, Cluster: "b"})
+		b.wait("the connection", func() bool { return b.adapter.current() != nil })
+		if n, err := a.adapter.current().Subscribers(testContext(t), "socket.io-request#/#"); n != 2 || err != nil {
+			t.Fatalf("%d are subscribed, %v", n, err)
+		}
+		if last.current() != nil {
+			t.Error("the former adapter is connected")
+		}
+		b.emit("e")
+		here.want(t, "e")
+		there.want(t, "e")
+	}
+}
+
 func testContext(t *testing.T) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), redisserver.Timeout)

@@ -33,7 +33,9 @@ func (a *Adapter) handle() {
 		}
 		messages, lost := a.in.take(maxBatch)
 		for _, m := range messages {
+			a.handling.Lock()
 			a.handleMessage(m.Channel, m.Bytes)
+			a.handling.Unlock()
 		}
 		a.in.finish(len(messages))
 		if lost && a.ctx.Err() == nil {

@@ -30,6 +30,9 @@ const (
 	// leaveTimeout is how long Close answers what has come, and sends what is queued.
 	leaveTimeout = 3 * time.Second
 
+	// askTime is how long after it has counted the others a server asks them.
+	askTime = 200 * time.Millisecond
+
 	// maxBatch is how many messages are published at once.
 	maxBatch = 256
 )
@@ -182,14 +185,24 @@ func (a *Adapter) write(ctx context.Context, conn *redisbroker.Channels) error {
 	}
 }
 
-// depart has the others count this node no more, answers what has come before, and sends what is
-// queued.
+// depart has the others count this node no more, answers what they ask, and sends what is queued.
+//
+// A server counts, and asks a moment later. If it has counted this node, it waits for the answer. If
+// it has not, one answer more would make it miss that of another node. So for a moment all answers are
+// held back: then those who have not counted this node are not waiting any more.
 func (a *Adapter) depart(ctx context.Context, conn *redisbroker.Channels) {
 	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
-	if conn.Unsubscribe(ctx, a.requestChannels()...) != nil {
-		return
+	a.in.wait(ctx)
+	a.handling.Lock()
+	err := conn.Uncount(ctx, a.requestChannels()...)
+	if err == nil {
+		select {
+		case <-time.After(askTime):
+		case <-ctx.Done():
+		}
 	}
+	a.handling.Unlock()
 	a.in.wait(ctx)
 	a.out.wait(ctx)
 }

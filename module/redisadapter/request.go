@@ -49,8 +49,8 @@ func parseRequest(message []byte) (r request, err error) {
 	if err != nil {
 		return r, err
 	}
-	if members["type"].none() {
-		return r, errMessage
+	if _, old := members["requestid"]; old || members["type"].none() {
+		return r, errMessage // up to version 5, the numbers of the types were others
 	}
 	number, err := members["type"].number()
 	if err != nil {

@@ -61,6 +61,7 @@ func TestMalformedRequest(t *testing.T) {
 	for _, message := range []string{
 		"", "{", "{}", "[]", "\x80", "\xc1", `{"type":null}`, `{"type":-1}`, `{"type":"2"}`, `{"type":2.5}`, `{"type":5,"uid":1}`, `{"type":5,"requestId":[]}`,
 		`{"type":5,"opts":[]}`, `{"type":5,"opts":{"rooms":{}}}`, `{"type":0,"rooms":"a"}`, `{"type":7}`, `{"type":7,"packet":{}}`,
+		`{"requestid":"i","type":4,"sid":"s","room":"r"}`, // of version 5: leave a room
 		// about nobody, and so not about everybody
 		`{"type":4}`, `{"type":4,"opts":null}`, `{"type":4,"sid":""}`, `{"type":4,"sid":7}`, `{"type":2,"rooms":["a"]}`, `{"type":3,"sid":"s"}`,
 		`{"type":5,"opts":{"rooms":[` + strings.Repeat(`1,`, maxNames) + `1]}}`,

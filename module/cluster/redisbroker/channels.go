@@ -137,10 +137,10 @@ func (c *Channels) SubscribePattern(ctx context.Context, pattern string) error {
 	return c.server.subscribePattern(ctx, pattern)
 }
 
-// Unsubscribe returns when the server has confirmed the end of the subscriptions. Receive has then been
-// called with everything that was published before.
-func (c *Channels) Unsubscribe(ctx context.Context, channels ...string) error {
-	return c.server.unsubscribe(ctx, channels)
+// Uncount has Subscribers count subscriptions no more. What is published to the channels is still
+// received. Their names must have none of the wildcards of PSUBSCRIBE.
+func (c *Channels) Uncount(ctx context.Context, channels ...string) error {
+	return c.server.uncount(ctx, channels)
 }
 
 // errReplica means that a server does not take part in its cluster as it did.

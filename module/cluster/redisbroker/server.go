@@ -118,6 +118,19 @@ func (s *server) subscribePattern(ctx context.Context, pattern string) error {
 	return s.dedicated.Do(ctx, s.dedicated.B().Psubscribe().Pattern(pattern).Build()).Error()
 }
 
+// uncount replaces subscriptions by those of patterns that match the same channels. Nothing is
+// published in between.
+func (s *server) uncount(ctx context.Context, channels []string) error {
+	for _, answer := range s.dedicated.DoMulti(ctx,
+		s.dedicated.B().Unsubscribe().Channel(channels...).Build(),
+		s.dedicated.B().Psubscribe().Pattern(channels...).Build()) {
+		if err := answer.Error(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (s *server) unsubscribe(ctx context.Context, channels []string) error {
 	for batch := range slices.Chunk(channels, maxPipeline) {
 		command := s.dedicated.B().Unsubscribe().Channel(batch...).Build()
