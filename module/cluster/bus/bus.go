@@ -14,6 +14,8 @@
 // Requests: a node asks all others, or some, and gets their answers and the names of those that
 // have not answered. See [Bus.Request] and [Bus.Answer].
 //
+// To compare what two nodes have received, see [Stamp], [Bus.Numbers] and [Bus.AwaitHandled].
+//
 // The broker is not trusted to deliver only what nodes have sent: what is not valid is refused,
 // counted and logged at a bounded rate, and what is kept of other nodes is bounded. But whoever can
 // publish through it can say anything in the name of a node.
@@ -72,6 +74,7 @@ type Message struct {
 	Node        string
 	Incarnation string
 	Topic       Topic
+	Number      uint64 // see Stamp
 	Kind        string
 	Body        []byte // must not be modified
 }
@@ -165,6 +168,7 @@ func open(o Options, version int) (*Bus, error) {
 			o.Member(c)
 		}
 	})
+	b.requests.answers[kindNumbers] = b.answerNumbers
 	b.watches = watches{bus: b, shards: make(map[int]*watch)}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	if err := b.SetBroker(o.Broker); err != nil {
@@ -329,6 +333,7 @@ func (b *Bus) handle(topic Topic, node string, h *header, body []byte) error {
 	if !v.fresh {
 		return nil
 	}
+	defer v.markHandled(h.Sequence)
 	if v.gap || h.Kind == kindLost {
 		b.reportGap(topic, node, "another node could not pass them on")
 	}
@@ -344,7 +349,7 @@ func (b *Bus) handle(topic Topic, node string, h *header, body []byte) error {
 	case receive == nil:
 		b.unknown.Add(1)
 	default:
-		return receive(Message{node, h.Incarnation, topic, h.Kind, body})
+		return receive(Message{node, h.Incarnation, topic, h.Sequence, h.Kind, body})
 	}
 	return nil
 }

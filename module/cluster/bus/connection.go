@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/caddy-realtime/caddy-realtime/module/cluster"
 )
@@ -14,6 +15,7 @@ type connection struct {
 	broker        cluster.Broker
 	publisher     *publisher
 	subscriptions []cluster.Subscription // of All and of this node's topic
+	opened        time.Time              // when these were made
 
 	stop       context.CancelFunc // ends the heartbeats
 	beating    sync.WaitGroup     // the goroutine that sends them
@@ -83,6 +85,7 @@ func (b *Bus) connect(broker cluster.Broker) (*connection, error) {
 		}
 		c.subscriptions = append(c.subscriptions, s)
 	}
+	c.opened = time.Now()
 	return c, nil
 }
 
@@ -137,14 +140,20 @@ var errNoBroker = errors.New("there is no broker")
 
 // add queues a message for the broker. The error is ErrQueueFull or errNoBroker.
 func (b *Bus) add(to Topic, h header, body []byte, volatile bool) error {
+	_, err := b.addStamped(to, h, body, volatile)
+	return err
+}
+
+// addStamped is add, and returns the message's stamp.
+func (b *Bus) addStamped(to Topic, h header, body []byte, volatile bool) (Stamp, error) {
 	for {
 		c := b.connection.Load()
 		if c == nil {
-			return errNoBroker
+			return Stamp{}, errNoBroker
 		}
-		err := c.publisher.add(to, h, body, volatile)
+		stamp, err := c.publisher.addStamped(to, h, body, volatile)
 		if err == nil || b.connection.Load() == c { // otherwise the broker has been replaced meanwhile
-			return err
+			return stamp, err
 		}
 	}
 }

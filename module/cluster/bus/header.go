@@ -37,6 +37,7 @@ const (
 	kindDeclaredLost = "declared-lost" // the sender has declared the incarnation lost that the body names
 	kindLost         = "lost"          // the message of this number was never sent
 	kindAnswer       = "answer"
+	kindNumbers      = "numbers" // a request: see Bus.Numbers
 )
 
 const (

@@ -59,6 +59,7 @@ type publisher struct {
 	held        int                    // bytes, including those that the goroutine has taken
 	writing     bool                   // the goroutine is running
 	closed      bool
+	beats       uint64 // how many heartbeats there have been
 	stats       publisherStats
 
 	writer sync.WaitGroup
@@ -74,6 +75,7 @@ type outTopic struct {
 	sequence uint64 // the last number given
 	done     uint64 // the last number whose message has been published or given up
 	lost     uint64 // the last number whose message was lost, until another message tells; 0 if there is none
+	beat     uint64 // how many heartbeats there had been when the last number was given
 }
 
 // An outgoing is a message in the queue.
@@ -113,21 +115,29 @@ func (p *publisher) begin(incarnation string) {
 // add queues a message. It does not wait, so the caller may hold a lock that gives the order. The
 // error is ErrQueueFull.
 func (p *publisher) add(to Topic, h header, body []byte, volatile bool) error {
+	_, err := p.addStamped(to, h, body, volatile)
+	return err
+}
+
+// addStamped is add, and returns the message's stamp.
+func (p *publisher) addStamped(to Topic, h header, body []byte, volatile bool) (Stamp, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	t := p.topic(to)
+	t.beat = p.beats
 	h.Incarnation, h.Sequence = p.incarnation, t.sequence+1
+	stamp := Stamp{to, h.Incarnation, h.Sequence}
 	size := len(body) + outgoingSize
 	if p.closed || p.held+size > p.limit && p.held > 0 { // an empty queue takes a message of any size
 		p.stats.dropped++
 		if volatile {
-			return nil // it may be lost
+			return stamp, nil // it may be lost
 		}
 		t.sequence++
 		p.lose(t, t.sequence)
 		p.logger.Error("broadcasts are not passed on to other nodes: too much waits for the broker",
 			zap.Int("queued", p.held), zap.Uint64("dropped", p.stats.dropped))
-		return ErrQueueFull
+		return stamp, ErrQueueFull
 	}
 	t.sequence++
 	t.lost = 0 // the numbers tell
@@ -135,7 +145,7 @@ func (p *publisher) add(to Topic, h header, body []byte, volatile bool) error {
 	p.queue = append(p.queue, outgoing{t, payload, size, t.sequence, volatile})
 	p.held += size
 	p.start()
-	return nil
+	return stamp, nil
 }
 
 // topic returns the state of a topic. The caller holds the mutex.
@@ -271,11 +281,12 @@ func (p *publisher) finish(o outgoing, err error) {
 		zap.Uint64("dropped", p.stats.dropped), zap.Error(err))
 }
 
-// last returns the incarnation, and the last number of each topic published to since the numbers that
-// told was called with.
+// last is called before each heartbeat. It returns the incarnation, and the last number of each topic
+// published to since the numbers that told was called with.
 func (p *publisher) last() (incarnation string, last map[Topic]uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.beats++
 	last = make(map[Topic]uint64, len(p.recent))
 	for t := range p.recent {
 		last[t.topic] = t.done

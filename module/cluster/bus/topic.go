@@ -28,6 +28,13 @@ func NodeTopic(node string) Topic { return Topic(nodePrefix + node) }
 // IsNode reports whether the topic is a node's.
 func (t Topic) IsNode() bool { return strings.HasPrefix(string(t), nodePrefix) }
 
+// shard returns which shard's topic it is. It reports false if it is none.
+func (t Topic) shard() (shard int, ok bool) {
+	text, ok := strings.CutPrefix(string(t), shardPrefix)
+	shard, err := strconv.Atoi(text)
+	return shard, ok && err == nil
+}
+
 // Shards is how many shards the rooms of a hub are spread over. All nodes must agree on it.
 const Shards = 16384
 

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -36,7 +37,9 @@ type sender struct {
 	accounted   uint64 // gaps up to this number have been reported, or are before this node's time
 	expected    uint64 // the last number that a heartbeat has told of
 	left        bool   // it has ended, and expected is its last number
-	heard       time.Time
+
+	handled atomic.Uint64 // the last number whose message has been handled
+	heard   time.Time
 }
 
 // complete reports whether everything has come or been reported, up to a number.
@@ -54,8 +57,16 @@ type expectation struct {
 
 // A verdict is what a number says about a message.
 type verdict struct {
-	fresh bool // it has not come before
-	gap   bool // others before it are missing
+	fresh bool    // it has not come before
+	gap   bool    // others before it are missing
+	from  *sender // nil if nobody tracks it
+}
+
+// markHandled records that the message has been handled.
+func (v verdict) markHandled(number uint64) {
+	if v.from != nil {
+		v.from.handled.Store(number)
+	}
 }
 
 func newTracker() *tracker { return &tracker{topics: make(map[Topic]map[string]*sender)} }
@@ -113,17 +124,18 @@ func (t *tracker) receive(topic Topic, node, incarnation string, number uint64) 
 	case s.incarnation != incarnation:
 		// Nobody knows what the former incarnation still had to say, unless it has told.
 		gap := !s.left || !s.complete(s.expected)
-		t.topics[topic][node] = &sender{incarnation: incarnation, received: number, heard: time.Now()}
-		return verdict{fresh: true, gap: gap}
+		s = &sender{incarnation: incarnation, received: number, heard: time.Now()}
+		t.topics[topic][node] = s
+		return verdict{fresh: true, gap: gap, from: s}
 	case number <= s.received:
 		return verdict{}
 	case s.received == 0 && s.accounted == 0:
 	case number > max(s.received, s.accounted)+1:
 		s.received, s.heard = number, time.Now()
-		return verdict{fresh: true, gap: true}
+		return verdict{fresh: true, gap: true, from: s}
 	}
 	s.received, s.heard = number, time.Now()
-	return verdict{fresh: true}
+	return verdict{fresh: true, from: s}
 }
 
 // add adds a node that is new in a topic, or has been dropped since it was silent for long. It

@@ -50,6 +50,7 @@ type watch struct {
 	subscription cluster.Subscription
 	confirmed    chan struct{} // closed once there is a subscription, or no broker; nobody waits then
 	late         bool          // somebody has not waited for the confirmation
+	since        time.Time     // when it was confirmed
 }
 
 // noWait is the channel of watches without a broker.
@@ -156,7 +157,7 @@ func (w *watches) try(one *watch) error {
 	w.mu.Lock()
 	current, late := w.isCurrent(one) && w.bus.connection.Load() == c, one.late
 	if current {
-		one.subscription = subscription
+		one.subscription, one.since = subscription, time.Now()
 		close(one.confirmed)
 	}
 	w.mu.Unlock()
