@@ -14,6 +14,7 @@ type Broadcast struct {
 	local     bool
 	volatile  bool
 	copies    *copies // if it is another node's, and comes in several copies; nil otherwise
+	origin    *origin // nil if no other node has it
 }
 
 // To adds rooms. A socket in several of them gets the event once. The id of a socket is the name of
@@ -106,11 +107,6 @@ func (b Broadcast) deliver(m *Message, batch *Batch, remote *outgoing) (sockets 
 	if n.sealed.Load() {
 		return 0, ErrSealed
 	}
-	// It is queued under the lock, so that a room has the same order on all nodes, and first, so
-	// that the other nodes do not wait for deliveries on this one.
-	if remote != nil {
-		err = n.hub.publish(remote, m.Volatile)
-	}
 	r := n.recovery.Load()
 	if r != nil && m.recoverable() {
 		r.mu.Lock()
@@ -121,6 +117,15 @@ func (b Broadcast) deliver(m *Message, batch *Batch, remote *outgoing) (sockets 
 	}
 	if r != nil && r.closed {
 		r = nil // the namespace has been removed meanwhile: nobody was in it
+	}
+	// It is queued under the locks, so that a room has the same order on all nodes and the history
+	// that of the numbers, and first, so that the other nodes do not wait for this delivery.
+	switch {
+	case remote == nil:
+	case r != nil:
+		b.origin, err = n.hub.publishStamped(remote)
+	default:
+		err = n.hub.publish(remote, m.Volatile)
 	}
 	recipients := recipientLists.Get().(*[]*Socket)
 	*recipients = b.chooseRecipients(r, m, (*recipients)[:0])
@@ -152,7 +157,7 @@ func (b Broadcast) chooseRecipients(r *recoveryStore, m *Message, list []*Socket
 	b.namespace.mu.RLock()
 	defer b.namespace.mu.RUnlock()
 	if r != nil {
-		r.record(m, b.to)
+		r.record(m, b.to, b.origin)
 	}
 	list = b.to.appendSockets(list, b.namespace)
 	if b.copies != nil {

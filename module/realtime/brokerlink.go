@@ -175,6 +175,7 @@ func (r *recoveryStore) resetHistory() {
 	r.namespace.mu.Lock()
 	defer r.namespace.mu.Unlock()
 	r.history.reset()
+	r.since = time.Now()
 }
 
 // reset drops the events, and makes their offsets invalid.

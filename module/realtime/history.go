@@ -33,19 +33,21 @@ type record struct {
 	to      target
 	at      time.Time
 	earlier []uint64 // the numbers of other copies of it; who has got any of them does not get this one
+	origin  *origin  // nil if no other node can have recorded the event
 }
 
 func newHistory() history { return history{epoch: randid.New()[:8]} }
 
 // append adds a message that is about to be delivered, and gives it its offset. The arguments must
-// be compact.
-func (h *history) append(m *Message, to target) {
+// be compact. It returns the new record.
+func (h *history) append(m *Message, to target) *record {
 	h.last++
 	offset := h.epoch + "." + strconv.FormatUint(h.last, 36)
 	m.offset = &offset
 	r := record{message: m, to: to, at: time.Now()}
 	h.records = append(h.records, r)
 	h.bytes += r.size()
+	return &h.records[len(h.records)-1]
 }
 
 // floor returns the number of the newest event that is not held: all later ones are.

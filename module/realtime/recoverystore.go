@@ -35,6 +35,8 @@ type recoveryStore struct {
 	settings     Recovery
 	closed       bool
 	history      history
+	since        time.Time // when the history began
+	heard        heard     // what of other nodes is, or has been, in the history, and of this one
 	states       map[string]*recoveryState // of connected and disconnected sockets, by their pids
 	disconnected disconnectedSockets
 	encoded      int         // bytes of messages that have been encoded for clients that recovered
@@ -42,7 +44,7 @@ type recoveryStore struct {
 }
 
 func newRecoveryStore(n *Namespace, settings Recovery) *recoveryStore {
-	r := &recoveryStore{namespace: n, history: newHistory(), states: make(map[string]*recoveryState)}
+	r := &recoveryStore{namespace: n, history: newHistory(), since: time.Now(), states: make(map[string]*recoveryState)}
 	r.configure(settings)
 	return r
 }
@@ -78,10 +80,12 @@ func (r *recoveryStore) close() {
 	}
 }
 
-// record adds a message to the history. The caller holds the mutexes of the store and the
-// namespace, and chooses the recipients before it unlocks the latter.
-func (r *recoveryStore) record(m *Message, to target) {
-	r.history.append(m, to)
+// record adds a message to the history. Its origin may be nil. The caller holds the mutexes of the
+// store and the namespace, and chooses the recipients before it unlocks the latter.
+func (r *recoveryStore) record(m *Message, to target, from *origin) {
+	newest := r.history.append(m, to)
+	newest.origin = from
+	r.heard.add(from, newest.at)
 	r.history.prune(r.cutoff(), r.settings.MaxEvents)
 	r.startTimer()
 }
@@ -110,6 +114,10 @@ func (r *recoveryStore) tick() {
 	}
 }
 
+// heardLonger is how much longer than events it is known up to which number they were recorded:
+// another node may still have the events.
+const heardLonger = time.Minute
+
 // sweep drops what is due, and reports whether nothing is left.
 func (r *recoveryStore) sweep() (empty bool) {
 	r.mu.Lock()
@@ -123,6 +131,7 @@ func (r *recoveryStore) sweep() (empty bool) {
 		return true
 	}
 	r.forgetEncodings()
+	r.heard.prune(r.cutoff().Add(-heardLonger))
 	r.timer.Reset(r.settings.Window/8 + time.Millisecond)
 	return false
 }
@@ -185,7 +194,7 @@ func (r *recoveryStore) emit(s *Socket, m *Message, batch *Batch) error {
 		n.mu.RUnlock()
 		return ErrDisconnected
 	}
-	r.record(m, target{rooms: []string{s.id}})
+	r.record(m, target{rooms: []string{s.id}}, nil)
 	present := holder.present
 	n.mu.RUnlock()
 	defer m.forgetEncodings()

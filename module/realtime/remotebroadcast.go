@@ -91,6 +91,7 @@ type broadcastMessage struct {
 
 // An outgoing is a broadcast that is to be published.
 type outgoing struct {
+	id     uint64 // of the broadcastMessage
 	body   []byte
 	topics []bus.Topic  // none if there is no other node
 	bridge func() error // passes it on to the servers of the bridge; nil if it is not for them
@@ -109,6 +110,7 @@ func (h *Hub) encode(m *Message, to *target) (*outgoing, error) {
 	message := broadcastMessage{remoteBroadcast: newRemoteBroadcast(m, to)}
 	if len(o.topics) > 1 {
 		message.ID = h.broadcasts.Add(1)
+		o.id = message.ID
 	}
 	body := bytes.NewBuffer(make([]byte, 0, 256+m.textSize()+to.size()))
 	if err := rawjson.Encode(body, message); err != nil {
@@ -128,6 +130,19 @@ func (h *Hub) publish(o *outgoing, volatile bool) (err error) {
 		err = ErrLocalOnly
 	}
 	return err
+}
+
+// publishStamped is publish for an event that is about to be recorded.
+func (h *Hub) publishStamped(o *outgoing) (*origin, error) {
+	stamps, err := h.bus.PublishStamped(kindBroadcast, o.body, false, o.topics...)
+	if err != nil {
+		err = ErrLocalOnly
+	}
+	from := &origin{publisher: publisher{h.node, stamps[0].Incarnation}, id: o.id, numbers: make([]topicNumber, len(stamps))}
+	for i, stamp := range stamps {
+		from.numbers[i] = topicNumber{stamp.Topic, stamp.Number}
+	}
+	return from, err
 }
 
 // receive takes a broadcast of another node from the bus. The broker is not trusted: the error says
@@ -163,7 +178,11 @@ func (h *Hub) deliverRemote(received *bus.Message, message *broadcastMessage) er
 	if err != nil {
 		return err
 	}
-	b := Broadcast{namespace: n, to: message.target()}
+	b := Broadcast{namespace: n, to: message.target(), origin: &origin{
+		publisher: publisher{received.Node, received.Incarnation},
+		id:        message.ID,
+		numbers:   []topicNumber{{received.Topic, received.Number}},
+	}}
 	if message.ID != 0 {
 		topics := b.to.topics(n.name)
 		b.to = b.to.part(n.name, received.Topic)

@@ -294,8 +294,7 @@ func (r *recoveryStore) restoreHistory(s *namespaceSnapshot) bool {
 		if err != nil {
 			return false
 		}
-		restored.append(m, one.target())
-		newest := &restored.records[len(restored.records)-1]
+		newest := restored.append(m, one.target())
 		newest.at, newest.earlier = one.At, one.Earlier
 	}
 	r.namespace.mu.Lock()
