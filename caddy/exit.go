@@ -1,6 +1,7 @@
 package caddy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -35,6 +36,7 @@ func (a *App) drain() {
 	}
 	a.exit.Begin(a.longestWindow(), a.connections() > 0, func() {
 		a.closeAll()
+		a.handOver()
 		if err := a.finish(); err != nil {
 			a.logger.Error("stopping", zap.Error(err))
 		}
@@ -56,6 +58,24 @@ func (a *App) closeAll() {
 	var waits sync.WaitGroup
 	for _, h := range a.hubs {
 		waits.Go(func() { h.close(ctx) })
+	}
+	waits.Wait()
+}
+
+// handOverTime is how long an exit waits for clients to come back at other nodes. Socket.IO's clients
+// try after a second or two.
+const handOverTime = 5 * time.Second
+
+// handOver waits until other nodes have taken over the sockets of clients that can recover them. Those
+// that are left are saved by finish.
+func (a *App) handOver() {
+	ctx, cancel := a.exit.Limited(a.longestWindow())
+	defer cancel()
+	ctx, stop := context.WithTimeout(ctx, handOverTime)
+	defer stop()
+	var waits sync.WaitGroup
+	for _, h := range a.hubs {
+		waits.Go(func() { h.HandOver(ctx) })
 	}
 	waits.Wait()
 }

@@ -163,5 +163,5 @@ func (b Broadcast) chooseRecipients(r *recoveryStore, m *Message, list []*Socket
 	if b.copies != nil {
 		list = b.copies.choose(list, r)
 	}
-	return list
+	return r.withoutThoseWhoGot(list, b.origin)
 }

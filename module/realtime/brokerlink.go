@@ -54,8 +54,9 @@ func (h *Hub) openBus(o *Options) error {
 	h.streams = stream.New(h.node)
 	backups := newBackups(h)
 	receive := map[string]func(bus.Message) error{
-		kindBroadcast: h.receive,
-		stream.Kind:   func(m bus.Message) error { return h.streams.Receive(m.Node, m.Body) },
+		kindBroadcast:  h.receive,
+		kindRevocation: h.receiveRevocation,
+		stream.Kind:    func(m bus.Message) error { return h.streams.Receive(m.Node, m.Body) },
 	}
 	maps.Copy(receive, backups.table.Receive())
 	b, err := bus.Open(bus.Options{
@@ -109,6 +110,7 @@ func (h *Hub) openBus(o *Options) error {
 			Logger:  h.limited,
 		})
 	}
+	h.answerTakeovers()
 	for kind := range remoteOperations {
 		b.Answer(kind, func(ctx context.Context, r bus.Request) ([]byte, error) {
 			return h.answer(ctx, r.Kind, r.Body)

@@ -22,6 +22,8 @@ type change struct {
 
 	// CheckOnly changes nothing, and only tells whether the sockets may join.
 	CheckOnly bool `json:"check_only,omitempty"`
+
+	local bool // sockets that have moved to other nodes are left out
 }
 
 // A changeResult says how many sockets were changed, or why none was.
@@ -59,7 +61,14 @@ func (c *change) check() error {
 	return c.Selector.check()
 }
 
-func (c *change) run(_ context.Context, h *Hub) (changeResult, error) {
+func (c *change) run(ctx context.Context, h *Hub) (changeResult, error) {
+	refused, err := c.forward(ctx, h)
+	if err != nil {
+		return changeResult{}, err
+	}
+	if refused != nil {
+		return changeResult{Refused: refused}, nil
+	}
 	sockets := h.Find(c.Selector)
 	if len(c.Join) > 0 {
 		if refused := refusal(sockets, c.Join); refused != nil {

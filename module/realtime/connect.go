@@ -24,7 +24,7 @@ func (n *Namespace) Connect(ctx context.Context, h *Handshake, conn Conn) (*Sock
 		s, err = n.Accept(ctx, h, identity, conn)
 	}
 	if _, refused := errors.AsType[*ConnectError](err); stale != nil && (err == nil || refused) {
-		stale.revokeStale(s) // the client has a new socket now, or has been refused
+		stale(s) // the client has a new socket now, or has been refused
 	}
 	return s, err
 }

@@ -36,8 +36,8 @@ type copyTable struct {
 
 // A copyKey names a broadcast of another node.
 type copyKey struct {
-	node, incarnation string
-	id                uint64
+	publisher
+	ID uint64 `json:"id"`
 }
 
 type copyEntry struct {

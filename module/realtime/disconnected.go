@@ -136,6 +136,7 @@ func (r *recoveryStore) removeDisconnected(d *disconnectedSocket) {
 // deleteState deletes a recovery state, whose socket cannot be recovered any more.
 func (r *recoveryStore) deleteState(state *recoveryState) {
 	state.holder, state.disconnected = nil, nil
+	r.dropImported(state.imported)
 	state.wake()
 	delete(r.states, state.pid)
 	if len(r.states) == 0 && !r.closed {

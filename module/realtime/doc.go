@@ -24,7 +24,8 @@
 //   - Events to clients: broadcast.go, target.go, message.go, arg.go, inline.go, order.go, batch.go,
 //     conn.go, memory.go. Their acks: ack.go, request.go, ackcollector.go.
 //   - Recovery of sockets: recoverystore.go, history.go, recoverystate.go, membershiplog.go,
-//     disconnected.go, recover.go, revocation.go. In another process: snapshot.go, fingerprint.go.
+//     disconnected.go, recover.go, revocation.go. In another process: snapshot.go, fingerprint.go. At
+//     another node: takeover.go, arrival.go, movedsocket.go, importedevents.go, origin.go.
 //   - What is asked of all nodes: nodes.go, operation.go, selector.go, page.go. Each operation:
 //     socketinfo.go, change.go, roomlist.go, presence.go, nodestats.go, request.go.
 //   - Servers of other kinds: bridge.go.

@@ -74,6 +74,64 @@ func parseFingerprint(text string) (*fingerprint, error) {
 	return f, nil
 }
 
+// fingerprints keep what takes long to make and to compare. The zero value is empty.
+type fingerprints struct {
+	mu   sync.Mutex
+	made map[string]*fingerprint // by their Authentication
+	read map[string]*fingerprint // by their text
+}
+
+// maxFingerprints is how many of each kind are kept.
+const maxFingerprints = 64
+
+// get returns the fingerprint of an Authentication; nil if that is "".
+func (f *fingerprints) get(authentication string) *fingerprint {
+	if authentication == "" {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	one := f.made[authentication]
+	if one == nil {
+		one = newFingerprint(authentication)
+		f.made = addFingerprint(f.made, authentication, one)
+	}
+	return one
+}
+
+// of returns the text of the fingerprint of what has accepted a client; "" if there is none.
+func (f *fingerprints) of(state *recoveryState) string {
+	switch {
+	case state.fingerprint != nil:
+		return state.fingerprint.String()
+	case state.authentication != "":
+		return f.get(state.authentication).String()
+	}
+	return ""
+}
+
+// parse returns the fingerprint that a text says.
+func (f *fingerprints) parse(text string) (*fingerprint, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if one := f.read[text]; one != nil {
+		return one, nil
+	}
+	one, err := parseFingerprint(text)
+	if err == nil {
+		f.read = addFingerprint(f.read, text, one)
+	}
+	return one, err
+}
+
+func addFingerprint(to map[string]*fingerprint, key string, one *fingerprint) map[string]*fingerprint {
+	if to == nil || len(to) >= maxFingerprints {
+		to = make(map[string]*fingerprint)
+	}
+	to[key] = one
+	return to
+}
+
 // authenticatedBy reports whether the client was accepted by a policy with the same Authentication.
 func (state *recoveryState) authenticatedBy(authentication string) bool {
 	if state.fingerprint != nil {

@@ -48,6 +48,11 @@ func (p *Policy) callUnrecoverable(h UnrecoverableHandler, s *Socket) {
 	h.HandleUnrecoverable(s)
 }
 
+func (p *Policy) callMoved(h MovedHandler, s *Socket) {
+	defer p.catchPanic("HandleMoved", nil)
+	h.HandleMoved(s)
+}
+
 // catchPanic is deferred by each call of a guest.
 func (p *Policy) catchPanic(method string, err *error) {
 	value := recover()

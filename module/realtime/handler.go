@@ -33,3 +33,10 @@ type Handler interface {
 type UnrecoverableHandler interface {
 	HandleUnrecoverable(s *Socket)
 }
+
+// A MovedHandler is a Handler that wants to know when another node has taken over a disconnected socket,
+// since its client has recovered it there. It is called after HandleDisconnect has returned, in place of
+// a HandleConnect of the recovered socket. That node's handlers get that one. It must not block.
+type MovedHandler interface {
+	HandleMoved(s *Socket)
+}

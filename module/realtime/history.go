@@ -2,7 +2,6 @@ package realtime
 
 import (
 	"strconv"
-	"strings"
 	"time"
 	"unsafe"
 
@@ -69,14 +68,6 @@ func (h *history) setEarlier(numbers []uint64) {
 	if r := h.at(h.last); r != nil {
 		r.earlier = numbers
 	}
-}
-
-// number returns the number of the event with an offset, held or not. It reports false for an
-// offset of another history.
-func (h *history) number(offset string) (uint64, bool) {
-	epoch, digits, _ := strings.Cut(offset, ".")
-	number, err := strconv.ParseUint(digits, 36, 64)
-	return number, err == nil && epoch == h.epoch && number <= h.last
 }
 
 // prune removes the events before a time, and the oldest of too many or too large ones.

@@ -68,10 +68,13 @@ type Hub struct {
 	broadcasts atomic.Uint64      // numbers those that are published in several copies
 	copies     copyTable          // of those that come in several copies
 	backups    *backups
+	arrivals   arrivals                  // of clients whose sockets other nodes have
 	gaps       atomic.Uint64             // how often broadcasts of other nodes were missing
 	restored   atomic.Pointer[time.Time] // when the state of an earlier process was; nil if never
 
-	bridge   atomic.Pointer[Bridge] // nil if there is none
+	bridge       atomic.Pointer[Bridge] // nil if there is none
+	fingerprints fingerprints
+
 	outbound *outbox.Budget
 	expiries expiries
 	workers  *pool // runs what handlers do off the readers' goroutines
@@ -102,6 +105,7 @@ func NewHub(o Options) (*Hub, error) {
 		node:       o.Node,
 		idTag:      newIDTag(),
 		broker:     o.Broker,
+		arrivals:   newArrivals(),
 		logger:     o.Logger,
 		recovery:   o.Recovery,
 		namespaces: make(map[string]*Namespace),

@@ -28,11 +28,12 @@ type Namespace struct {
 	mu           sync.RWMutex
 	socketSet              // those that are connected
 	disconnected socketSet // recoverable sockets whose client is disconnected
+	moved        socketSet // those that other nodes have taken over of late
 }
 
 func newNamespace(hub *Hub, name string, recovery Recovery) *Namespace {
 	i := &interest{hub.bus, name}
-	n := &Namespace{hub: hub, name: name, socketSet: newSocketSet(i), disconnected: newSocketSet(i)}
+	n := &Namespace{hub: hub, name: name, socketSet: newSocketSet(i), disconnected: newSocketSet(i), moved: newSocketSet(nil)}
 	n.setRecovery(recovery)
 	return n
 }

@@ -90,6 +90,7 @@ func (n Nodes) change(ctx context.Context, c *change) (Changed, error) {
 	if n.hub.Sealed() {
 		return Changed{}, ErrSealed
 	}
+	c.local = n.local
 	result, missing, err := perform(ctx, n, operationTimeout, c)
 	if err == nil && result.Refused != nil {
 		err = result.Refused

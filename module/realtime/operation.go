@@ -78,6 +78,9 @@ type shortener interface {
 // of this node.
 func perform[R any](ctx context.Context, nodes Nodes, timeout time.Duration, op operation[R]) (result R, missing []string, err error) {
 	h := nodes.hub
+	if !nodes.local {
+		h.arrivals.wait(ctx)
+	}
 	if nodes.alone() {
 		result, err = op.run(ctx, h)
 		return result, nil, err
@@ -191,6 +194,7 @@ func performRemote[R any, O any, P interface {
 	if err := op.check(); err != nil {
 		return nil, err
 	}
+	h.arrivals.wait(ctx)
 	result, err := op.run(ctx, h)
 	if err != nil {
 		return nil, err

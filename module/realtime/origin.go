@@ -32,7 +32,7 @@ func (o *origin) key() (key copyKey, ok bool) {
 	if o == nil || o.id == 0 {
 		return copyKey{}, false
 	}
-	return copyKey{o.Node, o.Incarnation, o.id}, true
+	return copyKey{o.publisher, o.id}, true
 }
 
 // heard says up to which number a recovery store has recorded the events of each publisher in each

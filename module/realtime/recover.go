@@ -27,11 +27,11 @@ func parseRecoveryRequest(auth json.RawMessage) (request recoveryRequest) {
 	return request
 }
 
-// find returns the recovery state of a private id, if it belongs to the endpoint; otherwise nil.
-func (r *recoveryStore) find(pid string, e *Endpoint) *recoveryState {
+// find returns the recovery state of a private id, if it belongs to an endpoint of a name; otherwise nil.
+func (r *recoveryStore) find(pid, endpoint string) *recoveryState {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if state := r.states[pid]; state != nil && state.holder.endpoint.name == e.name {
+	if state := r.states[pid]; state != nil && state.holder.endpoint.name == endpoint {
 		return state
 	}
 	return nil
@@ -54,15 +54,16 @@ func (r *recoveryStore) restore(state *recoveryState, offset string, h *Handshak
 		return nil, recoveryWait{}, nil
 	}
 	r.prune()
-	d := state.disconnected
-	switch {
-	case state.holder == nil:
-		return nil, recoveryWait{}, nil
-	case d == nil:
-		return nil, recoveryWait{state.holder, state.wait()}, nil
-	case !d.ready:
-		return nil, recoveryWait{changed: state.wait()}, nil
+	if wait, ready := state.readiness(); !ready {
+		return nil, wait, nil
 	}
+	return r.restoreLocked(state, offset, h, conn)
+}
+
+// restoreLocked is restore for a caller that holds the mutex, and knows that the client can have the
+// socket.
+func (r *recoveryStore) restoreLocked(state *recoveryState, offset string, h *Handshake, conn RecoverableConn) (*Socket, recoveryWait, error) {
+	d := state.disconnected
 	missed, ok := r.missed(state, offset)
 	if !ok || d.socket.expired() {
 		return nil, recoveryWait{}, nil
@@ -92,8 +93,8 @@ func (r *recoveryStore) restore(state *recoveryState, offset string, h *Handshak
 	r.reattach(d, s)
 	state.addSessions(d.socket.session)
 	if len(missed) > 0 {
-		number, _ := r.history.number(missed[len(missed)-1].Offset())
-		state.lastSent = max(state.lastSent, number)
+		last, _ := r.history.place(missed[len(missed)-1].Offset())
+		state.lastSent = max(state.lastSent, last.number)
 	}
 	return s, recoveryWait{}, nil
 }
@@ -116,7 +117,7 @@ func (r *recoveryStore) reattach(d *disconnectedSocket, s *Socket) {
 // missed returns the events that the client has not got. It reports false if they are not known any
 // more.
 func (r *recoveryStore) missed(state *recoveryState, offset string) ([]*Message, bool) {
-	number, ok := r.history.number(offset)
+	imported, number, ok := r.missedImported(state, offset)
 	if !ok || state.epoch != r.history.epoch { // events are missing, and nobody knows which
 		return nil, false
 	}
@@ -132,28 +133,27 @@ func (r *recoveryStore) missed(state *recoveryState, offset string) ([]*Message,
 	if number < max(r.history.floor(), state.memberships.dropped) {
 		return nil, false
 	}
-	return state.missed(number, r.history.after(number)), true
+	return append(imported, state.missed(number, r.history.after(number))...), true
 }
 
-// recoverSocket recovers the socket of a client that had one. If both the socket and the error are
-// nil, the client must get a new one. Stale is then the state of the socket that it had, if any,
-// which must be revoked once the client is accepted or refused.
-func (n *Namespace) recoverSocket(ctx context.Context, h *Handshake, conn Conn) (s *Socket, stale *recoveryState, err error) {
-	r := n.recovery.Load()
-	if r == nil {
-		return nil, nil, nil
-	}
+// recoverSocket recovers the socket of a client that had one, on this node or another one. If both the
+// socket and the error are nil, the client must get a new one. Stale is then called once the client is
+// accepted or refused, with its new socket, if any; it may be nil.
+func (n *Namespace) recoverSocket(ctx context.Context, h *Handshake, conn Conn) (s *Socket, stale func(*Socket), err error) {
 	recoverable, ok := conn.(RecoverableConn)
-	if !ok {
+	request := parseRecoveryRequest(h.Auth)
+	if !ok || request.PID == "" {
 		return nil, nil, nil
 	}
-	request := parseRecoveryRequest(h.Auth)
-	state := r.find(request.PID, h.Endpoint)
+	var state *recoveryState
+	if r := n.recovery.Load(); r != nil {
+		state = r.find(request.PID, h.Endpoint.name)
+	}
 	switch {
 	case state == nil:
-		return nil, nil, nil
+		return n.hub.takeOver(ctx, n.name, h, request, recoverable)
 	case request.Offset == "": // it has got no event, so there is nothing to recover from
-		return nil, state, nil
+		return nil, state.discard, nil
 	}
 	timer := time.NewTimer(maxRecoveryWait)
 	defer timer.Stop()
@@ -163,14 +163,14 @@ func (n *Namespace) recoverSocket(ctx context.Context, h *Handshake, conn Conn) 
 		case s != nil || err != nil:
 			return s, nil, err
 		case wait.changed == nil:
-			return nil, state, nil
+			return nil, state.discard, nil
 		case wait.close != nil:
 			wait.close.closeReplaced()
 		}
 		select {
 		case <-wait.changed:
 		case <-timer.C:
-			return nil, state, nil
+			return nil, state.discard, nil
 		case <-ctx.Done():
 			return nil, nil, context.Cause(ctx)
 		}

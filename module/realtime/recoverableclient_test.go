@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -148,4 +149,11 @@ func (c *recoverableClient) disconnect(why string) {
 	c.conn.fail()
 	c.socket.HandleDisconnect(why)
 	c.socket, c.conn = nil, nil
+}
+
+// closings returns the reasons that Close was called with.
+func (c *recoverableConn) closings() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.closed)
 }

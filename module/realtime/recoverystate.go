@@ -12,6 +12,11 @@ type recoveryState struct {
 	epoch string // of the history at that time
 	data  socketData
 
+	// For a socket that this node has taken over from another one. Ahead and copies never change.
+	imported *importedEvents // guarded by the store; nil if it has not been taken over
+	ahead    heard           // by the other node, and not by this one at that time
+	copies   map[copyKey]struct{}
+
 	authentication string       // Policy.Authentication of the policy that accepted the client
 	fingerprint    *fingerprint // of the same, if that was in another process; nil otherwise
 
@@ -31,13 +36,27 @@ type recoveryState struct {
 	memberships membershipLog
 }
 
-// wait returns a channel that is closed when disconnected or its ready changes. The caller of wait
-// and wake holds the store's mutex.
+// wait returns a channel that is closed when disconnected or its ready changes. The caller of wait,
+// readiness and wake holds the store's mutex.
 func (state *recoveryState) wait() <-chan struct{} {
 	if state.changed == nil {
 		state.changed = make(chan struct{})
 	}
 	return state.changed
+}
+
+// readiness reports whether the client can have its socket. If not, it returns what must happen first;
+// the zero value if the client must get a new one.
+func (state *recoveryState) readiness() (recoveryWait, bool) {
+	switch d := state.disconnected; {
+	case state.holder == nil:
+		return recoveryWait{}, false
+	case d == nil:
+		return recoveryWait{state.holder, state.wait()}, false
+	case !d.ready:
+		return recoveryWait{changed: state.wait()}, false
+	}
+	return recoveryWait{}, true
 }
 
 func (state *recoveryState) wake() {
@@ -100,11 +119,44 @@ func (state *recoveryState) missed(number uint64, records []record) []*Message {
 		}
 		to := &records[i].to
 		if (to.everyone() || slices.ContainsFunc(to.rooms, in) || to.hasUser(state.holder.user)) &&
-			!slices.ContainsFunc(to.except, in) && !state.hasCopy(records[i].earlier) {
+			!slices.ContainsFunc(to.except, in) && !state.hasCopy(records[i].earlier) && !state.got(number, records[i].origin) {
 			missed = append(missed, records[i].message)
 		}
 	}
 	return missed
+}
+
+// got reports whether the client got the event of a number, or another copy of it, when this node took
+// the socket over, or before. The event's origin may be nil.
+func (state *recoveryState) got(number uint64, from *origin) bool {
+	if state.imported == nil {
+		return false
+	}
+	if _, got := state.imported.got[number]; got {
+		return true
+	}
+	if from == nil {
+		return false
+	}
+	if key, copied := from.key(); copied {
+		if _, got := state.copies[key]; got {
+			return true
+		}
+	}
+	return slices.ContainsFunc(from.numbers, func(n topicNumber) bool {
+		return n.number <= state.ahead.last(n.topic, from.publisher)
+	})
+}
+
+// withoutThoseWhoGot removes those from the recipients of the newest event of a history who got it at
+// another node.
+func (r *recoveryStore) withoutThoseWhoGot(recipients []*Socket, from *origin) []*Socket {
+	if r == nil || from == nil {
+		return recipients
+	}
+	return slices.DeleteFunc(recipients, func(s *Socket) bool {
+		return s.recovery != nil && s.recovery.got(r.history.last, from)
+	})
 }
 
 // isDisconnected reports whether the client is disconnected and may recover its socket.

@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/caddy-realtime/caddy-realtime/module/internal/randid"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
 )
 
@@ -31,16 +30,20 @@ const DefaultMaxEvents = 10_000
 type recoveryStore struct {
 	namespace *Namespace
 
-	mu           sync.Mutex
-	settings     Recovery
-	closed       bool
-	history      history
-	since        time.Time // when the history began
-	heard        heard     // what of other nodes is, or has been, in the history, and of this one
-	states       map[string]*recoveryState // of connected and disconnected sockets, by their pids
-	disconnected disconnectedSockets
-	encoded      int         // bytes of messages that have been encoded for clients that recovered
-	timer        *time.Timer // runs while anything is held; nil otherwise
+	mu            sync.Mutex
+	settings      Recovery
+	closed        bool
+	history       history
+	since         time.Time                 // when the history began
+	heard         heard                     // what of other nodes is, or has been, in the history, and of this one
+	states        map[string]*recoveryState // of connected and disconnected sockets, by their pids
+	disconnected  disconnectedSockets
+	moved         map[string]*movedSocket // by their pids
+	imported      []*importedEvents       // in the order of their time
+	importedBytes int
+	arriving      int         // clients whose sockets other nodes have
+	encoded       int         // bytes of messages that have been encoded for clients that recovered
+	timer         *time.Timer // runs while anything is held; nil otherwise
 }
 
 func newRecoveryStore(n *Namespace, settings Recovery) *recoveryStore {
@@ -73,7 +76,11 @@ func (r *recoveryStore) close() {
 		r.removeDisconnected(d)
 	}
 	r.history.records = nil
+	for pid := range r.moved {
+		r.forgetMoved(pid)
+	}
 	r.namespace.mu.Unlock()
+	r.imported, r.importedBytes = nil, 0
 	r.states = nil
 	if r.timer != nil {
 		r.timer.Stop()
@@ -98,6 +105,8 @@ func (r *recoveryStore) prune() {
 	r.namespace.mu.Lock()
 	defer r.namespace.mu.Unlock()
 	r.pruneDisconnected()
+	r.pruneMoved(movedKeep)
+	r.pruneImported()
 	r.history.prune(r.cutoff(), r.settings.MaxEvents)
 }
 
@@ -160,11 +169,17 @@ func (r *recoveryStore) forgetEncodings() {
 	for _, record := range r.history.records {
 		record.message.forgetEncodings()
 	}
+	for _, imported := range r.imported {
+		for _, m := range imported.messages {
+			m.forgetEncodings()
+		}
+	}
 }
 
-// isEmpty reports whether the store has neither events nor disconnected sockets.
+// isEmpty reports whether nobody needs the store: it has neither events nor disconnected sockets, and
+// no socket is on its way to this node or has just left it.
 func (r *recoveryStore) isEmpty() bool {
-	return len(r.history.records) == 0 && r.disconnected.oldest() == nil
+	return len(r.history.records) == 0 && r.disconnected.oldest() == nil && r.arriving == 0 && len(r.moved) == 0
 }
 
 // closeEmpty closes an empty store, together with its namespace.
@@ -247,7 +262,7 @@ func (n *Namespace) newRecoveryState(conn Conn, authentication string) *recovery
 	if _, ok := conn.(RecoverableConn); !ok || r == nil {
 		return nil
 	}
-	return &recoveryState{store: r, pid: randid.New(), authentication: authentication}
+	return &recoveryState{store: r, pid: n.hub.newPrivateID(), authentication: authentication}
 }
 
 // setRecovery turns recovery on or off, or changes its settings. No broadcast runs meanwhile, so

@@ -138,6 +138,9 @@ func (h *Hub) publishStamped(o *outgoing) (*origin, error) {
 	if err != nil {
 		err = ErrLocalOnly
 	}
+	if len(stamps) == 0 {
+		return nil, err
+	}
 	from := &origin{publisher: publisher{h.node, stamps[0].Incarnation}, id: o.id, numbers: make([]topicNumber, len(stamps))}
 	for i, stamp := range stamps {
 		from.numbers[i] = topicNumber{stamp.Topic, stamp.Number}
@@ -190,7 +193,7 @@ func (h *Hub) deliverRemote(received *bus.Message, message *broadcastMessage) er
 			return errors.New("its topic is not one of its rooms")
 		}
 		others := slices.DeleteFunc(topics, func(t bus.Topic) bool { return t == received.Topic || !h.bus.Receives(t) })
-		b.copies = h.copies.take(copyKey{received.Node, received.Incarnation, message.ID}, received.Topic, others)
+		b.copies = h.copies.take(copyKey{b.origin.publisher, message.ID}, received.Topic, others)
 	}
 	_, _ = b.deliver(m, nil, nil) // an error means that the hub is sealed
 	return nil

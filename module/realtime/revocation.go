@@ -1,8 +1,11 @@
 package realtime
 
 import (
+	"encoding/json"
+	"errors"
 	"slices"
 
+	"github.com/caddy-realtime/caddy-realtime/module/cluster/bus"
 	"github.com/caddy-realtime/caddy-realtime/module/internal/reason"
 )
 
@@ -39,12 +42,19 @@ func (state *recoveryState) revoke() (d revocation) {
 	return d
 }
 
-// revokeStale revokes a socket whose client has given up its connection. The client may have
-// another socket instead; nil if not.
-func (state *recoveryState) revokeStale(instead *Socket) {
+// discard revokes a socket whose client has given up its connection. The client may have another
+// socket instead; nil if not.
+func (state *recoveryState) discard(instead *Socket) {
+	if sessions := state.revokeStale(); instead != nil && instead.recovery != nil {
+		instead.recovery.inheritSessions(sessions)
+	}
+}
+
+// revokeStale is discard, and returns the sessions that the client had.
+func (state *recoveryState) revokeStale() (sessions []string) {
 	d := state.revoke()
-	if d.socket != nil && instead != nil && instead.recovery != nil {
-		instead.recovery.inheritSessions(append(slices.Clip(d.sessions), d.socket.session))
+	if d.socket != nil {
+		sessions = append(slices.Clip(d.sessions), d.socket.session)
 	}
 	switch {
 	case d.socket == nil:
@@ -53,6 +63,7 @@ func (state *recoveryState) revokeStale(instead *Socket) {
 	case !d.disconnected:
 		d.socket.closeReplaced()
 	}
+	return sessions
 }
 
 // disconnectHolder is Socket.Disconnect for the state's holder. With closing, it also revokes the
@@ -91,6 +102,15 @@ func (s *Socket) notifyUnrecoverable() {
 	policy.notifyUnrecoverable(s)
 }
 
+// notifyMoved tells the handlers that another node has taken over a socket that has disconnected.
+func (p *Policy) notifyMoved(s *Socket) {
+	for _, handler := range p.Handlers {
+		if h, ok := handler.(MovedHandler); ok {
+			p.callMoved(h, s)
+		}
+	}
+}
+
 func (p *Policy) notifyUnrecoverable(s *Socket) {
 	for _, handler := range p.Handlers {
 		if h, ok := handler.(UnrecoverableHandler); ok {
@@ -99,8 +119,38 @@ func (p *Policy) notifyUnrecoverable(s *Socket) {
 	}
 }
 
-// revokeSessions disconnects the recoverable sockets of several sessions.
+// kindRevocation is the kind of a sessionsRevoked on the bus.
+const kindRevocation = "revocation"
+
+// A sessionsRevoked tells other nodes that the sockets of sessions cannot be recovered any more.
+type sessionsRevoked struct {
+	Sessions []string `json:"sessions"`
+}
+
+// revokeSessions disconnects the recoverable sockets of several sessions, on all nodes.
 func (h *Hub) revokeSessions(sessions []string) {
+	if !h.bus.Skip() {
+		body, _ := json.Marshal(sessionsRevoked{sessions})      // cannot fail
+		_ = h.bus.Publish(kindRevocation, body, false, bus.All) // an error is logged
+	}
+	h.revokeOwnSessions(sessions)
+}
+
+// receiveRevocation takes a sessionsRevoked of another node.
+func (h *Hub) receiveRevocation(m bus.Message) error {
+	var revoked sessionsRevoked
+	if err := json.Unmarshal(m.Body, &revoked); err != nil {
+		return err
+	}
+	if len(revoked.Sessions) > maxEarlierSessions+1 {
+		return errors.New("it has too many sessions")
+	}
+	h.Go(func() { h.revokeOwnSessions(revoked.Sessions) }) // it calls handlers
+	return nil
+}
+
+// revokeOwnSessions is revokeSessions for the sockets of this node.
+func (h *Hub) revokeOwnSessions(sessions []string) {
 	for _, n := range h.Namespaces() {
 		if r := n.recovery.Load(); r != nil {
 			r.revokeSessions(sessions)

@@ -57,6 +57,17 @@ type recoveryStateSnapshot struct {
 	Memberships []membershipSnapshot `json:"memberships,omitempty"`
 	Sessions    []string             `json:"sessions,omitempty"` // earlier ones of the client
 	Dropped     uint64               `json:"dropped,omitempty"`
+	Imported    *importedSnapshot    `json:"imported,omitempty"`
+}
+
+// An importedSnapshot is what a socket has from the node that had it before.
+type importedSnapshot struct {
+	Offset string            `json:"offset"`
+	After  uint64            `json:"after"`
+	Count  int               `json:"count"`
+	Events []remoteBroadcast `json:"events,omitempty"` // without their namespaces; all of them, or none
+	At     time.Time         `json:"at"`
+	Got    []uint64          `json:"got,omitempty"` // the events of the history that the client got before
 }
 
 type membershipSnapshot struct {
@@ -161,6 +172,7 @@ func (d *disconnectedSocket) snapshot(fingerprints map[string]*fingerprint) sock
 		}
 		s.Authentication = fingerprints[state.authentication].String()
 	}
+	s.State.Imported = state.snapshotImported()
 	for _, m := range state.memberships.entries {
 		one := membershipSnapshot{Room: m.room, From: m.from}
 		if m.to != stillMember {
@@ -216,6 +228,9 @@ func (s *namespaceSnapshot) check() error {
 	}
 	for _, one := range s.Sockets {
 		state := &one.State
+		if i := state.Imported; i != nil && (i.After > s.Last || i.Count < 0 || len(i.Events) > 0 && len(i.Events) != i.Count) {
+			return errors.New("it has invalid imported events")
+		}
 		if one.ID == "" || state.PID == "" || max(state.Start, state.LastSent, state.Left, state.Dropped) > s.Last {
 			return errors.New("it has an invalid socket")
 		}
@@ -249,6 +264,9 @@ func (r *recoveryStore) restoreAll(s *namespaceSnapshot, fingerprints map[string
 
 func (r *recoveryStore) restoreSocket(s *socketSnapshot, fingerprints map[string]*fingerprint) {
 	n, state := r.namespace, s.State.restore(r)
+	if state == nil {
+		return
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if r.states[state.pid] != nil || n.hasIDLocked(s.ID) {
@@ -306,6 +324,7 @@ func (r *recoveryStore) restoreHistory(s *namespaceSnapshot) bool {
 	return true
 }
 
+// restore returns nil if an event is not valid.
 func (s *recoveryStateSnapshot) restore(r *recoveryStore) *recoveryState {
 	state := &recoveryState{store: r, pid: s.PID, epoch: r.history.epoch, start: s.Start, lastSent: s.LastSent, left: s.Left}
 	state.addSessions(s.Sessions...)
@@ -316,5 +335,8 @@ func (s *recoveryStateSnapshot) restore(r *recoveryStore) *recoveryState {
 		state.memberships.entries = append(state.memberships.entries, membership{one.Room, one.From, one.To})
 	}
 	state.memberships.dropped = s.Dropped
+	if s.Imported != nil && !r.restoreImportedEvents(state, s.Imported) {
+		return nil
+	}
 	return state
 }

@@ -4,6 +4,9 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"hash/crc64"
+	"strings"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/randid"
 )
 
 // The id of a socket has 22 characters that are safe in URLs: 72 random bits, 36 bits by which every
@@ -33,6 +36,25 @@ func (h *Hub) newSocketID() string {
 	check := idChecksum(string(id), h.idTag)
 	id = append(id, check[:]...)
 	return string(append(id, h.idTag...))
+}
+
+// idSecret is how many characters of a private id are a secret: 128 random bits.
+const idSecret = 22
+
+// newPrivateID returns the PrivateID of a new socket: a secret, and the tag of the node that made it.
+func (h *Hub) newPrivateID() string { return randid.New() + h.idTag }
+
+// tagOf returns the tag of a private id. It reports false for what no node makes.
+func tagOf(pid string) (tag string, ok bool) {
+	if len(pid) != idSecret+idTag {
+		return "", false
+	}
+	for i := range pid {
+		if strings.IndexByte(base64Alphabet, pid[i]) < 0 {
+			return "", false
+		}
+	}
+	return pid[idSecret:], true
 }
 
 // isSocketID reports whether a name is the id of a socket, on any node, now or before. Of other names

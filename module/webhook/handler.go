@@ -338,10 +338,15 @@ func (b *Handler) abandoned(d *disconnect) {
 // HandleUnrecoverable implements realtime.UnrecoverableHandler.
 func (b *Handler) HandleUnrecoverable(s *realtime.Socket) { b.queue.release(s.ID()) }
 
+// HandleMoved implements realtime.MovedHandler. The node that has the socket tells the backend when it
+// is gone.
+func (b *Handler) HandleMoved(s *realtime.Socket) { b.queue.cancel(s.ID()) }
+
 // Interface guards
 var (
 	_ realtime.Authenticator = (*Handler)(nil)
 	_ realtime.Handler       = (*Handler)(nil)
 
 	_ realtime.UnrecoverableHandler = (*Handler)(nil)
+	_ realtime.MovedHandler         = (*Handler)(nil)
 )
