@@ -151,7 +151,7 @@ func (b *Bus) addStamped(to Topic, h header, body []byte, volatile bool) (Stamp,
 		if c == nil {
 			return Stamp{}, errNoBroker
 		}
-		stamp, err := c.publisher.addStamped(to, h, body, volatile)
+		stamp, err := c.publisher.add(to, h, body, volatile)
 		if err == nil || b.connection.Load() == c { // otherwise the broker has been replaced meanwhile
 			return stamp, err
 		}

@@ -114,13 +114,7 @@ func (p *publisher) begin(incarnation string) {
 
 // add queues a message. It does not wait, so the caller may hold a lock that gives the order. The
 // error is ErrQueueFull.
-func (p *publisher) add(to Topic, h header, body []byte, volatile bool) error {
-	_, err := p.addStamped(to, h, body, volatile)
-	return err
-}
-
-// addStamped is add, and returns the message's stamp.
-func (p *publisher) addStamped(to Topic, h header, body []byte, volatile bool) (Stamp, error) {
+func (p *publisher) add(to Topic, h header, body []byte, volatile bool) (Stamp, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	t := p.topic(to)
