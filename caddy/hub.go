@@ -43,6 +43,7 @@ func newHub(name string, broker hubBroker, all *generations) (*hub, error) {
 		return nil, err
 	}
 	broker.openBridge(h)
+	broker.warnUnlessKeyed(name, processLogger())
 	wrapped := &hub{Hub: h, broker: broker, generations: all, endpoints: make(map[string]*endpoint)}
 	h.SetStats(wrapped.fillStats)
 	return wrapped, nil

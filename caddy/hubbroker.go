@@ -71,6 +71,13 @@ func (b hubBroker) forHub() cluster.Broker {
 	return b.Broker
 }
 
+// warnUnlessKeyed logs that polling needs sticky sessions, if it does.
+func (b hubBroker) warnUnlessKeyed(hub string, logger *zap.Logger) {
+	if holder, ok := b.Broker.(cluster.KeyHolder); ok && len(holder.ClusterKey()) == 0 {
+		logger.Warn("polling needs sticky sessions: the broker has neither a cluster_key nor a password", zap.String("hub", hub))
+	}
+}
+
 // name returns the broker's name in configurations.
 func (b hubBroker) name() string {
 	if module, ok := b.Broker.(caddy.Module); ok {
@@ -135,6 +142,7 @@ func (h *hub) setBroker(b hubBroker, logger *zap.Logger) {
 	h.broker = b
 	h.mu.Unlock()
 	logger.Info("broker replaced", fields...)
+	b.warnUnlessKeyed(h.Name(), logger)
 }
 
 // brokerState returns whether the broker is connected; nil if it has no connection. Lacking reports

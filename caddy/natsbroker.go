@@ -34,6 +34,9 @@ func (b *NATSBroker) Provision(caddy.Context) error {
 	if o.URLs, o.TLS, o.Options, err = b.provision("nats"); err != nil {
 		return err
 	}
+	if err = b.setClusterKey("nats", passwordOf(o.URLs, true)); err != nil {
+		return err
+	}
 	if b.Broker, err = natsbroker.New(o); err != nil {
 		return fmt.Errorf("broker nats: %w", err)
 	}
@@ -45,6 +48,7 @@ func (b *NATSBroker) Provision(caddy.Context) error {
 //	broker nats <url>... {
 //		credentials <file>
 //		prefix      <prefix>
+//		cluster_key <secret>
 //		required
 //		tls {
 //			ca                 <file>...
@@ -68,6 +72,7 @@ func (b *NATSBroker) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 var (
 	_ cluster.Broker         = (*NATSBroker)(nil)
 	_ cluster.HealthReporter = (*NATSBroker)(nil)
+	_ cluster.KeyHolder      = (*NATSBroker)(nil)
 	_ caddy.Provisioner      = (*NATSBroker)(nil)
 	_ caddyfile.Unmarshaler  = (*NATSBroker)(nil)
 )

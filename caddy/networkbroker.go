@@ -1,12 +1,16 @@
 package caddy
 
 import (
+	"crypto/pbkdf2"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
@@ -25,6 +29,12 @@ type NetworkBroker struct {
 	// prefixes are the same, too. Default: caddy-realtime.
 	Prefix string `json:"prefix,omitempty"`
 
+	// Key is a secret that all nodes have, and nobody else, of 32 characters or more. With it, the
+	// requests of a client that polls may reach any node. Global placeholders are filled in. Default:
+	// derived from the password in use; without one, these requests must reach the node that the client
+	// has connected to.
+	Key string `json:"cluster_key,omitempty"`
+
 	// TLS turns TLS on. Default: only where a URL says so.
 	TLS *BrokerTLS `json:"tls,omitempty"`
 
@@ -34,6 +44,8 @@ type NetworkBroker struct {
 	Required bool `json:"required,omitempty"`
 
 	filled []string // what placeholders and files stand for
+
+	clusterKey func() []byte // nil: there is none
 }
 
 // BrokerTLS configures TLS to a broker's servers.
@@ -64,13 +76,67 @@ func (b *NetworkBroker) expand(what, text string) (string, error) {
 	return filled, err
 }
 
+// ClusterKey implements cluster.KeyHolder.
+func (b *NetworkBroker) ClusterKey() []byte {
+	if b.clusterKey == nil {
+		return nil
+	}
+	return b.clusterKey()
+}
+
+// minClusterKey is how many bytes a key has at least. Each client has what could be compared with
+// guesses: the id of its session.
+const minClusterKey = 32
+
+// setClusterKey sets the key, or has it derived from a password, which may be missing.
+func (b *NetworkBroker) setClusterKey(name, password string) error {
+	key, err := b.expand("broker "+name+": cluster_key", b.Key)
+	switch {
+	case err != nil:
+		return err
+	case key != "" && len(key) < minClusterKey:
+		return fmt.Errorf("broker %s: cluster_key has %d characters; it must have %d or more, such as those of: openssl rand -hex 32", name, len(key), minClusterKey)
+	case key != "":
+		b.clusterKey = func() []byte { return []byte(key) }
+	case password != "":
+		b.clusterKey = sync.OnceValue(func() []byte { return derivedKey(password) })
+	}
+	return nil
+}
+
+// derivedKey returns the key that is derived from a password. That takes long, or clients could find out
+// a password that is not a strong one.
+func derivedKey(password string) []byte {
+	const iterations = 600_000
+	key, err := pbkdf2.Key(sha256.New, password, []byte("caddy-realtime cluster key"), iterations, sha256.Size)
+	if err != nil {
+		panic(err) // cannot happen: the sizes are large enough
+	}
+	return key
+}
+
+// passwordOf returns the first password in URLs; a user without a password is one if token is set.
+func passwordOf(urls []string, token bool) string {
+	for _, text := range urls {
+		u, err := url.Parse(text)
+		if err != nil || u.User == nil {
+			continue
+		}
+		if password, ok := u.User.Password(); ok || !token {
+			return password
+		}
+		return u.User.Username()
+	}
+	return ""
+}
+
 // provision returns what the library needs of the options, with placeholders filled in.
 func (b *NetworkBroker) provision(name string) (urls []string, secure *tls.Config, o netbroker.Options, err error) {
-	for _, url := range b.URLs {
-		if url, err = b.expand("broker "+name+": the URL", url); err != nil {
+	for _, text := range b.URLs {
+		if text, err = b.expand("broker "+name+": the URL", text); err != nil {
 			return nil, nil, o, err
 		}
-		urls = append(urls, url)
+		urls = append(urls, text)
 	}
 	if b.TLS != nil {
 		if secure, err = b.TLS.config(); err != nil {
@@ -146,13 +212,15 @@ func (b *NetworkBroker) parseOption(d *caddyfile.Dispenser, name, option string,
 	switch option {
 	case "prefix":
 		return parseWord(d, name, &b.Prefix)
+	case "cluster_key":
+		return parseWord(d, name, &b.Key)
 	case "required":
 		return parseFlag(d, name, &b.Required)
 	case "tls":
 		b.TLS = new(BrokerTLS)
 		return b.TLS.parse(d, name)
 	default:
-		all := slices.Concat(names, []string{"prefix", "required", "tls"})
+		all := slices.Concat(names, []string{"prefix", "cluster_key", "required", "tls"})
 		return d.Errf("broker %s has no option %q%s; it has %s", name, option, didYouMean(option, all), strings.Join(all, ", "))
 	}
 }

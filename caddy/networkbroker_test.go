@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-realtime/caddy-realtime/module/cluster"
 	"github.com/caddy-realtime/caddy-realtime/test/redisserver"
 )
 
@@ -96,11 +97,48 @@ func TestBrokerSettings(t *testing.T) {
 			"doc.go has no certificate"},
 		"half a client certificate": {&NATSBroker{NetworkBroker: NetworkBroker{URLs: []string{"nats://a"}, TLS: &BrokerTLS{ClientKey: "/nowhere"}}},
 			"broker nats: tls: open"},
+		"a short key": {&RedisBroker{NetworkBroker: NetworkBroker{URLs: []string{"redis://a"}, Key: "a short secret"}},
+			"broker redis: cluster_key has 14 characters; it must have 32 or more"},
+		"an unset key": {&NATSBroker{NetworkBroker: NetworkBroker{URLs: []string{"nats://a"}, Key: "{env.NOT_SET}"}},
+			"broker nats: cluster_key has {env.NOT_SET}"},
 		"another scheme": {&NATSBroker{NetworkBroker: NetworkBroker{URLs: []string{"{env.BROKER_URL}"}}}, "nats:// or tls://"},
 	} {
 		err := test.broker.Provision(caddy.Context{})
 		if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestClusterKey: the key is the one that is written, or derived from the password that is used.
+func TestClusterKey(t *testing.T) {
+	t.Setenv("CLUSTER_KEY", strings.Repeat("k", 32))
+	redis := func(b RedisBroker, url string) *RedisBroker {
+		b.URLs = []string{url}
+		return &b
+	}
+	derived := string(derivedKey("the password"))
+	for name, test := range map[string]struct {
+		broker interface {
+			caddy.Provisioner
+			cluster.KeyHolder
+		}
+		want string
+	}{
+		"none":                      {redis(RedisBroker{}, "redis://a"), ""},
+		"a user without password":   {redis(RedisBroker{}, "redis://user@a"), ""},
+		"written":                   {redis(RedisBroker{NetworkBroker: NetworkBroker{Key: "{env.CLUSTER_KEY}"}, Password: "the password"}, "redis://a"), strings.Repeat("k", 32)},
+		"password":                  {redis(RedisBroker{Password: "the password"}, "redis://a"), derived},
+		"password in a URL":         {redis(RedisBroker{}, "redis://user:the%20password@a"), derived},
+		"password and one in a URL": {redis(RedisBroker{Password: "the password"}, "redis://user:other@a"), derived},
+		"token of NATS":             {&NATSBroker{NetworkBroker: NetworkBroker{URLs: []string{"nats://the%20password@a"}}}, derived},
+		"password of NATS":          {&NATSBroker{NetworkBroker: NetworkBroker{URLs: []string{"nats://user:the%20password@a"}}}, derived},
+		"NATS without":              {&NATSBroker{NetworkBroker: NetworkBroker{URLs: []string{"nats://a"}}}, ""},
+	} {
+		if err := test.broker.Provision(caddy.Context{}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else if key := string(test.broker.ClusterKey()); key != test.want {
+			t.Errorf("%s: %q", name, key)
 		}
 	}
 }

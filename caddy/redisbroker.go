@@ -1,6 +1,7 @@
 package caddy
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/caddyserver/caddy/v2"
@@ -56,6 +57,9 @@ func (b *RedisBroker) Provision(caddy.Context) error {
 	if o.Password, err = b.expand("broker redis: password", b.Password); err != nil {
 		return err
 	}
+	if err = b.setClusterKey("redis", cmp.Or(o.Password, passwordOf(o.URLs, false))); err != nil {
+		return err
+	}
 	if b.Broker, err = redisbroker.New(o); err != nil {
 		return fmt.Errorf("broker redis: %w", err)
 	}
@@ -79,14 +83,15 @@ func (b *RedisBroker) openBridge(h *realtime.Hub) {
 // UnmarshalCaddyfile implements caddyfile.Unmarshaler. Syntax:
 //
 //	broker redis <url>... {
-//		username <name>
-//		password <password>
-//		sentinel <master>
+//		username    <name>
+//		password    <password>
+//		sentinel    <master>
 //		sharded
 //		socketio_adapter off|classic [<namespace>...] {
 //			key <key>
 //		}
-//		prefix   <prefix>
+//		prefix      <prefix>
+//		cluster_key <secret>
 //		required
 //		tls {
 //			ca                 <file>...
@@ -123,6 +128,7 @@ var (
 	_ cluster.Broker         = (*RedisBroker)(nil)
 	_ cluster.HealthReporter = (*RedisBroker)(nil)
 	_ bridger                = (*RedisBroker)(nil)
+	_ cluster.KeyHolder      = (*RedisBroker)(nil)
 	_ caddy.Provisioner      = (*RedisBroker)(nil)
 	_ caddyfile.Unmarshaler  = (*RedisBroker)(nil)
 )

@@ -81,3 +81,9 @@ type HealthReporter interface {
 	// secrets.
 	Health() error
 }
+
+// A KeyHolder is a Broker that knows a secret which all nodes of its cluster have, and nobody else.
+type KeyHolder interface {
+	// ClusterKey returns the secret; nil if there is none. Nobody must be able to guess it.
+	ClusterKey() []byte
+}

@@ -88,16 +88,15 @@ func (c *testCluster) start(key string, o engineio.Options) {
 		options:  o.WithDefaults(),
 		sessions: make(map[string]*engineio.Session),
 	}
-	hub, err := realtime.NewHub(realtime.Options{Broker: n.link, ClusterKey: []byte(key)})
+	n.link.key = []byte(key)
+	hub, err := realtime.NewHub(realtime.Options{Broker: n.link})
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	n.hub = hub
 	n.server = engineio.NewServer(func() *engineio.Options { return n.options }, n.accept)
 	n.server.Go = hub.Go
-	if f := hub.Forwarder(); f != nil {
-		n.server.Elsewhere = f.Endpoint("default", http.HandlerFunc(n.server.ServeForwarded))
-	}
+	n.server.Elsewhere = hub.Forwarder().Endpoint("default", http.HandlerFunc(n.server.ServeForwarded))
 	n.http = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { n.server.Serve(w, r, n.release) })}
 	go func() { _ = n.http.Serve(n.listener) }() // ends in stop
 	n.client = &http.Client{Transport: &http.Transport{
@@ -282,11 +281,16 @@ func expect(t *testing.T, what, got, want string) {
 // A link is a node's connection to the broker. It can be cut, and lose what passes through it.
 type link struct {
 	cluster.Broker
+	key []byte
+
 	mu    sync.Mutex
 	cut   bool
 	loses func(cluster.Envelope) bool // what does not arrive; nil for nothing
 	count int                         // what has been published to single nodes
 }
+
+// ClusterKey implements cluster.KeyHolder.
+func (l *link) ClusterKey() []byte { return l.key }
 
 func (l *link) setCut(cut bool) {
 	l.mu.Lock()

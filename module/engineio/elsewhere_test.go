@@ -420,3 +420,29 @@ func TestElsewhereSlowClient(t *testing.T) {
 		}
 	})
 }
+
+// All nodes get another broker, with another key. Sessions stay, and any node takes their requests.
+func TestElsewhereBrokerReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := withoutPings(engineio.Options{})
+		cluster := newTestCluster(t, o, o)
+		a, b := cluster.nodes[0], cluster.nodes[1]
+		id, before := a.open(t), a.open(t)
+		waits := b.poll(t.Context(), id)
+		for _, n := range cluster.nodes {
+			n.link = &link{Broker: cluster.broker.Peer(), key: []byte("the next secret")}
+			if err := n.hub.SetBroker(n.link); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := <-waits; !strings.HasPrefix(got, "400 ") && !strings.HasPrefix(got, "503 ") {
+			t.Errorf("a GET under way: %q", got)
+		}
+		expect(t, "its session", a.events(), "closed: transport error")
+		time.Sleep(3 * time.Second)
+		for _, id := range []string{before, a.open(t)} {
+			expect(t, "post", b.post(id, "4hi"), "ok")
+			expect(t, "received", a.events(), "hi")
+		}
+	})
+}

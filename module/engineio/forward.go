@@ -118,10 +118,10 @@ func (f *forwarding) ask(ctx context.Context, method string, body []byte, header
 	return answer, err
 }
 
-// patience is how long a client is silent at most, while its session lives.
+// patience is somewhat longer than a client is silent at most, while its session lives.
 func (f *forwarding) patience() time.Duration {
 	o := f.server.options()
-	return o.PingInterval + o.PingTimeout
+	return o.PingInterval + o.PingTimeout + tellTimeout
 }
 
 var errNoAnswer = errors.New("it has not answered in time")

@@ -99,17 +99,15 @@ func (h *Hub) openBus(o *Options) error {
 		}
 		return nodes
 	})
-	if len(o.ClusterKey) > 0 {
-		h.forwarder = forward.New(forward.Options{
-			Key:     o.ClusterKey,
-			Hub:     h.name,
-			Tag:     h.idTag,
-			Tagged:  b.Tagged,
-			Away:    b.Away,
-			Streams: h.streams,
-			Logger:  h.limited,
-		})
-	}
+	h.forwarder = forward.New(forward.Options{
+		Hub:     h.name,
+		Tag:     h.idTag,
+		Tagged:  b.Tagged,
+		Away:    b.Away,
+		Streams: h.streams,
+		Logger:  h.limited,
+	})
+	h.forwarder.SetKey(clusterKey(o.Broker))
 	h.answerTakeovers()
 	for kind := range remoteOperations {
 		b.Answer(kind, func(ctx context.Context, r bus.Request) ([]byte, error) {
@@ -204,8 +202,16 @@ func (o otherNodes) request(ctx context.Context, kind string, body []byte) (answ
 	return all.Nodes, all.Missing
 }
 
+// clusterKey returns the secret that a broker knows; nil if there is none.
+func clusterKey(b cluster.Broker) []byte {
+	if holder, ok := b.(cluster.KeyHolder); ok {
+		return holder.ClusterKey()
+	}
+	return nil
+}
+
 // Forwarder has the requests about a session answered by the node that owns it, whichever node they
-// reach. It is nil without Options.ClusterKey.
+// reach. That takes a broker that is a cluster.KeyHolder and has a key.
 func (h *Hub) Forwarder() *forward.Forwarder { return h.forwarder }
 
 // Forwarding returns how many requests are being passed on to other nodes and answered for them.
@@ -222,6 +228,7 @@ func (h *Hub) SetBroker(b cluster.Broker) error {
 	if err := h.bus.SetBroker(b); err != nil {
 		return errors.Join(err, closeBroker(b))
 	}
+	h.forwarder.SetKey(clusterKey(b))
 	former := h.broker
 	h.broker = b
 	if err := closeBroker(former); err != nil {
@@ -232,7 +239,7 @@ func (h *Hub) SetBroker(b cluster.Broker) error {
 
 // closeBus says what is still to be said, and ends the connection to the other nodes.
 func (h *Hub) closeBus() error {
-	if h.forwarder != nil {
+	if h.forwarder != nil { // as with the bus
 		h.forwarder.Close()
 	}
 	h.brokerMu.Lock()

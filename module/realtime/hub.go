@@ -30,15 +30,11 @@ type Options struct {
 	// Node identifies this process among the nodes of a cluster. Default: random.
 	Node string
 	// Broker carries broadcasts to the other nodes. The hub closes it, and so does NewHub if it
-	// fails. Default: none, a single node.
+	// fails. If it is a cluster.KeyHolder, see Forwarder. Default: none, a single node.
 	Broker cluster.Broker
 	// BrokerQueue is how many bytes may wait for the broker. Broadcasts beyond it reach the sockets
 	// of this node only. Default: 16 MiB.
 	BrokerQueue int
-	// ClusterKey is a secret that all nodes of the cluster have, and nobody else. With it, requests of
-	// a client that polls may reach any node: see Forwarder. Default: none, and they must reach the
-	// node that has opened its session.
-	ClusterKey []byte
 	// Recovery lets clients recover their sockets after a broken connection. Default: off.
 	Recovery Recovery
 	// MaxOutbound is how many bytes may wait for all clients of this node together. Beyond it, the

@@ -65,8 +65,6 @@ func NewServer(endpoint *realtime.Endpoint, options func() *Options) *Server {
 	s.SetBudget(endpoint.Hub().Outbound())
 	s.Gate = endpoint.Pending()
 	s.Go = endpoint.Hub().Go
-	if f := endpoint.Hub().Forwarder(); f != nil {
-		s.Elsewhere = f.Endpoint(endpoint.Name(), http.HandlerFunc(s.ServeForwarded))
-	}
+	s.Elsewhere = endpoint.Hub().Forwarder().Endpoint(endpoint.Name(), http.HandlerFunc(s.ServeForwarded))
 	return s
 }

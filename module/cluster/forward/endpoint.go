@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"sync"
+
+	"github.com/caddy-realtime/caddy-realtime/module/internal/randid"
 )
 
 // Why a request is not forwarded.
@@ -33,7 +35,13 @@ func (f *Forwarder) Endpoint(name string, own http.Handler) *Endpoint {
 }
 
 // NewID returns an id for a session of this node. Whoever knows it can act as the session's client.
-func (e *Endpoint) NewID() string { return e.forwarder.ids.make(e.name) }
+func (e *Endpoint) NewID() string {
+	keys := e.forwarder.keys.Load()
+	if keys.current == nil {
+		return randid.New()
+	}
+	return e.forwarder.ids.make(keys.current, e.name)
+}
 
 // Owner returns what sends requests to the node that owns a session, on behalf of a client with an
 // address. It returns false unless a node has made the id, which lives and is another one.
@@ -41,7 +49,7 @@ func (e *Endpoint) NewID() string { return e.forwarder.ids.make(e.name) }
 // RoundTrip fails with ErrTooMany if too many requests are under way, of the client or in all, and with
 // ErrAway while the broker is away. Each answer's body must be closed. That of an answer 101 is an io.ReadWriteCloser.
 func (e *Endpoint) Owner(session, client string) (http.RoundTripper, bool) {
-	tag, ok := e.forwarder.ids.tagOf(session, e.name)
+	tag, ok := e.forwarder.ids.tagOf(e.forwarder.keys.Load(), session, e.name)
 	if !ok {
 		return nil, false
 	}

@@ -17,53 +17,66 @@ import (
 func TestMain(m *testing.M) { leak.Main(m) }
 
 func TestSessionIDs(t *testing.T) {
-	key := []byte("secret")
-	a, b := newSessionIDs(key, "hub", "AAAA"), newSessionIDs(key, "hub", "BBBB")
-	id := a.make("default")
+	key := new(keys).next([]byte("secret"))
+	a, b := sessionIDs{"hub", "AAAA"}, sessionIDs{"hub", "BBBB"}
+	id := a.make(key.current, "default")
 	if len(id) != 38 || strings.ContainsFunc(id, func(r rune) bool { return !strings.ContainsRune("-_", r) && (r < '0' || r > 'z') }) {
 		t.Error("the id", id)
 	}
-	for _, node := range []*sessionIDs{&a, &b} {
-		if tag, ok := node.tagOf(id, "default"); tag != "AAAA" || !ok {
-			t.Error(tag, ok)
+	known := func(node sessionIDs, k *keys, id string) bool {
+		tag, ok := node.tagOf(k, id, "default")
+		return tag == "AAAA" && ok
+	}
+	later := key.next([]byte("another"))
+	for name, is := range map[string]bool{
+		"own":                  known(a, key, id),
+		"of another node":      known(b, key, id),
+		"with a former key":    known(b, later, id),
+		"with the key of now":  known(b, later, a.make(later.current, "default")),
+		"when there is no key": known(b, key.next(nil), id),
+		"after the same key":   known(b, later.next([]byte("another")), id),
+	} {
+		if !is {
+			t.Error("unknown", name)
 		}
 	}
-	others := map[string]sessionIDs{
-		"key":      newSessionIDs([]byte("other"), "hub", "BBBB"),
-		"hub":      newSessionIDs(key, "other", "BBBB"),
-		"tag size": newSessionIDs(key, "hub", "BBBBB"),
-	}
-	for name, other := range others {
-		if _, ok := other.tagOf(id, "default"); ok {
-			t.Error("an id of another", name)
+	for name, is := range map[string]bool{
+		"another key":       known(b, new(keys).next([]byte("other")), id),
+		"a key before that": known(b, later.next([]byte("a third one")), id),
+		"no key":            known(b, new(keys), id),
+		"another hub":       known(sessionIDs{"other", "BBBB"}, key, id),
+		"longer tags":       known(sessionIDs{"hub", "BBBBB"}, key, id),
+	} {
+		if is {
+			t.Error("known with", name)
 		}
 	}
-	if _, ok := a.tagOf(id, "other"); ok {
+	if _, ok := a.tagOf(key, id, "other"); ok {
 		t.Error("an id of another endpoint")
 	}
 	// Where one name ends and the next begins matters.
-	if a.code(id, "x") == (&sessionIDs{a.key, "hubx", "AAAA"}).code(id, "") {
+	if a.code(key.current, "x", "y") == (&sessionIDs{"huby", "AAAA"}).code(key.current, "x", "") {
 		t.Error("names run together")
 	}
 	for i := range id {
 		changed := []byte(id)
 		changed[i] ^= 1
-		if _, ok := b.tagOf(string(changed), "default"); ok {
+		if known(b, key, string(changed)) {
 			t.Errorf("an id that was changed at %d", i)
 		}
 	}
-	if a.make("default") == id {
+	if a.make(key.current, "default") == id {
 		t.Error("an id was made twice")
 	}
 }
 
 // FuzzSessionIDs: ids of clients are what they like.
 func FuzzSessionIDs(f *testing.F) {
-	ids := newSessionIDs([]byte("secret"), "hub", "AAAA")
-	f.Add(ids.make("default"))
+	ids, key := sessionIDs{"hub", "AAAA"}, new(keys).next([]byte("secret"))
+	f.Add(ids.make(key.current, "default"))
 	f.Add("")
 	f.Fuzz(func(t *testing.T, id string) {
-		if tag, ok := ids.tagOf(id, "default"); ok && tag != "AAAA" {
+		if tag, ok := ids.tagOf(key, id, "default"); ok && tag != "AAAA" {
 			t.Errorf("%q is taken for an id of %q", id, tag)
 		}
 	})
@@ -121,10 +134,11 @@ func TestRoundTrip(t *testing.T) {
 		}()
 		living, away := true, false
 		f := New(Options{
-			Key: []byte("secret"), Hub: "hub", Tag: "AAAA", Streams: streams,
+			Hub: "hub", Tag: "AAAA", Streams: streams,
 			Tagged: func(tag string) (string, bool) { return "self", living && tag == "AAAA" },
 			Away:   func() bool { return away },
 		})
+		f.SetKey([]byte("secret"))
 		waits := make(chan struct{})
 		e := f.Endpoint("default", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			body, _ := io.ReadAll(r.Body)

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -35,8 +36,6 @@ const headerTimeout = 10 * time.Second
 
 // Options are the settings of a Forwarder.
 type Options struct {
-	// Key is the secret that all nodes of the cluster have, and nobody else.
-	Key []byte
 	// Hub is the name of the hub, and Tag that by which other nodes find this one.
 	Hub, Tag string
 	// Tagged returns the name of the other node that lives and has a tag.
@@ -53,6 +52,7 @@ type Options struct {
 // may be called concurrently.
 type Forwarder struct {
 	ids     sessionIDs
+	keys    atomic.Pointer[keys]
 	tagged  func(tag string) (node string, ok bool)
 	away    func() bool
 	streams *stream.Streams
@@ -71,13 +71,14 @@ func New(o Options) *Forwarder {
 		logger = zap.NewNop()
 	}
 	f := &Forwarder{
-		ids:      newSessionIDs(o.Key, o.Hub, o.Tag),
+		ids:      sessionIDs{o.Hub, o.Tag},
 		tagged:   o.Tagged,
 		away:     o.Away,
 		streams:  o.Streams,
 		limits:   limits{byAddress: make(map[string]int)},
 		handlers: make(map[string]http.Handler),
 	}
+	f.keys.Store(new(keys))
 	failures, _ := zap.NewStdLogAt(logger, zap.ErrorLevel) // fails for unknown levels only
 	f.server = http.Server{
 		Handler:           http.HandlerFunc(f.serve),
@@ -90,6 +91,13 @@ func New(o Options) *Forwarder {
 		}
 	})
 	return f
+}
+
+// SetKey sets the secret that all nodes of the cluster have, and nobody else. Nil means that there is
+// none, as at the beginning: then no request is forwarded. Ids that were made with the former key are
+// still known.
+func (f *Forwarder) SetKey(key []byte) {
+	f.keys.Store(f.keys.Load().next(key))
 }
 
 // Close ends all requests. It returns when no other node's request is accepted any more.
