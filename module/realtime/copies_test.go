@@ -1,13 +1,16 @@
 package realtime_test
 
 import (
+	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/caddy-realtime/caddy-realtime/module/cluster"
 	"github.com/caddy-realtime/caddy-realtime/module/cluster/bus"
+	"github.com/caddy-realtime/caddy-realtime/module/cluster/membroker"
 	"github.com/caddy-realtime/caddy-realtime/module/realtime"
 )
 
@@ -94,6 +97,53 @@ func TestInterest(t *testing.T) {
 		m.Join(join(t, e).ID())
 		if n := subscribed(); n != 2 {
 			t.Errorf("%d shards with a socket's own room, want 2", n)
+		}
+	})
+}
+
+// A countingBroker counts what its node receives, without heartbeats.
+type countingBroker struct {
+	cluster.Broker
+	received atomic.Int64
+}
+
+func (b *countingBroker) Subscribe(ctx context.Context, topic string, receive func(cluster.Envelope)) (cluster.Subscription, error) {
+	return b.Broker.Subscribe(ctx, topic, func(e cluster.Envelope) {
+		if isOf(e, "broadcast") {
+			b.received.Add(1)
+		}
+		receive(e)
+	})
+}
+
+// Of ten nodes that have members in 100 of 1,000 rooms each, each node receives about a tenth of what
+// is sent to rooms.
+func TestInterestOfTenNodes(t *testing.T) {
+	const nodes, rooms, events = 10, 1000, 5000
+	synctest.Test(t, func(t *testing.T) {
+		broker := membroker.New(membroker.Options{})
+		brokers, spaces := make([]*countingBroker, nodes), make([]*realtime.Namespace, nodes)
+		for i := range nodes {
+			brokers[i] = &countingBroker{Broker: broker.Peer()}
+			e := open(hub(t, realtime.Options{Broker: brokers[i]}), realtime.Policy{})
+			for room := i; room < rooms; room += nodes {
+				join(t, e, fmt.Sprint("room ", room))
+			}
+			spaces[i] = e.Hub().Namespace("/")
+		}
+		time.Sleep(10 * time.Second) // in virtual time: the nodes know each other
+		for i := range events {
+			if err := spaces[i%nodes].To(fmt.Sprint("room ", i*7919%rooms)).Emit(t.Context(), "e"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		for i, b := range brokers {
+			share := float64(b.received.Load()) / events
+			t.Logf("node %d has received %.1f %%", i, 100*share)
+			if share < 1.0/nodes || share >= 0.15 {
+				t.Errorf("node %d has received %.1f %% of the events", i, 100*share)
+			}
 		}
 	})
 }
