@@ -72,6 +72,14 @@ func (n *Namespace) Members(room string) []*Socket {
 	return members
 }
 
+// HasMembers reports whether any socket of this node is in a room, connected or recoverable. A socket's
+// id is the name of its own room.
+func (n *Namespace) HasMembers(room string) bool {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.hasIDLocked(room) || len(n.rooms.get(room).members) > 0 || len(n.disconnected.rooms.get(room).members) > 0
+}
+
 // Rooms returns how many connected sockets of this node are in each room. The rooms that sockets
 // have of their own are left out.
 func (n *Namespace) Rooms() map[string]int {

@@ -155,3 +155,26 @@ func FuzzBroadcast(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkBroadcast writes and reads an event of about 200 bytes to a room.
+func BenchmarkBroadcast(b *testing.B) {
+	m := &realtime.Message{Namespace: "/", Event: "message", Args: []realtime.Arg{
+		{JSON: json.RawMessage(`{"id":12345,"from":"someone","text":"` + strings.Repeat("text ", 30) + `","tags":["a","b"]}`)},
+	}}
+	o := &options{rooms: []string{"room"}}
+	message := encodeBroadcast("uid", m, o)
+	b.Run("encode", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			encodeBroadcast("uid", m, o)
+		}
+	})
+	b.Run("parse", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := parseBroadcast(message); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

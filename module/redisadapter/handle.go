@@ -50,7 +50,10 @@ func (a *Adapter) handleMessage(channel string, message []byte) {
 	for namespace, c := range a.channels {
 		switch {
 		case strings.HasPrefix(channel, c.broadcasts):
-			err = errors.Join(err, a.handleBroadcast(namespace, message))
+			room := strings.TrimSuffix(channel[len(c.broadcasts):], "#")
+			if room == "" || a.hub.Lookup(namespace).HasMembers(room) {
+				err = a.handleBroadcast(namespace, message)
+			}
 		case channel == c.requests:
 			err = a.handleRequest(namespace, message)
 		case strings.HasPrefix(channel, c.responses):

@@ -14,19 +14,14 @@ export async function connectRedis() {
   return client;
 }
 
-/** A server with the adapter, its URL, and a function that ends it. */
+/** A server with the adapter, and its URL. */
 export async function startServer() {
   const publisher = await connectRedis();
   const subscriber = await connectRedis();
   const http = createServer();
   const io = new Server(http, { adapter: createAdapter(publisher, subscriber) });
   await new Promise((resolve) => http.listen(0, "127.0.0.1", resolve));
-  const close = async () => {
-    await io.close();
-    publisher.destroy();
-    subscriber.destroy();
-  };
-  return { io, url: `http://127.0.0.1:${http.address().port}`, publisher, subscriber, close };
+  return { io, url: `http://127.0.0.1:${http.address().port}` };
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1]).href) {

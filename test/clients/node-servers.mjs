@@ -231,5 +231,4 @@ for (let last = false; !last;) {
 await expect("without the second server", () => api(0).emit({ everyone: true }, "e", 1), byOurs(0), { all: [["e", 1]] });
 
 for (const client of Object.values(clients)) client.disconnect();
-await Promise.all([a.close(), b.close()]);
-redis.destroy();
+process.exit(); // the servers would keep it running
