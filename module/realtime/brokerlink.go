@@ -52,13 +52,14 @@ func (h *Hub) BrokerStats() BrokerStats {
 // openBus makes the bus, and connects it to the other nodes if there is a broker.
 func (h *Hub) openBus(o *Options) error {
 	h.streams = stream.New(h.node)
-	backups := newBackups(h)
+	backups, occupancy := newBackups(h), newOccupancy(h)
 	receive := map[string]func(bus.Message) error{
 		kindBroadcast:  h.receive,
 		kindRevocation: h.receiveRevocation,
 		stream.Kind:    func(m bus.Message) error { return h.streams.Receive(m.Node, m.Body) },
 	}
 	maps.Copy(receive, backups.table.Receive())
+	maps.Copy(receive, occupancy.table.Receive())
 	b, err := bus.Open(bus.Options{
 		Hub:        h.name,
 		Node:       h.node,
@@ -81,6 +82,7 @@ func (h *Hub) openBus(o *Options) error {
 		},
 		Member: func(c bus.Change) {
 			backups.table.MemberChanged(c)
+			occupancy.table.MemberChanged(c)
 			h.memberChanged(c)
 		},
 	})
@@ -88,8 +90,9 @@ func (h *Hub) openBus(o *Options) error {
 		return err
 	}
 	h.bus = b
-	h.backups = backups
+	h.backups, h.occupancy = backups, occupancy
 	backups.table.Start(b)
+	occupancy.table.Start(b)
 	h.others = otherNodes{b}
 	h.streams.Use(func(node string, body []byte) error {
 		return b.Publish(stream.Kind, body, false, bus.NodeTopic(node))
@@ -246,6 +249,7 @@ func (h *Hub) closeBus() error {
 	defer h.brokerMu.Unlock()
 	if h.bus != nil { // it could be opened
 		h.backups.table.Close()
+		h.occupancy.table.Close()
 		h.bus.Close()
 	}
 	return closeBroker(h.broker)

@@ -29,5 +29,6 @@
 //   - What is asked of all nodes: nodes.go, operation.go, selector.go, page.go. Each operation:
 //     socketinfo.go, change.go, roomlist.go, presence.go, nodestats.go, request.go.
 //   - Servers of other kinds: bridge.go.
-//   - Other nodes: brokerlink.go, remotebroadcast.go, routes.go, interest.go, copies.go, backup.go.
+//   - Other nodes: brokerlink.go, remotebroadcast.go, routes.go, interest.go, copies.go, backup.go,
+//     occupancy.go.
 package realtime

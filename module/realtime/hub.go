@@ -64,6 +64,7 @@ type Hub struct {
 	broadcasts atomic.Uint64      // numbers those that are published in several copies
 	copies     copyTable          // of those that come in several copies
 	backups    *backups
+	occupancy  *occupancy
 	arrivals   arrivals                  // of clients whose sockets other nodes have
 	gaps       atomic.Uint64             // how often broadcasts of other nodes were missing
 	restored   atomic.Pointer[time.Time] // when the state of an earlier process was; nil if never

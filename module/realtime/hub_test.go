@@ -108,7 +108,7 @@ func (b *fakeBroker) Publish(ctx context.Context, e cluster.Envelope) error {
 		b.receive(e)
 		return nil
 	}
-	if isOf(e, "backup") {
+	if isOf(e, "backup") || isOf(e, "occupancy") {
 		return nil
 	}
 	if b.onPublish != nil {
@@ -127,7 +127,7 @@ func isOf(e cluster.Envelope, kind string) bool {
 	return bytes.HasPrefix(e.Payload, []byte(`{"v":1,"kind":"`+kind+`"`))
 }
 
-// envelopes returns what has been published, without heartbeats and backups. A hub publishes on a goroutine, for
+// envelopes returns what has been published, without heartbeats and tables. A hub publishes on a goroutine, for
 // which the caller has waited.
 func (b *fakeBroker) envelopes() []cluster.Envelope {
 	b.mu.Lock()

@@ -13,6 +13,7 @@ import (
 type interest struct {
 	bus       *bus.Bus
 	namespace string
+	occupancy *occupancy // is told what has changed; nil for sockets that are not connected
 }
 
 // maxWatch is how long a socket that joins a room waits until the broker has confirmed that this
@@ -30,6 +31,20 @@ func (i *interest) retain(room string) {
 func (i *interest) release(room string) {
 	if i != nil && !isSocketID(room) {
 		i.bus.Unwatch(bus.Shard(i.namespace, room))
+	}
+}
+
+// roomChanged and userChanged tell that a room has other members, and that a user has other sockets.
+// The caller may hold locks.
+func (i *interest) roomChanged(room string) {
+	if i != nil && i.occupancy != nil {
+		i.occupancy.changed("room", i.namespace, room)
+	}
+}
+
+func (i *interest) userChanged(user string) {
+	if i != nil && i.occupancy != nil && user != "" {
+		i.occupancy.changed("user", "", user)
 	}
 }
 

@@ -32,8 +32,8 @@ type Namespace struct {
 }
 
 func newNamespace(hub *Hub, name string, recovery Recovery) *Namespace {
-	i := &interest{hub.bus, name}
-	n := &Namespace{hub: hub, name: name, socketSet: newSocketSet(i), disconnected: newSocketSet(i), moved: newSocketSet(nil)}
+	connected, disconnected := &interest{hub.bus, name, hub.occupancy}, &interest{hub.bus, name, nil}
+	n := &Namespace{hub: hub, name: name, socketSet: newSocketSet(connected), disconnected: newSocketSet(disconnected), moved: newSocketSet(nil)}
 	n.setRecovery(recovery)
 	return n
 }

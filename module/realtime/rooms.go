@@ -73,6 +73,7 @@ func (r rooms) add(name string, s *Socket) bool {
 	}
 	s.rooms = append(s.rooms, place{joined, len(joined.members)})
 	joined.members = append(joined.members, s)
+	r.interest.roomChanged(name)
 	return true
 }
 
@@ -106,6 +107,7 @@ func (r rooms) vacate(p place) {
 	}
 	room.members[last] = nil
 	room.members = room.members[:last]
+	r.interest.roomChanged(room.name)
 	switch {
 	case last == 0:
 		delete(r.named, room.name)

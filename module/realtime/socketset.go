@@ -14,6 +14,7 @@ func newSocketSet(i *interest) socketSet {
 func (set *socketSet) add(s *Socket) {
 	set.sockets[s.id] = s
 	set.users.add(s)
+	set.rooms.interest.userChanged(s.user)
 }
 
 // remove removes a socket. The socket keeps the list of its rooms.
@@ -23,4 +24,5 @@ func (set *socketSet) remove(s *Socket) {
 	}
 	set.rooms.removeAll(s)
 	set.users.remove(s)
+	set.rooms.interest.userChanged(s.user)
 }

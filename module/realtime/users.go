@@ -41,9 +41,9 @@ func (u users) sockets(user string) iter.Seq[*Socket] {
 	}
 }
 
-// UserConnections returns how many connections a user has on this node, in all namespaces. Sockets
+// localConnections returns how many connections a user has on this node, in all namespaces. Sockets
 // that share a connection count once.
-func (h *Hub) UserConnections(user string) int {
+func (h *Hub) localConnections(user string) int {
 	sessions := make(map[string]struct{})
 	for _, n := range h.Namespaces() {
 		n.mu.RLock()

@@ -385,3 +385,65 @@ func TestLargeStateIsNotCopied(t *testing.T) {
 		}
 	})
 }
+
+// TestConnectionsLeftElsewhere has a user leave at two nodes at once, and then one after the other. Whoever is
+// told of last has no connection left, on whichever node.
+func TestConnectionsLeftElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newBackupCluster(t, 3)
+		defer c.close()
+		told := func() (left []int) {
+			messages, _ := c.told.take()
+			for _, m := range messages {
+				var body struct {
+					Data struct {
+						Left int `json:"user_connections_left"`
+					}
+				}
+				if err := json.Unmarshal(m.body, &body); err != nil {
+					t.Fatal(err)
+				}
+				left = append(left, body.Data.Left)
+			}
+			return left
+		}
+		connect := func() (sockets []*realtime.Socket) {
+			for _, n := range c.all {
+				sockets = append(sockets, n.connect().socket)
+			}
+			time.Sleep(time.Second)
+			return sockets
+		}
+		leave := func(s *realtime.Socket) {
+			s.HandleDisconnect(reason.TransportClose)
+			synctest.Wait()
+		}
+		sockets := connect()
+		leave(sockets[0])
+		leave(sockets[1])
+		time.Sleep(2 * time.Second)
+		leave(sockets[2])
+		time.Sleep(2 * time.Second)
+		if got := told(); !slices.Equal(got, []int{1, 1, 0}) {
+			t.Errorf("two at once, then one: left are %v", got)
+		}
+		for _, between := range []time.Duration{0, 100 * time.Millisecond, 400 * time.Millisecond} {
+			for _, s := range connect() {
+				leave(s)
+				time.Sleep(between)
+			}
+			time.Sleep(2 * time.Second)
+			if got := told(); len(got) != 3 || got[2] != 0 {
+				t.Errorf("one after %v: left are %v", between, got)
+			}
+		}
+		// An exit does not wait for other nodes.
+		sockets = connect()
+		leave(sockets[0])
+		c.all[0].dead = true
+		c.all[0].exit()
+		if got := told(); !slices.Equal(got, []int{2}) {
+			t.Errorf("at an exit: left are %v", got)
+		}
+	})
+}

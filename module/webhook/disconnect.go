@@ -25,6 +25,7 @@ type disconnect struct {
 	user      *string
 	peer      realtime.Peer
 	hold      time.Duration   // how long the client may come back
+	settles   bool            // it waits until other nodes have told of the user's connections
 	data      json.RawMessage // a disconnectData or recoveredData, in which nobody is left
 	attempts  int
 	giveUp    time.Time       // after which there is no attempt; zero before the first

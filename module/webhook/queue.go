@@ -20,6 +20,11 @@ const (
 
 	// A client that comes back at the last moment shall not be reported as gone.
 	grace = time.Second
+
+	// A message about a user who has connections on other nodes waits for so long: these may be about
+	// to say that they have none any more. So whichever connection ends last, the backend is told
+	// that none is left.
+	settling = time.Second
 )
 
 var errFull = fmt.Errorf("%d wait already", maxWaiting)
@@ -131,7 +136,9 @@ func (q *Queue) flush(ctx context.Context, dueOnly bool) {
 		q.mu.Unlock()
 		return
 	}
-	if !dueOnly {
+	if dueOnly {
+		q.endSettling()
+	} else {
 		now := time.Now()
 		for _, e := range q.waiting.All() { // which stays in order, as all are due at once
 			e.Due = now
@@ -152,6 +159,20 @@ func (q *Queue) flush(ctx context.Context, dueOnly bool) {
 	q.mu.Lock()
 	q.empty = nil
 	q.mu.Unlock()
+}
+
+// endSettling has messages sent now that only wait for other nodes. The caller holds the mutex.
+func (q *Queue) endSettling() {
+	var settling []*disconnect
+	for _, e := range q.waiting.All() {
+		if e.Value.settles && e.Value.attempts == 0 {
+			settling = append(settling, e.Value)
+		}
+	}
+	for _, d := range settling {
+		d.Due = time.Now()
+		q.waiting.Fix(&d.Entry)
+	}
 }
 
 // close writes the records a last time, and empties the queue, which has left its last
@@ -195,8 +216,12 @@ func (q *Queue) add(d *disconnect) {
 		return
 	}
 	d.Due = time.Now()
-	if d.hold > 0 {
+	switch {
+	case d.hold > 0:
 		d.Due = d.Due.Add(d.hold + grace)
+	case d.user != nil && d.hub != nil && d.hub.ConnectionsElsewhere(*d.user) > 0:
+		d.settles = true
+		d.Due = d.Due.Add(settling)
 	}
 	q.records.put(d)
 	q.push(d)

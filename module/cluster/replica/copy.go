@@ -223,19 +223,17 @@ func (t *Table[K, V]) Complete() bool {
 	return true
 }
 
-// Values returns the values that a key has at other nodes, with the names of these.
-func (t *Table[K, V]) Values(key K) map[string]V {
-	bucket := bucketOf(t.options.Codec.AppendKey(nil, key))
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var values map[string]V
-	for node, c := range t.copies {
-		if value, ok := c.parts[bucket].entries[key]; ok {
-			if values == nil {
-				values = make(map[string]V)
+// Values returns the values that a key has at other nodes, with the names of these. The loop must
+// not call the table.
+func (t *Table[K, V]) Values(key K) iter.Seq2[string, V] {
+	return func(yield func(string, V) bool) {
+		bucket := bucketOf(t.options.Codec.AppendKey(nil, key))
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		for node, c := range t.copies {
+			if value, ok := c.parts[bucket].entries[key]; ok && !yield(node, value) {
+				return
 			}
-			values[node] = value
 		}
 	}
-	return values
 }

@@ -42,6 +42,13 @@ func (t *Table[K, V]) runFetches() {
 	}
 }
 
+// hasFetches reports whether there is something to do for runFetches.
+func (t *Table[K, V]) hasFetches() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.stale)+len(t.returns) > 0
+}
+
 // nextStale returns a copy that is to be fetched; nil if there is none.
 func (t *Table[K, V]) nextStale() *nodeCopy[K, V] {
 	t.mu.Lock()

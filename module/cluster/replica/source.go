@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddy-realtime/caddy-realtime/module/cluster/bus"
@@ -25,8 +26,9 @@ type source[K comparable] struct {
 	changed map[K]struct{} // since they were sent; nil if nobody is told
 	soon    bool           // the digest is to be sent in any case
 
+	active atomic.Bool // somebody is told
+
 	sending  sync.Mutex // guards the rest; taken before mu
-	active   bool
 	sequence uint64
 	parts    [buckets]part[K]
 	count    int
@@ -40,8 +42,6 @@ type part[K comparable] struct {
 	sums   map[K]uint64 // of the entries, as they were sent
 	digest uint64
 }
-
-func newSource[K comparable]() source[K] { return source[K]{} }
 
 // touch notes that a key has changed.
 func (s *source[K]) touch(key K) {
@@ -81,14 +81,19 @@ func (s *source[K]) take(n int) (keys []K, soon bool) {
 func (s *source[K]) start() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.active, s.changed = true, make(map[K]struct{})
+	s.changed = make(map[K]struct{})
+	s.active.Store(true)
 }
 
 // stop forgets what was sent. The numbers go on.
 func (s *source[K]) stop() {
+	if !s.active.Load() {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.active, s.changed = false, nil
+	s.changed = nil
+	s.active.Store(false)
 	s.parts, s.count, s.digest, s.holders = [buckets]part[K]{}, 0, 0, nil
 }
 
@@ -132,7 +137,7 @@ func (t *Table[K, V]) flush() {
 		s.stop()
 		return
 	}
-	if !s.active {
+	if !s.active.Load() {
 		// Those who have no copy ask for the whole.
 		s.start()
 		for key := range t.options.Keys() {

@@ -112,7 +112,6 @@ func New[K comparable, V any](o Options[K, V]) *Table[K, V] {
 		logger:  zap.NewNop(),
 		wake:    make(chan struct{}, 1),
 		fetch:   make(chan struct{}, 1),
-		source:  newSource[K](),
 		copies:  make(map[string]*nodeCopy[K, V]),
 		stale:   make(map[string]struct{}),
 		taken:   make(map[string]*takenKeys[K]),
@@ -156,6 +155,10 @@ func (t *Table[K, V]) Close() {
 // gone. It is cheap, and the caller may hold locks that Append needs.
 func (t *Table[K, V]) Changed(key K) { t.source.touch(key) }
 
+// Active reports whether Changed does anything: it does nothing while no other node lives. Then Keys
+// is called before anything is sent. It is cheap.
+func (t *Table[K, V]) Active() bool { return t.source.active.Load() }
+
 // MemberChanged must be called by bus.Options.Member.
 func (t *Table[K, V]) MemberChanged(c bus.Change) {
 	t.mu.Lock()
@@ -191,7 +194,9 @@ func (t *Table[K, V]) run() {
 		t.flush()
 		t.forgetAbsent()
 		t.actOnLosses()
-		notify(t.fetch)
+		if t.hasFetches() {
+			notify(t.fetch)
+		}
 	}
 }
 

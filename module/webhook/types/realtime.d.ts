@@ -193,7 +193,7 @@ export interface DisconnectRequest<Data = SocketData> extends Request {
     /** node_lost: the server was killed, and another one tells, or its next start. */
     initiator: "client" | "server" | "network" | "limit" | "drain" | "admin" | "node_lost";
     duration_ms: number;
-    /** Of the user. */
+    /** Of the user, on all nodes. */
     user_connections_left: number;
   };
 }
