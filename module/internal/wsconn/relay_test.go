@@ -87,7 +87,7 @@ func TestRelay(t *testing.T) {
 				t.Fatal(err)
 			}
 			h := answer.Header
-			if answer.StatusCode != 101 || h.Get("Sec-Websocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" ||
+			if answer.StatusCode != http.StatusSwitchingProtocols || h.Get("Sec-Websocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" ||
 				h.Get("Sec-Websocket-Extensions") != "permessage-deflate; x=1" || h.Get("Sec-Websocket-Protocol") != "chat" {
 				t.Errorf("%s %v", answer.Status, h)
 			}
@@ -116,7 +116,7 @@ func TestRelayStream(t *testing.T) {
 				handler, servers, relays := relayTo(t, http.Header{"Sec-Websocket-Extensions": {"permessage-deflate"}}, done)
 				address, client := v.listen(t, handler)
 				c := v.call(t, address, client, nil)
-				if c.response.StatusCode != 200 || c.response.Header.Get("Sec-Websocket-Extensions") != "permessage-deflate" {
+				if c.response.StatusCode != http.StatusOK || c.response.Header.Get("Sec-Websocket-Extensions") != "permessage-deflate" {
 					t.Errorf("%s %v", c.response.Status, c.response.Header)
 				}
 				server, relay := <-servers, <-relays
