@@ -123,21 +123,25 @@ func (h *Hub) encode(m *Message, to *target) (*outgoing, error) {
 // publish queues a broadcast for the other nodes and the bridge. It does not wait. The error is
 // ErrLocalOnly.
 func (h *Hub) publish(o *outgoing, volatile bool) (err error) {
-	if len(o.topics) > 0 && h.bus.Publish(kindBroadcast, o.body, volatile, o.topics...) != nil {
-		err = ErrLocalOnly
+	if len(o.topics) > 0 {
+		err = h.bus.Publish(kindBroadcast, o.body, volatile, o.topics...)
 	}
-	if o.bridge != nil && o.bridge() != nil {
-		err = ErrLocalOnly
+	return o.passOn(err)
+}
+
+// passOn queues a broadcast for the bridge. It returns ErrLocalOnly if that fails, or if err says that
+// the other nodes do not get it.
+func (o *outgoing) passOn(err error) error {
+	if o.bridge != nil && o.bridge() != nil || err != nil {
+		return ErrLocalOnly
 	}
-	return err
+	return nil
 }
 
 // publishStamped is publish for an event that is about to be recorded.
 func (h *Hub) publishStamped(o *outgoing) (*origin, error) {
 	stamps, err := h.bus.PublishStamped(kindBroadcast, o.body, false, o.topics...)
-	if err != nil {
-		err = ErrLocalOnly
-	}
+	err = o.passOn(err)
 	if len(stamps) == 0 {
 		return nil, err
 	}

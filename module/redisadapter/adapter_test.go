@@ -36,7 +36,12 @@ func dialer(t *testing.T, server *redisserver.Server) *redisbroker.ChannelDialer
 
 func newMember(t *testing.T, server *redisserver.Server, cluster string) *member {
 	t.Helper()
-	hub, err := realtime.NewHub(realtime.Options{})
+	return newMemberWith(t, server, cluster, realtime.Options{})
+}
+
+func newMemberWith(t *testing.T, server *redisserver.Server, cluster string, o realtime.Options) *member {
+	t.Helper()
+	hub, err := realtime.NewHub(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,15 +109,22 @@ func (m *member) connect(rooms ...string) *client {
 func (c *client) want(t *testing.T, want ...string) {
 	t.Helper()
 	for _, w := range want {
-		select {
-		case got := <-c.got:
-			if got != w {
-				t.Errorf("a client gets %q, want %q", got, w)
-			}
-		case <-time.After(redisserver.Timeout):
-			t.Fatalf("a client gets nothing, want %q", w)
+		if got := c.next(t); got != w {
+			t.Errorf("a client gets %q, want %q", got, w)
 		}
 	}
+}
+
+// next returns the next event that the client gets.
+func (c *client) next(t *testing.T) string {
+	t.Helper()
+	select {
+	case got := <-c.got:
+		return got
+	case <-time.After(redisserver.Timeout):
+		t.Fatal("a client gets nothing")
+	}
+	return ""
 }
 
 func (m *member) emit(event string, rooms ...string) {
@@ -124,7 +136,8 @@ func (m *member) emit(event string, rooms ...string) {
 
 func TestTwoClusters(t *testing.T) {
 	server := redisserver.New(t)
-	a, b := newMember(t, server, "a"), newMember(t, server, "b")
+	a := newMemberWith(t, server, "a", realtime.Options{Recovery: realtime.Recovery{Window: time.Minute}}) // its history has all events
+	b := newMember(t, server, "b")
 	here, there := a.connect("r"), b.connect("r", "12")
 	ctx := testContext(t)
 
@@ -133,10 +146,10 @@ func TestTwoClusters(t *testing.T) {
 	a.emit("number", "12")
 	a.emit("end")
 	here.want(t, "all")
-	for _, want := range []string{"all", "number", "end"} { // its own event comes at any time
-		got := <-there.got
-		if got == "room" {
-			got = <-there.got
+	for _, want := range []string{"all", "number", "end"} {
+		got := there.next(t)
+		if got == "room" { // its own event comes at any time
+			got = there.next(t)
 		}
 		if got != want {
 			t.Errorf("%q is received, want %q", got, want)

@@ -279,7 +279,7 @@ func (p *Play) matches(want, line string) bool {
 			return regexp.QuoteMeta(value)
 		}
 		unnamed = append(unnamed, name[1:])
-		return `([\w-]{22}|[\w-]{8}\.\w+)`
+		return `([\w-]{22}|[\w-]{26}|[\w-]{8}\.\w+)` // an id, a private id, or an offset
 	})
 	found := regexp.MustCompile("^" + pattern + "$").FindStringSubmatch(line)
 	if found == nil {
