@@ -88,25 +88,7 @@ func BenchmarkEcho(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			tcpNear, tcpFar := tcp(b)
 			near, far := link(tcpNear, tcpFar)
-			c := accept(b, near, 1000)
-			p := &peer{Conn: far, reader: bufio.NewReader(far)}
-			if _, err := http.ReadResponse(p.reader, nil); err != nil {
-				b.Fatal(err)
-			}
-			e := echoer{make(chan struct{})}
-			c.Serve(atMost(1000), e)
-			message := masked(fin|Text, strings.Repeat("x", 100))
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := far.Write(message); err != nil {
-					b.Fatal(err)
-				}
-				if _, err := p.read(); err != nil {
-					b.Fatal(err)
-				}
-			}
-			far.Close()
-			<-e.done
+			benchmarkEcho(b, near, far, func(*Conn) {})
 		})
 	}
 }
@@ -118,6 +100,17 @@ func BenchmarkWake(b *testing.B) {
 		b.Skip("nothing is woken")
 	}
 	near, far := tcp(b)
+	benchmarkEcho(b, near, far, func(c *Conn) {
+		for !c.stream.forgetWake() {
+			runtime.Gosched()
+		}
+	})
+}
+
+// benchmarkEcho sends messages from one end of a connection to the other, which is served, and back.
+// Between two of them it calls pause.
+func benchmarkEcho(b *testing.B, near, far net.Conn, pause func(*Conn)) {
+	b.Helper()
 	c := accept(b, near, 1000)
 	p := &peer{Conn: far, reader: bufio.NewReader(far)}
 	if _, err := http.ReadResponse(p.reader, nil); err != nil {
@@ -134,9 +127,7 @@ func BenchmarkWake(b *testing.B) {
 		if _, err := p.read(); err != nil {
 			b.Fatal(err)
 		}
-		for !c.stream.forgetWake() {
-			runtime.Gosched()
-		}
+		pause(c)
 	}
 	far.Close()
 	<-e.done
