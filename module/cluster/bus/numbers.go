@@ -155,7 +155,8 @@ func (b *Bus) hasHandled(told map[string]Numbers, waited bool) bool {
 	return true
 }
 
-// hasHandled reports whether all messages of a node have been handled or given up, up to a number.
+// hasHandled reports whether all messages of a node have been handled or given up, up to a number. What a
+// heartbeat told when the node was heard of first may be on its way.
 // For a node that has not been heard in the topic, it returns stranger.
 func (t *tracker) hasHandled(topic Topic, node, incarnation string, number uint64, stranger bool) bool {
 	t.mu.Lock()
@@ -167,7 +168,8 @@ func (t *tracker) hasHandled(topic Topic, node, incarnation string, number uint6
 	case s == nil:
 		return stranger
 	default:
-		return s.incarnation == incarnation && max(s.handled.Load(), s.accounted) >= number
+		return s.incarnation == incarnation &&
+			(s.handled.Load() >= number || s.accounted >= number && !time.Now().Before(s.settled))
 	}
 }
 

@@ -160,6 +160,30 @@ func TestAwaitHandled(t *testing.T) {
 	})
 }
 
+// A heartbeat may come before messages that were published before it in another topic.
+func TestHandledAfterHeartbeat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tracker, shard := newTracker(), ShardTopic(7)
+		tracker.watch(shard)
+		has := func(number uint64) bool { return tracker.hasHandled(shard, "a", "x", number, false) }
+		tracker.expect("a", "x", map[Topic]uint64{shard: 5})
+		expect(t, "message on its way", has(5), false)
+		for number := uint64(4); number <= 5; number++ {
+			v := tracker.receive(shard, "a", "x", number)
+			expect(t, "new message", v.fresh && !v.gap, true)
+			expect(t, "message being handled", has(number), false)
+			v.markHandled(number)
+			expect(t, "handled message", has(number), true)
+		}
+		tracker.reset(shard)
+		tracker.expect("a", "x", map[Topic]uint64{shard: 5})
+		pass(grace - 1)
+		expect(t, "message that is late", has(5), false)
+		pass(1)
+		expect(t, "message that was published before the subscription", has(5), true)
+	})
+}
+
 func TestSince(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()

@@ -33,10 +33,11 @@ type tracker struct {
 // A sender is what has come from one node in one topic.
 type sender struct {
 	incarnation string
-	received    uint64 // the last number received; 0 if there is none
-	accounted   uint64 // gaps up to this number have been reported, or are before this node's time
-	expected    uint64 // the last number that a heartbeat has told of
-	left        bool   // it has ended, and expected is its last number
+	received    uint64    // the last number received; 0 if there is none
+	accounted   uint64    // gaps up to this number have been reported, or are before this node's time
+	settled     time.Time // until then, messages up to accounted may still come
+	expected    uint64    // the last number that a heartbeat has told of
+	left        bool      // it has ended, and expected is its last number
 
 	handled atomic.Uint64 // the last number whose message has been handled
 	heard   time.Time
@@ -175,7 +176,7 @@ func (t *tracker) expect(node, incarnation string, last map[Topic]uint64) {
 		case s == nil:
 			// They may have been published before this node was subscribed. Some may still arrive.
 			if s = t.add(topic, node, incarnation); s != nil {
-				s.accounted = number
+				s.accounted, s.settled = number, time.Now().Add(grace)
 			}
 		case s.incarnation == incarnation && number > s.expected:
 			s.expected = number
