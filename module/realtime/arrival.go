@@ -341,7 +341,7 @@ func (t *takenSocket) check() error {
 		return checkNames(t.More)
 	}
 	s := &t.Socket
-	if s.ID == "" || s.State.PID == "" || len(t.Heard) > maxHeard || len(t.Copies) > maxCopies || len(s.State.Sessions) > maxEarlierSessions {
+	if s.ID == "" || s.State.PID == "" || len(t.Heard) > maxHeard || len(t.Ages) > len(s.Rooms) || len(t.Copies) > maxCopies || len(s.State.Sessions) > maxEarlierSessions {
 		return errors.New("it is not a socket")
 	}
 	for _, names := range [][]string{s.Rooms, {s.ID, s.User, s.Session}, s.State.Sessions} {
@@ -426,7 +426,8 @@ func (r *recoveryStore) importSocket(a *arrival, taken *takenSocket) (*recoveryS
 		copies:   make(map[copyKey]struct{}),
 	}
 	state.data.members = one.Data
-	missed = append(missed, newUnheard(a, taken, state).of(r)...)
+	fresh := newUnheard(a, taken, state)
+	missed = append(missed, fresh.of(r)...)
 	r.importEvents(state, a.offset, missed)
 	for _, up := range taken.Heard {
 		if up.Number > r.heard.last(up.Topic, up.publisher) {
@@ -454,7 +455,7 @@ func (r *recoveryStore) importSocket(a *arrival, taken *takenSocket) (*recoveryS
 	r.states[state.pid] = state
 	r.addDisconnected(d, one.Rooms)
 	for _, room := range one.Rooms {
-		state.join(room)
+		state.join(room, fresh.rooms[room])
 	}
 	r.startTimer()
 	return state, d, nil
@@ -468,84 +469,6 @@ func (r *recoveryStore) restoreImported(state *recoveryState, offset string, h *
 		return nil, recoveryWait{}, nil
 	}
 	return r.restoreLocked(state, offset, h, conn)
-}
-
-// An unheard finds the events for a socket in this node's history that its former owner had not heard.
-type unheard struct {
-	taken     *takenSocket
-	namespace string
-	rooms     map[string]struct{} // the socket's own included
-	heard     heard               // by the owner
-	state     *recoveryState
-	answered  time.Time // no later than the owner did
-}
-
-func newUnheard(a *arrival, taken *takenSocket, state *recoveryState) *unheard {
-	u := &unheard{
-		taken: taken, namespace: a.claim.Namespace, rooms: map[string]struct{}{taken.Socket.ID: {}}, state: state,
-		answered: a.asked.Add(time.Duration(taken.Took)),
-	}
-	for _, room := range taken.Socket.Rooms {
-		u.rooms[room] = struct{}{}
-	}
-	for _, up := range taken.Heard {
-		u.heard.raise(up.Topic, up.publisher, up.Number, time.Time{})
-	}
-	for _, key := range taken.Copies {
-		state.copies[key] = struct{}{}
-	}
-	return u
-}
-
-// of returns the events. They are copies, since each gets an offset of its own. The caller holds the
-// store's mutex.
-func (u *unheard) of(r *recoveryStore) (missed []*Message) {
-	for i := range r.history.records {
-		one := &r.history.records[i]
-		if one.origin == nil || !u.has(one) {
-			continue
-		}
-		m := one.message
-		missed = append(missed, &Message{Namespace: m.Namespace, Event: m.Event, Args: m.Args})
-	}
-	return missed
-}
-
-// has reports whether an event is one, and no copy of one that the client has got.
-func (u *unheard) has(one *record) bool {
-	key, copied := one.origin.key()
-	fresh := false
-	for _, n := range one.origin.numbers {
-		received, concerned := u.taken.Received[n.topic]
-		to := one.to
-		if copied {
-			to = to.part(u.namespace, n.topic)
-		}
-		switch {
-		case !concerned || copied && to.everyone() || !u.selects(&to):
-			continue
-		case n.number <= u.heard.last(n.topic, one.origin.publisher):
-			if copied {
-				u.state.copies[key] = struct{}{}
-			}
-			return false
-		}
-		// The owner has not heard what was published before it received the topic, nor was the socket
-		// there at that time.
-		fresh = fresh || !one.at.Before(u.answered.Add(-time.Duration(received)))
-	}
-	if fresh && copied {
-		_, got := u.state.copies[key]
-		u.state.copies[key] = struct{}{}
-		return !got
-	}
-	return fresh
-}
-
-func (u *unheard) selects(to *target) bool {
-	in := func(room string) bool { _, ok := u.rooms[room]; return ok }
-	return (to.everyone() || slices.ContainsFunc(to.rooms, in) || to.hasUser(u.taken.Socket.User)) &&
-		!slices.ContainsFunc(to.except, in)
 }
 
 // arrivals are those that are under way.

@@ -3,6 +3,7 @@ package realtime
 import (
 	"math"
 	"slices"
+	"time"
 )
 
 // A membershipLog says which rooms a socket was in at which events of its history.
@@ -12,10 +13,11 @@ type membershipLog struct {
 }
 
 // A membership is the time of a socket in a room: from is the last event before it, to the last
-// event within it.
+// event within it. Since is when it began, by the store's clock; 0 means before all events.
 type membership struct {
 	room     string
 	from, to uint64
+	since    time.Duration
 }
 
 // stillMember is the end of a membership that has not ended.
@@ -27,9 +29,20 @@ const maxEnded = 256
 
 func (m membership) includes(event uint64) bool { return m.from < event && event <= m.to }
 
-// join records that the socket joins a room after the last event.
-func (l *membershipLog) join(room string, last uint64) {
-	l.entries = append(l.entries, membership{room, last, stillMember})
+// join records that the socket joins a room after the last event. It may have been there for longer.
+func (l *membershipLog) join(room string, last uint64, since time.Duration) {
+	l.entries = append(l.entries, membership{room, last, stillMember, max(since, 0)})
+}
+
+// ages returns for how long the socket has been in its rooms, without those where it was before all events.
+func (l *membershipLog) ages(now time.Duration) map[string]time.Duration {
+	ages := make(map[string]time.Duration)
+	for _, m := range l.entries {
+		if m.to == stillMember && m.since > 0 {
+			ages[m.room] = now - m.since
+		}
+	}
+	return ages
 }
 
 // leave records that the socket leaves a room after the last event. Floor is the history's:

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 )
@@ -140,7 +141,7 @@ func (n *Namespace) joinLocked(s *Socket, rooms []string, limit int) (refused []
 		case n.isSocketRoomLocked(room), room == "", len(room) > MaxRoomName, len(s.rooms) >= limit && !set.rooms.get(room).has(s):
 			refused = append(refused, room)
 		case set.rooms.add(room, s) && s.recovery != nil:
-			s.recovery.join(room)
+			s.recovery.join(room, time.Now())
 		}
 	}
 	return refused

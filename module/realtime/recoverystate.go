@@ -1,6 +1,9 @@
 package realtime
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // A recoveryState is what the server must know of a socket to give its client exactly the events
 // that it missed. It passes from a socket to the one that recovers it. Events are named by their
@@ -76,6 +79,13 @@ func (state *recoveryState) addSessions(sessions ...string) {
 	state.sessions = state.sessions[max(0, len(state.sessions)-maxEarlierSessions):]
 }
 
+// takenSessions returns all sessions that the client of a socket had that another node has taken over.
+func (state *recoveryState) takenSessions(last string) []string {
+	state.store.mu.Lock()
+	defer state.store.mu.Unlock()
+	return append(slices.Clip(state.sessions), last)
+}
+
 // inheritSessions is addSessions for a caller that does not hold the mutex.
 func (state *recoveryState) inheritSessions(sessions []string) {
 	state.store.mu.Lock()
@@ -100,7 +110,9 @@ func (state *recoveryState) begin() {
 // end records that the socket disconnects. It is still in its rooms.
 func (state *recoveryState) end() { state.left = state.store.history.last }
 
-func (state *recoveryState) join(room string) { state.memberships.join(room, state.store.history.last) }
+func (state *recoveryState) join(room string, since time.Time) {
+	state.memberships.join(room, state.store.history.last, since.Sub(state.store.began))
+}
 
 func (state *recoveryState) leave(room string) {
 	state.memberships.leave(room, state.store.history.last, state.store.history.floor())

@@ -29,6 +29,7 @@ const DefaultMaxEvents = 10_000
 // mutex.
 type recoveryStore struct {
 	namespace *Namespace
+	began     time.Time // its clock counts from here
 
 	mu            sync.Mutex
 	settings      Recovery
@@ -47,7 +48,8 @@ type recoveryStore struct {
 }
 
 func newRecoveryStore(n *Namespace, settings Recovery) *recoveryStore {
-	r := &recoveryStore{namespace: n, history: newHistory(), since: time.Now(), states: make(map[string]*recoveryState)}
+	now := time.Now()
+	r := &recoveryStore{namespace: n, began: now, history: newHistory(), since: now, states: make(map[string]*recoveryState)}
 	r.configure(settings)
 	return r
 }

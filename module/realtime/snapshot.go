@@ -332,7 +332,7 @@ func (s *recoveryStateSnapshot) restore(r *recoveryStore) *recoveryState {
 		if one.To == 0 {
 			one.To = stillMember
 		}
-		state.memberships.entries = append(state.memberships.entries, membership{one.Room, one.From, one.To})
+		state.memberships.entries = append(state.memberships.entries, membership{room: one.Room, from: one.From, to: one.To})
 	}
 	state.memberships.dropped = s.Dropped
 	if s.Imported != nil && !r.restoreImportedEvents(state, s.Imported) {

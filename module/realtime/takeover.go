@@ -111,6 +111,9 @@ type takenSocket struct {
 	Heard []heardUpTo `json:"heard,omitempty"`
 	// Received has, by the same topics, for how long the owner has received them.
 	Received map[bus.Topic]int64 `json:"received"`
+	// Ages has for how long the socket has been in its rooms. In one that is left out, it was before all
+	// events.
+	Ages map[string]time.Duration `json:"ages,omitempty"`
 	// Took is for how long the owner has worked on the answer. All times are in nanoseconds.
 	Took int64 `json:"took"`
 	// Copies are the broadcasts of which the client has got a copy, or misses one in Missed, and of
@@ -329,6 +332,7 @@ func (r *recoveryStore) handOver(state *recoveryState, t *takeover, node string,
 	}
 	taken.Socket = d.snapshot(fingerprints)
 	taken.Socket.State = recoveryStateSnapshot{PID: state.pid, Sessions: state.sessions}
+	taken.Ages = state.memberships.ages(time.Since(r.began))
 	taken.Copies = r.copiesOf(state)
 	r.tellHeard(taken, topics, &state.ahead)
 	r.move(d, node)
@@ -399,7 +403,7 @@ func (h *Hub) endTakeover(_ context.Context, _ string, e *takeoverEnd) (*takeove
 		} else {
 			policy.notifyUnrecoverable(s)
 		}
-		return &takeoverEnded{append(slices.Clip(s.recovery.sessions), s.session)}, nil
+		return &takeoverEnded{s.recovery.takenSessions(s.session)}, nil
 	}
 	state := r.find(e.PID, e.Endpoint)
 	if e.Taken || state == nil {

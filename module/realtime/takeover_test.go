@@ -374,6 +374,27 @@ func TestTakeoverChanges(t *testing.T) {
 	})
 }
 
+// What was sent to a room before a client joined it is not what it has missed, even if its node has begun
+// to receive the room at that very time.
+func TestTakeoverJoinedLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nodes := takeoverNodes(t, 3, realtime.Policy{})
+		c, other := nodes[0].newClient(t, "red"), nodes[0].newClient(t)
+		nodes[1].newClient(t, "green")
+		c.disconnect("transport close")
+		nodes[2].emit(t, "before", "green")
+		other.socket.Join("green")
+		time.Sleep(2 * time.Second)
+		if _, err := nodes[1].Hub().Nodes().Join(t.Context(), realtime.Selector{Sockets: []string{c.last.ID()}}, "green"); err != nil {
+			t.Error(err)
+		}
+		nodes[2].emit(t, "missed", "red")
+		connectAt(t, c, nodes[1], true)
+		c.receive(10)
+		equal(t, "received", c.received, []string{"first", "missed"})
+	})
+}
+
 // A change that cannot reach a socket that has moved fails visibly.
 func TestTakeoverChangeFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
