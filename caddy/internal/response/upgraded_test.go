@@ -9,7 +9,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -72,7 +74,8 @@ func TestUpgraded(t *testing.T) {
 	if response.StatusCode != http.StatusSwitchingProtocols {
 		t.Errorf("the status is %d", response.StatusCode)
 	}
-	if err := caddy.Stop(); err != nil { // the access log is complete then
+	awaitLine(t, log, "handled request") // Stop does not wait for connections that have been taken over
+	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	lines, err := os.ReadFile(log)
@@ -98,4 +101,16 @@ func TestUpgraded(t *testing.T) {
 	if len(logged) != 1 || logged[0] != http.StatusSwitchingProtocols {
 		t.Errorf("the access log has the status %d", logged)
 	}
+}
+
+// awaitLine waits until a file has a text.
+func awaitLine(t *testing.T, file, text string) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+		if content, err := os.ReadFile(file); err == nil && strings.Contains(string(content), text) {
+			return
+		}
+		time.Sleep(5 * time.Millisecond) // the server tells nobody when it has logged
+	}
+	t.Errorf("no line has %q", text)
 }
