@@ -148,7 +148,7 @@ func (w *clusterSimulation) connect(c *movingClient) {
 }
 
 // hasGap reports whether a node has told that it may have missed events. It tells so, too, if a heartbeat
-// comes while it subscribes to a topic.
+// comes late that was sent before it received a topic.
 func (w *clusterSimulation) hasGap() bool {
 	return slices.ContainsFunc(w.lines, func(lines *observer.ObservedLogs) bool {
 		return lines.FilterMessageSnippet("broadcasts of other nodes may be missing").Len() > 0

@@ -51,8 +51,10 @@ func (b *Bus) SetBroker(broker cluster.Broker) error {
 	b.members.tell()
 	b.tracker.clear()
 	if next != nil {
-		b.tracker.watch(All)
-		b.tracker.watch(NodeTopic(b.node))
+		for _, topic := range []Topic{All, NodeTopic(b.node)} {
+			b.tracker.watch(topic)
+			b.tracker.confirm(topic)
+		}
 	}
 	b.watches.move(next != nil)
 	if former != nil {

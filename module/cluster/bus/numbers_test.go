@@ -165,6 +165,7 @@ func TestHandledAfterHeartbeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tracker, shard := newTracker(), ShardTopic(7)
 		tracker.watch(shard)
+		tracker.confirm(shard)
 		has := func(number uint64) bool { return tracker.hasHandled(shard, "a", "x", number, false) }
 		tracker.expect("a", "x", map[Topic]uint64{shard: 5})
 		expect(t, "message on its way", has(5), false)

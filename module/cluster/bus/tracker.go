@@ -26,6 +26,7 @@ const (
 type tracker struct {
 	mu      sync.Mutex
 	topics  map[Topic]map[string]*sender // those that this node is subscribed to; the senders by their names
+	opening map[Topic]struct{}           // those of them that the broker has not confirmed yet
 	all     int                          // senders
 	awaited []expectation                // in the order of their time
 }
@@ -70,15 +71,26 @@ func (v verdict) markHandled(number uint64) {
 	}
 }
 
-func newTracker() *tracker { return &tracker{topics: make(map[Topic]map[string]*sender)} }
+func newTracker() *tracker {
+	return &tracker{topics: make(map[Topic]map[string]*sender), opening: make(map[Topic]struct{})}
+}
 
-// watch begins to track a topic.
+// watch begins to track a topic that this node is about to be subscribed to. Heartbeats say nothing of
+// it until it is confirmed: what follows them may come before this node receives the topic.
 func (t *tracker) watch(topic Topic) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.topics[topic] == nil {
 		t.topics[topic] = make(map[string]*sender)
+		t.opening[topic] = struct{}{}
 	}
+}
+
+// confirm records that this node receives a topic.
+func (t *tracker) confirm(topic Topic) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.opening, topic)
 }
 
 // watches reports whether a topic is tracked.
@@ -101,6 +113,7 @@ func (t *tracker) clear() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	clear(t.topics)
+	clear(t.opening)
 	t.all, t.awaited = 0, nil
 }
 
@@ -110,6 +123,7 @@ func (t *tracker) unwatch(topic Topic) {
 	defer t.mu.Unlock()
 	t.all -= len(t.topics[topic])
 	delete(t.topics, topic)
+	delete(t.opening, topic)
 }
 
 // receive records the number of a message.
@@ -168,7 +182,7 @@ func (t *tracker) expect(node, incarnation string, last map[Topic]uint64) {
 	defer t.mu.Unlock()
 	for topic, number := range last {
 		senders := t.topics[topic]
-		if senders == nil {
+		if _, opening := t.opening[topic]; senders == nil || opening {
 			continue // this node is not subscribed to it
 		}
 		s := senders[node]

@@ -158,6 +158,7 @@ func (w *watches) try(one *watch) error {
 	current, late := w.isCurrent(one) && w.bus.connection.Load() == c, one.late
 	if current {
 		one.subscription, one.since = subscription, time.Now()
+		w.bus.tracker.confirm(one.topic)
 		close(one.confirmed)
 	}
 	w.mu.Unlock()

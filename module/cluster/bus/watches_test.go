@@ -3,6 +3,8 @@ package bus
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -131,6 +133,27 @@ func TestSlowSubscribe(t *testing.T) {
 		synctest.Wait()
 		b.Close()
 		pass(time.Minute)
+	})
+}
+
+// What is published while a broker takes its time for a subscription is not awaited.
+func TestHeartbeatWhileSubscribing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t)
+		slow := &slowBroker{Broker: c.broker.Peer()}
+		a, b := c.join("a"), c.open("b", maxVersion, Options{Broker: slow})
+		pass(10 * time.Second)
+		slow.pause = 3 * time.Second
+		go func() { _ = b.Watch(t.Context(), 7) }()
+		for i := range 20 {
+			pass(300 * time.Millisecond)
+			a.say(t, ShardTopic(7), fmt.Sprint(i))
+		}
+		pass(10 * time.Second)
+		if got := b.texts(); !strings.HasSuffix(got, "a 18, a 19") {
+			t.Errorf("received %s", got)
+		}
+		expect(t, "gaps", b.gapCount(), 0)
 	})
 }
 
