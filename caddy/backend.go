@@ -1,15 +1,11 @@
 package caddy
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"net/textproto"
-	"net/url"
 	"path"
 	"slices"
 	"strings"
@@ -24,10 +20,7 @@ import (
 	"github.com/caddy-realtime/caddy-realtime/module/webhook"
 )
 
-func init() {
-	caddy.RegisterModule(new(Backend))
-	caddy.RegisterModule(new(BackendAuthenticator))
-}
+func init() { caddy.RegisterModule(new(Backend)) }
 
 // Backend asks an application, by HTTP requests, how to answer the events that clients send, and
 // tells it which clients have disconnected. Together with the authenticator "backend" it also asks
@@ -398,78 +391,6 @@ func checkForward(name string) error {
 	return nil
 }
 
-// target returns the URL that requests are posted to.
-func (b *Backend) target() (*url.URL, error) {
-	if b.URL == "" {
-		return &url.URL{Scheme: "http", Host: "backend", Path: cmp.Or(b.Path, defaultBackendPath)}, nil
-	}
-	text, err := expand("backend: the URL "+b.URL, b.URL)
-	if err != nil {
-		return nil, err
-	}
-	u, err := url.Parse(text)
-	switch {
-	case err == nil && u.User != nil: // first, since the other errors contain the URL
-		return nil, errors.New("backend: the URL has a user and a password; " +
-			"use a secret instead, or handle with header_up")
-	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
-		return nil, fmt.Errorf("backend: %q is no URL; write one such as "+
-			"http://localhost:3000/realtime", b.URL)
-	case strings.Trim(u.Path, "/") == "":
-		return nil, fmt.Errorf("backend: the URL %q has no path, "+
-			"which must be one that clients have no need of; write one such as %s/realtime",
-			b.URL, strings.TrimRight(b.URL, "/"))
-	case u.RawQuery != "" || u.ForceQuery:
-		return nil, fmt.Errorf("backend: the URL %q has a query; "+
-			"leave it out, and take another path instead, which tells requests to it from others",
-			b.URL)
-	case strings.ContainsAny(u.Path, "*"):
-		return nil, fmt.Errorf("backend: the path of the URL %q is no pattern; "+
-			"everything below it is closed anyway; leave * out", b.URL)
-	case u.Fragment != "":
-		return nil, fmt.Errorf("backend: the URL %q has a fragment, which is never sent; leave it out", b.URL)
-	}
-	return u, nil
-}
-
-// maxBatch is the highest value of Backend.Batch.
-const maxBatch = 1000
-
-// maxBuffered is how many bytes of a request's body are buffered. The rest is written separately,
-// after the header.
-const maxBuffered = 1 << 20
-
-// batchBuffer is how many bytes a connection buffers where batches are sent: most leave in one
-// write then. For the further writes of what does not fit, net/http allocates 32 KiB each time.
-const batchBuffer = 32 << 10
-
-// proxy returns the handler that a URL is short for.
-func (b *Backend) proxy(target *url.URL) json.RawMessage {
-	type object = map[string]any
-	port := "80"
-	transport := object{"protocol": "http", "keep_alive": object{
-		"max_idle_conns_per_host": cmp.Or(b.Concurrency, webhook.DefaultConcurrency),
-		"idle_timeout":            "2m",
-	}}
-	if b.Batch != 0 {
-		transport["write_buffer_size"] = batchBuffer
-	}
-	// A buffered body leaves in one write with the header. It costs no more memory: the body is
-	// there anyway.
-	proxy := object{"handler": "reverse_proxy", "transport": transport, "request_buffers": maxBuffered}
-	if target.Scheme == "https" {
-		port = "443"
-		transport["tls"] = object{}
-		proxy["headers"] = object{"request": object{"set": object{"Host": []string{target.Host}}}}
-	}
-	proxy["upstreams"] = []object{{"dial": net.JoinHostPort(target.Hostname(), cmp.Or(target.Port(), port))}}
-	raw, err := json.Marshal(proxy)
-	if err != nil {
-		panic(err) // strings and numbers always marshal
-	}
-	return raw
-}
-
 // loadSecrets returns the secrets with placeholders filled in. The error does not
 // contain them.
 func (b *Backend) loadSecrets() ([]webhook.Secret, error) {
@@ -505,96 +426,10 @@ func (b *Backend) forwards(name string) bool {
 	return slices.ContainsFunc(b.forward(), func(f string) bool { return strings.EqualFold(f, name) })
 }
 
-// routed returns a path as routers may see it. It removes what Java frameworks take for parameters,
-// as in /a/..;b=c/realtime. It replaces backslashes by slashes, and removes blanks at the end.
-func routed(requested string) string {
-	segments := strings.Split(strings.ReplaceAll(requested, `\`, "/"), "/")
-	for i, segment := range segments {
-		segments[i], _, _ = strings.Cut(segment, ";")
-	}
-	return path.Clean(strings.TrimRightFunc(strings.Join(segments, "/"), func(r rune) bool { return r <= ' ' }))
-}
-
-// owns reports whether a path is the backend's or below it. Any spelling counts that some router
-// accepts for such a path.
-func (b *Backend) owns(method, requested string) bool {
-	requested = strings.ToLower(routed(requested))
-	own := strings.ToLower(b.path)
-	owned := func(requested string) bool { return requested == own || strings.HasPrefix(requested, own+"/") }
-	if owned(requested) {
-		return true
-	}
-	// PHP routes /index.php/realtime to /realtime, and /app.php/anything to /app.php.
-	if at := strings.Index(requested, ".php/"); at >= 0 && (owned(requested[:at+4]) || owned(requested[at+4:])) {
-		return true
-	}
-	// Rails routes /realtime.json to /realtime. GET is exempt: a page may load a /realtime.js.
-	return method != http.MethodGet && method != http.MethodHead && owned(strings.TrimSuffix(requested, path.Ext(requested)))
-}
-
-// BackendAuthenticator asks the endpoint's handler "backend" who clients are. It has no options.
-type BackendAuthenticator struct{ backend *Backend }
-
-// CaddyModule returns the Caddy module information.
-func (*BackendAuthenticator) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "realtime.authenticators.backend", New: func() caddy.Module { return new(BackendAuthenticator) }}
-}
-
-// Authenticate implements realtime.Authenticator.
-func (a *BackendAuthenticator) Authenticate(ctx context.Context, namespace string, h *realtime.Handshake) (realtime.Identity, error) {
-	return a.backend.Authenticate(ctx, namespace, h)
-}
-
-// Fingerprint implements Fingerprinter: which backend is asked, and what it is sent. The
-// secrets that sign the requests are not part of it: they do not change the answers.
-func (a *BackendAuthenticator) Fingerprint() []string {
-	b := a.backend
-	texts := []string{b.options.URL, b.OnError, strings.Join(b.forward(), "\n")}
-	for _, handler := range b.HandleRaw {
-		texts = append(texts, string(handler))
-	}
-	return texts
-}
-
-// bindBackend returns the backend among an endpoint's handlers, and connects the
-// authenticator "backend" with it; nil if there is none.
-func bindBackend(authenticators []realtime.Authenticator, handlers []realtime.Handler) (*Backend, error) {
-	var backend *Backend
-	for _, handler := range handlers {
-		if b, ok := handler.(*Backend); ok {
-			if backend != nil {
-				return nil, errors.New("backend: there are two; write one, " +
-					"whose handle chooses between several")
-			}
-			backend = b
-		}
-	}
-	bound := false
-	for _, authenticator := range authenticators {
-		a, ok := authenticator.(*BackendAuthenticator)
-		switch {
-		case !ok:
-			continue
-		case backend == nil:
-			return nil, errors.New("authenticator backend: there is no backend to ask; " +
-				"write handler backend, or the subdirective backend instead of both")
-		case bound:
-			return nil, errors.New("authenticator backend: it is there already; write it once")
-		}
-		a.backend, bound = backend, true
-	}
-	if bound && len(authenticators) == 1 && !backend.notifies(notifyConnect) {
-		backend.logger.Warn("the backend is not asked who clients are, and nobody else is: all are let in")
-	}
-	return backend, nil
-}
-
 // Interface guards
 var (
-	_ realtime.Handler       = (*Backend)(nil)
-	_ realtime.Authenticator = (*BackendAuthenticator)(nil)
-	_ Fingerprinter          = (*BackendAuthenticator)(nil)
-	_ HeaderReader           = (*Backend)(nil)
-	_ caddy.Provisioner      = (*Backend)(nil)
-	_ caddy.Validator        = (*Backend)(nil)
+	_ realtime.Handler  = (*Backend)(nil)
+	_ HeaderReader      = (*Backend)(nil)
+	_ caddy.Provisioner = (*Backend)(nil)
+	_ caddy.Validator   = (*Backend)(nil)
 )
