@@ -12,6 +12,7 @@
 //		```caddyfile syntax       a scheme, which is not valid as it stands
 //		```json event-request     JSON, valid by the schema module/webhook/schema/event-request.json
 //		```json output            what the commands before it have printed, with … for what varies
+//		```yaml                   objects of Kubernetes, with the Caddyfile in them
 //		```http                   a request or an answer: if it has a body, that is JSON
 //		```sh                     commands, which are run
 //		```sh skip                commands that are not, since they install, ask or never end
@@ -19,7 +20,7 @@
 //		```python from x/y.py     an excerpt of a file of the repository, as it stands there
 //
 //	  - page_test.go: reads pages
-//	  - links_test.go, caddyfile_test.go, json_test.go, excerpt_test.go,
+//	  - links_test.go, caddyfile_test.go, json_test.go, yaml_test.go, excerpt_test.go,
 //	    coverage_test.go, shell_test.go: the checks
 //	  - site_test.go: what the commands talk to
 //	  - faults_test.go: pages that the checks must not pass
