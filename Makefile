@@ -8,9 +8,10 @@ SHELL := bash
 # All tests, under the race detector, with real clients and a real browser. It prints the
 # tests that take long, and every half minute what runs. With the race detector, nowait makes
 # other system calls than users get, so what reads and writes by it is tested without it, too.
+# Go keeps no results: it does not know of the servers that the tests build.
 test: deps formatted
-	go test -timeout 10m $(addprefix ./module/,internal/nowait internal/outbox internal/wsconn engineio socketio plainws)
-	go test -race -timeout 60m -json ./... | go run ./test/progress
+	go test -count=1 -timeout 10m $(addprefix ./module/,internal/nowait internal/outbox internal/wsconn engineio socketio plainws)
+	go test -race -count=1 -timeout 60m -json ./... | go run ./test/progress
 
 # The quick half of test: no race detector, no browser, no built servers.
 check: formatted
