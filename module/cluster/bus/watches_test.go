@@ -3,7 +3,7 @@ package bus
 import (
 	"context"
 	"errors"
-	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -147,7 +147,7 @@ func TestHeartbeatWhileSubscribing(t *testing.T) {
 		go func() { _ = b.Watch(t.Context(), 7) }()
 		for i := range 20 {
 			pass(300 * time.Millisecond)
-			a.say(t, ShardTopic(7), fmt.Sprint(i))
+			a.say(t, ShardTopic(7), strconv.Itoa(i))
 		}
 		pass(10 * time.Second)
 		if got := b.texts(); !strings.HasSuffix(got, "a 18, a 19") {
